@@ -1,0 +1,281 @@
+"""One client socket that this process owns.
+
+Owns the descriptor, its registrations with the event loop and what is waiting to be written. Leaves by
+`close()`, `abort()` or `give()`, exactly once; after that any use raises. Promises: `write()` never blocks and
+never copies a large body; what the peer doesn't take waits in order, and `drained()` holds the writer back. Must not
+know HTTP: it moves bytes.
+
+Raw non-blocking sockets instead of asyncio transports: an explicit descriptor can be passed to another
+process at any moment, and a complete response leaves in one system call on the caller's stack.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from hsrv.errors import ClientDisconnected
+from hsrv.messages import Origin
+
+RECEIVE_SIZE: Final = 64 * 1024
+"""Bytes read per system call: a request with a small body in one."""
+
+HIGH_WATER: Final = 64 * 1024
+LOW_WATER: Final = 16 * 1024
+"""Bytes waiting to be written at which `drained()` begins to wait, and ends waiting."""
+
+SENDFILE_SIZE: Final = 1 << 20
+"""Bytes per sendfile() call, so that one fast reader of a large file doesn't hold the loop."""
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_WOULD_BLOCK: Final = (BlockingIOError, InterruptedError)
+
+
+class Sender(Protocol):
+    """Where a connection can be given to: a `hsrv.channel.Channel`."""
+
+    def send(self, payload: bytes, *fds: int) -> None: ...
+
+
+class _FilePart:
+    """A range of an open file, owned: closed when written or dropped."""
+
+    __slots__ = ("fd", "left", "offset")
+
+    def __init__(self, fd: int, offset: int, left: int) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.left = left
+
+
+class Conn:
+    """A client socket this process owns."""
+
+    __slots__ = (
+        "_loop",
+        "_pending",
+        "_sock",
+        "_waiter",
+        "_writing",
+        "fd",
+        "on_broken",
+        "on_flushed",
+        "origin",
+        "pending_bytes",
+        "progress_at",
+        "reading",
+        "sent_bytes",
+    )
+
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, origin: Origin) -> None:
+        self._sock = sock
+        self._loop = loop
+        self.origin = origin
+        self.fd = sock.fileno()
+        self.reading = False
+        self._writing = False
+        self._pending: deque[memoryview | _FilePart] = deque()
+        self.pending_bytes = 0
+        self.sent_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self.progress_at = 0.0
+        """loop.time() when the peer last took something of what waits; only kept while something waits."""
+        self.on_flushed: Callable[[], None] | None = None
+        """Called when everything that had to wait is written."""
+        self.on_broken: Callable[[], None] | None = None
+        """Called when writing failed outside of `write()`: the peer is gone."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.fd >= 0
+
+    # reading
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever there is something to read, or the end of it."""
+        if not self.reading and self.fd >= 0:
+            self._loop.add_reader(self.fd, callback)
+            self.reading = True
+
+    def unwatch(self) -> None:
+        if self.reading:
+            self._loop.remove_reader(self.fd)
+            self.reading = False
+
+    def receive(self, size: int = RECEIVE_SIZE) -> bytes | None:
+        """What is there to read: bytes, b"" at the end (also when the peer reset), None when nothing is."""
+        try:
+            return self._sock.recv(size)
+        except _WOULD_BLOCK:
+            return None
+        except OSError:
+            return b""
+
+    # writing
+
+    def write(self, *parts: bytes) -> None:
+        """Write now what the kernel takes and keep the rest, in order. Raises `ClientDisconnected`."""
+        if self.fd < 0:
+            raise ClientDisconnected(errno.EPIPE, "the client is gone")
+        if self._pending:
+            self._keep(parts, 0)
+            return
+        try:
+            sent = self._sock.send(parts[0]) if len(parts) == 1 else self._sock.sendmsg(parts)
+        except _WOULD_BLOCK:
+            sent = 0
+        except OSError as error:
+            raise ClientDisconnected(error.errno, "the client is gone") from error
+        self.sent_bytes += sent
+        if sent < (len(parts[0]) if len(parts) == 1 else sum(map(len, parts))):
+            self._keep(parts, sent)
+
+    def write_file(self, fd: int, offset: int, count: int) -> None:
+        """Write `count` bytes of an open file with sendfile(2). Takes ownership of `fd`, also when it raises
+        `ClientDisconnected`."""
+        if self.fd < 0:
+            os.close(fd)
+            raise ClientDisconnected(errno.EPIPE, "the client is gone")
+        if count == 0:
+            os.close(fd)
+            return
+        self._pending.append(_FilePart(fd, offset, count))
+        self.pending_bytes += count
+        self._start_writing()
+
+    async def drained(self) -> None:
+        """Wait until the peer has taken enough. Raises `ClientDisconnected` when it is gone.
+
+        Bounded by the owner, who looks at `progress_at` and aborts a peer that takes nothing.
+        """
+        if self.pending_bytes <= HIGH_WATER:
+            return
+        if self._waiter is None or self._waiter.done():
+            self._waiter = self._loop.create_future()
+        await asyncio.shield(self._waiter)
+
+    def _keep(self, parts: tuple[bytes, ...], sent: int) -> None:
+        for part in parts:
+            if sent >= len(part):
+                sent -= len(part)
+            else:
+                self._pending.append(memoryview(part)[sent:])
+                self.pending_bytes += len(part) - sent
+                sent = 0
+        self._start_writing()
+
+    def _start_writing(self) -> None:
+        if not self._writing and self._pending:
+            self.progress_at = self._loop.time()
+            self._loop.add_writer(self.fd, self._on_writable)
+            self._writing = True
+
+    def _on_writable(self) -> None:
+        try:
+            while self._pending:
+                sent = self._send_first(self._pending[0])
+                if sent == 0:
+                    break
+                self.progress_at = self._loop.time()
+                if isinstance(self._pending[0], _FilePart):
+                    break  # one piece per turn of the loop
+        except _WOULD_BLOCK:
+            pass
+        except OSError:
+            self._break()
+            return
+        self._after_progress()
+
+    def _send_first(self, part: memoryview | _FilePart) -> int:
+        if isinstance(part, _FilePart):
+            sent = os.sendfile(self.fd, part.fd, part.offset, min(part.left, SENDFILE_SIZE))
+            if sent == 0:
+                raise OSError(errno.EIO, "the file is shorter than announced")
+            part.offset += sent
+            part.left -= sent
+            if part.left == 0:
+                os.close(part.fd)
+                self._pending.popleft()
+        else:
+            sent = self._sock.send(part)
+            if sent < len(part):
+                self._pending[0] = part[sent:]
+            else:
+                self._pending.popleft()
+        self.pending_bytes -= sent
+        self.sent_bytes += sent
+        return sent
+
+    def _after_progress(self) -> None:
+        if self.pending_bytes <= LOW_WATER and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        if not self._pending:
+            self._stop_writing()
+            if self.on_flushed is not None:
+                self.on_flushed()
+
+    def _stop_writing(self) -> None:
+        if self._writing:
+            self._loop.remove_writer(self.fd)
+            self._writing = False
+
+    def _break(self) -> None:
+        """Writing failed: the peer is gone. The socket stays ours until the owner closes it."""
+        self._drop_pending()
+        if self.on_broken is not None:
+            self.on_broken()
+
+    def _drop_pending(self) -> None:
+        self._stop_writing()
+        for part in self._pending:
+            if isinstance(part, _FilePart):
+                os.close(part.fd)
+        self._pending.clear()
+        self.pending_bytes = 0
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(ClientDisconnected(errno.EPIPE, "the client is gone"))
+            self._waiter.exception()  # nobody may be waiting any more
+
+    # leaving
+
+    def finish_writing(self) -> None:
+        """Tell the peer that nothing follows (FIN), while what it sends can still be read."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._drop_pending()  # it is gone already; the read side reports it
+
+    def give(self, sender: Sender, payload: bytes) -> None:
+        """Pass the socket on with `payload`. Raises what `sender.send` raises, and then still owns it, unwatched.
+
+        Nothing may be waiting to be written. Taken off the loop first: a registration with epoll outlives our
+        descriptor as long as another process holds a copy.
+        """
+        if self._pending:
+            raise RuntimeError("a connection with unwritten bytes can't be given")
+        self.unwatch()
+        sender.send(payload, self.fd)
+        self.fd = -1
+        self._sock.close()
+
+    def close(self) -> None:
+        """Close; what was not written yet is dropped. May be called again."""
+        if self.fd < 0:
+            return
+        self.unwatch()
+        self._drop_pending()
+        self.fd = -1
+        self._sock.close()
+
+    def abort(self) -> None:
+        """Close with a reset, so that the peer can't mistake what it has for a complete response."""
+        if self.fd >= 0 and self._sock.family != socket.AF_UNIX:
+            try:
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            except OSError:
+                self.close()  # the peer was faster
+        self.close()

@@ -1,0 +1,194 @@
+"""What travels beside descriptors: the packets of the handoff, adopt and template channels.
+
+Typed structs with a tag and a version, MessagePack-encoded. Decoding is strict: what doesn't decode raises
+`MessageError`, and the receiver closes the packet's descriptors and counts it. Pure: bytes to struct and back.
+"""
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from hsrv.config import Config
+from hsrv.http.events import Address, RequestHead
+from hsrv.terms import Identity, Preload
+
+VERSION: Final = 1
+"""Of every message below. Generations of one server may differ in code, so a receiver refuses others."""
+
+
+class MessageError(ValueError):
+    """A packet that is not one of the expected messages."""
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a client connection, wherever it goes."""
+
+    client: Address | None
+    server: Address | None
+    tls: bool = False
+    accepted_at: float
+    """time.monotonic() at accept; the clock is shared by all processes of one machine."""
+    requests_served: int = 0
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """Names one request in every process's log."""
+
+    request_id: str
+    traceparent: str | None = None
+    """As received (W3C Trace Context), or None."""
+
+
+class StreamingHandoff(msgspec.Struct, frozen=True, kw_only=True, tag="stream"):
+    """An HTTP request whose response is a stream. Comes with the client socket. Not yet run anywhere."""
+
+    origin: Origin
+    head: RequestHead
+    buffered: bytes
+    """All bytes read after the head: body and pipelined requests, unparsed."""
+    trace: Trace
+    version: int = VERSION
+
+
+class WebSocketHandoff(msgspec.Struct, frozen=True, kw_only=True, tag="websocket"):
+    """An upgrade request that was not answered yet. Comes with the client socket."""
+
+    origin: Origin
+    head: RequestHead
+    buffered: bytes
+    """All bytes read after the head: early frames."""
+    trace: Trace
+    version: int = VERSION
+
+
+class ConnectionHandoff(msgspec.Struct, frozen=True, kw_only=True, tag="connection"):
+    """A connection between two requests. Comes with the client socket."""
+
+    origin: Origin
+    buffered: bytes
+    """What was read after the last exchange: part of a head, or pipelined requests."""
+    version: int = VERSION
+
+
+Handoff = StreamingHandoff | WebSocketHandoff
+AnyHandoff = StreamingHandoff | WebSocketHandoff | ConnectionHandoff
+
+
+class ListenerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One listening socket, beside its descriptor."""
+
+    url: str
+    """For people: http://127.0.0.1:8000 or unix:/run/app.sock."""
+    address: Address
+    unix_inode: int | None = None
+    """Of the socket file, so that only our own is ever unlinked; None for TCP."""
+
+
+class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
+    """Supervisor to template, first packet. Descriptors, in this order: handoff send and receive end,
+    adopt send and receive end, then the listeners."""
+
+    config: Config
+    generation: int
+    preload: Preload
+    listeners: tuple[ListenerInfo, ...]
+    version: int = VERSION
+
+
+class Fork(msgspec.Struct, frozen=True, kw_only=True, tag="fork"):
+    """Supervisor to template: fork one child. Descriptor: the child's end of its control socket."""
+
+    identity: Identity
+    version: int = VERSION
+
+
+class TemplateReady(msgspec.Struct, frozen=True, kw_only=True, tag="template_ready"):
+    """Template to supervisor: forks are welcome."""
+
+    preload: Preload
+    """What was done; never AUTO."""
+    detail: str
+    """For the banner: what was imported, or why nothing was."""
+    app: str
+    """The import string that was resolved, for the banner."""
+    version: int = VERSION
+
+
+class PreloadUnsafe(msgspec.Struct, frozen=True, kw_only=True, tag="preload_unsafe"):
+    """Template to supervisor: the import left threads or sockets behind, so this process must not fork."""
+
+    reason: str
+    version: int = VERSION
+
+
+class TemplateFailed(msgspec.Struct, frozen=True, kw_only=True, tag="template_failed"):
+    """Template to supervisor: the application can't be imported."""
+
+    message: str
+    traceback: str
+    version: int = VERSION
+
+
+class Forked(msgspec.Struct, frozen=True, kw_only=True, tag="forked"):
+    """Template to supervisor: the child runs. pid 0 and an error when fork() failed."""
+
+    identity: Identity
+    pid: int
+    error: str = ""
+    version: int = VERSION
+
+
+class Exited(msgspec.Struct, frozen=True, kw_only=True, tag="exited"):
+    """Template to supervisor: a child was reaped."""
+
+    pid: int
+    status: int
+    """As of waitpid(); read it with os.waitstatus_to_exitcode()."""
+    version: int = VERSION
+
+
+ToTemplate = Boot | Fork
+FromTemplate = TemplateReady | PreloadUnsafe | TemplateFailed | Forked | Exited
+
+_encoder = msgspec.msgpack.Encoder()
+_to_pool = msgspec.msgpack.Decoder(Handoff)
+_to_worker = msgspec.msgpack.Decoder(ConnectionHandoff)
+_to_template = msgspec.msgpack.Decoder(ToTemplate)
+_from_template = msgspec.msgpack.Decoder(FromTemplate)
+
+M = TypeVar("M", bound=AnyHandoff | ToTemplate | FromTemplate)
+
+
+def encode(message: AnyHandoff | ToTemplate | FromTemplate) -> bytes:
+    """The packet of `message`."""
+    return _encoder.encode(message)
+
+
+def _decode(decoder: "msgspec.msgpack.Decoder[M]", data: bytes) -> M:
+    try:
+        message = decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise MessageError(str(error)) from error
+    if message.version != VERSION:
+        raise MessageError(f"version {message.version}, expected {VERSION}")
+    return message
+
+
+def decode_handoff(data: bytes) -> Handoff:
+    """A packet of the handoff channel. Raises `MessageError`."""
+    return _decode(_to_pool, data)
+
+
+def decode_connection(data: bytes) -> ConnectionHandoff:
+    """A packet of the adopt channel. Raises `MessageError`."""
+    return _decode(_to_worker, data)
+
+
+def decode_to_template(data: bytes) -> ToTemplate:
+    """A packet from the supervisor. Raises `MessageError`."""
+    return _decode(_to_template, data)
+
+
+def decode_from_template(data: bytes) -> FromTemplate:
+    """A packet from a template. Raises `MessageError`."""
+    return _decode(_from_template, data)

@@ -1,0 +1,75 @@
+"""The words every process shares: roles, modes, reasons. Pure; imports nothing of hsrv."""
+
+from enum import StrEnum, unique
+
+import msgspec
+
+
+@unique
+class Role(StrEnum):
+    """What a process is for."""
+
+    SUPERVISOR = "supervisor"
+    TEMPLATE = "template"
+    WORKER = "worker"
+    POOL = "pool"
+
+
+@unique
+class Preload(StrEnum):
+    """What the template imports before it forks."""
+
+    AUTO = "auto"
+    APP = "app"
+    LIBRARIES = "libraries"
+    NONE = "none"
+
+
+@unique
+class LifespanMode(StrEnum):
+    """Whether the application's lifespan protocol is used."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+@unique
+class EndReason(StrEnum):
+    """Why a connection left this process. Counted and logged under this name."""
+
+    COMPLETED = "completed"
+    """The exchange ended and the connection was not to be kept."""
+    CLIENT_GONE = "client_gone"
+    """The peer closed or reset."""
+    IDLE_TIMEOUT = "idle_timeout"
+    HEAD_TIMEOUT = "head_timeout"
+    BODY_TIMEOUT = "body_timeout"
+    SEND_TIMEOUT = "send_timeout"
+    """The peer took nothing of what was written."""
+    PING_TIMEOUT = "ping_timeout"
+    """A WebSocket peer answered no ping."""
+    PROTOCOL_ERROR = "protocol_error"
+    APP_ERROR = "app_error"
+    """The application raised, or broke the ASGI protocol, after its response had begun."""
+    SHED = "shed"
+    """Refused with 503: a queue or limit was full."""
+    DRAINED = "drained"
+    """Ended by a drain: idle, or its budget was over."""
+    HANDED_OFF = "handed_off"
+    """Another process owns it now."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Which process this is: the same in its title, its logs and the ASGI scope."""
+
+    role: Role
+    slot: int
+    """1-based within the role; a replacement takes the slot of the dead."""
+    generation: int
+    leader: bool = False
+    """True in exactly one process per generation: for the scheduler or migration that must run once."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.role}-{self.slot}"
