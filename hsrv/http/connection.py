@@ -1,0 +1,499 @@
+"""One client connection, request after request.
+
+Owns a `Conn`, what was read from it and not yet interpreted, and where in its life it is. Promises: requests
+are answered in order; nothing after a refused request is interpreted; every state has a deadline; at any point between
+two requests the connection can be given away with all that was read. Must not decide *where* a request runs
+or whether a connection is kept when idle: its host does.
+
+    ┌────────────────────────────── keep-alive ◄────────────────────────────┐
+    ▼                                                                       │
+    IDLE ──► READING ──► (WAITING) ──► (BODY) ──► RUNNING ──► (WRITING) ──► (DISCARDING)
+      └───────────┴────────────┴── HANDED_OFF                    any ──► LINGERING ──► CLOSED
+"""
+
+import asyncio
+import math
+from contextvars import copy_context
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hsrv import eager
+from hsrv.conn import Conn
+from hsrv.errors import ClientDisconnected, ClientError
+from hsrv.http.body import body_decoder
+from hsrv.http.events import RequestHead
+from hsrv.http.exchange import DISCARD_LIMIT, Exchange
+from hsrv.http.head import take_head
+from hsrv.http.response import simple_response
+from hsrv.http.trace import trace_of
+from hsrv.logging import current_trace
+from hsrv.messages import ConnectionHandoff, Origin, Trace, encode
+from hsrv.terms import EndReason
+
+if TYPE_CHECKING:
+    from hsrv.http.host import HTTPHost
+
+PIPELINE_LIMIT: Final = 64 * 1024
+"""Bytes read ahead of the request that runs. At this limit reading stops until the response is complete."""
+
+LINGER_TIMEOUT: Final = 2.0
+"""Seconds to read and drop what a refused client still sends. Closing at once would make the kernel reset the
+connection and destroy the answer on its way (RFC 9112 section 9.6)."""
+
+END_TIMEOUT: Final = 1.0
+"""Seconds a stream has to reach its end after it was asked to; then the connection is cut."""
+
+
+class State(Enum):
+    IDLE = auto()
+    """Between two requests; nothing of the next was read."""
+    READING = auto()
+    """Part of a head was read."""
+    WAITING = auto()
+    """A head is complete; it waits for a free place in this process, or for room in the handoff channel."""
+    BODY = auto()
+    """A short body is read before the application is called."""
+    RUNNING = auto()
+    """The application was called; its response is not complete."""
+    WRITING = auto()
+    """The response is complete, the client has not taken all of it."""
+    DISCARDING = auto()
+    """The response is written; the rest of the request's body is read and dropped."""
+    LINGERING = auto()
+    """We said all we will; what the client still sends is read and dropped until it closes."""
+    CLOSED = auto()
+    HANDED_OFF = auto()
+
+
+GIVEABLE: Final = frozenset({State.IDLE, State.READING})
+"""States in which the connection, with what was read, means the same in another process."""
+
+_OVER: Final = frozenset({State.CLOSED, State.HANDED_OFF})
+
+
+class HTTPConnection:
+    """One client connection of this process."""
+
+    __slots__ = ("_advance_due", "_loop", "buffer", "conn", "deadline", "exchange", "host", "searched", "served", "state", "waiting")
+
+    def __init__(self, conn: Conn, host: "HTTPHost") -> None:
+        self.conn = conn
+        self.host = host
+        self.served = conn.origin.requests_served
+        """Requests answered on this connection, in whichever process."""
+        self._loop = host.loop
+        self.buffer = bytearray()
+        """Read, not yet interpreted."""
+        self.searched = 0
+        """Bytes at the front of `buffer` known not to hold the end of a head."""
+        self.state = State.IDLE
+        self.deadline = math.inf
+        """loop.time() at which `timed_out` is due."""
+        self.exchange: Exchange | None = None
+        self.waiting: tuple[RequestHead, Trace] | None = None
+        """The request of state WAITING."""
+        self._advance_due = False
+        conn.on_broken = self._on_broken
+
+    # entering: a new connection, one from another process, one with a request that was not run yet
+
+    def start(self, buffered: bytes = b"") -> None:
+        """Serve from between two requests on. `buffered`: what was read already."""
+        self.conn.watch(self._on_readable)
+        first = self.served == 0
+        self.deadline = self._loop.time() + (
+            self.host.settings.header_timeout if first else self.host.settings.keep_alive
+        )
+        if buffered:
+            self.buffer += buffered
+            self._advance()
+
+    def resume(self, head: RequestHead, buffered: bytes, trace: Trace) -> None:
+        """Serve a request whose head another process read. `buffered`: everything after the head."""
+        self.conn.watch(self._on_readable)
+        self.buffer += buffered
+        self._begin(head, trace)
+
+    # reading
+
+    def _on_readable(self) -> None:
+        data = self.conn.receive()
+        if data is None:
+            return
+        if not data:
+            self._on_end_of_input()
+            return
+        state = self.state
+        if state is State.LINGERING:
+            return
+        self.buffer += data
+        if state is State.IDLE or state is State.READING:
+            self._advance()
+        elif state is State.BODY:
+            self._read_body()
+        elif state is State.DISCARDING:
+            self._discard()
+        else:
+            self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        """Bytes came while a request waits or runs: its body, or later requests."""
+        exchange = self.exchange
+        if exchange is not None and not exchange.decoder.done:
+            try:
+                exchange.feed(self.buffer, self.host.settings.body_buffer)
+            except ClientError as error:
+                self._refuse(error)
+                return
+            self.deadline = self._loop.time() + self.host.settings.body_timeout
+            if len(exchange.body) >= self.host.settings.body_buffer:
+                self.conn.unwatch()
+        if len(self.buffer) >= PIPELINE_LIMIT:
+            self.conn.unwatch()
+
+    def body_taken(self) -> None:
+        """The application took the body bytes that waited: make room for more. (`Link`)"""
+        if self.buffer:
+            self._read_ahead()
+        if self.state is State.RUNNING and self.exchange is not None and not self.exchange.half_closed:
+            self.deadline = self._loop.time() + self.host.settings.body_timeout
+            self.conn.watch(self._on_readable)
+
+    def _on_end_of_input(self) -> None:
+        """The client closed its side. What it asked for completely is still answered where the host allows it: a
+        half-closed connection can't be told from a closed one until a write fails."""
+        self.conn.unwatch()
+        exchange = self.exchange
+        if self.state is State.RUNNING and exchange is not None:
+            if exchange.decoder.done and self.host.answers_half_closed:
+                exchange.client_half_closed()
+            else:
+                self._lose()
+        elif self.state is not State.WRITING and self.state is not State.WAITING:
+            self.close(EndReason.CLIENT_GONE)  # those two find out when they read again
+
+    def _advance(self) -> None:
+        """Take the next head from the buffer, if it is complete, and serve it."""
+        self._advance_due = False
+        if self.state not in GIVEABLE:
+            return
+        try:
+            head = take_head(self.buffer, self.searched, self.host.parse, self.host.limits)
+        except ClientError as error:
+            self._refuse(error)
+            return
+        if head is None:
+            self._await_head()
+            return
+        self.searched = 0
+        trace = trace_of(head.headers)
+        if not self.host.take(self, head, trace):
+            self._begin(head, trace)
+
+    def _await_head(self) -> None:
+        self.searched = len(self.buffer)
+        if self.buffer and self.state is State.IDLE:
+            self.state = State.READING
+            self.deadline = self._loop.time() + self.host.settings.header_timeout
+
+    def wait(self, head: RequestHead, trace: Trace, seconds: float) -> None:
+        """Hold the request back until `proceed()`, `give_request()` or the deadline. For the host."""
+        self.state = State.WAITING
+        self.waiting = (head, trace)
+        self.deadline = self._loop.time() + seconds
+        self.conn.watch(self._on_readable)
+
+    def proceed(self) -> None:
+        """Serve the request that waited."""
+        if self.waiting is not None and self.state is State.WAITING:
+            head, trace = self.waiting
+            self.waiting = None
+            self._begin(head, trace)
+
+    # running
+
+    def _begin(self, head: RequestHead, trace: Trace) -> None:
+        settings = self.host.settings
+        self.state = State.BODY
+        self.deadline = math.inf
+        exchange = self.exchange = Exchange(
+            self,
+            head,
+            trace,
+            body_decoder(head, settings.limit_request_body),
+            keep_alive=head.keep_alive and not self.host.closing,
+            now=self._loop.time(),
+        )
+        if exchange.decoder.done or head.expect_continue or (head.content_length or 0) > settings.body_buffer:
+            self._run(exchange)
+        else:
+            self._read_body()
+
+    def _read_body(self) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        room = self.host.settings.body_buffer
+        try:
+            exchange.feed(self.buffer, room)
+        except ClientError as error:
+            self._refuse(error)
+            return
+        if exchange.decoder.done or len(exchange.body) >= room:
+            self._run(exchange)
+        else:
+            self.deadline = self._loop.time() + self.host.settings.body_timeout
+
+    def _run(self, exchange: Exchange) -> None:
+        self.state = State.RUNNING
+        self.deadline = math.inf
+        self.conn.watch(self._on_readable)
+        if not exchange.decoder.done:
+            self._read_ahead()
+            if self.exchange is not exchange:
+                return  # the body is malformed and was refused
+        host = self.host
+        context = copy_context()
+        context.run(current_trace.set, exchange.trace)
+        scope = exchange.scope = host.scopes.http(exchange.head, self.conn.origin, host.state)
+        task = exchange.task = eager.start(
+            host.call(scope, exchange.receive, exchange.send), self._loop, context
+        )
+        if task.done():
+            self._on_returned(exchange, task)
+        else:
+            host.started(self, exchange)
+            task.add_done_callback(lambda task: self._on_task_done(exchange, task))
+
+    def _on_task_done(self, exchange: Exchange, task: "asyncio.Task[None]") -> None:
+        self._on_returned(exchange, task)
+        self.host.returned(exchange)
+
+    def _on_returned(self, exchange: Exchange, task: "asyncio.Task[None]") -> None:
+        """The application returned, raised or was cancelled."""
+        error = None if task.cancelled() else task.exception()
+        if exchange.encoder.complete or exchange.gone:
+            if error is not None and not isinstance(error, ClientDisconnected):
+                self.host.report_app_error(exchange, error)
+            return
+        self.host.report_app_error(exchange, error)
+        if exchange.encoder.started:
+            self.exchange = None
+            self.host.finished(self, exchange, EndReason.APP_ERROR)
+            self.abort(EndReason.APP_ERROR)
+        else:
+            self._answer(exchange, 500, "Internal Server Error")
+
+    # writing (Link)
+
+    def defaults(self) -> bytes:
+        """The server's own header lines. (`Link`)"""
+        return self.host.default_headers()
+
+    def response_begun(self) -> None:
+        """Part of the response is written and more will follow. (`Link`, once)"""
+        if self.exchange is not None:
+            self.host.response_begun(self, self.exchange)
+
+    def response_complete(self) -> None:
+        """The application has sent its response whole. (`Link`)"""
+        if self.conn.pending_bytes:
+            self.state = State.WRITING
+            self.conn.on_flushed = self._on_flushed
+        else:
+            self._after_response()
+
+    def _on_flushed(self) -> None:
+        self.conn.on_flushed = None
+        if self.state is State.WRITING:
+            self._after_response()
+
+    def _after_response(self) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        self.host.finished(self, exchange, EndReason.COMPLETED)
+        self.served += 1
+        if not exchange.encoder.keep_alive or exchange.half_closed or self.host.closing:
+            self._close_politely()
+        elif exchange.decoder.done:
+            self._become_idle()
+        else:
+            self.state = State.DISCARDING
+            self.deadline = self._loop.time() + self.host.settings.body_timeout
+            self.conn.watch(self._on_readable)
+            self._discard()
+
+    def _discard(self) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        try:
+            exchange.body.clear()
+            exchange.feed(self.buffer, DISCARD_LIMIT)
+        except ClientError:
+            self._close_politely()
+            return
+        if exchange.decoder.done:
+            self._become_idle()
+
+    def _become_idle(self) -> None:
+        self.state = State.IDLE
+        self.exchange = None
+        self.searched = 0
+        self.deadline = self._loop.time() + self.host.settings.keep_alive
+        self.conn.watch(self._on_readable)
+        if self.host.idle(self):
+            return
+        if self.buffer and not self._advance_due:
+            # One turn of the loop per pipelined request: they don't nest, and other clients get their turn.
+            self._advance_due = True
+            self._loop.call_soon(self._advance)
+
+    # leaving
+
+    def _refuse(self, error: ClientError) -> None:
+        """Answer a request that can't be served. Nothing after it is interpreted."""
+        exchange = self.exchange
+        self.host.refused(self, error)
+        if exchange is None or not exchange.encoder.started:
+            self._answer(exchange, error.status, str(error))
+        else:
+            self._lose()
+
+    def answer(self, status: int, text: str, *, retry_after: int | None = None) -> None:
+        """Answer the request that waits with an error of the server, and close."""
+        self.waiting = None
+        headers = [] if retry_after is None else [(b"retry-after", b"%d" % retry_after)]
+        self._answer(None, status, text, headers)
+
+    def _answer(
+        self, exchange: Exchange | None, status: int, text: str, headers: "list[tuple[bytes, bytes]] | None" = None
+    ) -> None:
+        if exchange is not None:
+            exchange.client_gone()  # whatever the application still sends has no reader
+            exchange.encoder.status = status
+            self.host.finished(self, exchange, EndReason.APP_ERROR if status == 500 else EndReason.PROTOCOL_ERROR)
+        head_only = exchange is not None and exchange.head.method == "HEAD"
+        try:
+            self.conn.write(
+                simple_response(status, text, self.defaults(), head_only=head_only, headers=headers or ())
+            )
+        except ClientDisconnected:
+            self.close(EndReason.CLIENT_GONE)
+        else:
+            self._linger()
+
+    def _close_politely(self) -> None:
+        exchange = self.exchange
+        if self.buffer or (exchange is not None and not exchange.decoder.done):
+            self._linger()
+        else:
+            self.close(EndReason.COMPLETED)
+
+    def _linger(self) -> None:
+        """Say no more, and read until the client has seen it."""
+        self.exchange = None
+        self.buffer.clear()
+        self.state = State.LINGERING
+        self.deadline = self._loop.time() + LINGER_TIMEOUT
+        self.conn.watch(self._on_readable)
+        if self.conn.pending_bytes:
+            self.conn.on_flushed = self.conn.finish_writing
+        else:
+            self.conn.finish_writing()
+
+    def _on_broken(self) -> None:
+        if self.state is State.RUNNING:
+            self._lose()
+        else:
+            self.close(EndReason.CLIENT_GONE)
+
+    def look(self) -> None:
+        """Read what has arrived and act on it, without waiting for the loop to say so."""
+        if self.conn.reading:
+            self._on_readable()
+
+    def cut(self, reason: EndReason) -> None:
+        """End it now, whatever it does."""
+        self._lose(reason)
+
+    def _lose(self, reason: EndReason = EndReason.CLIENT_GONE) -> None:
+        """The client is gone, or to be cut: the application, if it runs, is told and goes on alone."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+            if self.state is not State.DISCARDING:
+                self.host.finished(self, exchange, reason)
+        self.abort(reason)
+
+    def abort(self, reason: EndReason) -> None:
+        """Close with a reset: nothing that was cut may look complete."""
+        self.conn.abort()
+        self.close(reason)
+
+    def close(self, reason: EndReason) -> None:
+        """Close, from any state. May be called again."""
+        if self.state in _OVER:
+            return
+        self.state = State.CLOSED
+        self.deadline = math.inf
+        self.waiting = None
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+        self.conn.close()
+        self.host.closed(self, reason)
+
+    def watch_again(self) -> None:
+        """Go on here: the connection could not be given."""
+        self.conn.watch(self._on_readable)
+
+    def drop(self) -> None:
+        """Another process owns the socket now. For the host, after `conn.give()` succeeded."""
+        self.state = State.HANDED_OFF
+        self.deadline = math.inf
+        self.waiting = None
+        self.host.closed(self, EndReason.HANDED_OFF)
+
+    def adoption(self) -> bytes:
+        """The packet that moves this connection, in a state of `GIVEABLE`, to another process."""
+        return encode(ConnectionHandoff(origin=self.origin(), buffered=bytes(self.buffer)))
+
+    def origin(self) -> Origin:
+        """What another process must know of this connection."""
+        return msgspec.structs.replace(self.conn.origin, requests_served=self.served)
+
+    # time
+
+    def end_stream(self) -> None:
+        """Ask a running response to end; it is cut END_TIMEOUT later. May be called again."""
+        if self.state is State.RUNNING and self.exchange is not None and not self.exchange.ending:
+            self.deadline = self._loop.time() + END_TIMEOUT
+            self.exchange.end()
+
+    def check(self, now: float) -> None:
+        """Act on what is overdue. Called by the host's sweep."""
+        stalled = self.conn.pending_bytes and now - self.conn.progress_at > self.host.send_timeout
+        if stalled:
+            self._lose(EndReason.SEND_TIMEOUT)
+        elif now >= self.deadline:
+            self._timed_out()
+
+    def _timed_out(self) -> None:
+        state = self.state
+        if state is State.IDLE or state is State.LINGERING:
+            self.close(EndReason.IDLE_TIMEOUT if state is State.IDLE else EndReason.COMPLETED)
+        elif state is State.READING:
+            self._refuse(ClientError(408, "the request head did not arrive in time"))
+        elif state is State.BODY:
+            self._refuse(ClientError(408, "the request body did not arrive in time"))
+        elif state is State.WAITING:
+            self.host.waited_too_long(self)
+        elif state is State.RUNNING and self.exchange is not None and self.exchange.ending:
+            self._lose(EndReason.DRAINED)
+        elif state is State.RUNNING and self.exchange is not None and self.exchange.waits_for_body:
+            self._lose(EndReason.BODY_TIMEOUT)
+        elif state is State.DISCARDING:
+            self.close(EndReason.BODY_TIMEOUT)
+        else:
+            self.deadline = math.inf

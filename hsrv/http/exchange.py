@@ -1,0 +1,262 @@
+"""One request and its response: the application's receive() and send().
+
+Owns the request body on its way to the application and the encoder of the response. Promises: the body
+arrives in order and complete or `http.disconnect` says that it never will; once the client is gone, `send()` raises;
+a response that was cut never looks complete. Must not touch the socket: the connection does.
+
+Spec: ASGI HTTP 2.5, https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+import asyncio
+import errno
+import os
+from typing import Any, Final, Protocol
+
+from hsrv.asgi import Message, Scope
+from hsrv.conn import HIGH_WATER, Conn
+from hsrv.errors import AppError, ClientDisconnected
+from hsrv.http.body import BodyDecoder
+from hsrv.http.events import RequestHead
+from hsrv.http.response import ResponseEncoder
+from hsrv.messages import Trace
+
+EVENT_BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+"""What ends an event of text/event-stream (WHATWG HTML section 9.2.5)."""
+
+DISCARD_LIMIT: Final = 256 * 1024
+"""Bytes of an unread request body that are read and dropped to keep a connection. More costs more than a new one."""
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Link(Protocol):
+    """What an exchange needs of its connection."""
+
+    conn: Conn
+
+    def defaults(self) -> bytes: ...
+    def body_taken(self) -> None: ...
+    def response_begun(self) -> None: ...
+    def response_complete(self) -> None: ...
+
+
+class Exchange:
+    """One call of the application."""
+
+    __slots__ = (
+        "_body_delivered",
+        "_continue_due",
+        "_link",
+        "_tail",
+        "_waiter",
+        "begun_at",
+        "body",
+        "decoder",
+        "encoder",
+        "ending",
+        "gone",
+        "half_closed",
+        "head",
+        "scope",
+        "started_at",
+        "task",
+        "trace",
+    )
+
+    def __init__(
+        self, link: Link, head: RequestHead, trace: Trace, decoder: BodyDecoder, *, keep_alive: bool, now: float
+    ) -> None:
+        self._link = link
+        self.head = head
+        self.trace = trace
+        self.decoder = decoder
+        self.encoder = ResponseEncoder(head.method, head.http_version, keep_alive=keep_alive)
+        self.body = bytearray()
+        """Decoded, not yet taken by the application."""
+        self.started_at = now
+        self.begun_at = 0.0
+        """loop.time() when part of the response was written and more was to come; 0 before."""
+        self.scope: Scope = {}
+        self.task: asyncio.Task[None] | None = None
+        self.gone = False
+        """The client takes nothing any more."""
+        self.half_closed = False
+        """The client sends nothing any more; it may still read (or be gone: only a write can tell)."""
+        self.ending = False
+        """We want this stream to end."""
+        self._body_delivered = False
+        self._continue_due = head.expect_continue
+        self._waiter: asyncio.Future[None] | None = None
+        self._tail = b""
+
+    # for the connection
+
+    def feed(self, buffer: bytearray, room: int) -> None:
+        """Decode body bytes from the front of `buffer`, up to `room` waiting. Raises ClientError."""
+        before = len(self.body)
+        while not self.decoder.done and len(self.body) < room:
+            data = self.decoder.decode(buffer, room - len(self.body))
+            if not data:
+                break
+            self.body += data
+        if len(self.body) > before or self.decoder.done:
+            self._wake()
+
+    def client_gone(self) -> None:
+        """Nothing reaches the client any more."""
+        self.gone = True
+        self._wake()
+
+    def client_half_closed(self) -> None:
+        """The client sends nothing any more."""
+        self.half_closed = True
+        self._wake()
+
+    def end(self) -> None:
+        """Ask the stream to end: the application sees http.disconnect; an event stream ends at the next
+        event boundary, at once when it stands at one."""
+        self.ending = True
+        if self._boundary_counts() and (not self._tail or self._tail.endswith(EVENT_BOUNDARIES)):
+            self._terminate()
+        self._wake()
+
+    @property
+    def waits_for_body(self) -> bool:
+        """The application is inside receive() for body bytes."""
+        return self._waiter is not None and not self._waiter.done() and not self.decoder.done
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # for the application
+
+    async def receive(self) -> Message:
+        """ASGI receive: `http.request`, then `http.disconnect` once the client is gone or the response complete."""
+        while True:
+            message = self._next_message()
+            if message is not None:
+                return message
+            if self._continue_due and not self.decoder.done:
+                self._continue_due = False
+                if not self.encoder.started:
+                    self._link.conn.write(CONTINUE)
+            if self._waiter is None or self._waiter.done():
+                self._waiter = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._waiter)
+
+    def _next_message(self) -> Message | None:
+        if self.gone or self.encoder.complete:
+            return {"type": "http.disconnect"}
+        if not self._body_delivered and (self.body or self.decoder.done):
+            body = bytes(self.body)
+            self.body.clear()
+            self._body_delivered = self.decoder.done
+            if not self._body_delivered:
+                self._link.body_taken()
+            return {"type": "http.request", "body": body, "more_body": not self._body_delivered}
+        if self.half_closed or self.ending:
+            return {"type": "http.disconnect"}
+        return None
+
+    async def send(self, message: Message) -> None:
+        """ASGI send. Raises ClientDisconnected (an OSError) once the client is gone, AppError on misuse."""
+        if self.gone:
+            raise ClientDisconnected(errno.EPIPE, "the client is gone")
+        kind = message["type"]
+        if kind == "http.response.body":
+            self._send_body(message)
+        elif kind == "http.response.start":
+            self._send_start(message)
+        elif kind == "http.response.pathsend":
+            self._send_file(message)
+        elif kind == "http.response.early_hint":
+            self._write(self.encoder.early_hint(message))
+        elif kind == "http.response.trailers":
+            self._write(self.encoder.trailers(message))
+            self._after_write()
+        else:
+            raise AppError(f"unexpected ASGI message type {kind!r}")
+        if self._link.conn.pending_bytes > HIGH_WATER and not self.encoder.complete:
+            await self._link.conn.drained()
+
+    def _send_start(self, message: Message) -> None:
+        self.encoder.start(message)
+        if not self.decoder.done and (
+            self._continue_due or self.head.chunked or (self.head.content_length or 0) > DISCARD_LIMIT
+        ):
+            self.encoder.force_close()  # what is left of the body is not worth reading, or will never come
+
+    def _send_body(self, message: Message) -> None:
+        if self.ending and self._boundary_counts():
+            message = self._cut_at_boundary(message)
+        self._write(*self.encoder.body(message, self._link.defaults()))
+        if self.encoder.event_stream:
+            self._tail = (self._tail + message.get("body", b"")[-4:])[-4:]
+        self._after_write()
+
+    def _send_file(self, message: Message) -> None:
+        """`http.response.pathsend`: the whole file, by sendfile(2). Raises AppError when it can't be read."""
+        try:
+            fd = os.open(message["path"], os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise AppError(f"http.response.pathsend: {error}") from error
+        size = os.fstat(fd).st_size
+        try:
+            head = self.encoder.file(size, self._link.defaults())
+            self._write(head)
+        except BaseException:
+            os.close(fd)
+            raise
+        if self.encoder.sends_file:
+            self._link.conn.write_file(fd, 0, size)
+        else:
+            os.close(fd)
+        self._after_write()
+
+    def _write(self, *parts: bytes) -> None:
+        data = tuple(filter(None, parts))
+        if not data:
+            return
+        try:
+            self._link.conn.write(*data)
+        except ClientDisconnected:
+            self.client_gone()
+            raise
+
+    def _after_write(self) -> None:
+        if self.encoder.complete:
+            self._wake()
+            self._link.response_complete()
+        elif not self.begun_at:
+            self.begun_at = asyncio.get_running_loop().time()
+            self._link.response_begun()
+
+    # ending an event stream cleanly
+
+    def _boundary_counts(self) -> bool:
+        return self.encoder.event_stream and self.encoder.started and not self.encoder.complete
+
+    def _cut_at_boundary(self, message: Message) -> dict[str, Any]:
+        """The part of the message up to its first event boundary, as the last one; all of it if there is none.
+
+        The boundary may lie across two messages, so the bytes before count too.
+        """
+        body: bytes = message.get("body", b"")
+        before = len(self._tail)
+        window = self._tail + body
+        ends = [
+            at + len(mark)
+            for mark in EVENT_BOUNDARIES
+            if (at := window.find(mark, max(0, before - len(mark) + 1))) >= 0
+        ]
+        if not ends:
+            return dict(message)
+        return {"type": message["type"], "body": body[: min(ends) - before], "more_body": False}
+
+    def _terminate(self) -> None:
+        try:
+            self._write(*self.encoder.body({"type": "http.response.body"}, self._link.defaults()))
+        except ClientDisconnected:
+            return
+        self._after_write()

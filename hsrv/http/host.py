@@ -1,0 +1,248 @@
+"""What the connections of one process share, and the decisions they leave to it.
+
+Owns the set of connections, the application calls that are not finished, and the sweep that keeps their deadlines.
+`hsrv.worker.worker.Worker` and `hsrv.asyncpool.pool.AsyncPool` are its two forms: they decide where a request runs and
+what becomes of an idle connection.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any, Final
+
+from hsrv.accesslog import AccessLog, AccessRecord
+from hsrv.asgi import Application, Receive, Scope, Send
+from hsrv.config import Config
+from hsrv.errors import ClientError
+from hsrv.globs import pattern_of
+from hsrv.http.connection import HTTPConnection, State
+from hsrv.http.events import RequestHead
+from hsrv.http.exchange import Exchange
+from hsrv.http.forwarded import TrustedProxies
+from hsrv.http.head import HeadLimits
+from hsrv.http.parser import choose_parser
+from hsrv.http.response import DefaultHeaders
+from hsrv.http.scope import ScopeBuilder
+from hsrv.logging import get_logger
+from hsrv.messages import Trace
+from hsrv.terms import EndReason, Identity
+
+SWEEP_INTERVAL: Final = 0.5
+"""Seconds between two looks at all deadlines: how late a timeout may act. One timer per process instead of one
+per request."""
+
+log = get_logger("hsrv.http")
+
+
+class HTTPHost:
+    """The connections of one process. Subclasses override the decisions at the end."""
+
+    answers_half_closed = True
+    """Whether a client that closed its sending side is still answered."""
+
+    def __init__(
+        self, identity: Identity, config: Config, app: Application, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.identity = identity
+        self.settings = config
+        self.app = app
+        self.loop = loop
+        self.state: dict[str, Any] = {}
+        """The lifespan state; each request gets a shallow copy."""
+        self.parse = choose_parser(config.http)
+        self.limits = HeadLimits(
+            request_line=config.limit_request_line,
+            head=config.limit_request_head,
+            fields=config.limit_request_fields,
+            body=config.limit_request_body,
+        )
+        self.scopes = ScopeBuilder(
+            root_path=config.root_path,
+            proxies=TrustedProxies(config.forwarded_allow_ips),
+            extension=scope_extension(identity),
+        )
+        self.send_timeout = config.send_timeout
+        self.closing = False
+        """Every further response says `Connection: close`."""
+        self.connections: set[HTTPConnection] = set()
+        self.exchanges: set[Exchange] = set()
+        """Application calls that have begun to wait and have not returned: also those whose response is complete."""
+        self._streams: set[Exchange] = set()
+        """Those of them whose response turned out to be long-lived."""
+        self.ended: Counter[EndReason] = Counter()
+        """Connections that left this process, by reason."""
+        self._defaults = DefaultHeaders(server=config.server_header, date=config.date_header)
+        self._access = AccessLog(config)
+        self._sweep_timer: asyncio.TimerHandle | None = None
+
+    def set_lifespan_state(self, state: dict[str, Any]) -> None:
+        """What the application's lifespan startup left in `scope["state"]`."""
+        self.state = state
+
+    async def call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the application. A coroutine of our own, so that also an error of a plain call ends in the task."""
+        await self.app(scope, receive, send)
+
+    def default_headers(self) -> bytes:
+        return self._defaults.bytes_at(time.time())
+
+    # sweep
+
+    def start_sweep(self) -> None:
+        self._sweep_timer = self.loop.call_later(SWEEP_INTERVAL, self._sweep)
+
+    def stop_sweep(self) -> None:
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+
+    def _sweep(self) -> None:
+        self.start_sweep()
+        self.sweep(self.loop.time())
+
+    def sweep(self, now: float) -> None:
+        """Act on every overdue deadline, and on responses that turn out to be long-lived."""
+        for connection in list(self.connections):
+            connection.check(now)
+        for exchange in list(self.exchanges):
+            if exchange.begun_at and now - exchange.begun_at >= self.settings.stream_after:
+                self._found_stream(exchange)
+
+    def _found_stream(self, exchange: Exchange) -> None:
+        if exchange not in self._streams and not exchange.encoder.complete and not exchange.gone:
+            self._streams.add(exchange)
+            self.stream_found(
+                exchange, pattern_of(exchange.head.path, exchange.scope.get("path_params") or {})
+            )
+
+    # what connections report
+
+    def response_begun(self, connection: HTTPConnection, exchange: Exchange) -> None:
+        """A response is begun that was not complete in its first message."""
+        if exchange.encoder.event_stream:
+            self._found_stream(exchange)
+
+    def opened(self, connection: HTTPConnection) -> None:
+        self.connections.add(connection)
+
+    def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
+        """The connection left this process."""
+        self.connections.discard(connection)
+        self.ended[reason] += 1
+
+    def started(self, connection: HTTPConnection, exchange: Exchange) -> None:
+        """The application call waits for something."""
+        self.exchanges.add(exchange)
+
+    def returned(self, exchange: Exchange) -> None:
+        """The application call is over."""
+        self.exchanges.discard(exchange)
+        self._streams.discard(exchange)
+
+    def finished(self, connection: HTTPConnection, exchange: Exchange, reason: EndReason) -> None:
+        """The response is written, or never will be."""
+        if self._access.enabled:
+            head = exchange.head
+            self._access.log(
+                AccessRecord(
+                    method=head.method,
+                    target=head.target,
+                    http_version=head.http_version,
+                    status=exchange.encoder.status,
+                    body_bytes=exchange.encoder.body_bytes,
+                    duration=self.loop.time() - exchange.started_at,
+                    client=connection.conn.origin.client,
+                    headers=head.headers,
+                    trace=exchange.trace,
+                    kind="http",
+                )
+            )
+        if reason is not EndReason.COMPLETED:
+            log.info("response cut", reason=reason, path=exchange.head.path, **trace_context(exchange.trace))
+
+    def refused(self, connection: HTTPConnection, error: ClientError) -> None:
+        """A request that can't be served is answered with an error."""
+        log.info("request refused", status=error.status, reason=str(error), client=connection.conn.origin.client)
+
+    def report_app_error(self, exchange: Exchange, error: BaseException | None) -> None:
+        """The application raised, or returned without a complete response."""
+        context = {
+            "method": exchange.head.method,
+            "path": exchange.head.path,
+            "response_started": exchange.encoder.started,
+            **trace_context(exchange.trace),
+        }
+        if error is None:
+            log.error("application returned without completing its response", **context)
+        else:
+            log.error("application raised", exc_info=error, **context)
+
+    # decisions
+
+    def take(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> bool:
+        """Whether the request is served elsewhere or later. False: here and now."""
+        return False
+
+    def idle(self, connection: HTTPConnection) -> bool:
+        """Whether the connection, now between two requests, was taken away. False: it stays."""
+        return False
+
+    def stream_found(self, exchange: Exchange, pattern: str) -> None:
+        """A response turned out to be long-lived: an event stream, or still open after `--stream-after`. Once each.
+        `pattern`: the glob of its path."""
+
+    def waited_too_long(self, connection: HTTPConnection) -> None:
+        """The deadline of `HTTPConnection.wait()` is over."""
+        self.shed(connection, "no place became free in time")
+
+    def shed(self, connection: HTTPConnection, why: str) -> None:
+        """Answer the request that waits with 503."""
+        self.ended[EndReason.SHED] += 1
+        head, trace = connection.waiting or (None, None)
+        log.warning(
+            "request shed", why=why, path=head and head.path, **(trace_context(trace) if trace else {})
+        )
+        connection.answer(503, "Service Unavailable", retry_after=1)
+
+    # drain
+
+    def busy(self) -> bool:
+        """Whether anything is still to be finished."""
+        return bool(self.connections or self.exchanges)
+
+    def close_idle(self) -> None:
+        """Close what stands between two requests, unless a request has arrived meanwhile."""
+        for connection in list(self.connections):
+            if connection.state is State.IDLE:
+                connection.look()
+            if connection.state is State.IDLE:
+                connection.close(EndReason.DRAINED)
+
+    def cut_all(self) -> int:
+        """Cut every connection and cancel every application call; the number of responses that were cut."""
+        cut = 0
+        for connection in list(self.connections):
+            if connection.state not in (State.IDLE, State.LINGERING, State.DISCARDING):
+                cut += 1
+                log.warning("connection cut", state=connection.state.name, why="drain budget is over")
+            connection.cut(EndReason.DRAINED)
+        for exchange in list(self.exchanges):
+            if exchange.task is not None:
+                exchange.task.cancel()
+        return cut
+
+
+def scope_extension(identity: Identity) -> dict[str, Any]:
+    """`scope["extensions"]["hsrv"]`: which process this is."""
+    return {
+        "role": str(identity.role),
+        "slot": identity.slot,
+        "generation": identity.generation,
+        "leader": identity.leader,
+    }
+
+
+def trace_context(trace: Trace) -> dict[str, str]:
+    """The log context of a request."""
+    if trace.traceparent is None:
+        return {"request_id": trace.request_id}
+    return {"request_id": trace.request_id, "traceparent": trace.traceparent}

@@ -1,0 +1,92 @@
+"""Reading a packet channel on an event loop: sockets that another process passes to this one.
+
+Promises: one packet per turn of the loop (so several receivers share evenly); a packet that doesn't decode costs
+itself and is counted; without free descriptors nothing is read, so that none is lost.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from hsrv.channel import Channel, ChannelClosed, NoDescriptors, Packet
+from hsrv.logging import get_logger
+from hsrv.messages import MessageError
+
+EXHAUSTED_PAUSE: Final = 0.1
+"""Seconds without reading after EMFILE or ENFILE; packets wait in the channel meanwhile."""
+
+M = TypeVar("M")
+
+log = get_logger("hsrv.channel")
+
+
+class Intake(Generic[M]):
+    """Receives messages of one kind, each with one socket."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        loop: asyncio.AbstractEventLoop,
+        decode: Callable[[bytes], M],
+        on_message: Callable[[M, socket.socket], None],
+    ) -> None:
+        self._channel = channel
+        self._loop = loop
+        self._decode = decode
+        self._on_message = on_message
+        self._pause: asyncio.TimerHandle | None = None
+        self.is_open = False
+        self.undecodable = 0
+
+    def open(self) -> None:
+        """Receive from now on."""
+        self.is_open = True
+        self._loop.add_reader(self._channel.fileno(), self._receive)
+
+    def close(self) -> None:
+        """Receive no more. What is queued stays for the other receivers. May be called again."""
+        if self.is_open:
+            self.is_open = False
+            self._loop.remove_reader(self._channel.fileno())
+            if self._pause is not None:
+                self._pause.cancel()
+                self._pause = None
+
+    def receive_all(self) -> None:
+        """Receive what is queued now."""
+        while self.is_open and self._receive():
+            pass
+
+    def _receive(self) -> bool:
+        try:
+            packet = self._channel.receive()
+        except NoDescriptors as error:
+            log.warning("out of descriptors", error=str(error), pause=EXHAUSTED_PAUSE)
+            self._loop.remove_reader(self._channel.fileno())
+            if self._pause is None:
+                self._pause = self._loop.call_later(EXHAUSTED_PAUSE, self._resume)
+            return False
+        except ChannelClosed:
+            self.close()  # the supervisor is gone: the control channel says the same
+            return False
+        if packet is None:
+            return False
+        with packet:
+            self._deliver(packet)
+        return True
+
+    def _deliver(self, packet: Packet) -> None:
+        try:
+            message = self._decode(packet.payload)
+            sock = packet.take_socket()
+        except (MessageError, IndexError, OSError) as error:
+            self.undecodable += 1
+            log.error("packet dropped", error=str(error), descriptors=len(packet))
+            return
+        self._on_message(message, sock)
+
+    def _resume(self) -> None:
+        self._pause = None
+        if self.is_open:
+            self._loop.add_reader(self._channel.fileno(), self._receive)

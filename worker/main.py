@@ -1,0 +1,9 @@
+"""The worker process."""
+
+from hsrv.child import ChildBoot, run_child
+from hsrv.worker.worker import Worker
+
+
+def main(boot: ChildBoot) -> int:
+    """Run a worker to its end; the exit code."""
+    return run_child(boot, Worker)

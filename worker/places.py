@@ -1,0 +1,53 @@
+"""How many requests a worker runs at a time, and who waits for a place."""
+
+import asyncio
+from collections import deque
+
+from hsrv.http.connection import HTTPConnection, State
+from hsrv.http.exchange import Exchange
+from hsrv.worker.accept import Acceptor
+
+
+class Places:
+    """`limit` places for application calls that wait for something. A call that became a stream holds none.
+
+    When all are taken the worker stops accepting; requests on connections it has already wait in order.
+    """
+
+    def __init__(self, limit: int, acceptor: Acceptor, loop: asyncio.AbstractEventLoop) -> None:
+        self._limit = limit
+        self._acceptor = acceptor
+        self._loop = loop
+        self._held: set[Exchange] = set()
+        self._queue: deque[HTTPConnection] = deque()
+
+    @property
+    def free(self) -> bool:
+        """Whether a request may run at once. False as long as others wait."""
+        return not self._queue and len(self._held) < self._limit
+
+    def queue(self, connection: HTTPConnection) -> None:
+        """`connection` waits for a place (state WAITING)."""
+        self._queue.append(connection)
+
+    def take(self, exchange: Exchange) -> None:
+        self._held.add(exchange)
+        if len(self._held) >= self._limit:
+            self._acceptor.pause()
+
+    def give_back(self, exchange: Exchange) -> None:
+        """The call returned, or is a stream from now on. May be called again."""
+        if exchange in self._held:
+            self._held.remove(exchange)
+            if self._queue:
+                self._loop.call_soon(self._serve_queue)
+            else:
+                self._acceptor.resume()
+
+    def _serve_queue(self) -> None:
+        while self._queue and len(self._held) < self._limit:
+            connection = self._queue.popleft()
+            if connection.state is State.WAITING:
+                connection.proceed()
+        if self.free:
+            self._acceptor.resume()

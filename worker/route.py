@@ -1,0 +1,33 @@
+"""Where a request runs. Pure."""
+
+from collections.abc import Iterable
+from enum import Enum, auto
+
+from hsrv.globs import Globs
+from hsrv.http.events import RequestHead
+
+
+class Route(Enum):
+    HERE = auto()
+    """In this worker."""
+    POOL = auto()
+    """In the async pool."""
+
+
+class StreamPolicy:
+    """The operator's `--stream` and `--no-stream`."""
+
+    def __init__(self, stream: Iterable[str], no_stream: Iterable[str]) -> None:
+        self.stream = Globs(stream)
+        self.no_stream = Globs(no_stream)
+
+
+def route(head: RequestHead, policy: StreamPolicy, learned: Globs) -> Route:
+    """Where a request runs. The rules in order of precedence; the first that applies wins."""
+    if head.websocket:
+        return Route.POOL
+    if policy.no_stream.match(head.path):
+        return Route.HERE
+    if head.event_stream or policy.stream.match(head.path) or learned.match(head.path):
+        return Route.POOL
+    return Route.HERE

@@ -1,0 +1,196 @@
+"""A worker's connections and decisions."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from hsrv.channel import ChannelError
+from hsrv.child import ChildBoot
+from hsrv.conn import Conn
+from hsrv.globs import LearnedPaths
+from hsrv.http.connection import GIVEABLE, HTTPConnection
+from hsrv.http.events import RequestHead
+from hsrv.http.exchange import Exchange
+from hsrv.http.host import HTTPHost
+from hsrv.intake import Intake
+from hsrv.logging import get_logger
+from hsrv.messages import ConnectionHandoff, Handoff, Origin, Trace, decode_connection, decode_handoff
+from hsrv.rpc.methods import DrainParams
+from hsrv.terms import EndReason
+from hsrv.worker.accept import Acceptor
+from hsrv.worker.handoff import HandoffDesk
+from hsrv.worker.places import Places
+from hsrv.worker.route import Route, StreamPolicy, route
+
+LAST_ACCEPTS: Final = 1024
+"""Connections that a worker still takes from the accept queue when the server stops: closing the last copy of a
+listening socket would reset them."""
+
+log = get_logger("hsrv.worker")
+
+
+class Worker(HTTPHost):
+    """Short requests: accepts, runs what is short, passes the rest to the pool."""
+
+    def __init__(self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]) -> None:
+        super().__init__(boot.identity, boot.config, boot.application, loop)
+        self._learn = learn
+        """Tells the supervisor, and by it every worker, of a pattern."""
+        self._policy = StreamPolicy(boot.config.stream, boot.config.no_stream)
+        self._learned = LearnedPaths()
+        self._acceptor = Acceptor(boot.listeners, loop, self._accepted)
+        self._adoptions: Intake[ConnectionHandoff] = Intake(boot.adopt_receive, loop, decode_connection, self._adopted)
+        self._adopt_send = boot.adopt_send
+        self._desk = HandoffDesk(boot.handoff_send, loop)
+        self._unserved: Intake[Handoff] = Intake(boot.handoff_receive, loop, decode_handoff, self._shed_handoff)
+        """Open while no pool reads the handoff channel."""
+        self._places = Places(boot.config.worker_concurrency, self._acceptor, loop)
+        self._drain: DrainParams | None = None
+        self._drain_began = 0.0
+        self._drained = asyncio.Event()
+
+    # life (hsrv.child.Service)
+
+    async def run(self) -> None:
+        """Serve until a drain is over."""
+        self._adoptions.open()
+        self._acceptor.resume()
+        self.start_sweep()
+        await self._drained.wait()
+        self.stop_sweep()
+        self._desk.close()
+
+    def announce_close(self) -> None:
+        """From now on every response asks its client to reconnect."""
+        self.closing = True
+
+    def begin_drain(self, drain: DrainParams) -> None:
+        """Stop accepting, finish what runs within the budgets, then let `run` end.
+
+        With `drain.adopt`, connections between two requests move to another worker; otherwise they are closed.
+        """
+        self._drain = drain
+        self._drain_began = self.loop.time()
+        self.closing = not drain.adopt
+        self._acceptor.close(last=0 if drain.adopt else LAST_ACCEPTS)
+        if not drain.adopt:
+            self._adoptions.receive_all()
+        self._adoptions.close()
+        self._release_idle()
+        self._check_drained()
+
+    def finish(self) -> None:
+        """Nothing to do: a worker is done when its connections are."""
+
+    def learned(self, patterns: list[str]) -> None:
+        """Paths that some process found to be streams."""
+        self._learned.add(patterns)
+
+    def pool_available(self, available: bool) -> None:
+        """Whether a pool takes streams. While none does, what waits in the channel is answered with 503 by the workers."""
+        self._desk.available = available
+        if available:
+            self._unserved.close()
+        elif not self._unserved.is_open:
+            self._unserved.open()
+
+    # drain
+
+    def _release_idle(self) -> None:
+        assert self._drain is not None
+        if not self._drain.adopt:
+            self.close_idle()
+            return
+        for connection in list(self.connections):
+            if connection.state in GIVEABLE:
+                self._give_away(connection)
+
+    def _give_away(self, connection: HTTPConnection) -> bool:
+        try:
+            connection.conn.give(self._adopt_send, connection.adoption())
+        except ChannelError:
+            connection.watch_again()  # no room now; the sweep tries again, and until then we serve it
+            return False
+        connection.drop()
+        return True
+
+    def _check_drained(self) -> None:
+        if self._drain is not None and not self.busy():
+            self._drained.set()
+
+    def _sweep_drain(self, drain: DrainParams, age: float) -> None:
+        self._release_idle()
+        if age >= drain.stream_grace:
+            for connection in list(self.connections):
+                if connection.exchange in self._streams:
+                    connection.end_stream()
+        if age >= drain.graceful_timeout:
+            self.cut_all()
+            self._drained.set()
+        self._check_drained()
+
+    # connections
+
+    def _accepted(self, sock: socket.socket, origin: Origin) -> None:
+        self._connect(sock, origin).start()
+
+    def _adopted(self, message: ConnectionHandoff, sock: socket.socket) -> None:
+        self._connect(sock, message.origin).start(message.buffered)
+
+    def _connect(self, sock: socket.socket, origin: Origin) -> HTTPConnection:
+        connection = HTTPConnection(Conn(sock, self.loop, origin), self)
+        self.opened(connection)
+        return connection
+
+    def _shed_handoff(self, message: Handoff, sock: socket.socket) -> None:
+        connection = self._connect(sock, message.origin)
+        connection.wait(message.head, message.trace, self.settings.handoff_timeout)
+        self.shed(connection, "no pool was ready within --handoff-timeout")
+
+    def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
+        super().closed(connection, reason)
+        self._check_drained()
+
+    def idle(self, connection: HTTPConnection) -> bool:
+        return self._drain is not None and self._drain.adopt and self._give_away(connection)
+
+    # requests
+
+    def take(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> bool:
+        if route(head, self._policy, self._learned.globs) is Route.POOL:
+            self._pass_on(connection, head, trace)
+            return True
+        if self._places.free:
+            return False
+        connection.wait(head, trace, self.settings.queue_timeout)
+        self._places.queue(connection)
+        return True
+
+    def _pass_on(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> None:
+        if not self._desk.pass_on(connection, head, trace, patience=self.settings.handoff_timeout):
+            self.shed(connection, "no pool takes streams at present")
+
+    def started(self, connection: HTTPConnection, exchange: Exchange) -> None:
+        super().started(connection, exchange)
+        self._places.take(exchange)
+
+    def returned(self, exchange: Exchange) -> None:
+        super().returned(exchange)
+        self._places.give_back(exchange)
+        self._check_drained()
+
+    # streams that nobody announced
+
+    def sweep(self, now: float) -> None:
+        super().sweep(now)
+        if self._drain is not None:
+            self._sweep_drain(self._drain, now - self._drain_began)
+
+    def stream_found(self, exchange: Exchange, pattern: str) -> None:
+        """It goes on here, as a call that has begun can't move; the next one goes to the pool."""
+        self._places.give_back(exchange)
+        if pattern not in self._learned:
+            log.warning("stream in a worker", path=exchange.head.path, hint=f"--stream '{pattern}'")
+            self._learned.add([pattern])
+            self._learn(pattern)
