@@ -1,0 +1,194 @@
+"""permessage-deflate (RFC 7692) and the size limit of received messages, as one wsproto extension.
+
+wsproto's own extension inflates without a bound (64 KiB of input become 64 MiB), forgets that a fragmented
+message is compressed when a ping comes between its frames, and accepts offers that section 7 says to decline.
+Promises: a message is never inflated further than one byte beyond the limit; an offer is accepted exactly or
+declined. Pure.
+"""
+
+import zlib
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
+
+WINDOW_BITS: Final = 12
+"""Largest LZ77 window of either side. With zlib's 15 and memory level 8, each connection would hold some 300
+KiB for compression; with 12 and 5 it is a tenth of that, for messages that compress a few percent less."""
+
+MEMORY_LEVEL: Final = 5
+
+SMALLEST_WINDOW_BITS: Final = 9
+"""zlib makes no raw deflate stream with a window of 8 bits."""
+
+DEFLATE_FROM: Final = 64
+"""Bytes; a shorter message is sent as it is (section 6.1 allows that for each message)."""
+
+_TAIL: Final = b"\x00\x00\xff\xff"
+"""The end of a flushed block, which travels with no message (section 7.2.1)."""
+
+_FLAGS: Final = frozenset({"server_no_context_takeover", "client_no_context_takeover"})
+_BITS: Final = frozenset({"server_max_window_bits", "client_max_window_bits"})
+_NO_BITS: Final = RsvBits(False, False, False)
+_RSV1: Final = RsvBits(True, False, False)
+
+
+class DeflateTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What client and server agreed on (RFC 7692 section 7.1)."""
+
+    server_no_context_takeover: bool = False
+    client_no_context_takeover: bool = False
+    server_bits: int = WINDOW_BITS
+    client_bits: int | None = None
+    """None: the client didn't say that it can limit its window, so it is 15."""
+
+    def header(self) -> bytes:
+        """The value of Sec-WebSocket-Extensions in the response."""
+        parts = ["permessage-deflate"]
+        if self.server_no_context_takeover:
+            parts.append("server_no_context_takeover")
+        if self.client_no_context_takeover:
+            parts.append("client_no_context_takeover")
+        parts.append(f"server_max_window_bits={self.server_bits}")
+        if self.client_bits is not None:
+            parts.append(f"client_max_window_bits={self.client_bits}")
+        return "; ".join(parts).encode("ascii")
+
+
+def negotiate(values: Iterable[bytes]) -> DeflateTerms | None:
+    """The terms for the first acceptable offer in the Sec-WebSocket-Extensions field values; None: there is
+    none."""
+    for value in values:
+        for offer in value.decode("latin-1").split(","):
+            name, *parameters = (part.strip() for part in offer.split(";"))
+            if name == "permessage-deflate":
+                terms = _accept(parameters)
+                if terms is not None:
+                    return terms
+    return None
+
+
+def _accept(parameters: list[str]) -> DeflateTerms | None:
+    """Decline what section 7 says to decline: unknown, repeated and malformed parameters."""
+    asked: dict[str, str | None] = {}
+    for parameter in parameters:
+        name, equals, value = parameter.partition("=")
+        name = name.strip()
+        if name in asked or not _is_valid(name, value := value.strip().strip('"'), bool(equals)):
+            return None
+        asked[name] = value if equals else None
+    server_bits = int(asked.get("server_max_window_bits") or WINDOW_BITS)
+    if server_bits < SMALLEST_WINDOW_BITS:
+        return None
+    client_bits = None
+    if "client_max_window_bits" in asked:
+        client_bits = min(int(asked["client_max_window_bits"] or WINDOW_BITS), WINDOW_BITS)
+    return DeflateTerms(
+        server_no_context_takeover="server_no_context_takeover" in asked,
+        client_no_context_takeover="client_no_context_takeover" in asked,
+        server_bits=min(server_bits, WINDOW_BITS),
+        client_bits=client_bits,
+    )
+
+
+def _is_valid(name: str, value: str, has_value: bool) -> bool:
+    if name in _FLAGS:
+        return not has_value
+    if name not in _BITS:
+        return False
+    if not has_value:
+        return name == "client_max_window_bits"
+    return value in {"8", "9", "10", "11", "12", "13", "14", "15"}
+
+
+class MessageExtension(Extension):
+    """Counts the bytes of each received message, and (de)compresses if there are terms.
+
+    Too large a message ends in `CloseReason.MESSAGE_TOO_BIG`, which wsproto raises as ParseFailed.
+    """
+
+    name = "permessage-deflate"
+
+    def __init__(self, limit: int, terms: DeflateTerms | None) -> None:
+        self._limit = limit
+        self._terms = terms
+        self.room = limit
+        """Bytes the current message may still bring."""
+        self._control = False
+        """The current frame is a control frame, maybe amid the frames of a message."""
+        self._deflated = False
+        """The current message is compressed."""
+        self._inflater: zlib._Decompress | None = None
+        self._deflater: zlib._Compress | None = None
+
+    def enabled(self) -> bool:
+        return True
+
+    def offer(self) -> bool | str:
+        raise NotImplementedError("the server side of an extension offers nothing")
+
+    def frame_inbound_header(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        """Start of a frame. Returns the reserved bits that this extension understands in it."""
+        self._control = opcode.iscontrol()
+        if self._control:
+            return _NO_BITS
+        if opcode is not Opcode.CONTINUATION:
+            self.room = self._limit
+            self._deflated = self._terms is not None and rsv.rsv1
+        if payload_length > self.room and not self._deflated:
+            return CloseReason.MESSAGE_TOO_BIG
+        return _RSV1 if self._deflated and opcode is not Opcode.CONTINUATION else _NO_BITS
+
+    def frame_inbound_payload_data(
+        self, proto: FrameDecoder | FrameProtocol, data: bytes
+    ) -> bytes | CloseReason:
+        if self._control:
+            return data
+        if self._deflated:
+            return self._inflate(data)
+        self.room -= len(data)
+        return data
+
+    def frame_inbound_complete(
+        self, proto: FrameDecoder | FrameProtocol, fin: bool
+    ) -> bytes | CloseReason | None:
+        if self._control or not fin or not self._deflated:
+            return None
+        rest = self._inflate(_TAIL)
+        assert self._terms is not None
+        if self._terms.client_no_context_takeover or (self._inflater is not None and self._inflater.eof):
+            self._inflater = None
+        return rest
+
+    def _inflate(self, data: bytes) -> bytes | CloseReason:
+        """At most one byte more than there is room for.
+
+        After a final block (section 7.2.3.4) the rest of the message is padding, and ignored.
+        """
+        if self._inflater is None:
+            assert self._terms is not None
+            bits = self._terms.client_bits or zlib.MAX_WBITS
+            self._inflater = zlib.decompressobj(-max(bits, SMALLEST_WINDOW_BITS))
+        if self._inflater.eof:
+            return b""
+        try:
+            plain = self._inflater.decompress(data, self.room + 1)
+        except zlib.error:
+            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        self.room -= len(plain)
+        return plain if self.room >= 0 else CloseReason.MESSAGE_TOO_BIG
+
+    def frame_outbound(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, data: bytes, fin: bool
+    ) -> tuple[RsvBits, bytes]:
+        """Compress a message. Each is one frame: hsrv sends no fragments."""
+        if self._terms is None or opcode.iscontrol() or len(data) < DEFLATE_FROM:
+            return rsv, data
+        if self._deflater is None or self._terms.server_no_context_takeover:
+            self._deflater = zlib.compressobj(wbits=-self._terms.server_bits, memLevel=MEMORY_LEVEL)
+        deflated = self._deflater.compress(data) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
+        return _RSV1, deflated[: -len(_TAIL)]

@@ -1,0 +1,40 @@
+"""Messages received and not yet taken by the application. Pure."""
+
+from collections import deque
+from typing import Final
+
+from hsrv.asyncpool.ws_codec import Received
+
+INBOX_MESSAGES: Final = 32
+INBOX_BYTES: Final = 1 << 20
+"""At either, nothing more is read: TCP then holds the peer back. One message may be larger than that."""
+
+
+class Inbox:
+    """A queue that knows when it has enough."""
+
+    __slots__ = ("_bytes", "_messages")
+
+    def __init__(self) -> None:
+        self._messages: deque[Received] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def full(self) -> bool:
+        return len(self._messages) >= INBOX_MESSAGES or self._bytes >= INBOX_BYTES
+
+    def put(self, message: Received) -> None:
+        self._messages.append(message)
+        self._bytes += message.size
+
+    def take(self) -> Received:
+        message = self._messages.popleft()
+        self._bytes -= message.size
+        return message
+
+    def clear(self) -> None:
+        self._messages.clear()
+        self._bytes = 0

@@ -1,0 +1,32 @@
+"""The queue of received messages."""
+
+from hsrv.asyncpool.ws_codec import Received
+from hsrv.asyncpool.ws_inbox import INBOX_BYTES, INBOX_MESSAGES, Inbox
+
+
+def test_messages_leave_in_the_order_they_came() -> None:
+    inbox = Inbox()
+    for text in ("a", "b"):
+        inbox.put(Received(text, 1))
+    assert [inbox.take().data, inbox.take().data, len(inbox)] == ["a", "b", 0]
+
+
+def test_it_is_full_at_a_number_of_messages_and_has_room_again_after_one_is_taken() -> None:
+    inbox = Inbox()
+    for _ in range(INBOX_MESSAGES):
+        assert not inbox.full
+        inbox.put(Received("", 0))
+    assert inbox.full
+    inbox.take()
+    assert not inbox.full
+
+
+def test_it_is_full_at_a_number_of_bytes_and_empty_when_cleared() -> None:
+    inbox = Inbox()
+    inbox.put(Received(b"", INBOX_BYTES - 1))
+    assert not inbox.full
+    inbox.put(Received(b"", 1))
+    assert inbox.full
+    inbox.clear()
+    assert not inbox.full
+    assert len(inbox) == 0
