@@ -15,6 +15,7 @@ Each edge has one translator: ClientError to bytes (hsrv.http.connection), HsrvE
 (hsrv.cli), any error of a peer to JSON-RPC (hsrv.rpc).
 """
 
+from collections.abc import Sequence
 from enum import IntEnum, unique
 
 
@@ -76,11 +77,15 @@ class PlatformError(HsrvError):
 
 
 class ClientError(HsrvError):
-    """The client sent what can't be served: `status` is the answer, after which the connection closes."""
+    """The client sent what can't be served: `status` is the answer, after which the connection closes.
 
-    def __init__(self, status: int, reason: str) -> None:
+    `headers`: fields that the answer must carry, like Sec-WebSocket-Version with 426.
+    """
+
+    def __init__(self, status: int, reason: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         super().__init__(reason)
         self.status = status
+        self.headers = headers
 
 
 class AppError(HsrvError):

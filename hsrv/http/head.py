@@ -1,0 +1,345 @@
+"""What of a request head is accepted: grammar, framing, host, target and the meanings the server acts on.
+
+Promises: every head that leaves here has one reading, the same whichever parser split it: what could be
+read in two ways (RFC 9112 section 11.2, request smuggling) is refused. So grammar and framing are
+checked on the bytes themselves, before a parser sees them; parsers differ in what they let through or repair.
+Must not do I/O or keep state between heads.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import unquote
+
+import msgspec
+
+from hsrv.errors import ClientError
+from hsrv.http.events import Headers, RequestHead
+from hsrv.http.grammar import TOKEN, VALUE, is_field_line, is_token
+from hsrv.http.raw import HeadParser, RawHead
+
+MAX_EMPTY_LINES: Final = 8
+"""Empty lines ignored before a request line. RFC 9112 section 2.2 asks for at least one; a flood of them is no client."""
+
+MAX_LENGTH_DIGITS: Final = 18
+"""Of a Content-Length. More digits exceed every limit on the body, and don't deserve big-number arithmetic."""
+
+_head: Final = re.compile(
+    TOKEN + rb" [\x21-\x7e]++ HTTP/([0-9]\.[0-9])\r\n" + rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+\r\n"
+).fullmatch
+_request_line: Final = re.compile(TOKEN + rb" [\x21-\x7e]++ HTTP/[0-9]\.[0-9]").fullmatch
+_framing_fields: Final = re.compile(rb"\r\n(content-length|transfer-encoding|host):([^\r]*+)").findall
+_is_host: Final = re.compile(
+    rb"(?:\[[0-9a-f:.]+\]|(?:[a-z0-9._~-]|%[0-9a-f]{2})*+)(?::[0-9]{0,5})?"
+).fullmatch
+"""A lower-case Host (RFC 9110 section 7.2) without the sub-delims that RFC 3986 permits and no name service knows:
+a comma or quote there only serves to confuse whoever compares or prints it."""
+_absolute_target: Final = re.compile(rb"(https?)://([^/?]++)([^?]*+)(.*+)", re.IGNORECASE).fullmatch
+_websocket_key: Final = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
+_zero_quality: Final = re.compile(rb"q=0(?:\.0*)?").fullmatch
+_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
+
+_NONE: Final[list[bytes]] = []
+_MEANINGFUL: Final = frozenset(
+    {
+        b"accept",
+        b"connection",
+        b"expect",
+        b"sec-websocket-key",
+        b"sec-websocket-version",
+        b"upgrade",
+    }
+)
+
+Meaningful = dict[bytes, list[bytes]]
+"""The values of the fields of `_MEANINGFUL` that are present."""
+
+
+class HeadLimits(msgspec.Struct, frozen=True):
+    """The most that is accepted of a head and of the body it declares."""
+
+    request_line: int
+    """Bytes, without the CRLF. 414 above."""
+    head: int
+    """Bytes, from the request line to the empty line, both included. 431 above."""
+    fields: int
+    """Field lines. 431 above."""
+    body: int
+    """Bytes. 413 above."""
+
+
+class Framing(msgspec.Struct, frozen=True):
+    """How long the body is, and the host that was asked."""
+
+    content_length: int | None
+    chunked: bool
+    host: bytes | None
+    """Lower case; None when HTTP/1.0 gave none."""
+
+
+def take_head(buffer: bytearray, searched: int, parse: HeadParser, limits: HeadLimits) -> RequestHead | None:
+    """Remove one complete head from the front of `buffer`. None: incomplete.
+
+    `searched` is the number of bytes at the front that are known not to hold its end. Raises ClientError with
+    400, 413, 414, 417, 426, 431, 501 or 505; the connection can't go on after that.
+    """
+    if buffer.startswith(b"\r\n"):
+        searched = max(0, searched - _drop_empty_lines(buffer))
+    end = buffer.find(b"\r\n\r\n", max(0, searched - 3))
+    if end < 0:
+        _check_incomplete(buffer, limits)
+        return None
+    end += 4
+    block = bytes(buffer[:end])
+    del buffer[:end]
+    return read_head(block, parse, limits)
+
+
+def read_head(block: bytes, parse: HeadParser, limits: HeadLimits) -> RequestHead:
+    """The meaning of one whole head. Raises ClientError like `take_head`."""
+    version = _check_block(block, limits)
+    framing = _framing(block, version, limits.body)
+    raw = parse(block)
+    method = raw.method.decode("ascii")
+    path, query = _split_target(method, raw.target, framing.host)
+    headers, found = _sort_fields(block, raw)
+    has_body = framing.chunked or bool(framing.content_length)
+    return RequestHead(
+        method=method,
+        target=raw.target,
+        path=_decode_path(path),
+        raw_path=path,
+        query=query,
+        http_version=version,
+        headers=headers,
+        content_length=framing.content_length,
+        chunked=framing.chunked,
+        keep_alive=_keep_alive(version, found.get(b"connection", _NONE)),
+        expect_continue=b"expect" in found and _expects_continue(version, found[b"expect"]) and has_body,
+        websocket=b"upgrade" in found and _is_websocket(method, version, found, has_body=has_body),
+        event_stream=b"accept" in found and _accepts_event_stream(found[b"accept"]),
+    )
+
+
+# before the parser: size and grammar
+
+
+def _drop_empty_lines(buffer: bytearray) -> int:
+    """Remove the empty lines that precede a request line; how many bytes they were."""
+    end = 0
+    while buffer.startswith(b"\r\n", end):
+        end += 2
+    if end > 2 * MAX_EMPTY_LINES:
+        raise ClientError(400, "too many empty lines before the request line")
+    del buffer[:end]
+    return end
+
+
+def _check_incomplete(buffer: bytearray, limits: HeadLimits) -> None:
+    """Refuse early what can't become acceptable: nobody should wait for the rest of it."""
+    if not buffer or buffer == b"\r":
+        return
+    if is_token(buffer[:1]) is None:
+        raise ClientError(400, "not an HTTP request")  # TLS to a plain port, mostly
+    enough = limits.request_line + 2
+    if len(buffer) >= enough and buffer.find(b"\r\n", 0, enough) < 0:
+        raise ClientError(414, "request line too long")
+    lines = buffer.count(b"\r\n")
+    if len(buffer) >= limits.head or lines - 1 > limits.fields:
+        raise ClientError(431, "request header fields too large")
+    if buffer.count(b"\n") != lines:
+        raise ClientError(400, "line ended by a bare LF")
+
+
+def _check_block(block: bytes, limits: HeadLimits) -> str:
+    """The HTTP version of a head whose size and grammar are right."""
+    if block.find(b"\r\n") > limits.request_line:
+        raise ClientError(414, "request line too long")
+    if len(block) > limits.head or block.count(b"\r\n") - 2 > limits.fields:
+        raise ClientError(431, "request header fields too large")
+    match = _head(block)
+    if match is None:
+        raise ClientError(400, _fault(block))
+    version: bytes = match[1]
+    if version == b"1.1":
+        return "1.1"
+    if version == b"1.0":
+        return "1.0"
+    raise ClientError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
+
+
+def _fault(block: bytes) -> str:
+    """What is wrong with a head outside the grammar."""
+    request_line, *fields = block[:-4].split(b"\r\n")
+    if _request_line(request_line) is None:
+        return "malformed request line"
+    fault = next(field for field in fields if is_field_line(field) is None)
+    if b"\r" in fault or b"\n" in fault:
+        return "bare CR or LF in a header field"
+    if fault.startswith((b" ", b"\t")):
+        return "folded header field"  # RFC 9112 section 5.2 lets a server refuse it
+    return "malformed header field"
+
+
+# before the parser: framing (RFC 9112 section 6) and host
+
+
+def _framing(block: bytes, version: str, body_limit: int) -> Framing:
+    length: bytes | None = None
+    coding: bytes | None = None
+    host: bytes | None = None
+    for name, value in _framing_fields(block.lower()):
+        if name == b"host":
+            host = _only_one(host, value, "Host")
+        elif name == b"content-length":
+            length = _only_one(length, value, "Content-Length")
+        else:
+            coding = _only_one(coding, value, "Transfer-Encoding")
+    _check_host(host, version)
+    if coding is not None:
+        _check_coding(coding, version)
+        if length is not None:
+            raise ClientError(400, "Content-Length with Transfer-Encoding")
+    return Framing(None if length is None else _length(length, body_limit), coding is not None, host)
+
+
+def _only_one(before: bytes | None, value: bytes, name: str) -> bytes:
+    if before is not None:
+        raise ClientError(400, f"more than one {name}")
+    return value.strip(b" \t")
+
+
+def _check_host(host: bytes | None, version: str) -> None:
+    if host is None:
+        if version == "1.1":
+            raise ClientError(400, "no Host")
+    elif _is_host(host) is None:
+        raise ClientError(400, "malformed Host")
+
+
+def _check_coding(coding: bytes, version: str) -> None:
+    """Accept `chunked` alone. Anything else is either malformed or a coding that we don't know."""
+    if version == "1.0":
+        raise ClientError(400, "Transfer-Encoding in HTTP/1.0")  # RFC 9112 section 6.1: faulty framing
+    if coding == b"chunked":
+        return
+    codings = [part.strip(b" \t") for part in coding.split(b",")]
+    if b"chunked" in codings[:-1] or not all(map(is_token, codings)):
+        raise ClientError(400, "malformed Transfer-Encoding")
+    raise ClientError(501, "unknown transfer coding")
+
+
+def _length(value: bytes, limit: int) -> int:
+    if not value.isdigit():
+        raise ClientError(400, "malformed Content-Length")
+    if len(value) > MAX_LENGTH_DIGITS or int(value) > limit:
+        raise ClientError(413, "request body too large")
+    return int(value)
+
+
+# the target (RFC 9112 section 3.2)
+
+
+def _split_target(method: str, target: bytes, host: bytes | None) -> tuple[bytes, bytes]:
+    """Path and query as received."""
+    if method == "CONNECT":
+        raise ClientError(501, "CONNECT is not supported")
+    if b"#" in target:
+        raise ClientError(400, "fragment in the request target")
+    if not target.startswith(b"/"):
+        target = _origin_form(method, target, host)
+    path, _, query = target.partition(b"?")
+    return path, query
+
+
+def _origin_form(method: str, target: bytes, host: bytes | None) -> bytes:
+    """The origin-form of a target in absolute-form; `*` stays as it is."""
+    if target == b"*" and method == "OPTIONS":
+        return target
+    match = _absolute_target(target)
+    if match is None:
+        raise ClientError(400, "malformed request target")
+    scheme, authority = match[1].lower(), match[2].lower()
+    if _is_host(authority) is None:
+        raise ClientError(400, "malformed request target")
+    port = _DEFAULT_PORTS[scheme]
+    if host is not None and host.removesuffix(port) != authority.removesuffix(port):
+        raise ClientError(400, "Host differs from the request target")
+    path: bytes = match[3] or b"/"
+    query: bytes = match[4]
+    return path + query
+
+
+def _decode_path(path: bytes) -> str:
+    text = path.decode("ascii")
+    return unquote(text) if "%" in text else text
+
+
+# after the parser: what the fields mean
+
+
+def _sort_fields(block: bytes, raw: RawHead) -> tuple[Headers, Meaningful]:
+    """The headers for the application, and those that mean something to us.
+
+    Names with an underscore are legal and dropped: to everything CGI-like (WSGI, Django's META) `X_Forwarded_For`
+    and `X-Forwarded-For` are one name, so they would let a client speak for the proxy.
+    """
+    headers = raw.headers
+    if b"_" in block:
+        headers = [field for field in headers if b"_" not in field[0]]
+    found: Meaningful = {}
+    for name, value in headers:
+        if name in _MEANINGFUL:
+            found.setdefault(name, []).append(value)
+    return headers, found
+
+
+def _elements(values: Iterable[bytes]) -> list[bytes]:
+    """The members of a comma-separated list, in lower case (RFC 9110 section 5.6.1)."""
+    return [part.strip(b" \t") for value in values for part in value.lower().split(b",")]
+
+
+def _keep_alive(version: str, connection: list[bytes]) -> bool:
+    if not connection:
+        return version == "1.1"
+    options = _elements(connection)
+    return b"close" not in options and (version == "1.1" or b"keep-alive" in options)
+
+
+def _expects_continue(version: str, expect: list[bytes]) -> bool:
+    """Whether 100 (Continue) is expected. An unknown expectation is refused (RFC 9110 section 10.1.1)."""
+    if version == "1.0":
+        return False
+    if any(element != b"100-continue" for element in _elements(expect)):
+        raise ClientError(417, "unknown expectation")
+    return True
+
+
+def _is_websocket(method: str, version: str, found: Meaningful, *, has_body: bool) -> bool:
+    """Whether this is an opening handshake (RFC 6455 section 4.2.1). Raises ClientError for a faulty one."""
+    asked = b"websocket" in _elements(found[b"upgrade"])
+    if version == "1.0" or not asked or b"upgrade" not in _elements(found.get(b"connection", _NONE)):
+        return False  # RFC 9110 section 7.8: not an upgrade that we know, so a plain request
+    keys = found.get(b"sec-websocket-key", _NONE)
+    versions = found.get(b"sec-websocket-version", _NONE)
+    if method != "GET" or has_body:
+        raise ClientError(400, "a WebSocket handshake is a GET without a body")
+    if len(versions) != 1:
+        raise ClientError(400, "no or several Sec-WebSocket-Version")
+    if versions[0] != b"13":
+        raise ClientError(
+            426, "only version 13 of the WebSocket protocol is supported", [(b"sec-websocket-version", b"13")]
+        )
+    if len(keys) != 1 or _websocket_key(keys[0]) is None:
+        raise ClientError(400, "malformed Sec-WebSocket-Key")
+    return True
+
+
+def _accepts_event_stream(accept: list[bytes]) -> bool:
+    """Whether text/event-stream is named, with a quality above 0 (RFC 9110 section 12.5.1)."""
+    for element in _elements(accept):
+        if element.startswith(b"text/event-stream"):
+            media_type, *parameters = (part.strip(b" \t") for part in element.split(b";"))
+            if media_type == b"text/event-stream" and not any(map(_zero_quality, parameters)):
+                return True
+    return False
