@@ -1,0 +1,70 @@
+"""The real server on a free port, for every test here."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from hsrv.testing import LiveServer
+
+ROOT = Path(__file__).parent.parent.parent
+DEADLINE = 20.0
+"""Seconds that any condition may take. A bound against hanging, not a measure."""
+
+Serve = Callable[..., LiveServer]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """The file in which `tests.apps.raw` records what happened."""
+    return tmp_path / "record"
+
+
+@pytest.fixture
+def serve(record: Path) -> Iterator[Serve]:
+    """Start a server; it is stopped after the test, and then nothing of it may be left."""
+    servers: list[LiveServer] = []
+
+    def start(app: str = "tests.apps.raw:app", **options: Any) -> LiveServer:
+        env = {"RECORD": str(record), **options.pop("env", {})}
+        server = LiveServer(app, env=env, cwd=ROOT, **options)
+        server.__enter__()
+        servers.append(server)
+        return server
+
+    yield start
+    family = {process for server in servers for process in server.seen_processes()}
+    for server in servers:
+        server.__exit__(None, None, None)
+    left = [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert not left, f"left running: {left}"
+
+
+def pids(server: LiveServer, role: str) -> set[int]:
+    """The pids of the living processes of a role, by their titles."""
+    found = set()
+    for process in psutil.Process(server.pid).children(recursive=True):
+        title = " ".join(process.cmdline())
+        if re.match(rf"hsrv: {role}\b", title):
+            found.add(process.pid)
+    return found
+
+
+def descriptors(pid: int) -> list[str]:
+    """What /proc says a process holds open."""
+    links = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            links.append(str(entry.readlink()))
+        except FileNotFoundError:
+            continue
+    return sorted(links)

@@ -1,0 +1,297 @@
+"""HTTP/1.1 through the real server, worker and pool alike."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.apps.raw import recorded
+from tests.integration.conftest import Serve
+from tests.integration.wire import Wire, eventually, request
+
+EVENT_STREAM = "Accept: text/event-stream"
+PLACES = pytest.mark.parametrize("fields", [(), (EVENT_STREAM,)], ids=["worker", "pool"])
+
+
+@PLACES
+def test_head_has_the_fields_and_no_body(serve: Serve, fields: tuple[str, ...]) -> None:
+    server = serve()
+    with Wire(server.host, server.port) as wire:
+        answer = wire.get("/big?size=1000", *fields, method="HEAD")
+        assert answer.headers["content-length"] == "1000"
+        assert wire.get("/", *fields).status == 200
+
+
+@PLACES
+def test_http_1_0_is_closed_unless_it_asks_otherwise(serve: Serve, fields: tuple[str, ...]) -> None:
+    server = serve()
+    extra = "".join(f"{field}\r\n" for field in fields)
+    with Wire(server.host, server.port) as wire:
+        wire.send(f"GET / HTTP/1.0\r\n{extra}\r\n".encode())
+        assert wire.response().status == 200
+        assert wire.ended()
+    with Wire(server.host, server.port) as wire:
+        for _ in range(2):
+            wire.send(f"GET / HTTP/1.0\r\nConnection: keep-alive\r\n{extra}\r\n".encode())
+            answer = wire.response()
+            assert answer.headers["connection"] == "keep-alive"
+    with Wire(server.host, server.port) as wire:
+        wire.send(f"GET /chunks?n=3 HTTP/1.0\r\n{extra}\r\n".encode())
+        answer = wire.response()
+        assert "transfer-encoding" not in answer.headers
+        assert answer.body == b"0,1,2,end"
+
+
+@PLACES
+def test_continue_is_sent_only_when_the_application_reads(serve: Serve, fields: tuple[str, ...]) -> None:
+    server = serve()
+    expects = ("Expect: 100-continue", "Content-Length: 5", *fields)
+    with Wire(server.host, server.port) as wire:
+        wire.send(request("/echo", *expects, method="POST"))
+        assert wire.head().status == 100
+        wire.send(b"hello")
+        assert wire.response().body == b"hello"
+    with Wire(server.host, server.port) as wire:
+        wire.send(request("/ignore-body", *expects, method="POST"))
+        answer = wire.head()
+        assert answer.status == 200
+        assert answer.headers["connection"] == "close"
+
+
+@PLACES
+def test_an_error_before_the_response_is_a_500_and_after_it_a_cut(serve: Serve, fields: tuple[str, ...]) -> None:
+    server = serve()
+    for path in ("/fail", "/silent"):
+        with Wire(server.host, server.port) as wire:
+            assert wire.get(path, *fields).status == 500
+    with Wire(server.host, server.port) as wire:
+        wire.send(request("/fail-late", *fields))
+        assert wire.head().headers["transfer-encoding"] == "chunked"
+        try:
+            rest = wire.rest()
+        except ConnectionResetError:
+            rest = b""
+        assert not rest.endswith(b"0\r\n\r\n"), "a cut response must not look complete"
+    entry = server.wait_for_log(lambda entry: entry["event"] == "application raised")
+    assert "before the response" in entry["exception"] or "after the response" in entry["exception"]
+
+
+@PLACES
+def test_large_bodies_stream_with_backpressure(serve: Serve, fields: tuple[str, ...]) -> None:
+    server = serve()
+    body = os.urandom(3_000_000)
+    with Wire(server.host, server.port) as wire:
+        for _ in range(2):
+            wire.send(request("/echo", f"Content-Length: {len(body)}", *fields, method="POST", body=body))
+            assert wire.response().body == body
+
+
+@PLACES
+def test_a_small_unread_body_is_discarded_and_the_connection_kept(serve: Serve, fields: tuple[str, ...]) -> None:
+    server = serve()
+    with Wire(server.host, server.port) as wire:
+        wire.send(request("/ignore-body", "Content-Length: 100000", *fields, method="POST", body=b"x" * 1000))
+        assert wire.response().status == 200
+        wire.send(b"x" * 99000)
+        assert wire.get("/", *fields).status == 200
+
+
+@PLACES
+def test_a_large_unread_body_closes_the_connection_after_a_readable_answer(
+    serve: Serve, fields: tuple[str, ...]
+) -> None:
+    server = serve()
+    with Wire(server.host, server.port) as wire:
+        wire.send(request("/ignore-body", "Content-Length: 50000000", *fields, method="POST", body=b"x" * 300_000))
+        answer = wire.response()
+        assert answer.status == 200
+        assert answer.headers["connection"] == "close"
+
+
+@PLACES
+def test_files_are_sent_by_path(serve: Serve, tmp_path: Path, fields: tuple[str, ...]) -> None:
+    content = os.urandom(2_500_000)
+    (tmp_path / "file").write_bytes(content)
+    server = serve()
+    with Wire(server.host, server.port) as wire:
+        answer = wire.get(f"/file?path={tmp_path / 'file'}", *fields)
+        assert answer.headers["content-length"] == str(len(content))
+        assert answer.body == content
+        head = wire.get(f"/file?path={tmp_path / 'file'}", *fields, method="HEAD")
+        assert head.headers["content-length"] == str(len(content))
+        assert wire.get(f"/file?path={tmp_path / 'none'}", *fields).status == 500
+
+
+def test_early_hints_come_before_the_response(serve: Serve) -> None:
+    server = serve()
+    with Wire(server.host, server.port) as wire:
+        wire.send(request("/hint"))
+        hint = wire.head()
+        assert (hint.status, hint.headers["link"]) == (103, "</style.css>; rel=preload")
+        assert wire.response().status == 200
+
+
+def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
+    server = serve()
+    with Wire(server.host, server.port) as wire:
+        bodies = [str(number).encode() for number in range(500)]
+        wire.send(b"".join(request("/echo", f"Content-Length: {len(b)}", method="POST", body=b) for b in bodies))
+        assert [wire.response().body for _ in bodies] == bodies
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 70000 + b"\r\n\r\n", 431),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000000\r\n\r\n", 413),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+    ],
+)
+def test_what_cannot_be_served_is_refused_and_closed(serve: Serve, data: bytes, status: int) -> None:
+    server = serve()
+    with Wire(server.host, server.port) as wire:
+        wire.send(data + request("/count?key=smuggled"))
+        answer = wire.response()
+        assert answer.status == status
+        assert answer.headers["connection"] == "close"
+        assert wire.rest() == b"", "nothing after an error is interpreted"
+
+
+@pytest.mark.parametrize(
+    ("data", "option"),
+    [
+        (b"GET / HT", "header_timeout"),
+        (request("/", "Content-Length: 10", method="POST", body=b"123"), "body_timeout"),
+    ],
+)
+def test_a_client_that_stops_sending_gets_408(serve: Serve, data: bytes, option: str) -> None:
+    server = serve(**{option: 0.3})
+    with Wire(server.host, server.port) as wire:
+        wire.send(data)
+        assert wire.response().status == 408
+        assert wire.rest() == b""
+
+
+def test_a_client_that_sends_nothing_is_closed(serve: Serve) -> None:
+    server = serve(header_timeout=0.3, keep_alive=0.3)
+    with Wire(server.host, server.port) as silent, Wire(server.host, server.port) as kept:
+        kept.get("/")
+        assert silent.ended()
+        assert kept.ended()
+
+
+@PLACES
+def test_a_client_that_stops_reading_is_cut(serve: Serve, fields: tuple[str, ...]) -> None:
+    server = serve(send_timeout=0.5, stream_send_timeout=0.5)
+    with Wire(server.host, server.port) as wire:
+        wire.send(request("/big?size=50000000", *fields))
+        server.wait_for_log(lambda entry: entry.get("reason") == "send_timeout")
+        with pytest.raises((EOFError, ConnectionResetError)):
+            wire.exactly(50_000_000)
+
+
+def test_a_half_closed_client_is_still_answered(serve: Serve) -> None:
+    server = serve()
+    with Wire(server.host, server.port) as wire:
+        wire.send(request("/sleep?s=0.2"))
+        wire.sock.shutdown(1)
+        assert wire.response().status == 200
+
+
+def test_a_slow_uploader_holds_no_place(serve: Serve, record: Path) -> None:
+    """A short body is awaited before the application is called."""
+    server = serve(worker_concurrency=1)
+    with Wire(server.host, server.port) as slow, Wire(server.host, server.port) as quick:
+        slow.send(request("/count?key=slow", "Content-Length: 10", method="POST", body=b"123"))
+        assert quick.get("/sleep?s=0&key=quick").status == 200
+        assert "count slow" not in recorded(record)
+        slow.send(b"4567890")
+        assert slow.response().status == 200
+
+
+def test_requests_beyond_the_concurrency_limit_wait_their_turn(serve: Serve) -> None:
+    server = serve(worker_concurrency=2)
+    wires = [Wire(server.host, server.port) for _ in range(2)]
+    for wire in wires:
+        wire.get("/")
+    for number, wire in enumerate(wires * 2):
+        wire.send(request(f"/sleep?s=0.1&key={number}"))
+    for wire in wires * 2:
+        assert wire.response().status == 200
+        
+    for wire in wires:
+        wire.sock.close()
+
+
+def test_a_request_that_waits_too_long_for_a_place_is_shed(serve: Serve) -> None:
+    server = serve(worker_concurrency=1, queue_timeout=0.3)
+    with Wire(server.host, server.port) as first, Wire(server.host, server.port) as second:
+        first.get("/")
+        second.get("/")
+        first.send(request("/sleep?s=3"))
+        second.send(request("/"))
+        answer = second.response()
+        assert answer.status == 503
+        assert answer.headers["retry-after"] == "1"
+        assert first.response().status == 200
+
+
+def test_state_is_copied_per_request_and_shared_below(serve: Serve) -> None:
+    server = serve()
+    with Wire(server.host, server.port) as wire:
+        assert wire.get("/set-state").json == {"shared": 1}
+        assert wire.get("/set-state").json == {"shared": 2}
+        state = wire.get("/scope").json["state"]
+        assert "mine" not in state
+        assert state["shared"] == "[1, 1]"
+
+
+def test_the_scope_tells_client_server_and_proxy(serve: Serve) -> None:
+    server = serve(root_path="/api")
+    with Wire(server.host, server.port) as wire:
+        scope = wire.get("/scope?a=1", "X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: https").json
+    assert scope["client"][0] == "203.0.113.7"
+    assert scope["scheme"] == "https"
+    assert scope["server"] == [server.host, server.port]
+    assert scope["root_path"] == "/api"
+    assert scope["query_string"] == "a=1"
+
+
+def test_request_ids_are_taken_or_made_and_logged(serve: Serve) -> None:
+    server = serve()
+    with Wire(server.host, server.port) as wire:
+        wire.get("/fail", "X-Request-ID: mine-1", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    entry = server.wait_for_log(lambda entry: entry["event"] == "application raised")
+    assert entry["request_id"] == "mine-1"
+    assert entry["traceparent"].startswith("00-0af7651916cd43dd8448eb211c80319c")
+    access = server.wait_for_log(lambda entry: entry["event"] == "request")
+    assert access["request_id"] == "mine-1"
+    assert access["status"] == 500
+
+
+def test_a_slow_application_does_not_hold_other_connections(serve: Serve) -> None:
+    server = serve()
+    with Wire(server.host, server.port) as slow, Wire(server.host, server.port) as quick:
+        slow.send(request("/sleep?s=1"))
+        began = time.monotonic()
+        assert quick.get("/").status == 200
+        slow.sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            slow.sock.recv(1)
+        slow.sock.settimeout(20)
+        assert slow.response().status == 200
+        assert time.monotonic() - began >= 0.9
+
+
+def test_the_client_leaving_reaches_the_application_in_a_worker(serve: Serve, record: Path) -> None:
+    server = serve()
+    with Wire(server.host, server.port) as wire:
+        wire.send(request("/until-disconnect"))
+        eventually(lambda: "waiting worker" in recorded(record), "the application runs")
+    eventually(lambda: "disconnected" in recorded(record), "the application learns it")

@@ -1,0 +1,132 @@
+"""Stopping: what was begun is finished, streams end properly, nothing is left."""
+
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from hsrv.errors import ExitCode
+from tests.apps.raw import recorded
+from tests.integration.conftest import Serve
+from tests.integration.wire import Response, Wire, eventually, request
+
+EVENT_STREAM = "Accept: text/event-stream"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_finishes_requests_and_ends_streams_properly(serve: Serve, record: Path, signum: int) -> None:
+    server = serve(workers=2, stream_grace=0.5)
+    slow, stream = Wire(server.host, server.port), Wire(server.host, server.port)
+    slow.send(request("/sleep?s=2"))
+    stream.send(request("/sse?halves", EVENT_STREAM))
+    stream.until(b"\r\n\r\n")
+    first = stream.chunk()
+    websocket = connect(f"{server.ws_url}/ws?hello")
+    websocket.recv()
+    eventually(lambda: "sleep-start " in recorded(record), "the request runs")
+
+    server.process.send_signal(signum)
+    events = first + stream.chunked()
+    assert events.endswith(b"\n\n"), "an event stream ends at an event boundary"
+    assert events.count(b"data: ") == events.count(b"\n\n")
+    with pytest.raises(ConnectionClosed) as closed:
+        websocket.recv(timeout=10)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+    answer = slow.response()
+    assert answer.status == 200
+    assert answer.headers["connection"] == "close"
+    assert server.process.wait(20) == ExitCode.OK
+    lines = recorded(record)
+    for name in ("worker-1", "worker-2", "pool-1"):
+        assert f"shutdown {name}" in lines, "lifespan shutdown ran in every process"
+    for wire in (slow, stream):
+        wire.sock.close()
+
+
+def test_idle_connections_are_closed_and_new_ones_refused(serve: Serve) -> None:
+    server = serve(workers=2)
+    with Wire(server.host, server.port) as idle:
+        idle.get("/")
+        server.process.send_signal(signal.SIGTERM)
+        assert idle.ended()
+    assert server.process.wait(20) == ExitCode.OK
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((server.host, server.port))
+
+
+def test_the_drain_delay_keeps_accepting_and_says_close(serve: Serve) -> None:
+    server = serve(workers=2, drain_delay=1.0)
+    with Wire(server.host, server.port) as kept:
+        assert kept.get("/").headers.get("connection") != "close"
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_log(lambda entry: "drain" in entry["event"] or "stopping" in entry["event"])
+
+        def said_close() -> Response | None:
+            with Wire(server.host, server.port) as new:
+                answer = new.get("/")
+            return answer if answer.headers.get("connection") == "close" else None
+
+        answer = eventually(said_close, "new connections are served, and asked to close")
+        assert answer.status == 200
+    assert server.process.wait(20) == ExitCode.OK
+
+
+def test_a_request_past_its_budget_is_cut_not_waited_for(serve: Serve, record: Path) -> None:
+    server = serve(workers=1, graceful_timeout=0.5)
+    with Wire(server.host, server.port) as wire:
+        wire.send(request("/sleep?s=60"))
+        eventually(lambda: "sleep-start " in recorded(record), "the request runs")
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(20)
+        assert time.monotonic() - began < 15
+    server.wait_for_log(lambda entry: entry["event"] == "connection cut")
+
+
+def test_a_second_signal_ends_it_at_once(serve: Serve, record: Path) -> None:
+    server = serve(workers=2, graceful_timeout=60.0)
+    with Wire(server.host, server.port) as wire:
+        wire.send(request("/sleep?s=60"))
+        eventually(lambda: "sleep-start " in recorded(record), "the request runs")
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_log(lambda entry: "stopping" in entry["event"])
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == ExitCode.FORCED
+
+
+def test_clients_that_come_while_it_stops_are_answered_or_refused_never_reset(serve: Serve) -> None:
+    """New connections until the very end: each gets a whole answer, or none could be made."""
+    server = serve(workers=2)
+    failures: list[str] = []
+    answered = 0
+    stopping = threading.Event()
+
+    def client() -> None:
+        nonlocal answered
+        while True:
+            try:
+                with Wire(server.host, server.port) as wire:
+                    if wire.get("/").status == 200:
+                        answered += 1
+            except ConnectionRefusedError:
+                return
+            except (EOFError, ConnectionResetError) as error:
+                failures.append(repr(error))
+            if answered > 50:
+                stopping.set()
+
+    threads = [threading.Thread(target=client) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    stopping.wait(20)
+    server.process.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join(20)
+    assert server.process.wait(20) == ExitCode.OK
+    assert failures == []

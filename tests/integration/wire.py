@@ -1,0 +1,143 @@
+"""A raw HTTP client: bytes out, responses in, nothing hidden."""
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+DEADLINE = 20.0
+
+
+class Response:
+    def __init__(self, head: bytes, body: bytes) -> None:
+        line, *fields = head.decode("latin-1").split("\r\n")
+        self.version, code, *_ = line.split(" ")
+        self.status = int(code)
+        self.headers = {k.lower(): v for k, v in (field.split(": ", 1) for field in fields if field)}
+        self.body = body
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Wire:
+    """One client connection."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.sock = socket.create_connection((host, port), timeout=DEADLINE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def get(self, target: str, *fields: str, method: str = "GET") -> Response:
+        self.send(request(target, *fields, method=method))
+        return self.response(head_only=method == "HEAD")
+
+    def more(self) -> None:
+        data = self.sock.recv(65536)
+        if not data:
+            raise EOFError(f"closed; read so far: {self.buffer[:200]!r}")
+        self.buffer += data
+
+    def until(self, mark: bytes) -> bytes:
+        while mark not in self.buffer:
+            self.more()
+        found, _, self.buffer = self.buffer.partition(mark)
+        return found
+
+    def exactly(self, size: int) -> bytes:
+        while len(self.buffer) < size:
+            self.more()
+        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        return data
+
+    def head(self) -> Response:
+        return Response(self.until(b"\r\n\r\n"), b"")
+
+    def response(self, *, head_only: bool = False) -> Response:
+        """The next final response, whole."""
+        answer = self.head()
+        while answer.status < 200 and answer.status != 101:
+            answer = self.head()
+        if head_only or answer.status in (101, 204, 304):
+            return answer
+        if answer.headers.get("transfer-encoding") == "chunked":
+            answer.body = self.chunked()
+        elif "content-length" in answer.headers:
+            answer.body = self.exactly(int(answer.headers["content-length"]))
+        else:
+            answer.body = self.rest()
+        return answer
+
+    def chunk(self) -> bytes:
+        size = int(self.until(b"\r\n"), 16)
+        data = self.exactly(size)
+        assert self.exactly(2) == b"\r\n"
+        return data
+
+    def chunked(self) -> bytes:
+        body = b""
+        while data := self.chunk():
+            body += data
+        return body
+
+    def rest(self) -> bytes:
+        """Everything up to the end."""
+        while True:
+            try:
+                self.more()
+            except EOFError:
+                data, self.buffer = self.buffer, b""
+                return data
+
+    def ended(self) -> bool:
+        """Wait until the server closes; whether it did so cleanly and without further bytes."""
+        try:
+            return self.buffer == b"" and self.sock.recv(1) == b""
+        except ConnectionResetError:
+            return False
+
+
+def request(target: str, *fields: str, method: str = "GET", body: bytes = b"") -> bytes:
+    """The bytes of a request, with Host."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: test", *fields]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def upgrade(target: str, *fields: str) -> bytes:
+    """The bytes of a WebSocket opening handshake."""
+    return request(
+        target,
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        *fields,
+    )
+
+
+def masked(opcode: int, payload: bytes) -> bytes:
+    """A client's final WebSocket frame of less than 64 KiB, masked with zeros (RFC 6455 section 5.2)."""
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+    return bytes([0x80 | opcode]) + length + b"\0\0\0\0" + payload
+
+
+def eventually(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
+    """Wait for `condition` to be true; its value."""
+    end = time.monotonic() + deadline
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline} s: {what}")
+        time.sleep(0.01)
+    return value
