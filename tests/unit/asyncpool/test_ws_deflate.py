@@ -57,8 +57,10 @@ def joined(frames: list[Frame]) -> str | bytes:
         ),
         (
             b"permessage-deflate; server_no_context_takeover; client_no_context_takeover",
-            b"permessage-deflate; server_no_context_takeover; client_no_context_takeover; "
-            b"server_max_window_bits=12",
+            (
+                b"permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+                b"; server_max_window_bits=12"
+            ),
         ),
         (b"x-unknown; a=1, permessage-deflate", b"permessage-deflate; server_max_window_bits=12"),
         (

@@ -7,7 +7,7 @@ import pytest
 from hsrv.asyncpool.ws_states import SAID, WIRE, Said, Say, Turn, Wire
 from hsrv.tables import IllegalMoveError, Machine
 
-LEGAL_SAID = {
+LEGAL_SAID: dict[tuple[Said, Say], Said] = {
     (Said.CONNECTING, Say.ACCEPT): Said.ACCEPTED,
     (Said.CONNECTING, Say.CLOSE): Said.ENDED,
     (Said.CONNECTING, Say.RESPOND): Said.RESPONDING,
@@ -17,7 +17,7 @@ LEGAL_SAID = {
     (Said.RESPONDING, Say.LAST_BODY): Said.ENDED,
 }
 
-LEGAL_WIRE = {
+LEGAL_WIRE: dict[tuple[Wire, Turn], Wire] = {
     (Wire.UNANSWERED, Turn.ACCEPTED): Wire.OPEN,
     (Wire.UNANSWERED, Turn.RESPONSE_BEGUN): Wire.RESPONDING,
     (Wire.UNANSWERED, Turn.FINISHED): Wire.LINGERING,
