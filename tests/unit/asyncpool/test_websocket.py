@@ -5,14 +5,14 @@ import contextvars
 from typing import Any
 
 import pytest
-from hsrv.logging import current_trace
 from structlog.testing import capture_logs
 from wsproto.events import BytesMessage, CloseConnection, Message, Ping, Pong, TextMessage
 
 from hsrv.asgi import Receive, Scope, Send
 from hsrv.errors import AppError, ClientDisconnected
+from hsrv.logging import current_trace
 from hsrv.terms import EndReason
-from tests.unit.asyncpool.ws_peer import DEFAULTS, Peer, on_loop, until
+from tests.unit.asyncpool.ws_peer import DEFAULTS, Peer, on_loop, tcp_pair, until
 
 ACCEPT: dict[str, Any] = {"type": "websocket.accept"}
 FOR_EVER = 3600
@@ -208,6 +208,21 @@ async def test_a_denial_response_that_is_not_completed_never_looks_complete() ->
     assert [entry["event"] for entry in logs] == ["application returned without answering the handshake"]
 
 
+@on_loop
+async def test_a_denial_response_that_is_not_completed_is_reset() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b"first", "more_body": True})
+        raise ValueError("mine")
+
+    with capture_logs() as logs:
+        peer = Peer(app, pair=tcp_pair())
+        with pytest.raises(ConnectionResetError):
+            await peer.response()
+    assert await peer.ended() == (EndReason.APP_ERROR, 1006)
+    assert [entry["event"] for entry in logs] == ["application raised"]
+
+
 # the end of the application
 
 
@@ -260,6 +275,20 @@ async def test_an_application_that_returns_without_closing_is_1000() -> None:
     await peer.send(CloseConnection(code=1000))
     assert await peer.response() == b""
     assert await peer.ended() == (EndReason.COMPLETED, 1000)
+
+
+@on_loop
+async def test_an_application_that_cancels_itself_is_1011_and_logged() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+        raise asyncio.CancelledError
+
+    with capture_logs() as logs:
+        peer = Peer(app)
+        await peer.head()
+        assert await peer.event() == CloseConnection(code=1011, reason="")
+        assert await peer.ended() == (EndReason.APP_ERROR, 1011)
+    assert [entry["event"] for entry in logs] == ["application raised"]
 
 
 @on_loop
@@ -439,17 +468,17 @@ async def test_each_application_has_a_context_of_its_own_which_names_the_request
 
 
 @on_loop
-async def test_a_receive_that_is_cancelled_loses_no_message() -> None:
+async def test_a_receive_that_is_cancelled_takes_nothing_from_another() -> None:
     received = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send(ACCEPT)
-        waiting = asyncio.ensure_future(receive())
+        waiting, cancelled = asyncio.ensure_future(receive()), asyncio.ensure_future(receive())
         await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.wait([waiting])
-        received.append(await receive())
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        received.append(await waiting)
 
     peer = Peer(app)
     await peer.head()

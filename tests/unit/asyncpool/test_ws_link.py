@@ -1,6 +1,8 @@
 """The connection's side of a WebSocket: flow control, pings, limits, the end."""
 
 import asyncio
+import socket
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -427,3 +429,54 @@ async def test_what_waits_to_be_written_is_flushed_before_the_end() -> None:
     assert len(data) > 1_000_000 - 70_000
     assert data.endswith(b"\x88\x02\x03\xe8")
     await peer.ended()
+
+
+@on_loop
+async def test_a_client_that_only_stopped_sending_still_gets_what_waits() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+        with suppress(ClientDisconnected):
+            await send({"type": "websocket.send", "bytes": bytes(1_000_000)})
+
+    peer = Peer(app)
+    await peer.head()
+    await until(lambda: peer.conn.pending_bytes > 0)
+    await peer.send(CloseConnection(code=1000))
+    peer.sock.shutdown(socket.SHUT_WR)
+    await peer.turns()
+    assert (await peer.response()).endswith(b"\x88\x02\x03\xe8")
+    assert await peer.ended() == (EndReason.COMPLETED, 1000)
+
+
+@on_loop
+async def test_the_close_frame_is_awaited_from_when_the_client_has_taken_what_came_before() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+        await send({"type": "websocket.send", "bytes": bytes(1_000_000)})
+
+    peer = Peer(app, close_timeout=5)
+    await peer.head()
+    await until(lambda: peer.conn.pending_bytes > 0)
+    peer.session.shutdown()
+    now = peer.loop.time()
+    peer.session.check_deadlines(now + 6)
+    while not isinstance(await peer.event(), CloseConnection):
+        pass
+    peer.session.check_deadlines(now + 10)
+    assert peer.connected()
+    peer.session.check_deadlines(now + 12)
+    assert not peer.connected()
+    assert await peer.over() == (EndReason.DRAINED, 1012)
+
+
+@on_loop
+async def test_a_client_that_vanishes_while_nothing_is_read_is_found_by_writing() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+        await send({"type": "websocket.send", "bytes": bytes(1_000_000)})
+
+    peer = Peer(app)
+    await peer.head()
+    await peer.send(*(TextMessage(data="a") for _ in range(INBOX_MESSAGES)))
+    await until(lambda: not peer.conn.reading)
+    assert await peer.ended() == (EndReason.CLIENT_GONE, 1006)
