@@ -115,9 +115,9 @@ class WebSocketSession:
 
     def start(self) -> None:
         """Watch the connection and call the application, as a task with a context of its own."""
-        self._link.start()
         context = copy_context()
         context.run(current_trace.set, self.handoff.trace)
+        context.run(self._link.start)  # what is logged while reading names the request too
         self._task = self._loop.create_task(self._call(), context=context)
         self._task.add_done_callback(self._on_returned, context=context)
 
@@ -235,8 +235,8 @@ class WebSocketSession:
         head = self.handoff.head
         terms = deflate_terms(head, enabled=self._settings.per_message_deflate)
         response = accept_response(head, self._scope, message, terms, self._defaults())
-        self.status = 101
         self._link.accept(response, WsprotoCodec(self._settings.max_message, terms))
+        self.status = 101
 
     def _send_message(self, message: Message) -> None:
         text, data = message.get("text"), message.get("bytes")

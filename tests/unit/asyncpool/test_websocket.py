@@ -309,6 +309,19 @@ async def test_the_session_is_over_only_when_the_application_has_returned() -> N
     assert await peer.ended() == (EndReason.CLIENT_GONE, 1006)
 
 
+@on_loop
+async def test_what_happens_while_reading_is_logged_under_the_name_of_the_request() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+
+    peer = Peer(app)
+    await peer.head()
+    await peer.event()
+    await peer.turns()
+    await peer.ended()  # the application has returned, so it is the reader who finds the end
+    assert peer.trace_at_end == peer.session.handoff.trace
+
+
 # send()
 
 

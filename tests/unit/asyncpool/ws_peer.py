@@ -16,6 +16,7 @@ from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
 from hsrv.conn import Conn
 from hsrv.http.events import Headers, RequestHead
 from hsrv.loops import new_loop
+from hsrv.logging import current_trace
 from hsrv.messages import Origin, Trace, WebSocketHandoff
 from hsrv.terms import EndReason
 
@@ -85,6 +86,7 @@ class Peer:
         handoff = WebSocketHandoff(origin=origin, head=head, buffered=early, trace=trace)
         self.conn = Conn(server, self.loop, origin)
         self.ends: list[tuple[EndReason, int]] = []
+        self.trace_at_end: Trace | None = None
         self._ended: asyncio.Future[None] = self.loop.create_future()
         self.session = WebSocketSession(
             self.conn,
@@ -102,6 +104,7 @@ class Peer:
     def _on_closed(self, session: WebSocketSession, reason: EndReason, code: int) -> None:
         assert session is self.session
         self.ends.append((reason, code))
+        self.trace_at_end = current_trace.get()
         self._ended.set_result(None)
 
     def connected(self) -> bool:
