@@ -15,8 +15,8 @@ from hsrv.asgi import Application
 from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
 from hsrv.conn import Conn
 from hsrv.http.events import Headers, RequestHead
-from hsrv.loops import new_loop
 from hsrv.logging import current_trace
+from hsrv.loops import new_loop
 from hsrv.messages import Origin, Trace, WebSocketHandoff
 from hsrv.terms import EndReason
 
