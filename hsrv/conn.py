@@ -177,11 +177,12 @@ class Conn:
     def _on_writable(self) -> None:
         try:
             while self._pending:
-                sent = self._send_first(self._pending[0])
+                first = self._pending[0]
+                sent = self._send_first(first)
                 if sent == 0:
                     break
                 self.progress_at = self._loop.time()
-                if isinstance(self._pending[0], _FilePart):
+                if isinstance(first, _FilePart):
                     break  # one piece per turn of the loop
         except _WOULD_BLOCK:
             pass

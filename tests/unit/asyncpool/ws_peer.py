@@ -35,14 +35,17 @@ SETTINGS: dict[str, Any] = {
 
 
 def on_loop(test: Callable[[], Awaitable[None]]) -> Callable[[str], None]:
-    """Run a test on both kinds of event loop, and insist that it leaves no task behind."""
+    """Run a test on both kinds of event loop, and insist that it leaves no task and no error behind."""
 
     @pytest.mark.parametrize("loop_name", ["uvloop", "asyncio"])
     @functools.wraps(test)
     def run(loop_name: str) -> None:
         loop = new_loop(loop_name)
+        errors: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: errors.append(context))
         try:
             loop.run_until_complete(asyncio.wait_for(test(), TEST_TIMEOUT))
+            assert errors == []
             assert asyncio.all_tasks(loop) == set()
         finally:
             loop.close()
