@@ -1,7 +1,7 @@
 """Framing of request bodies (RFC 9112 sections 6 and 7): bytes as received to the bytes of the body.
 
-Promises: a decoder takes exactly the body's bytes from the front of the buffer and not one of the next request, however
-they arrive. A chunked body has one reading: what another server could read in another way is refused.
+Promises: a decoder takes exactly the body's bytes from the front of the buffer and not one of the next
+request, however they arrive. A chunked body has one reading: what could be read in another way is refused.
 """
 
 import re
@@ -16,8 +16,8 @@ MAX_SIZE_LINE: Final = 512
 """Bytes of a chunk's size with its extensions."""
 
 MAX_EXTENSIONS: Final = 16 * 1024
-"""Bytes of size lines beyond the sizes, over the whole body. Without a bound a client could make us read hundreds of bytes
-for each byte of body."""
+"""Bytes of size lines beyond the sizes, over the whole body. Without a bound a client could make us read
+hundreds of bytes for each byte of body."""
 
 MAX_TRAILERS: Final = 16 * 1024
 """Bytes of trailer fields. They are read to find the end, and dropped."""
@@ -38,7 +38,7 @@ class BodyDecoder(Protocol):
         ...
 
     def decode(self, buffer: bytearray, most: int) -> bytes:
-        """Remove what of the body is at the front of `buffer`, and return at most `most` bytes of its content.
+        """Remove what of the body is at the front of `buffer`; return at most `most` bytes of its content.
 
         b"": nothing more to be had before more arrives, or `done`. Raises ClientError (400, 413).
         """
@@ -154,13 +154,13 @@ class ChunkedBody:
 
 
 def _take_line(buffer: bytearray, longest: int, what: str) -> bytes | None:
-    """Remove one line; without its CRLF. None: incomplete. Raises ClientError when it is longer than `longest`."""
+    """Remove one line; without its CRLF. None: incomplete. ClientError: too long, or a bare LF."""
     end = buffer.find(b"\r\n", 0, longest + 2)
     if end >= 0:
         line = bytes(buffer[:end])
         del buffer[: end + 2]
         return line
-    if len(buffer) > longest + 1 or b"\n" in buffer or buffer[longest:] not in (b"", b"\r"):
+    if len(buffer) > longest + 1 or b"\n" in buffer or buffer[longest:].strip(b"\r"):
         raise ClientError(400, f"malformed {what}")
     return None
 

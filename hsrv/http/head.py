@@ -19,10 +19,10 @@ from hsrv.http.grammar import TOKEN, VALUE, is_field_line, is_token
 from hsrv.http.raw import HeadParser, RawHead
 
 MAX_EMPTY_LINES: Final = 8
-"""Empty lines ignored before a request line. RFC 9112 section 2.2 asks for at least one; a flood of them is no client."""
+"""Empty lines ignored before a request line. RFC 9112 section 2.2 asks for at least one."""
 
 MAX_LENGTH_DIGITS: Final = 18
-"""Of a Content-Length. More digits exceed every limit on the body, and don't deserve big-number arithmetic."""
+"""Of a Content-Length. More exceed every limit on the body, and don't deserve big-number arithmetic."""
 
 _head: Final = re.compile(
     TOKEN + rb" [\x21-\x7e]++ HTTP/([0-9]\.[0-9])\r\n" + rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+\r\n"
@@ -32,8 +32,8 @@ _framing_fields: Final = re.compile(rb"\r\n(content-length|transfer-encoding|hos
 _is_host: Final = re.compile(
     rb"(?:\[[0-9a-f:.]+\]|(?:[a-z0-9._~-]|%[0-9a-f]{2})*+)(?::[0-9]{0,5})?"
 ).fullmatch
-"""A lower-case Host (RFC 9110 section 7.2) without the sub-delims that RFC 3986 permits and no name service knows:
-a comma or quote there only serves to confuse whoever compares or prints it."""
+"""A lower-case Host (RFC 9110 section 7.2) without the sub-delims that RFC 3986 permits and no name service
+knows: a comma or quote there only serves to confuse whoever compares or prints it."""
 _absolute_target: Final = re.compile(rb"(https?)://([^/?]++)([^?]*+)(.*+)", re.IGNORECASE).fullmatch
 _websocket_key: Final = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
 _zero_quality: Final = re.compile(rb"q=0(?:\.0*)?").fullmatch
@@ -281,8 +281,8 @@ def _decode_path(path: bytes) -> str:
 def _sort_fields(block: bytes, raw: RawHead) -> tuple[Headers, Meaningful]:
     """The headers for the application, and those that mean something to us.
 
-    Names with an underscore are legal and dropped: to everything CGI-like (WSGI, Django's META) `X_Forwarded_For`
-    and `X-Forwarded-For` are one name, so they would let a client speak for the proxy.
+    Names with an underscore are legal and dropped: to everything CGI-like (WSGI, Django's META)
+    `X_Forwarded_For` and `X-Forwarded-For` are one name, so they would let a client speak for the proxy.
     """
     headers = raw.headers
     if b"_" in block:

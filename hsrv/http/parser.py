@@ -1,4 +1,4 @@
-"""The choice of what splits request heads. What of them is acceptable is decided in `hsrv.http.head`, for all alike."""
+"""The choice of what splits request heads. What is accepted of them, `hsrv.http.head` decides for all."""
 
 from collections.abc import Mapping
 from typing import Final

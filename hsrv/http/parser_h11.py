@@ -12,7 +12,7 @@ _NO_LIMIT: Final = 1 << 62
 
 
 class H11HeadParser:
-    """A fresh h11 connection per head. Each head is all it ever sees, so no state of h11 outlives a request."""
+    """A fresh h11 connection per head, which is all it ever sees: no state of h11 outlives a request."""
 
     name = "h11"
 

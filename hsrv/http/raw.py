@@ -1,4 +1,4 @@
-"""What a parser makes of a request head. Apart from `hsrv.http.parser`, which chooses among the parsers that import this."""
+"""What a parser makes of a request head, and what a parser is. `hsrv.http.parser` chooses among them."""
 
 from typing import NamedTuple, Protocol
 
@@ -22,7 +22,7 @@ class HeadParser(Protocol):
     name: str
 
     def __call__(self, block: bytes) -> RawHead:
-        """The parts of a whole head, its final empty line included, that passed the grammar of `hsrv.http.head`.
+        """The parts of a whole head, final empty line included, that passed the grammar of `hsrv.http.head`.
 
         Raises ClientError(400).
         """
