@@ -7,6 +7,8 @@ with its traceback; when the supervisor is gone (end of file on the control chan
 """
 
 import asyncio
+import contextlib
+import gc
 import os
 import socket
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from hsrv.asgi import Application
 from hsrv.channel import Channel
 from hsrv.config import Config
 from hsrv.errors import AppLoadError, ExitCode
+from hsrv.globs import LEARNED_LIMIT
 from hsrv.http.host import scope_extension
 from hsrv.lifespan import LifespanManager
 from hsrv.logging import get_logger
@@ -29,6 +32,7 @@ from hsrv.messages import ListenerInfo
 from hsrv.rpc import methods
 from hsrv.rpc.dispatcher import Context, Dispatcher
 from hsrv.rpc.framing import socket_streams
+from hsrv.rpc.messages import ErrorCode, RpcError
 from hsrv.rpc.methods import DrainParams, Empty, handlers
 from hsrv.terms import Identity
 
@@ -108,19 +112,20 @@ def _end(loop: asyncio.AbstractEventLoop) -> None:
 class _Child:
     def __init__(self, loop: asyncio.AbstractEventLoop, control: socket.socket) -> None:
         self._loop = loop
-        self._dispatcher = Dispatcher(*socket_streams(control))
+        self._dispatcher = Dispatcher(*socket_streams(control), name="supervisor")
         self._serve = asyncio.Event()
-        self._orphaned = asyncio.Event()
+        """Set by "serve", and when nobody is left to say it."""
+        self._orphaned = False
         self._service: Service | None = None
-        self._learned: asyncio.Queue[str] = asyncio.Queue(maxsize=1024)
+        self._learned: asyncio.Queue[str] = asyncio.Queue(maxsize=LEARNED_LIMIT)
 
     async def live(self, loaded: ChildBoot | AppLoadError, make_service: MakeService) -> int:
         async with anyio.create_task_group() as tasks:
-            await tasks.start(self._control)
-            tasks.start_soon(self._report_learned)
+            await tasks.start(self._control, loaded)
             if isinstance(loaded, AppLoadError):
                 code: int = await self._fail("import", loaded)
             else:
+                tasks.start_soon(self._report_learned)
                 code = await self._live(loaded, make_service)
             tasks.cancel_scope.cancel()
         return code
@@ -140,9 +145,12 @@ class _Child:
             return await self._fail("lifespan", error)
         service = self._service = make_service(boot, self._loop, self._learn)
         service.set_lifespan_state(lifespan.state)
-        await methods.notify(self._dispatcher, methods.READY, methods.ReadyParams(pid=os.getpid(), lifespan=supported))
+        gc.freeze()
+        await methods.notify(
+            self._dispatcher, methods.READY, methods.ReadyParams(pid=os.getpid(), lifespan=supported)
+        )
         await self._serve.wait()
-        if not self._orphaned.is_set():
+        if not self._orphaned:
             await service.run()
         await lifespan.shutdown()
         return ExitCode.OK
@@ -154,14 +162,63 @@ class _Child:
 
     # control channel
 
-    async def _control(self, *, task_status: TaskStatus[None]) -> None:
-        """Serve the supervisor until it is gone."""
-        on_request, on_notify = self._handlers()
-        await self._dispatcher.run(on_request, on_notify, task_status=task_status)
+    async def _control(
+        self, loaded: ChildBoot | AppLoadError, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Obey the supervisor until it is gone; then drain."""
+        serve = handlers(
+            {
+                methods.SERVE: self._on_serve,
+                methods.ANNOUNCE_CLOSE: self._on_announce_close,
+                methods.DRAIN: self._on_drain,
+                methods.FINISH: self._on_finish,
+                methods.LEARNED: self._on_learned,
+                methods.POOL_AVAILABLE: self._on_pool_available,
+            }
+        )
+        await self._dispatcher.run(serve, serve, task_status=task_status)
         log.info("supervisor gone, draining")
-        self._orphaned.set()
-        self._serve.set()
-        if self._service is not None:
-            config_drain = DrainParams(graceful_timeout=self._grace[0], stream_grace=self._grace[1])
-            self._service.begin_drain(config_drain)
+        if self._serve.is_set() and self._service is not None and isinstance(loaded, ChildBoot):
+            config = loaded.config
+            self._service.begin_drain(
+                DrainParams(graceful_timeout=config.graceful_timeout, stream_grace=config.stream_grace)
+            )
             self._service.finish()
+        else:
+            self._orphaned = True
+            self._serve.set()
+
+    async def _on_serve(self, context: Context, params: Empty) -> None:
+        self._serve.set()
+
+    async def _on_announce_close(self, context: Context, params: Empty) -> None:
+        self._running().announce_close()
+
+    async def _on_drain(self, context: Context, params: DrainParams) -> None:
+        self._running().begin_drain(params)
+
+    async def _on_finish(self, context: Context, params: Empty) -> None:
+        self._running().finish()
+
+    async def _on_learned(self, context: Context, params: methods.LearnedParams) -> None:
+        self._running().learned(params.patterns)
+
+    async def _on_pool_available(self, context: Context, params: methods.PoolAvailableParams) -> None:
+        self._running().pool_available(params.available)
+
+    def _running(self) -> Service:
+        if self._service is None:
+            raise RpcError(ErrorCode.REFUSED, "not ready yet")
+        return self._service
+
+    # learned paths
+
+    def _learn(self, pattern: str) -> None:
+        """Called by the service, on the hot path: only notes it down. A full note-book forgets: it is learned again."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._learned.put_nowait(pattern)
+
+    async def _report_learned(self) -> None:
+        while True:
+            pattern = await self._learned.get()
+            await methods.notify(self._dispatcher, methods.LEARNED, methods.LearnedParams(patterns=[pattern]))

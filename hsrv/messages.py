@@ -147,7 +147,13 @@ class Exited(msgspec.Struct, frozen=True, kw_only=True, tag="exited"):
     version: int = VERSION
 
 
-ToTemplate = Boot | Fork
+class Quit(msgspec.Struct, frozen=True, kw_only=True, tag="quit"):
+    """Supervisor to template: not needed any more. End of file instead means that the supervisor died."""
+
+    version: int = VERSION
+
+
+ToTemplate = Boot | Fork | Quit
 FromTemplate = TemplateReady | PreloadUnsafe | TemplateFailed | Forked | Exited
 
 _encoder = msgspec.msgpack.Encoder()

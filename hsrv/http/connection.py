@@ -166,7 +166,11 @@ class HTTPConnection:
         half-closed connection can't be told from a closed one until a write fails."""
         self.conn.unwatch()
         exchange = self.exchange
-        if self.state is State.RUNNING and exchange is not None:
+        if self._advance_due:
+            return  # pipelined requests come first; reading resumes after them
+        if self.state is State.LINGERING:
+            self.close(EndReason.COMPLETED)
+        elif self.state is State.RUNNING and exchange is not None:
             if exchange.decoder.done and self.host.answers_half_closed:
                 exchange.client_half_closed()
             else:
@@ -362,18 +366,19 @@ class HTTPConnection:
 
     def answer(self, status: int, text: str, *, retry_after: int | None = None) -> None:
         """Answer the request that waits with an error of the server, and close."""
-        self.waiting = None
         headers = [] if retry_after is None else [(b"retry-after", b"%d" % retry_after)]
         self._answer(None, status, text, headers)
 
     def _answer(
         self, exchange: Exchange | None, status: int, text: str, headers: "list[tuple[bytes, bytes]] | None" = None
     ) -> None:
+        head_only = self.waiting is not None and self.waiting[0].method == "HEAD"
+        self.waiting = None
         if exchange is not None:
             exchange.client_gone()  # whatever the application still sends has no reader
             exchange.encoder.status = status
-            self.host.finished(self, exchange, EndReason.APP_ERROR if status == 500 else EndReason.PROTOCOL_ERROR)
-        head_only = exchange is not None and exchange.head.method == "HEAD"
+            self.host.finished(self, exchange, EndReason.COMPLETED)
+            head_only = exchange.head.method == "HEAD"
         try:
             self.conn.write(
                 simple_response(status, text, self.defaults(), head_only=head_only, headers=headers or ())
@@ -492,7 +497,7 @@ class HTTPConnection:
         elif state is State.RUNNING and self.exchange is not None and self.exchange.ending:
             self._lose(EndReason.DRAINED)
         elif state is State.RUNNING and self.exchange is not None and self.exchange.waits_for_body:
-            self._lose(EndReason.BODY_TIMEOUT)
+            self._refuse(ClientError(408, "the request body did not arrive in time"))
         elif state is State.DISCARDING:
             self.close(EndReason.BODY_TIMEOUT)
         else:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from hsrv.accesslog import AccessLog, AccessRecord
 from hsrv.asgi import Application, Receive, Scope, Send
 from hsrv.config import Config
-from hsrv.errors import ClientError
+from hsrv.errors import AppError, ClientError
 from hsrv.globs import pattern_of
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.events import RequestHead
@@ -81,7 +81,10 @@ class HTTPHost:
 
     async def call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application. A coroutine of our own, so that also an error of a plain call ends in the task."""
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the process for one request
+            raise AppError(f"the application tried to exit: {error!r}") from error
 
     def default_headers(self) -> bytes:
         return self._defaults.bytes_at(time.time())

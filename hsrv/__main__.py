@@ -1,0 +1,6 @@
+"""`python -m hsrv`."""
+
+from hsrv.cli import main
+
+if __name__ == "__main__":
+    main()

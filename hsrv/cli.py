@@ -1,0 +1,166 @@
+"""The command line. Options come from `hsrv.config`; errors become one message and an exit code here."""
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+
+from hsrv import __version__
+from hsrv.config import Config, OptionInfo, options
+from hsrv.errors import AppLoadError, ExitCode, HsrvError
+from hsrv.platform import check_supported
+from hsrv.sources import Sources, load_config, read_env_file
+from hsrv.terms import LifespanMode, Preload
+
+_EXIT_CODES = """
+**Exit codes**: 0 stopped on request · 1 fault of hsrv · 2 wrong option or configuration · 3 the application could not be
+loaded or started · 4 an address could not be bound · 5 stopped, but processes had to be killed · 6 unsupported system
+"""
+
+app = typer.Typer(
+    name="hsrv",
+    help="An application server for Python web apps: short requests and long-lived streams in separate processes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def _cli_type(option: OptionInfo) -> Any:
+    """What typer should make of the value. Checks and conversions are ours, so that every source has the same."""
+    if isinstance(option.default, bool):
+        return bool | None
+    if option.is_list:
+        return list[str] | None
+    if isinstance(option.default, LifespanMode | Preload) or get_origin(option.type) is Literal:
+        return str | None
+    return str | None
+
+
+def _metavar(option: OptionInfo) -> str | None:
+    if option.opt.metavar is not None or isinstance(option.default, bool):
+        return option.opt.metavar
+    if isinstance(option.default, LifespanMode | Preload):
+        return "|".join(type(option.default))
+    if get_origin(option.type) is Literal:
+        return "|".join(get_args(option.type))
+    return "SECONDS" if isinstance(option.default, float) else None
+
+
+def _shown_default(option: OptionInfo) -> str | bool:
+    if option.default in (None, (), "") or isinstance(option.default, bool):
+        return False
+    if isinstance(option.default, float):
+        return f"{option.default:g}"
+    return " ".join(option.default) if option.is_list else str(option.default)
+
+
+def _parameter(option: OptionInfo) -> inspect.Parameter:
+    flags = [option.flag]
+    if isinstance(option.default, bool):
+        flags = [f"{option.flag}/--no-{option.flag[2:]}"]
+    if option.opt.short is not None:
+        flags.append(option.opt.short)
+    help_text = option.opt.help
+    if isinstance(option.default, bool):
+        help_text += f" [default: {'on' if option.default else 'off'}]"
+    info = typer.Option(
+        *flags,
+        help=help_text,
+        rich_help_panel=option.opt.panel,
+        metavar=_metavar(option),
+        show_default=_shown_default(option),
+    )
+    annotation = Annotated[_cli_type(option), info]
+    return inspect.Parameter(
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+def _with_options(command: Callable[[Config, Sources], None]) -> Callable[..., None]:
+    """A typer command that takes every option of `Config` and calls `command` with the result."""
+
+    def run(*, application: str | None, config: str | None, **given: Any) -> None:
+        values = {name: value for name, value in given.items() if value not in (None, [])}
+        if application is not None:
+            values["app"] = application
+        command(*load_config(values, config_file=config))
+
+    application = Annotated[
+        str | None,
+        typer.Argument(help="module:attribute; without it: the configured one, or the first found", metavar="[APP]"),
+    ]
+    config = Annotated[
+        str | None,
+        typer.Option(
+            "--config", "-c", help="configuration file instead of hsrv.toml or pyproject.toml", metavar="FILE"
+        ),
+    ]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter("application", keyword, default=None, annotation=application),
+        inspect.Parameter("config", keyword, default=None, annotation=config),
+        *(_parameter(option) for option in options() if option.name != "app"),
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__name__ = command.__name__
+    run.__doc__ = command.__doc__
+    return run
+
+
+def start(config: Config, sources: Sources) -> None:
+    """Serve an application in the foreground."""
+    raise typer.Exit(serve(config))
+
+
+def serve(config: Config) -> ExitCode:
+    """Serve until told to stop. Raises HsrvError before anything runs."""
+    check_supported()
+    from hsrv.supervisor.main import run  # noqa: PLC0415  # imports what only POSIX has, after the check
+
+    if config.env_file is not None:
+        for name, value in read_env_file(config.env_file).items():
+            os.environ.setdefault(name, value)
+    return run(config)
+
+
+def show_config(config: Config, sources: Sources) -> None:
+    """Print the effective configuration, each value with its source."""
+    for option in options():
+        value = json.dumps(_plain(getattr(config, option.name)))
+        print(f"{option.name:<26} {value:<32} {sources[option.name]}")
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+app.command("start", epilog=_EXIT_CODES)(_with_options(start))
+app.command("config")(_with_options(show_config))
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of hsrv and Python."""
+    print(f"hsrv {__version__} (Python {'.'.join(map(str, sys.version_info[:3]))})")
+
+
+def main() -> None:
+    """The `hsrv` command."""
+    try:
+        app()
+    except HsrvError as error:
+        sys.exit(report(error))
+
+
+def report(error: HsrvError) -> ExitCode:
+    """Say what is wrong, for people; the exit code."""
+    if isinstance(error, AppLoadError) and error.traceback:
+        sys.stderr.write(error.traceback)
+    sys.stderr.write("".join(f"hsrv: {line}\n" for line in str(error).splitlines()))
+    return error.exit_code

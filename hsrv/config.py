@@ -1,0 +1,167 @@
+"""Every option of the server, declared once.
+
+A field's name, type, default, help and panel are its whole declaration: command line, environment, file keys and
+documentation are derived from it (`hsrv.sources`, `hsrv.cli`). Nothing writes to a `Config` later.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Annotated, Any, Final, Literal, get_type_hints
+
+import msgspec
+
+from hsrv.bindspec import parse_bind
+from hsrv.terms import LifespanMode, Preload
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+
+@dataclass(frozen=True)
+class Opt:
+    """What a field says of itself beyond its name, type and default."""
+
+    help: str
+    panel: str
+    short: str | None = None
+    metavar: str | None = None
+
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+SecondsOrNone = Annotated[float, msgspec.Meta(ge=0)]
+"""0 means none, or at once."""
+Texts = tuple[str, ...]
+
+_APP: Final = "Application"
+_PROCESSES: Final = "Processes"
+_LISTEN: Final = "Listening"
+_STREAMS: Final = "Streams"
+_STOP: Final = "Starting and stopping"
+_HTTP: Final = "Limits and timeouts"
+_WS: Final = "WebSocket"
+_PROXY: Final = "Behind a proxy"
+_LOG: Final = "Logs"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The effective configuration. Times in seconds, sizes in bytes."""
+
+    # fmt: off
+    app: Annotated[str | None, Opt("what to serve: module:attribute, module:factory() or a dotted attribute", _APP)] = None
+    app_dir: Annotated[str, Opt("where to look for it", _APP, metavar="DIRECTORY")] = "."
+    factory: Annotated[bool, Opt("the attribute is a function that returns the application", _APP)] = False
+    lifespan: Annotated[LifespanMode, Opt("use the application's lifespan", _APP)] = LifespanMode.AUTO
+    env_file: Annotated[str | None, Opt("file of NAME=value lines for the application's environment", _APP, metavar="FILE")] = None
+    root_path: Annotated[str, Opt("path prefix under which a proxy mounts the application (ASGI root_path)", _APP, metavar="PATH")] = ""
+
+    workers: Annotated[Count | Literal["auto"], Opt("worker processes; auto: what CPU quota, affinity and memory allow", _PROCESSES, short="-w", metavar="N|auto")] = 1
+    pools: Annotated[Count, Opt("async-pool processes", _PROCESSES, metavar="N")] = 1
+    worker_concurrency: Annotated[Count, Opt("requests in progress per worker that wait for something", _PROCESSES, metavar="N")] = 128
+    preload: Annotated[Preload, Opt("what is imported before forking", _PROCESSES)] = Preload.AUTO
+    worker_nice: Annotated[int, msgspec.Meta(ge=0, le=19), Opt("niceness of workers, so that streams go first", _PROCESSES, metavar="0-19")] = 0
+    loop: Annotated[Literal["auto", "uvloop", "asyncio"], Opt("event loop of workers and pools", _PROCESSES)] = "auto"
+
+    bind: Annotated[Texts, Opt("HOST:PORT, [V6]:PORT, unix:PATH or fd:N; repeatable; port 0: any free one", _LISTEN, short="-b", metavar="ADDRESS")] = ("127.0.0.1:8000",)
+    unix_mode: Annotated[str, msgspec.Meta(pattern="^0?[0-7]{3}$"), Opt("permissions of Unix socket files, octal", _LISTEN, metavar="MODE")] = "0660"
+    backlog: Annotated[Count, Opt("connections that may wait to be accepted", _LISTEN, metavar="N")] = 2048
+
+    stream: Annotated[Texts, Opt("paths whose requests go to the pool (* matches anything); repeatable", _STREAMS, metavar="GLOB")] = ()
+    no_stream: Annotated[Texts, Opt("paths that stay in workers, whatever else says pool; repeatable", _STREAMS, metavar="GLOB")] = ()
+    stream_after: Annotated[Seconds, Opt("a response still open after this time counts as a stream", _STREAMS)] = 5.0
+    stream_send_timeout: Annotated[Seconds, Opt("a stream's client that takes nothing for so long is cut", _STREAMS)] = 30.0
+    handoff_timeout: Annotated[Seconds, Opt("how long a stream may wait for a pool before it gets 503", _STREAMS)] = 5.0
+
+    startup_timeout: Annotated[Seconds, Opt("for a process to import the application and start up", _STOP)] = 120.0
+    lifespan_startup_timeout: Annotated[Seconds, Opt("for lifespan startup", _STOP)] = 60.0
+    lifespan_shutdown_timeout: Annotated[Seconds, Opt("for lifespan shutdown", _STOP)] = 10.0
+    drain_delay: Annotated[SecondsOrNone, Opt("go on accepting for so long after TERM, answering with Connection: close", _STOP)] = 0.0
+    graceful_timeout: Annotated[SecondsOrNone, Opt("how long a stop waits for requests", _STOP)] = 30.0
+    stream_grace: Annotated[SecondsOrNone, Opt("how long a stop waits for streams", _STOP)] = 10.0
+
+    keep_alive: Annotated[Seconds, Opt("an idle connection is closed after this time", _HTTP)] = 75.0
+    header_timeout: Annotated[Seconds, Opt("for a request head to arrive", _HTTP)] = 10.0
+    body_timeout: Annotated[Seconds, Opt("without a byte of a request body", _HTTP)] = 30.0
+    send_timeout: Annotated[Seconds, Opt("a client that takes nothing of a response for so long is cut", _HTTP)] = 60.0
+    queue_timeout: Annotated[Seconds, Opt("how long a request may wait for a place before it gets 503", _HTTP)] = 30.0
+    body_buffer: Annotated[Count, Opt("bytes of request body that are read before the application has to take them", _HTTP, metavar="BYTES")] = 64 * KIB
+    limit_request_line: Annotated[Count, Opt("longest request line", _HTTP, metavar="BYTES")] = 8 * KIB
+    limit_request_head: Annotated[Count, Opt("largest request head", _HTTP, metavar="BYTES")] = 64 * KIB
+    limit_request_fields: Annotated[Count, Opt("most header fields of a request", _HTTP, metavar="N")] = 128
+    limit_request_body: Annotated[Count, Opt("largest request body", _HTTP, metavar="BYTES")] = GIB
+    http: Annotated[Literal["auto", "h11"], Opt("HTTP parser", _HTTP)] = "auto"
+
+    ws_max_message: Annotated[Count, Opt("largest message, decompressed; a larger one ends with 1009", _WS, metavar="BYTES")] = 16 * MIB
+    ws_ping_interval: Annotated[SecondsOrNone, Opt("between pings; 0: none", _WS)] = 20.0
+    ws_ping_timeout: Annotated[SecondsOrNone, Opt("for the answer to a ping; 0: any time", _WS)] = 20.0
+    ws_per_message_deflate: Annotated[bool, Opt("offer compression (RFC 7692)", _WS)] = True
+
+    forwarded_allow_ips: Annotated[Texts, Opt("proxies whose X-Forwarded-* and Forwarded are believed: addresses, networks, unix or *; repeatable", _PROXY, metavar="NETWORK")] = ("127.0.0.1", "::1", "unix")
+    server_header: Annotated[bool, Opt("send Server", _PROXY)] = True
+    date_header: Annotated[bool, Opt("send Date", _PROXY)] = True
+
+    log_format: Annotated[Literal["auto", "console", "json"], Opt("auto: console on a terminal, else JSON", _LOG)] = "auto"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Opt("least level that is logged", _LOG)] = "info"
+    access_log: Annotated[bool, Opt("log every request", _LOG)] = True
+    access_log_format: Annotated[str | None, Opt("text format of the access log, in the usual atoms: %(h)s %(r)s ...", _LOG, metavar="FORMAT")] = None
+    # fmt: on
+
+
+@dataclass(frozen=True)
+class OptionInfo:
+    """One option, as its declaration tells."""
+
+    name: str
+    type: Any
+    """The annotated type without `Opt`."""
+    default: Any
+    opt: Opt
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "HSRV_" + self.name.upper()
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.default, tuple)
+
+
+def options() -> Iterator[OptionInfo]:
+    """Every option, in the order of declaration."""
+    hints = get_type_hints(Config, include_extras=True)
+    for field in msgspec.structs.fields(Config):
+        hint = hints[field.name]
+        opt = next(extra for extra in hint.__metadata__ if isinstance(extra, Opt))
+        metas = [extra for extra in hint.__metadata__ if not isinstance(extra, Opt)]
+        plain = hint.__origin__
+        for meta in metas:
+            plain = Annotated[plain, meta]
+        yield OptionInfo(field.name, plain, field.default, opt)
+
+
+def cross_check(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Problems that a type can't express: (option, what is wrong). `values` holds the well-typed options only."""
+    for text in values.get("bind", ()):
+        try:
+            parse_bind(text)
+        except ValueError as error:
+            yield "bind", f"{text!r}: {error}"
+    if not values.get("bind", True):
+        yield "bind", "at least one address is needed"
+    for entry in values.get("forwarded_allow_ips", ()):
+        if entry not in ("*", "unix"):
+            try:
+                ip_network(entry, strict=False)
+            except ValueError:
+                yield "forwarded_allow_ips", f"{entry!r} is no address, network, unix or *"
+    line, head = values.get("limit_request_line", 0), values.get("limit_request_head", GIB)
+    if line > head:
+        yield "limit_request_line", f"{line} is more than limit_request_head ({head}) has room for"
+    if values.get("root_path") and not values["root_path"].startswith("/"):
+        yield "root_path", f"{values['root_path']!r}: must start with /"

@@ -1,0 +1,120 @@
+"""One JSON document per line over a Unix stream socket.
+
+Promises: hostile input costs its own line and never ends the stream; a line over LINE_LIMIT is skipped, not
+kept; writing waits for the peer, bounded by whoever calls.
+"""
+
+import asyncio
+import socket
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+
+from hsrv.rpc.messages import InvalidMessage, Message, decode, encode
+
+LINE_LIMIT: Final = 1 << 20
+"""Bytes of one line."""
+
+
+class LineReader:
+    """Messages from a socket; an `InvalidMessage` in the place of what is none. An anyio ObjectReceiveStream."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = bytearray()
+        self._searched = 0
+        self._skipping = False
+
+    async def receive(self) -> Message | Exception:
+        """Raises anyio.EndOfStream at the end, also when the peer reset."""
+        while True:
+            line = self._next_line()
+            if line is not None:
+                try:
+                    return decode(line)
+                except InvalidMessage as error:
+                    return error
+            if len(self._buffer) > LINE_LIMIT:
+                self._buffer.clear()
+                self._searched = 0
+                if not self._skipping:
+                    self._skipping = True
+                    return InvalidMessage(f"line over {LINE_LIMIT} bytes")
+            await self._fill()
+
+    def _next_line(self) -> bytes | None:
+        while (end := self._buffer.find(b"\n", self._searched)) >= 0:
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
+            self._searched = 0
+            if self._skipping:
+                self._skipping = False  # the tail of a line that was reported already
+            elif line.strip():
+                return line
+        self._searched = len(self._buffer)
+        return None
+
+    async def _fill(self) -> None:
+        try:
+            data = await asyncio.get_running_loop().sock_recv(self._sock, 65536)
+        except (OSError, ValueError) as error:
+            raise anyio.EndOfStream from error
+        if not data:
+            raise anyio.EndOfStream
+        self._buffer += data
+
+    async def aclose(self) -> None:
+        """Nothing to do: the writer closes the socket, last."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class LineWriter:
+    """Messages to a socket. An anyio ObjectSendStream; owns the socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._lock = anyio.Lock()
+        self._broken = False
+
+    async def send(self, message: Message) -> None:
+        """Raises anyio.ClosedResourceError, anyio.BrokenResourceError or TypeError (not JSON).
+
+        A cancelled send leaves half a line behind, so the stream is broken from then on.
+        """
+        data = encode(message) + b"\n"
+        async with self._lock:
+            if self._sock.fileno() < 0:
+                raise anyio.ClosedResourceError
+            if self._broken:
+                raise anyio.BrokenResourceError
+            self._broken = True
+            try:
+                await asyncio.get_running_loop().sock_sendall(self._sock, data)
+            except (OSError, ValueError) as error:
+                raise anyio.BrokenResourceError from error
+            self._broken = False
+
+    async def aclose(self) -> None:
+        self._sock.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def socket_streams(sock: socket.socket) -> tuple[LineReader, LineWriter]:
+    """Both directions of a connected stream socket, which is theirs from now on."""
+    sock.setblocking(False)
+    return LineReader(sock), LineWriter(sock)

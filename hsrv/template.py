@@ -1,0 +1,323 @@
+"""The template: a fresh interpreter per generation that imports once and forks workers and pools on request.
+
+Owns its children's pids. Promises: no thread and no event loop in this process (a blocking loop on one channel and the
+death of children); a child starts with nothing of the template's but what it was given; when the supervisor dies,
+no child and no socket file outlives its budget.
+
+Run as `python -m hsrv.template FD`; FD is the template's end of its channel.
+"""
+
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Final, NoReturn
+
+from setproctitle import setproctitle
+
+from hsrv import logging, preload
+from hsrv.apploader import LoadedApp, load_app
+from hsrv.apptarget import resolve_target
+from hsrv.channel import Channel, ChannelClosed, ChannelFull
+from hsrv.child import ChildBoot
+from hsrv.errors import AppLoadError, ExitCode
+from hsrv.messages import (
+    Boot,
+    Exited,
+    Fork,
+    Forked,
+    FromTemplate,
+    ListenerInfo,
+    PreloadUnsafe,
+    TemplateFailed,
+    TemplateReady,
+    decode_to_template,
+    encode,
+)
+from hsrv.terms import Identity, Preload, Role
+
+ROLES: Final = {Role.WORKER: "hsrv.worker.main:main", Role.POOL: "hsrv.asyncpool.main:main"}
+"""What a child runs. By name: the kernel imports none of the roles."""
+
+SEND_TIMEOUT: Final = 10.0
+"""Seconds for the supervisor to take a message before it counts as dead."""
+
+ORPHAN_MARGIN: Final = 5.0
+"""Seconds beyond their own budgets that children have after the supervisor's death."""
+
+log = logging.get_logger("hsrv.template")
+
+
+class SupervisorGone(Exception):
+    """End of file on our channel."""
+
+
+def no_operation(signum: int, frame: FrameType | None) -> None:
+    """A handler instead of SIG_IGN: programs that the application starts would inherit the ignoring."""
+
+
+class Template:
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._children: set[int] = set()
+        self._app: LoadedApp | None = None
+        self._frozen = False
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+        self._poll = select.poll()
+        self._poll.register(channel.fileno(), select.POLLIN)
+        self._poll.register(self._wake_read, select.POLLIN)
+        take_no_signals()
+        signal.signal(signal.SIGCHLD, no_operation)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+
+    def run(self) -> int:
+        """Live until the supervisor says so or is gone; the exit code."""
+        try:
+            self._boot()
+            reply = self._preload()
+            self._send(reply)
+            if isinstance(reply, TemplateReady):
+                self._serve()
+        except SupervisorGone:
+            self._bury()
+        return ExitCode.OK
+
+    # start
+
+    def _boot(self) -> None:
+        while (packet := self._channel.receive(expect=16)) is None:
+            self._wait(None)
+        with packet:
+            message = decode_to_template(packet.payload)
+            assert isinstance(message, Boot)
+            self.boot = message
+            self._handoff_send, self._handoff_receive, self._adopt_send, self._adopt_receive = (
+                Channel(packet.take_socket()) for _ in range(4)
+            )
+            self._listeners: list[tuple[ListenerInfo, socket.socket]] = [
+                (info, packet.take_socket()) for info in message.listeners
+            ]
+        setproctitle(f"hsrv: template g{message.generation}")
+        logging.setup(message.config, Identity(Role.TEMPLATE, 0, message.generation))
+
+    def _preload(self) -> TemplateReady | TemplateFailed | PreloadUnsafe:
+        config, policy = self.boot.config, self.boot.preload
+        try:
+            target = resolve_target(config).import_string
+            if policy is Preload.NONE:
+                return TemplateReady(preload=policy, detail="each process imports for itself", app=target)
+            if policy is Preload.LIBRARIES:
+                count = self._import_libraries(target)
+                return TemplateReady(preload=policy, detail=f"{count} modules", app=target)
+            return self._import_app(policy)
+        except AppLoadError as error:
+            return TemplateFailed(message=str(error), traceback=error.traceback)
+
+    def _import_app(self, policy: Preload) -> TemplateReady | PreloadUnsafe:
+        self._app = load_app(self.boot.config)
+        reason = preload.unsafe_to_fork(self._known_descriptors())
+        if reason is not None and policy is Preload.AUTO:
+            return PreloadUnsafe(reason=reason)
+        detail = "application" if reason is None else f"application, although {reason}"
+        return TemplateReady(preload=Preload.APP, detail=detail, app=self._app.import_string)
+
+    def _import_libraries(self, target: str) -> int:
+        count = 0
+        for name in preload.third_party_modules(target, self.boot.config.app_dir):
+            try:
+                importlib.import_module(name)
+                count += 1
+            except Exception as error:  # a library's own import code; the application's import will tell if it matters
+                log.debug("library not preloaded", module=name, error=repr(error))
+        return count
+
+    def _known_descriptors(self) -> set[int]:
+        channels = (self._channel, self._handoff_send, self._handoff_receive, self._adopt_send, self._adopt_receive)
+        return {c.fileno() for c in channels} | {s.fileno() for _, s in self._listeners}
+
+    # serving
+
+    def _serve(self) -> None:
+        while True:
+            self._reap()
+            packet = self._receive()
+            if packet is None:
+                self._wait(None)
+                continue
+            with packet:
+                message = decode_to_template(packet.payload)
+                if not isinstance(message, Fork):
+                    return
+                self._fork(message.identity, packet.take_socket())
+
+    def _receive(self):  # type: ignore[no-untyped-def]
+        try:
+            return self._channel.receive()
+        except ChannelClosed:
+            raise SupervisorGone from None
+
+    def _wait(self, seconds: float | None) -> None:
+        """Until a packet, a child's death or the end of `seconds`."""
+        self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            return
+
+    def _send(self, message: FromTemplate) -> None:
+        end = time.monotonic() + SEND_TIMEOUT
+        while True:
+            try:
+                self._channel.send(encode(message))
+                return
+            except ChannelFull:
+                if time.monotonic() > end:
+                    raise SupervisorGone from None
+                select.select([], [self._channel.fileno()], [], 0.1)
+            except ChannelClosed:
+                raise SupervisorGone from None
+
+    def _reap(self) -> None:
+        for pid, status in reap():
+            self._children.discard(pid)
+            self._send(Exited(pid=pid, status=status))
+
+    def _fork(self, identity: Identity, control: socket.socket) -> None:
+        if not self._frozen:
+            gc.collect()
+            gc.freeze()  # what is shared now is never touched by a collection, so its pages stay shared
+            self._frozen = True
+        try:
+            pid = os.fork()
+        except OSError as error:
+            control.close()
+            self._send(Forked(identity=identity, pid=0, error=str(error)))
+            return
+        if pid == 0:
+            self._become(identity, control)
+        control.close()
+        self._children.add(pid)
+        self._send(Forked(identity=identity, pid=pid))
+
+    def _become(self, identity: Identity, control: socket.socket) -> NoReturn:
+        """In the child: drop what is the template's, and run the role."""
+        code: int = ExitCode.INTERNAL
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._channel.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            setproctitle(f"hsrv: {identity.name} g{identity.generation}")
+            if identity.role is Role.WORKER and self.boot.config.worker_nice:
+                os.nice(self.boot.config.worker_nice)
+            logging.setup(self.boot.config, identity)
+            code = entry_point(identity.role)(
+                ChildBoot(
+                    identity=identity,
+                    config=self.boot.config,
+                    app=self._app,
+                    control=control,
+                    handoff_send=self._handoff_send,
+                    handoff_receive=self._handoff_receive,
+                    adopt_send=self._adopt_send,
+                    adopt_receive=self._adopt_receive,
+                    listeners=self._listeners if identity.role is Role.WORKER else self._drop_listeners(),
+                )
+            )
+        except BaseException:
+            log.critical("process failed", traceback=traceback.format_exc())
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except (OSError, ValueError):
+                    continue  # closed, or nobody reads it
+            os._exit(code)
+
+    def _drop_listeners(self) -> list[tuple[ListenerInfo, socket.socket]]:
+        for _, listener in self._listeners:
+            listener.close()
+        return []
+
+    # the supervisor is gone
+
+    def _bury(self) -> None:
+        """Wait for the children, who read the same end of file and drain; kill those that don't; clean up."""
+        if not hasattr(self, "boot"):
+            return
+        config = self.boot.config
+        log.error("supervisor died, waiting for children", children=len(self._children))
+        self._drop_listeners()
+        budget = max(config.graceful_timeout, config.stream_grace) + config.lifespan_shutdown_timeout + ORPHAN_MARGIN
+        end = time.monotonic() + budget
+        self._poll.unregister(self._channel.fileno())
+        while self._children and time.monotonic() < end:
+            self._wait(end - time.monotonic())
+            self._children -= {pid for pid, _ in reap()}
+        for pid in self._children:
+            log.error("child killed", child=pid, why="still running after the supervisor's death and its budget")
+            os.kill(pid, signal.SIGKILL)
+        for info in self.boot.listeners:
+            unlink_socket(info)
+
+
+def _pipe() -> tuple[int, int]:
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    return read, write
+
+
+def take_no_signals() -> None:
+    """TERM, INT and HUP are the supervisor's matter. A terminal or service manager sends them to the whole group."""
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
+        signal.signal(signum, no_operation)
+
+
+def reap() -> list[tuple[int, int]]:
+    """Every child that has died: (pid, status)."""
+    dead: list[tuple[int, int]] = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return dead
+        if pid == 0:
+            return dead
+        dead.append((pid, status))
+
+
+def entry_point(role: Role) -> Callable[[ChildBoot], int]:
+    """The function that a role's process runs."""
+    module, _, name = ROLES[role].partition(":")
+    function: Callable[[ChildBoot], int] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def unlink_socket(info: ListenerInfo) -> None:
+    """Remove the file of a Unix listening socket, if it is still ours."""
+    if info.unix_inode is None:
+        return
+    path = Path(info.address[0])
+    try:
+        if path.stat().st_ino == info.unix_inode:
+            path.unlink()
+    except FileNotFoundError:
+        return
+
+
+def main() -> int:
+    return Template(Channel(socket.socket(fileno=int(sys.argv[1])))).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

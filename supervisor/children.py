@@ -1,0 +1,98 @@
+"""The supervisor's view of one worker or pool: its pid and its control channel."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from hsrv.logging import get_logger
+from hsrv.rpc import methods
+from hsrv.rpc.dispatcher import Context, Dispatcher
+from hsrv.rpc.framing import socket_streams
+from hsrv.rpc.messages import RpcError
+from hsrv.rpc.methods import Empty, Method, handlers
+from hsrv.terms import Identity
+
+COMMAND_TIMEOUT: Final = 10.0
+"""Seconds for a child to confirm a command. A worker in the middle of a long computation confirms when it is done;
+its deadlines are the plan's matter, so an answer that doesn't come is only worth a line."""
+
+log = get_logger("hsrv.supervisor")
+
+Report = Callable[["ChildHandle", Any], None]
+
+
+class ChildHandle:
+    """One child process."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self.pid = 0
+        """0 until the template has forked it."""
+        self.gone = False
+        self.reaped = anyio.Event()
+        """Its exit status is known."""
+        self.killed_because: str | None = None
+        ours, self.theirs = socket.socketpair()
+        self._dispatcher = Dispatcher(*socket_streams(ours), name=identity.name)
+        self._control = ours
+
+    async def run(self, on_ready: Report, on_failed: Report, on_learned: Report) -> None:
+        """Hear the child until its control channel ends."""
+
+        async def ready(context: Context, params: methods.ReadyParams) -> None:
+            on_ready(self, params)
+
+        async def failed(context: Context, params: methods.FailedParams) -> None:
+            on_failed(self, params)
+
+        async def learned(context: Context, params: methods.LearnedParams) -> None:
+            on_learned(self, params)
+
+        serve = handlers({methods.READY: ready, methods.FAILED: failed, methods.LEARNED: learned})
+        await self._dispatcher.run(serve, serve)
+
+    def command(self, tasks: TaskGroup, method: Method[Any, Any], params: Any = None) -> None:
+        """Send a command without waiting for its confirmation."""
+        tasks.start_soon(self._command, method, Empty() if params is None else params)
+
+    async def _command(self, method: Method[Any, Any], params: Any) -> None:
+        try:
+            await methods.call(self._dispatcher, method, params, timeout=COMMAND_TIMEOUT)
+        except RpcError as error:
+            log.debug("command not confirmed", command=method.name, process=self.identity.name, error=str(error))
+
+    def tell(self, tasks: TaskGroup, method: Method[Any, Any], params: Any) -> None:
+        """Send a notification."""
+        tasks.start_soon(methods.notify, self._dispatcher, method, params)
+
+    def dismiss(self) -> None:
+        """End the control channel: a child that doesn't serve yet shuts its lifespan down and exits."""
+        if not self.gone and self._control.fileno() >= 0:
+            self._control.shutdown(socket.SHUT_RDWR)
+
+    def kill(self) -> None:
+        """SIGKILL. Only while the process is known not to be reaped: its pid can't be another's yet."""
+        if self.pid and not self.gone:
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                log.debug("already gone", process=self.identity.name)
+
+
+def death_of(status: int | None) -> str:
+    """A wait status in words."""
+    if status is None:
+        return "ended, its exit status is unknown"
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

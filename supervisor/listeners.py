@@ -1,0 +1,191 @@
+"""The listening sockets of the server, from bind to unlink."""
+
+import ctypes
+import errno
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hsrv.bindspec import FdBind, TcpBind, UnixBind, parse_bind
+from hsrv.errors import BindError
+from hsrv.logging import get_logger
+from hsrv.messages import ListenerInfo
+
+CONNECT_TIMEOUT: Final = 1.0
+"""Seconds to find out whether somebody still listens on an existing socket file."""
+
+_SO_ATTACH_FILTER: Final = 26
+_NO_NEW_CONNECTIONS: Final = (
+    (0x30, 0, 0, 13),  # load the byte of TCP flags
+    (0x54, 0, 0, 0x12),  # keep SYN and ACK
+    (0x15, 0, 1, 0x02),  # SYN alone?
+    (0x06, 0, 0, 0),  # drop it
+    (0x06, 0, 0, 0xFFFFFFFF),  # let everything else pass
+)
+"""A classic BPF program (code, jump if true, jump if false, operand) over the TCP header."""
+
+log = get_logger("hsrv.supervisor")
+
+
+@dataclass(frozen=True)
+class Listener:
+    info: ListenerInfo
+    sock: socket.socket
+
+
+def open_listeners(binds: Sequence[str], *, backlog: int, unix_mode: int) -> list[Listener]:
+    """Bind and listen on all, or on none. Raises BindError."""
+    listeners: list[Listener] = []
+    try:
+        for text in binds:
+            listeners += _open(text, backlog, unix_mode)
+    except BaseException:
+        close_listeners(listeners)
+        raise
+    return listeners
+
+
+def _open(text: str, backlog: int, unix_mode: int) -> list[Listener]:
+    bind = parse_bind(text)
+    if isinstance(bind, TcpBind):
+        return _open_tcp(bind, backlog)
+    if isinstance(bind, UnixBind):
+        return [_open_unix(bind.path, backlog, unix_mode)]
+    return [_adopt(bind, backlog)]
+
+
+def _open_tcp(bind: TcpBind, backlog: int) -> list[Listener]:
+    try:
+        found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise BindError(f"--bind {bind.host}:{bind.port}: unknown host ({error})") from error
+    family, _, _, _, address = found[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise BindError(f"--bind {bind.host}:{bind.port}: {_advice(error, bind.port)}") from error
+    sock.setblocking(False)
+    host, port = sock.getsockname()[:2]
+    return [Listener(ListenerInfo(url=_tcp_url(host, port), address=(host, port)), sock)]
+
+
+def _tcp_url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _advice(error: OSError, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "the address is in use; stop the other server, or choose another port (0 picks a free one)"
+    if error.errno == errno.EACCES:
+        return f"no permission; ports below 1024 need a privilege (CAP_NET_BIND_SERVICE), {port} is one of them"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "this machine has no such address"
+    return os.strerror(error.errno or 0)
+
+
+def _open_unix(path: str, backlog: int, mode: int) -> Listener:
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o777 & ~mode)  # the file has its mode from the start: no moment in which more may connect
+    try:
+        sock.bind(path)
+        Path(path).chmod(mode)
+        sock.listen(backlog)
+        inode = Path(path).stat().st_ino
+    except OSError as error:
+        sock.close()
+        raise BindError(f"--bind unix:{path}: {_unix_advice(error, path)}") from error
+    finally:
+        os.umask(before)
+    sock.setblocking(False)
+    return Listener(ListenerInfo(url=f"unix:{path}", address=(path, None), unix_inode=inode), sock)
+
+
+def _unix_advice(error: OSError, path: str) -> str:
+    if error.errno == errno.ENOENT:
+        return f"the directory {Path(path).parent} does not exist"
+    if error.errno is None:
+        return str(error)  # "AF_UNIX path too long"
+    return os.strerror(error.errno)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket file that nobody listens on. Raises BindError for a live one, and for what is no socket."""
+    try:
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
+            raise BindError(f"--bind unix:{path}: a file that is no socket is in the way")
+    except OSError:
+        return  # nothing there, or bind() will say what is wrong
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(CONNECT_TIMEOUT)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+            return
+        except OSError as error:
+            raise BindError(f"--bind unix:{path}: {error}") from error
+    raise BindError(f"--bind unix:{path}: another server listens there")
+
+
+def _adopt(bind: FdBind, backlog: int) -> Listener:
+    """A socket that somebody opened for us."""
+    try:
+        sock = socket.socket(fileno=os.dup(bind.fd))
+    except OSError as error:
+        raise BindError(f"--bind fd:{bind.fd}: no open socket has this descriptor ({error})") from error
+    if sock.type != socket.SOCK_STREAM:
+        sock.close()
+        raise BindError(f"--bind fd:{bind.fd}: not a stream socket")
+    sock.listen(backlog)
+    sock.setblocking(False)
+    if sock.family == socket.AF_UNIX:
+        path = sock.getsockname()
+        return Listener(ListenerInfo(url=f"unix:{path}", address=(path, None)), sock)
+    host, port = sock.getsockname()[:2]
+    return Listener(ListenerInfo(url=_tcp_url(host, port), address=(host, port)), sock)
+
+
+def stop_new_connections(listeners: Sequence[Listener]) -> None:
+    """Let no new connection begin, while those that wait in the queue can still be accepted.
+
+    Closing the last copy of a listening socket resets what its queue holds, and while workers empty the queue it would
+    fill again. So opening segments (SYN) are dropped from now on: a client repeats its own after a second and is then
+    refused, or reaches another server. Linux; elsewhere the last few may be reset.
+    """
+    for listener in listeners:
+        if listener.info.unix_inode is not None:
+            unlink(listener)
+        elif sys.platform.startswith("linux") and listener.sock.family in (socket.AF_INET, socket.AF_INET6):
+            program = b"".join(struct.pack("HBBI", *line) for line in _NO_NEW_CONNECTIONS)
+            buffer = ctypes.create_string_buffer(program)
+            fprog = struct.pack("HP", len(_NO_NEW_CONNECTIONS), ctypes.addressof(buffer))
+            try:
+                listener.sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+            except OSError as error:
+                log.debug("socket filter refused", error=str(error))
+
+
+def close_listeners(listeners: Sequence[Listener]) -> None:
+    """Close, and remove socket files that are still ours."""
+    for listener in listeners:
+        unlink(listener)
+        listener.sock.close()
+
+
+def unlink(listener: Listener) -> None:
+    path = Path(listener.info.address[0])
+    if listener.info.unix_inode is not None and path.exists() and path.stat().st_ino == listener.info.unix_inode:
+        path.unlink(missing_ok=True)

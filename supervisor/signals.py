@@ -1,0 +1,37 @@
+"""Which signal asks for what."""
+
+import signal
+from enum import Enum, auto
+from typing import Final
+
+
+class Command(Enum):
+    STOP = auto()
+    """Drain, then exit; the second time at once."""
+    STOP_NOW = auto()
+    RELOAD = auto()
+    MORE = auto()
+    FEWER = auto()
+    REOPEN_LOGS = auto()
+    REAP = auto()
+
+
+COMMANDS: Final = {
+    signal.SIGTERM: Command.STOP,
+    signal.SIGINT: Command.STOP,
+    signal.SIGQUIT: Command.STOP_NOW,
+    signal.SIGHUP: Command.RELOAD,
+    signal.SIGTTIN: Command.MORE,
+    signal.SIGTTOU: Command.FEWER,
+    signal.SIGUSR1: Command.REOPEN_LOGS,
+    signal.SIGCHLD: Command.REAP,
+}
+
+
+def handled() -> list[signal.Signals]:
+    """Those to listen for: what was ignored when we were started (nohup) stays ignored."""
+    return [
+        signum
+        for signum in COMMANDS
+        if signal.getsignal(signum) is not signal.SIG_IGN or signum in (signal.SIGTERM, signal.SIGCHLD)
+    ]

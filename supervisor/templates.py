@@ -1,0 +1,112 @@
+"""The supervisor's view of one template: a fresh interpreter and its packet channel."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+
+from hsrv.channel import Channel, ChannelClosed, ChannelError, NoDescriptors
+from hsrv.config import Config
+from hsrv.logging import get_logger
+from hsrv.messages import (
+    Boot,
+    Fork,
+    FromTemplate,
+    MessageError,
+    Quit,
+    ToTemplate,
+    decode_from_template,
+    encode,
+)
+from hsrv.supervisor.children import ChildHandle
+from hsrv.supervisor.listeners import Listener
+from hsrv.terms import Preload
+
+RETRY_INTERVAL: Final = 0.1
+"""Seconds until reading is tried again when this process has no descriptors left."""
+
+log = get_logger("hsrv.supervisor")
+
+
+class TemplateHandle:
+    """One template process."""
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self.told_to_quit = False
+        self._channel, theirs = Channel.pair()
+        try:
+            self.pid = _spawn(theirs.fileno())
+        finally:
+            theirs.close()
+
+    def boot(
+        self,
+        config: Config,
+        preload: Preload,
+        channels: tuple[Channel, Channel, Channel, Channel],
+        listeners: list[Listener],
+    ) -> None:
+        """Tell it what it is for. `channels`: handoff send and receive end, adopt send and receive end."""
+        message = Boot(
+            config=config,
+            generation=self.generation,
+            preload=preload,
+            listeners=tuple(listener.info for listener in listeners),
+        )
+        fds = [channel.fileno() for channel in channels] + [listener.sock.fileno() for listener in listeners]
+        self._send(message, *fds)
+
+    def fork(self, child: ChildHandle) -> None:
+        """Ask for a child. The answer is a `Forked`, in the order of the requests."""
+        self._send(Fork(identity=child.identity), child.theirs.fileno())
+        child.theirs.close()
+
+    def quit(self) -> None:
+        self.told_to_quit = True
+        self._send(Quit())
+
+    def _send(self, message: ToTemplate, *fds: int) -> None:
+        try:
+            self._channel.send(encode(message), *fds)
+        except ChannelError as error:
+            log.error("template not reached", generation=self.generation, error=str(error))
+
+    async def run(self, on_message: Callable[["TemplateHandle", FromTemplate], None]) -> None:
+        """Hear the template until its channel ends."""
+        while True:
+            await anyio.wait_readable(self._channel)
+            try:
+                packet = self._channel.receive()
+            except ChannelClosed:
+                return
+            except NoDescriptors as error:
+                log.error("out of descriptors", error=str(error))
+                await anyio.sleep(RETRY_INTERVAL)
+                continue
+            if packet is None:
+                continue
+            with packet:
+                try:
+                    on_message(self, decode_from_template(packet.payload))
+                except MessageError as error:
+                    log.error("packet dropped", generation=self.generation, error=str(error))
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def _spawn(fd: int) -> int:
+    """Start a fresh interpreter with one inherited descriptor; its pid.
+
+    Not subprocess.Popen: this process reaps all of its children itself, in one place, and Popen would compete for them.
+    Every other descriptor is close-on-exec (PEP 446).
+    """
+    os.set_inheritable(fd, True)
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    # -P: the current directory may hold modules named like those of the standard library
+    command = [sys.executable, *flags, *(() if "-P" in flags else ("-P",)), "-m", "hsrv.template", str(fd)]
+    return os.posix_spawn(sys.executable, command, os.environ)

@@ -1,0 +1,163 @@
+"""Bytes to request bodies, however they are split."""
+
+import pytest
+
+from hsrv.errors import ClientError
+from hsrv.http.body import MAX_EXTENSIONS, MAX_SIZE_LINE, MAX_TRAILERS, BodyDecoder, body_decoder
+from hsrv.http.events import RequestHead
+
+PLENTY = 1 << 20
+
+
+def head(*, length: int | None = None, chunked: bool = False) -> RequestHead:
+    return RequestHead("POST", b"/", "/", b"/", b"", "1.1", [], length, chunked, True, False, False, False)
+
+
+def chunked(limit: int = 1000) -> BodyDecoder:
+    return body_decoder(head(chunked=True), limit)
+
+
+def drain(decoder: BodyDecoder, buffer: bytearray, most: int = PLENTY) -> bytes:
+    """All that `decoder` has to give, asked for in pieces of `most`."""
+    body = b""
+    while data := decoder.decode(buffer, most):
+        assert len(data) <= most
+        body += data
+    return body
+
+
+SAMPLES = [
+    (b"0\r\n\r\n", b""),
+    (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
+    (b'5;ext\r\nhello\r\n01 ; a=b;c="d\\"\xe9"\r\n!\r\n000;last=1\r\nT: x\r\nU:\r\n\r\n', b"hello!"),
+    (b"A\r\n0123\r\n5678\r\n0\r\n\r\n", b"0123\r\n5678"),
+    (b"a\r\n0123456789\r\nB\r\n01234567890\r\n0\r\n\r\n", b"012345678901234567890"),
+]
+
+
+@pytest.mark.parametrize("most", [1, 3, PLENTY])
+@pytest.mark.parametrize(("data", "body"), SAMPLES)
+def test_a_chunked_body_split_at_any_offset_is_the_same(data: bytes, body: bytes, most: int) -> None:
+    for at in range(len(data) + 1):
+        decoder = chunked()
+        buffer = bytearray(data[:at])
+        got = drain(decoder, buffer, most)
+        assert decoder.done is (at == len(data))
+        buffer += data[at:] + b"GET"
+        got += drain(decoder, buffer, most)
+        assert (got, decoder.done, buffer) == (body, True, b"GET")
+
+
+@pytest.mark.parametrize(("data", "body"), SAMPLES)
+def test_a_chunked_body_may_come_byte_by_byte(data: bytes, body: bytes) -> None:
+    decoder = chunked()
+    buffer = bytearray()
+    got = b""
+    for byte in data:
+        assert not decoder.done
+        buffer.append(byte)
+        got += drain(decoder, buffer)
+    assert (got, decoder.done, buffer) == (body, True, b"")
+
+
+@pytest.mark.parametrize("most", [1, 4, PLENTY])
+def test_a_sized_body_split_at_any_offset_is_the_same(most: int) -> None:
+    data = b"0123456789"
+    for at in range(len(data) + 1):
+        decoder = body_decoder(head(length=len(data)), 1000)
+        buffer = bytearray(data[:at])
+        got = drain(decoder, buffer, most)
+        assert decoder.done is (at == len(data))
+        buffer += data[at:] + b"GET"
+        got += drain(decoder, buffer, most)
+        assert (got, decoder.done, buffer) == (data, True, b"GET")
+
+
+@pytest.mark.parametrize("length", [None, 0])
+def test_a_head_without_body_is_done_at_once(length: int | None) -> None:
+    decoder = body_decoder(head(length=length), 1000)
+    buffer = bytearray(b"GET")
+    assert decoder.done
+    assert decoder.decode(buffer, PLENTY) == b""
+    assert buffer == b"GET"
+
+
+def test_no_more_than_asked_for_is_taken() -> None:
+    decoder = chunked()
+    buffer = bytearray(b"5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n")
+    assert decoder.decode(buffer, 0) == b""
+    assert decoder.decode(buffer, 7) == b"hellowo"
+    assert buffer == b"rld\r\n0\r\n\r\n"
+    assert decoder.decode(buffer, 3) == b"rld"
+    assert decoder.done  # without being asked for a byte that doesn't exist
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\r\n",
+        b"g\r\n",
+        b"-1\r\n",
+        b"+1\r\n",
+        b"0x1\r\n",
+        b"1_0\r\n",
+        b" 1\r\n",
+        b"1 \r\n",
+        b"1\n",
+        b"1;a\nb\r\n",
+        b"1;a\rb\r\n",
+        b"1;\r\n",
+        b"1;=b\r\n",
+        b"1;a=\r\n",
+        b'1;a="b\r\n',
+        b"1;a=\x00\r\n",
+        b"1 a\r\n",
+        b"00000000000000001\r\n",
+        b"1\r\nab\r\n",
+        b"1\r\na\n",
+        b"1\r\na0\r\n\r\n",
+        b"0\r\nX : y\r\n\r\n",
+        b"0\r\n folded: y\r\n\r\n",
+        b"0\r\nX: y\nZ: z\r\n\r\n",
+        b"0\r\nno colon\r\n\r\n",
+        b"0\r\n\n",
+        b"0\r\nX: \x00\r\n\r\n",
+    ],
+)
+def test_malformed_chunks_are_a_400_however_they_are_split(data: bytes) -> None:
+    for at in range(len(data)):
+        decoder = chunked()
+        buffer = bytearray(data[:at])
+        with pytest.raises(ClientError) as caught:
+            drain(decoder, buffer)
+            buffer += data[at:]
+            drain(decoder, buffer)
+        assert caught.value.status == 400
+
+
+def test_a_body_may_be_as_long_as_the_limit() -> None:
+    assert drain(chunked(limit=6), bytearray(b"5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n")) == b"hello!"
+
+
+@pytest.mark.parametrize(
+    "data", [b"5\r\nhello\r\n2\r\n", b"7\r\n", b"ffffffffffffffff\r\n", b"8000000000000005\r\n"]
+)
+def test_a_body_over_the_limit_is_a_413_as_soon_as_its_size_is_known(data: bytes) -> None:
+    with pytest.raises(ClientError) as caught:
+        drain(chunked(limit=6), bytearray(data))
+    assert caught.value.status == 413
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"1;" + b"a" * MAX_SIZE_LINE,
+        (b"1;" + b"a" * 300 + b"\r\nx\r\n") * (MAX_EXTENSIONS // 300 + 1),
+        b"0\r\nX: " + b"y" * MAX_TRAILERS,
+        b"0\r\n" + b"X: y\r\n" * (MAX_TRAILERS // 4 + 1),
+    ],
+)
+def test_what_surrounds_the_data_is_bounded(data: bytes) -> None:
+    with pytest.raises(ClientError) as caught:
+        drain(chunked(), bytearray(data))
+    assert caught.value.status == 400
