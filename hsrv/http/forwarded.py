@@ -52,8 +52,8 @@ class TrustedProxies:
         """The client and the scheme it used ("http" or "https").
 
         `client` and `scheme` are those of the connection: the answer where no trusted header says more.
-        Port 0: the header gives none. A node that hides itself (RFC 7239 sections 6.2, 6.3) or can't be read ends
-        the search: the answer is the last node before, which is a proxy.
+        Port 0: the header gives none. A node that hides itself (RFC 7239 sections 6.2, 6.3) or can't be read
+        ends the search: the answer is the last node before, which is a proxy.
         """
         fields: dict[bytes, list[bytes]] = {}
         for name, value in headers:

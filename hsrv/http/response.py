@@ -188,9 +188,9 @@ class ResponseEncoder:
 
     def file(self, size: int, defaults: bytes) -> bytes:
         """http.response.pathsend: the head, after which the file's `size` bytes follow if `sends_file`."""
+        phase = self._after(Event.FILE)
         if self._last is Event.LAST_BEFORE_TRAILERS:
             raise AppError("http.response.pathsend can't be combined with trailers")
-        phase = self._after(Event.FILE)
         length = self._choose_framing(size, more=False)
         self._check_length(size, more=False)
         head = self._encode_head(length, defaults)

@@ -45,7 +45,7 @@ def test_a_chunked_body_split_at_any_offset_is_the_same(data: bytes, body: bytes
         assert decoder.done is (at == len(data))
         buffer += data[at:] + b"GET"
         got += drain(decoder, buffer, most)
-        assert (got, decoder.done, buffer) == (body, True, b"GET")
+        assert (got, decoder.done, bytes(buffer)) == (body, True, b"GET")
 
 
 @pytest.mark.parametrize(("data", "body"), SAMPLES)
@@ -57,7 +57,7 @@ def test_a_chunked_body_may_come_byte_by_byte(data: bytes, body: bytes) -> None:
         assert not decoder.done
         buffer.append(byte)
         got += drain(decoder, buffer)
-    assert (got, decoder.done, buffer) == (body, True, b"")
+    assert (got, decoder.done, bytes(buffer)) == (body, True, b"")
 
 
 @pytest.mark.parametrize("most", [1, 4, PLENTY])
@@ -70,7 +70,7 @@ def test_a_sized_body_split_at_any_offset_is_the_same(most: int) -> None:
         assert decoder.done is (at == len(data))
         buffer += data[at:] + b"GET"
         got += drain(decoder, buffer, most)
-        assert (got, decoder.done, buffer) == (data, True, b"GET")
+        assert (got, decoder.done, bytes(buffer)) == (data, True, b"GET")
 
 
 @pytest.mark.parametrize("length", [None, 0])
