@@ -87,7 +87,7 @@ def take_head(buffer: bytearray, searched: int, parse: HeadParser, limits: HeadL
         searched = max(0, searched - _drop_empty_lines(buffer))
     end = buffer.find(b"\r\n\r\n", max(0, searched - 3))
     if end < 0:
-        _check_incomplete(buffer, limits)
+        _check_incomplete(buffer, searched, limits)
         return None
     end += 4
     block = bytes(buffer[:end])
@@ -135,7 +135,7 @@ def _drop_empty_lines(buffer: bytearray) -> int:
     return end
 
 
-def _check_incomplete(buffer: bytearray, limits: HeadLimits) -> None:
+def _check_incomplete(buffer: bytearray, searched: int, limits: HeadLimits) -> None:
     """Refuse early what can't become acceptable: nobody should wait for the rest of it."""
     if not buffer or buffer == b"\r":
         return
@@ -144,8 +144,12 @@ def _check_incomplete(buffer: bytearray, limits: HeadLimits) -> None:
     enough = limits.request_line + 2
     if len(buffer) >= enough and buffer.find(b"\r\n", 0, enough) < 0:
         raise ClientError(414, "request line too long")
+    if len(buffer) >= limits.head:
+        raise ClientError(431, "request header fields too large")
+    if buffer.find(b"\n", searched) < 0:
+        return  # no line ended since the last look
     lines = buffer.count(b"\r\n")
-    if len(buffer) >= limits.head or lines - 1 > limits.fields:
+    if lines - 1 > limits.fields:
         raise ClientError(431, "request header fields too large")
     if buffer.count(b"\n") != lines:
         raise ClientError(400, "line ended by a bare LF")

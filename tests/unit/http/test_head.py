@@ -53,7 +53,10 @@ def byte_by_byte(data: bytes) -> RequestHead | None:
 
 
 def test_a_head_is_read_whole() -> None:
-    data = b"POST /a%20b/%C3%A9?x=%20&y HTTP/1.1\r\nHost: Example.org:80\r\nX-A:  one two\t\r\nx-a:\r\nContent-Length: 12\r\n\r\n"
+    data = (
+        b"POST /a%20b/%C3%A9?x=%20&y HTTP/1.1\r\n"
+        b"Host: Example.org:80\r\nX-A:  one two\t\r\nx-a:\r\nContent-Length: 12\r\n\r\n"
+    )
     assert take(data) == RequestHead(
         method="POST",
         target=b"/a%20b/%C3%A9?x=%20&y",
