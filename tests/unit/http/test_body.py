@@ -115,6 +115,7 @@ def test_no_more_than_asked_for_is_taken() -> None:
         b"00000000000000001\r\n",
         b"1\r\nab\r\n",
         b"1\r\na\n",
+        b"1\r\na\r\r\n",
         b"1\r\na0\r\n\r\n",
         b"0\r\nX : y\r\n\r\n",
         b"0\r\n folded: y\r\n\r\n",
@@ -152,6 +153,7 @@ def test_a_body_over_the_limit_is_a_413_as_soon_as_its_size_is_known(data: bytes
     "data",
     [
         b"1;" + b"a" * MAX_SIZE_LINE,
+        b"1" + b"\r" * (2 * MAX_SIZE_LINE),
         (b"1;" + b"a" * 300 + b"\r\nx\r\n") * (MAX_EXTENSIONS // 300 + 1),
         b"0\r\nX: " + b"y" * MAX_TRAILERS,
         b"0\r\n" + b"X: y\r\n" * (MAX_TRAILERS // 4 + 1),

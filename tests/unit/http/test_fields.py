@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from hsrv.errors import AppError
+from hsrv.http import fields as module
 from hsrv.http.fields import collect
 
 
@@ -85,3 +86,4 @@ def test_a_header_is_a_pair(pair: Any) -> None:
 def test_made_up_names_are_not_remembered_for_ever() -> None:
     for number in range(3000):
         assert collect([(b"x-%d" % number, b"1")]).lines == b"x-%d: 1\r\n" % number
+    assert len(module._known) <= module._CACHE_SIZE
