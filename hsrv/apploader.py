@@ -53,7 +53,9 @@ def _import(target: AppTarget, folder: str) -> ModuleType:
     try:
         return importlib.import_module(target.module)
     except ModuleNotFoundError as error:
-        if error.name is not None and (target.module == error.name or target.module.startswith(f"{error.name}.")):
+        if error.name is not None and (
+            target.module == error.name or target.module.startswith(f"{error.name}.")
+        ):
             raise AppLoadError(
                 f"no module named {error.name!r} in {folder} or the environment (--app-dir says where to look)"
             ) from error
@@ -128,7 +130,9 @@ def _check(app: Any, name: str) -> None:
     if _takes(signature, 3):
         return
     if _takes(signature, 2):
-        raise AppLoadError(f"{name} takes 2 arguments, as WSGI does. Wrap it: asgiref.wsgi.WsgiToAsgi or a2wsgi.WSGIMiddleware")
+        raise AppLoadError(
+            f"{name} takes 2 arguments, as WSGI does. Wrap it: asgiref.wsgi.WsgiToAsgi or a2wsgi.WSGIMiddleware"
+        )
     if _takes(signature, 0):
         raise AppLoadError(f"{name} takes no arguments: a factory? Then: hsrv start --factory, or {name}()")
     raise AppLoadError(f"{name} is no ASGI application: it doesn't take scope, receive and send")
@@ -152,15 +156,19 @@ def _asgi_call(value: Any) -> Any:
 
 
 def _failed(message: str, error: BaseException) -> AppLoadError:
-    return AppLoadError(message, "".join(traceback.format_exception(type(error), error, _theirs(error.__traceback__))))
+    return AppLoadError(
+        message, "".join(traceback.format_exception(type(error), error, _theirs(error.__traceback__)))
+    )
 
 
 def _theirs(tb: TracebackType | None) -> TracebackType | None:
     """The traceback from the application's first frame on: how we came there is of no use to anyone."""
     while tb is not None:
         filename = tb.tb_frame.f_code.co_filename
-        if not filename.startswith("<frozen importlib") and _OURS not in Path(filename).parents and (
-            "importlib" not in Path(filename).parts
+        if (
+            not filename.startswith("<frozen importlib")
+            and _OURS not in Path(filename).parents
+            and ("importlib" not in Path(filename).parts)
         ):
             return tb
         tb = tb.tb_next

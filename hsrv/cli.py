@@ -76,9 +76,7 @@ def _parameter(option: OptionInfo) -> inspect.Parameter:
         show_default=_shown_default(option),
     )
     annotation = Annotated[_cli_type(option), info]
-    return inspect.Parameter(
-        option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
-    )
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _with_options(command: Callable[[Config, Sources], None]) -> Callable[..., None]:
@@ -92,7 +90,9 @@ def _with_options(command: Callable[[Config, Sources], None]) -> Callable[..., N
 
     application = Annotated[
         str | None,
-        typer.Argument(help="module:attribute; without it: the configured one, or the first found", metavar="[APP]"),
+        typer.Argument(
+            help="module:attribute; without it: the configured one, or the first found", metavar="[APP]"
+        ),
     ]
     config = Annotated[
         str | None,

@@ -22,7 +22,10 @@ def resolve_workers(config: Config) -> tuple[int, str]:
     limits = [
         (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, "CPUs"),
         (quota(CGROUP, own_cgroup()), "CPU quota"),
-        (max(1, memory(CGROUP, own_cgroup()) // WORKER_MEMORY), f"memory, at {WORKER_MEMORY // MIB} MiB each"),
+        (
+            max(1, memory(CGROUP, own_cgroup()) // WORKER_MEMORY),
+            f"memory, at {WORKER_MEMORY // MIB} MiB each",
+        ),
     ]
     known = [(count, what) for count, what in limits if count is not None]
     count, what = min(known, key=lambda limit: limit[0])
@@ -72,7 +75,10 @@ def _quota_v1(path: Path) -> float | None:
 def memory(root: Path, group: str) -> int:
     """Bytes that are available to us."""
     found = [int(psutil.virtual_memory().available)]
-    for path in [*(p / "memory.max" for p in _upwards(root, group)), root / "memory" / "memory.limit_in_bytes"]:
+    for path in [
+        *(p / "memory.max" for p in _upwards(root, group)),
+        root / "memory" / "memory.limit_in_bytes",
+    ]:
         try:
             found.append(int(path.read_text()))
         except (OSError, ValueError):

@@ -122,6 +122,6 @@ def _console_tail(*, colors: bool) -> list[Processor]:
 def _escape(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
     """Control characters must not forge lines or move the terminal's cursor."""
     for key, value in event.items():
-        if isinstance(value, str) and key not in ("exception", "traceback") and not value.isprintable():
+        if isinstance(value, str) and key != "exception" and not value.isprintable():
             event[key] = value.encode("unicode_escape").decode("ascii")
     return event

@@ -73,9 +73,13 @@ def _exists(name: str) -> bool:
             return importlib.util.find_spec(name) is not None
         parent, _, leaf = name.rpartition(".")
         spec = _find(parent)
-        return spec is not None and spec.submodule_search_locations is not None and any(
-            (Path(where) / f"{leaf}.py").is_file() or (Path(where) / leaf / "__init__.py").is_file()
-            for where in spec.submodule_search_locations
+        return (
+            spec is not None
+            and spec.submodule_search_locations is not None
+            and any(
+                (Path(where) / f"{leaf}.py").is_file() or (Path(where) / leaf / "__init__.py").is_file()
+                for where in spec.submodule_search_locations
+            )
         )
     except (ImportError, ValueError, AttributeError):
         return False
@@ -89,7 +93,9 @@ def _find(name: str) -> ModuleSpec | None:
     for where in (spec.submodule_search_locations or []) if spec is not None else []:
         path = Path(where) / leaf / "__init__.py"
         if path.is_file():
-            return importlib.util.spec_from_file_location(name, path, submodule_search_locations=[str(path.parent)])
+            return importlib.util.spec_from_file_location(
+                name, path, submodule_search_locations=[str(path.parent)]
+            )
     return None
 
 

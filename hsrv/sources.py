@@ -111,7 +111,9 @@ def _read_environment(layers: _Layers, environ: Mapping[str, str]) -> None:
     for variable, text in environ.items():
         if variable in known:
             option = known[variable]
-            value: Any = [part.strip() for part in text.split(",") if part.strip()] if option.is_list else text
+            value: Any = (
+                [part.strip() for part in text.split(",") if part.strip()] if option.is_list else text
+            )
             layers.set(option.name, value, variable)
         elif variable.startswith("HSRV_") and variable not in NOT_OPTIONS:
             layers.problems.append(f"{variable}: no such option{_closest(variable, known)}")

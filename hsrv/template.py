@@ -70,7 +70,9 @@ class Template:
         self._children: set[int] = set()
         self._app: LoadedApp | None = None
         self._frozen = False
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+        self._wake_read, self._wake_write = (
+            os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+        )
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
@@ -135,12 +137,20 @@ class Template:
             try:
                 importlib.import_module(name)
                 count += 1
-            except Exception as error:  # a library's own import code; the application's import will tell if it matters
+            except (
+                Exception
+            ) as error:  # a library's own import code; the application's import will tell if it matters
                 log.debug("library not preloaded", module=name, error=repr(error))
         return count
 
     def _known_descriptors(self) -> set[int]:
-        channels = (self._channel, self._handoff_send, self._handoff_receive, self._adopt_send, self._adopt_receive)
+        channels = (
+            self._channel,
+            self._handoff_send,
+            self._handoff_receive,
+            self._adopt_send,
+            self._adopt_receive,
+        )
         return {c.fileno() for c in channels} | {s.fileno() for _, s in self._listeners}
 
     # serving
@@ -234,7 +244,7 @@ class Template:
                 )
             )
         except BaseException:
-            log.critical("process failed", traceback=traceback.format_exc())
+            log.critical("process failed", exception=traceback.format_exc())
         finally:
             for stream in (sys.stdout, sys.stderr):
                 try:
@@ -257,14 +267,20 @@ class Template:
         config = self.boot.config
         log.error("supervisor died, waiting for children", children=len(self._children))
         self._drop_listeners()
-        budget = max(config.graceful_timeout, config.stream_grace) + config.lifespan_shutdown_timeout + ORPHAN_MARGIN
+        budget = (
+            max(config.graceful_timeout, config.stream_grace)
+            + config.lifespan_shutdown_timeout
+            + ORPHAN_MARGIN
+        )
         end = time.monotonic() + budget
         self._poll.unregister(self._channel.fileno())
         while self._children and time.monotonic() < end:
             self._wait(end - time.monotonic())
             self._children -= {pid for pid, _ in reap()}
         for pid in self._children:
-            log.error("child killed", child=pid, why="still running after the supervisor's death and its budget")
+            log.error(
+                "child killed", child=pid, why="still running after the supervisor's death and its budget"
+            )
             os.kill(pid, signal.SIGKILL)
         for info in self.boot.listeners:
             unlink_socket(info)

@@ -1,7 +1,7 @@
 """The real server for tests: a subprocess on a free port.
 
-    with LiveServer("main:app", workers=2) as server:
-        httpx.get(server.url)
+with LiveServer("main:app", workers=2) as server:
+    httpx.get(server.url)
 """
 
 import json
@@ -111,7 +111,9 @@ class LiveServer:
                 entry = None
             with self._news:
                 self._output.append(text)
-                self.logs.append(entry if isinstance(entry, dict) and "event" in entry else {"event": "", "text": text})
+                self.logs.append(
+                    entry if isinstance(entry, dict) and "event" in entry else {"event": "", "text": text}
+                )
                 self._news.notify_all()
         with self._news:
             self._news.notify_all()
@@ -128,14 +130,21 @@ class LiveServer:
                         return entry
                 position = len(self.logs)
                 if self.process.poll() is not None and not self._reader.is_alive():
-                    raise RuntimeError(f"the server ended with {self.process.returncode}:\n{self.output}")
+                    raise RuntimeError(
+                        f"the server ended with {self.process.returncode}:\n{self._last_words}"
+                    )
                 if not self._news.wait(min(0.2, max(0.0, end - time.monotonic()))) and time.monotonic() > end:
-                    raise TimeoutError(f"not in the log within {timeout:g} s:\n{self.output}")
+                    raise TimeoutError(f"not in the log within {timeout:g} s:\n{self._last_words}")
 
     @property
     def output(self) -> str:
         """Everything the server wrote to standard error."""
         return "\n".join(self._output)
+
+    @property
+    def _last_words(self) -> str:
+        """The end of the output, without the access log: for messages."""
+        return "\n".join([line for line in self._output if '"event":"request"' not in line][-30:])
 
     def stop(self) -> int:
         """Stop as an operator would (TERM); the exit code. Raises RuntimeError when it had to be killed."""
@@ -147,7 +156,9 @@ class LiveServer:
                 for process in self.seen_processes() | {psutil.Process(self.pid)}:
                     process.kill()
                 self.process.wait()
-                raise RuntimeError(f"the server did not stop within {STOP_TIMEOUT:g} s:\n{self.output}") from None
+                raise RuntimeError(
+                    f"the server did not stop within {STOP_TIMEOUT:g} s:\n{self._last_words}"
+                ) from None
         self._reader.join(STOP_TIMEOUT)
         if self.process.stderr is not None:
             self.process.stderr.close()

@@ -292,7 +292,7 @@ class Plan:
         if generation.state is Gen.STARTING:
             yield from self._fail(generation, message, traceback, now)
         else:
-            yield Say("error", "template failed", {"error": message, "traceback": traceback})
+            yield Say("error", "template failed", {"error": message, "exception": traceback})
 
     def template_gone(self, number: int, reason: str, now: float) -> Actions:
         generation = self.generations.get(number)
@@ -372,10 +372,10 @@ class Plan:
         if generation.state is Gen.STARTING:
             yield from self._fail(generation, message, traceback, now)
         elif generation.state is Gen.SERVING:
-            details = {"process": identity.name, "stage": stage, "error": message, "traceback": traceback}
+            details = {"process": identity.name, "stage": stage, "error": message, "exception": traceback}
             yield Say("error", "application failed to start", details)
 
-    def child_exited(self, identity: Identity, reason: str, now: float) -> Actions:
+    def child_exited(self, identity: Identity, reason: str, now: float, *, pid: int = 0) -> Actions:
         """The process is gone."""
         generation = self.generations.get(identity.generation)
         child = self.find(identity)
@@ -387,7 +387,7 @@ class Plan:
         elif generation.state is Gen.STARTING and self.phase is Phase.RUNNING:
             yield from self._fail(generation, f"{identity.name} {reason} while starting", "", now)
         elif generation.state is Gen.SERVING and self.phase is not Phase.STOPPING:
-            yield from self._replace(generation, child, reason, now)
+            yield from self._replace(generation, child, reason, now, pid)
         yield from self._after_exit(generation)
 
     def _forget(self, generation: Generation, child: Child) -> None:
@@ -396,8 +396,8 @@ class Plan:
         else:
             generation.leaving.remove(child)
 
-    def _replace(self, generation: Generation, child: Child, reason: str, now: float) -> Actions:
-        details: dict[str, object] = {"process": child.identity.name, "reason": reason}
+    def _replace(self, generation: Generation, child: Child, reason: str, now: float, pid: int) -> Actions:
+        details: dict[str, object] = {"process": child.identity.name, "child": pid, "reason": reason}
         if child.key in self._wanted():
             backoff = generation.backoff(child.key)
             delay = details["delay"] = backoff.delay(now)
@@ -437,7 +437,7 @@ class Plan:
         """A generation can't start. The first one ends the server; a later one leaves the running one untouched."""
         first = self.serving() is None
         event = "application could not be started" if first else "reload failed, the running code goes on"
-        yield Say("error", event, {"error": message, "traceback": traceback})
+        yield Say("error", event, {"error": message, "exception": traceback})
         generation.machine.move(GenEvent.FAILED)
         generation.due.clear()
         for child in generation.everyone():

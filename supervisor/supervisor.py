@@ -234,7 +234,7 @@ class Supervisor:
         self._children.pop(child.pid, None)
         reason = death_of(status) if child.killed_because is None else f"was killed: {child.killed_because}"
         log.debug("reaped", process=child.identity.name, child=child.pid, reason=reason)
-        self._perform(self._plan.child_exited(child.identity, reason, time.monotonic()))
+        self._perform(self._plan.child_exited(child.identity, reason, time.monotonic(), pid=child.pid))
 
     # actions
 

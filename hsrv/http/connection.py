@@ -13,6 +13,7 @@ or whether a connection is kept when idle: its host does.
 
 import asyncio
 import math
+from collections.abc import Sequence
 from contextvars import copy_context
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
@@ -76,7 +77,19 @@ _OVER: Final = frozenset({State.CLOSED, State.HANDED_OFF})
 class HTTPConnection:
     """One client connection of this process."""
 
-    __slots__ = ("_advance_due", "_loop", "buffer", "conn", "deadline", "exchange", "host", "searched", "served", "state", "waiting")
+    __slots__ = (
+        "_advance_due",
+        "_loop",
+        "buffer",
+        "conn",
+        "deadline",
+        "exchange",
+        "host",
+        "searched",
+        "served",
+        "state",
+        "waiting",
+    )
 
     def __init__(self, conn: Conn, host: "HTTPHost") -> None:
         self.conn = conn
@@ -227,7 +240,7 @@ class HTTPConnection:
             head,
             trace,
             body_decoder(head, settings.limit_request_body),
-            keep_alive=head.keep_alive and not self.host.closing,
+            keep_alive=head.keep_alive,
             now=self._loop.time(),
         )
         if exchange.decoder.done or head.expect_continue or (head.content_length or 0) > settings.body_buffer:
@@ -291,6 +304,11 @@ class HTTPConnection:
 
     # writing (Link)
 
+    @property
+    def closing(self) -> bool:
+        """Whether the connection closes after the response that is to begin. (`Link`)"""
+        return self.host.closing
+
     def defaults(self) -> bytes:
         """The server's own header lines. (`Link`)"""
         return self.host.default_headers()
@@ -307,6 +325,10 @@ class HTTPConnection:
             self.conn.on_flushed = self._on_flushed
         else:
             self._after_response()
+
+    def client_lost(self) -> None:
+        """A write failed. (`Link`)"""
+        self._lose()
 
     def _on_flushed(self) -> None:
         self.conn.on_flushed = None
@@ -360,7 +382,7 @@ class HTTPConnection:
         exchange = self.exchange
         self.host.refused(self, error)
         if exchange is None or not exchange.encoder.started:
-            self._answer(exchange, error.status, str(error))
+            self._answer(exchange, error.status, str(error), error.headers)
         else:
             self._lose()
 
@@ -370,7 +392,7 @@ class HTTPConnection:
         self._answer(None, status, text, headers)
 
     def _answer(
-        self, exchange: Exchange | None, status: int, text: str, headers: "list[tuple[bytes, bytes]] | None" = None
+        self, exchange: Exchange | None, status: int, text: str, headers: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
         head_only = self.waiting is not None and self.waiting[0].method == "HEAD"
         self.waiting = None
@@ -381,7 +403,7 @@ class HTTPConnection:
             head_only = exchange.head.method == "HEAD"
         try:
             self.conn.write(
-                simple_response(status, text, self.defaults(), head_only=head_only, headers=headers or ())
+                simple_response(status, text, self.defaults(), head_only=head_only, headers=headers)
             )
         except ClientDisconnected:
             self.close(EndReason.CLIENT_GONE)

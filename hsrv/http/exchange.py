@@ -34,10 +34,13 @@ class Link(Protocol):
 
     conn: Conn
 
+    @property
+    def closing(self) -> bool: ...
     def defaults(self) -> bytes: ...
     def body_taken(self) -> None: ...
     def response_begun(self) -> None: ...
     def response_complete(self) -> None: ...
+    def client_lost(self) -> None: ...
 
 
 class Exchange:
@@ -64,7 +67,14 @@ class Exchange:
     )
 
     def __init__(
-        self, link: Link, head: RequestHead, trace: Trace, decoder: BodyDecoder, *, keep_alive: bool, now: float
+        self,
+        link: Link,
+        head: RequestHead,
+        trace: Trace,
+        decoder: BodyDecoder,
+        *,
+        keep_alive: bool,
+        now: float,
     ) -> None:
         self._link = link
         self.head = head
@@ -182,6 +192,8 @@ class Exchange:
 
     def _send_start(self, message: Message) -> None:
         self.encoder.start(message)
+        if self._link.closing:
+            self.encoder.force_close()
         if not self.decoder.done and (
             self._continue_due or self.head.chunked or (self.head.content_length or 0) > DISCARD_LIMIT
         ):
@@ -221,7 +233,7 @@ class Exchange:
         try:
             self._link.conn.write(*data)
         except ClientDisconnected:
-            self.client_gone()
+            self._link.client_lost()
             raise
 
     def _after_write(self) -> None:

@@ -164,7 +164,9 @@ class HTTPHost:
 
     def refused(self, connection: HTTPConnection, error: ClientError) -> None:
         """A request that can't be served is answered with an error."""
-        log.info("request refused", status=error.status, reason=str(error), client=connection.conn.origin.client)
+        log.info(
+            "request refused", status=error.status, reason=str(error), client=connection.conn.origin.client
+        )
 
     def report_app_error(self, exchange: Exchange, error: BaseException | None) -> None:
         """The application raised, or returned without a complete response."""

@@ -236,7 +236,9 @@ class Dispatcher:
         if message.id in self._inbound:
             self._report_invalid(InvalidMessage(f"id {message.id!r} is in use"))
         elif len(self._inbound) >= MAX_INBOUND:
-            await self._answer(error_response(message.id, RpcError(ErrorCode.BUSY, "too many requests in flight")))
+            await self._answer(
+                error_response(message.id, RpcError(ErrorCode.BUSY, "too many requests in flight"))
+            )
         else:
             context = Context(self, message.id, _meta(message.params))
             scope = anyio.CancelScope()
@@ -267,7 +269,9 @@ class Dispatcher:
             return error_response(message.id, error)
         except Exception as error:  # a handler's defect costs its own request only
             log.error("handler raised", method=message.method, peer=self.name, exc_info=error)
-            return error_response(message.id, RpcError(ErrorCode.INTERNAL, f"{type(error).__name__}: {error}"))
+            return error_response(
+                message.id, RpcError(ErrorCode.INTERNAL, f"{type(error).__name__}: {error}")
+            )
         return response(message.id, result)
 
     async def _answer(self, message: Message) -> None:
@@ -280,7 +284,9 @@ class Dispatcher:
                 assert message.id is not None
                 log.error("answer is not JSON", peer=self.name, id=message.id, error=str(error))
                 with suppress(RpcError):
-                    await self._send(error_response(message.id, RpcError(ErrorCode.INTERNAL, "result is not JSON")))
+                    await self._send(
+                        error_response(message.id, RpcError(ErrorCode.INTERNAL, "result is not JSON"))
+                    )
 
     async def _handle_notification(self, method: str, params: Any, on_notify: OnNotify) -> None:
         context = Context(self, None, _meta(params))
@@ -321,5 +327,3 @@ class _Waiter:
 def _meta(params: Any) -> dict[str, Any]:
     meta = params.get("_meta") if isinstance(params, dict) else None
     return meta if isinstance(meta, dict) else {}
-
-

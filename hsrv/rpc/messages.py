@@ -86,6 +86,8 @@ def decode(line: bytes) -> Message:
         message = _decoder.decode(line)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidMessage(str(error)) from error
-    if message.method is None and (message.id is None or (message.error is None) == (message.result is msgspec.UNSET)):
+    if message.method is None and (
+        message.id is None or (message.error is None) == (message.result is msgspec.UNSET)
+    ):
         raise InvalidMessage("neither request, notification nor response")
     return message

@@ -57,13 +57,19 @@ class Method(Generic[P, R]):
 
 
 SERVE: Final = Method("serve", Empty, Empty, "supervisor to child: begin to accept or receive")
-ANNOUNCE_CLOSE: Final = Method("announce_close", Empty, Empty, "supervisor to child: say Connection: close from now on")
+ANNOUNCE_CLOSE: Final = Method(
+    "announce_close", Empty, Empty, "supervisor to child: say Connection: close from now on"
+)
 DRAIN: Final = Method("drain", DrainParams, Empty, "supervisor to child: finish and exit; answered at once")
 FINISH: Final = Method("finish", Empty, Empty, "supervisor to pool: no more handoffs will come")
 LEARNED: Final = Method("learned", LearnedParams, Empty, "both ways: paths that turned out to be streams")
-POOL_AVAILABLE: Final = Method("pool_available", PoolAvailableParams, Empty, "supervisor to worker: a pool takes streams")
+POOL_AVAILABLE: Final = Method(
+    "pool_available", PoolAvailableParams, Empty, "supervisor to worker: a pool takes streams"
+)
 READY: Final = Method("ready", ReadyParams, Empty, "child to supervisor: lifespan startup is complete")
-FAILED: Final = Method("failed", FailedParams, Empty, "child to supervisor: the application could not be started")
+FAILED: Final = Method(
+    "failed", FailedParams, Empty, "child to supervisor: the application could not be started"
+)
 
 Handler = Callable[[Context, Any], Awaitable[Any]]
 

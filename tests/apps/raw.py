@@ -31,7 +31,9 @@ class Request:
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.query = {k: v[0] for k, v in parse_qs(scope["query_string"].decode()).items()}
+        self.query = {
+            k: v[0] for k, v in parse_qs(scope["query_string"].decode(), keep_blank_values=True).items()
+        }
 
     async def start(self, status: int = 200, *headers: tuple[bytes, bytes]) -> None:
         await self.send({"type": "http.response.start", "status": status, "headers": list(headers)})
@@ -59,7 +61,17 @@ class Request:
         await self.json({**whoami(self.scope), "version": os.environ.get("VERSION", "")})
 
     async def scope_(self) -> None:
-        keys = ("type", "http_version", "method", "scheme", "path", "query_string", "root_path", "client", "server")
+        keys = (
+            "type",
+            "http_version",
+            "method",
+            "scheme",
+            "path",
+            "query_string",
+            "root_path",
+            "client",
+            "server",
+        )
         shown = {key: self.scope.get(key) for key in keys}
         shown["query_string"] = self.scope["query_string"].decode()
         shown["headers"] = [[k.decode("latin-1"), v.decode("latin-1")] for k, v in self.scope["headers"]]
@@ -178,7 +190,7 @@ class Request:
 
 
 async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
-    query = {k: v[0] for k, v in parse_qs(scope["query_string"].decode()).items()}
+    query = {k: v[0] for k, v in parse_qs(scope["query_string"].decode(), keep_blank_values=True).items()}
     record(f"count {query.get('key', '')}")
     await receive()
     if scope["path"] == "/deny":
@@ -224,7 +236,10 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await websocket(scope, receive, send)
     else:
         request = Request(scope, receive, send)
-        name = scope["path"].strip("/").replace("-", "_").split("/")[0] or "root"
+        name = (
+            scope["path"].removeprefix(scope["root_path"]).strip("/").replace("-", "_").split("/")[0]
+            or "root"
+        )
         handler = getattr(request, "scope_" if name == "scope" else name, None)
         if handler is None:
             await request.start(404)

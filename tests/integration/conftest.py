@@ -45,7 +45,9 @@ def serve(record: Path) -> Iterator[Serve]:
     family = {process for server in servers for process in server.seen_processes()}
     for server in servers:
         server.__exit__(None, None, None)
-    left = [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    left = [
+        process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
     assert not left, f"left running: {left}"
 
 
@@ -53,7 +55,10 @@ def pids(server: LiveServer, role: str) -> set[int]:
     """The pids of the living processes of a role, by their titles."""
     found = set()
     for process in psutil.Process(server.pid).children(recursive=True):
-        title = " ".join(process.cmdline())
+        try:
+            title = " ".join(process.cmdline())
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
         if re.match(rf"hsrv: {role}\b", title):
             found.add(process.pid)
     return found

@@ -61,7 +61,7 @@ def test_a_killed_worker_is_replaced_and_streams_go_on(serve: Serve) -> None:
         stream.send(request("/sse", EVENT_STREAM))
         stream.until(b"\n\n")
         victim = kill_one(server, "worker")
-        death = server.wait_for_log(lambda entry: entry.get("pid") == victim and "died" in entry["event"])
+        death = server.wait_for_log(lambda entry: entry.get("child") == victim and "died" in entry["event"])
         assert "SIGKILL" in json.dumps(death)
         eventually(lambda: len(pids(server, "worker") - {victim}) == 2, "the worker is replaced")
         for _ in range(20):
@@ -108,12 +108,16 @@ def test_a_killed_template_is_replaced_and_its_children_go_on(serve: Serve) -> N
         assert pids(server, "worker") == workers
         assert pids(server, "pool") == pool
         orphan = kill_one(server, "worker")
-        eventually(lambda: len(pids(server, "worker") - {orphan}) == 2, "the new template forks a replacement")
+        eventually(
+            lambda: len(pids(server, "worker") - {orphan}) == 2, "the new template forks a replacement"
+        )
     assert wrong == []
 
 
 @pytest.mark.parametrize("unix", [False, True])
-def test_after_a_killed_supervisor_nothing_stays(serve: Serve, tmp_path: Path, record: Path, unix: bool) -> None:
+def test_after_a_killed_supervisor_nothing_stays(
+    serve: Serve, tmp_path: Path, record: Path, unix: bool
+) -> None:
     path = tmp_path / "app.sock"
     bind = ["127.0.0.1:0", f"unix:{path}"] if unix else ["127.0.0.1:0"]
     server = serve(workers=2, stream_grace=0.5, bind=bind)
@@ -135,7 +139,7 @@ def test_after_a_killed_supervisor_nothing_stays(serve: Serve, tmp_path: Path, r
 
 
 def test_a_worker_stuck_in_a_loop_does_not_outlive_the_supervisor(serve: Serve) -> None:
-    server = serve(workers=1, stream_grace=0.2, graceful_timeout=0.5)
+    server = serve(workers=1, stream_grace=0.2, graceful_timeout=0.5, lifespan_shutdown_timeout=0.5)
     family = psutil.Process(server.pid).children(recursive=True)
     with Wire(server.host, server.port) as wire:
         wire.send(request("/burn?s=60"))

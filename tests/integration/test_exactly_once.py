@@ -25,7 +25,11 @@ def post(wire: Wire, key: str) -> None:
 
 
 def chunked(wire: Wire, key: str) -> None:
-    wire.send(request(f"/count?key={key}", "Transfer-Encoding: chunked", method="POST", body=b"3\r\nabc\r\n0\r\n\r\n"))
+    wire.send(
+        request(
+            f"/count?key={key}", "Transfer-Encoding: chunked", method="POST", body=b"3\r\nabc\r\n0\r\n\r\n"
+        )
+    )
     assert wire.response().status == 200
 
 
@@ -65,7 +69,18 @@ def pipelined(wire: Wire, key: str) -> None:
     assert wire.response().status == 200
 
 
-KINDS = [plain, post, chunked, by_accept, by_glob, unclassified, learned, websocket, aborted_stream, pipelined]
+KINDS = [
+    plain,
+    post,
+    chunked,
+    by_accept,
+    by_glob,
+    unclassified,
+    learned,
+    websocket,
+    aborted_stream,
+    pipelined,
+]
 REUSABLE = {plain, post, chunked, by_accept, by_glob, unclassified, learned, pipelined}
 
 

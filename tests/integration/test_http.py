@@ -60,7 +60,9 @@ def test_continue_is_sent_only_when_the_application_reads(serve: Serve, fields: 
 
 
 @PLACES
-def test_an_error_before_the_response_is_a_500_and_after_it_a_cut(serve: Serve, fields: tuple[str, ...]) -> None:
+def test_an_error_before_the_response_is_a_500_and_after_it_a_cut(
+    serve: Serve, fields: tuple[str, ...]
+) -> None:
     server = serve()
     for path in ("/fail", "/silent"):
         with Wire(server.host, server.port) as wire:
@@ -88,7 +90,9 @@ def test_large_bodies_stream_with_backpressure(serve: Serve, fields: tuple[str, 
 
 
 @PLACES
-def test_a_small_unread_body_is_discarded_and_the_connection_kept(serve: Serve, fields: tuple[str, ...]) -> None:
+def test_a_small_unread_body_is_discarded_and_the_connection_kept(
+    serve: Serve, fields: tuple[str, ...]
+) -> None:
     server = serve()
     with Wire(server.host, server.port) as wire:
         wire.send(request("/ignore-body", "Content-Length: 100000", *fields, method="POST", body=b"x" * 1000))
@@ -103,7 +107,9 @@ def test_a_large_unread_body_closes_the_connection_after_a_readable_answer(
 ) -> None:
     server = serve()
     with Wire(server.host, server.port) as wire:
-        wire.send(request("/ignore-body", "Content-Length: 50000000", *fields, method="POST", body=b"x" * 300_000))
+        wire.send(
+            request("/ignore-body", "Content-Length: 50000000", *fields, method="POST", body=b"x" * 300_000)
+        )
         answer = wire.response()
         assert answer.status == 200
         assert answer.headers["connection"] == "close"
@@ -136,7 +142,9 @@ def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
     server = serve()
     with Wire(server.host, server.port) as wire:
         bodies = [str(number).encode() for number in range(500)]
-        wire.send(b"".join(request("/echo", f"Content-Length: {len(b)}", method="POST", body=b) for b in bodies))
+        wire.send(
+            b"".join(request("/echo", f"Content-Length: {len(b)}", method="POST", body=b) for b in bodies)
+        )
         assert [wire.response().body for _ in bodies] == bodies
 
 
@@ -224,17 +232,17 @@ def test_requests_beyond_the_concurrency_limit_wait_their_turn(serve: Serve) -> 
         wire.send(request(f"/sleep?s=0.1&key={number}"))
     for wire in wires * 2:
         assert wire.response().status == 200
-        
     for wire in wires:
         wire.sock.close()
 
 
-def test_a_request_that_waits_too_long_for_a_place_is_shed(serve: Serve) -> None:
+def test_a_request_that_waits_too_long_for_a_place_is_shed(serve: Serve, record: Path) -> None:
     server = serve(worker_concurrency=1, queue_timeout=0.3)
     with Wire(server.host, server.port) as first, Wire(server.host, server.port) as second:
         first.get("/")
         second.get("/")
-        first.send(request("/sleep?s=3"))
+        first.send(request("/sleep?s=2"))
+        eventually(lambda: "sleep-start " in recorded(record), "the place is taken")
         second.send(request("/"))
         answer = second.response()
         assert answer.status == 503
@@ -266,7 +274,11 @@ def test_the_scope_tells_client_server_and_proxy(serve: Serve) -> None:
 def test_request_ids_are_taken_or_made_and_logged(serve: Serve) -> None:
     server = serve()
     with Wire(server.host, server.port) as wire:
-        wire.get("/fail", "X-Request-ID: mine-1", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        wire.get(
+            "/fail",
+            "X-Request-ID: mine-1",
+            "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        )
     entry = server.wait_for_log(lambda entry: entry["event"] == "application raised")
     assert entry["request_id"] == "mine-1"
     assert entry["traceparent"].startswith("00-0af7651916cd43dd8448eb211c80319c")

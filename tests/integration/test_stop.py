@@ -26,18 +26,17 @@ def test_a_stop_finishes_requests_and_ends_streams_properly(serve: Serve, record
     stream.send(request("/sse?halves", EVENT_STREAM))
     stream.until(b"\r\n\r\n")
     first = stream.chunk()
-    websocket = connect(f"{server.ws_url}/ws?hello")
-    websocket.recv()
     eventually(lambda: "sleep-start " in recorded(record), "the request runs")
-
-    server.process.send_signal(signum)
-    events = first + stream.chunked()
-    assert events.endswith(b"\n\n"), "an event stream ends at an event boundary"
-    assert events.count(b"data: ") == events.count(b"\n\n")
-    with pytest.raises(ConnectionClosed) as closed:
-        websocket.recv(timeout=10)
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1012
+    with connect(f"{server.ws_url}/ws?hello") as websocket:
+        websocket.recv()
+        server.process.send_signal(signum)
+        events = first + stream.chunked()
+        assert events.endswith(b"\n\n"), "an event stream ends at an event boundary"
+        assert events.count(b"data: ") == events.count(b"\n\n")
+        with pytest.raises(ConnectionClosed) as closed:
+            websocket.recv(timeout=10)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
     answer = slow.response()
     assert answer.status == 200
     assert answer.headers["connection"] == "close"

@@ -56,7 +56,9 @@ def test_a_small_write_is_with_the_peer_at_once(ends: tuple[Conn, socket.socket]
     assert conn.pending_bytes == 0
 
 
-def test_a_large_write_arrives_in_order(loop: asyncio.AbstractEventLoop, ends: tuple[Conn, socket.socket]) -> None:
+def test_a_large_write_arrives_in_order(
+    loop: asyncio.AbstractEventLoop, ends: tuple[Conn, socket.socket]
+) -> None:
     conn, far = ends
     parts = [os.urandom(700_000), os.urandom(3), os.urandom(900_000)]
 
