@@ -85,6 +85,7 @@ def test_a_killed_pool_is_replaced_and_queued_handoffs_are_served_by_the_next(se
             assert answer.status == 200
             assert b'"role": "pool"' in answer.body
             assert str(victim).encode() not in answer.body
+            stream.sock.close()
         websocket.join(20)
         assert not websocket.is_alive()
     assert wrong == []
