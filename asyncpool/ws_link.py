@@ -10,6 +10,7 @@ The closing handshake is RFC 6455 section 7.
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Final
 
 import msgspec
@@ -63,6 +64,7 @@ class WebSocketLink:
 
     __slots__ = (
         "_codec",
+        "_context",
         "_conn",
         "_deadline",
         "_early",
@@ -115,6 +117,8 @@ class WebSocketLink:
         """loop.time() until which the peer has to do its part of the end."""
 
     def start(self) -> None:
+        """Begin to read. What is read is handled in the caller's context."""
+        self._context = copy_context()
         self._conn.on_broken = self._on_broken
         self._conn.on_flushed = self._on_flushed
         self._watch()
@@ -192,7 +196,10 @@ class WebSocketLink:
         if enough:
             self._conn.unwatch()
         else:
-            self._conn.watch(self._on_readable)
+            self._conn.watch(self._read)
+
+    def _read(self) -> None:
+        self._context.run(self._on_readable)
 
     def _on_readable(self) -> None:
         data = self._conn.receive()

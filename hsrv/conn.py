@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 from hsrv.errors import ClientDisconnected
 from hsrv.messages import Origin
+from hsrv.poller import poller_of
 
 RECEIVE_SIZE: Final = 64 * 1024
 """Bytes read per system call: a request with a small body in one."""
@@ -56,8 +57,10 @@ class Conn:
     """A client socket this process owns."""
 
     __slots__ = (
+        "_broken",
         "_loop",
         "_pending",
+        "_poller",
         "_sock",
         "_waiter",
         "_writing",
@@ -74,10 +77,13 @@ class Conn:
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, origin: Origin) -> None:
         self._sock = sock
         self._loop = loop
+        self._poller = poller_of(loop)
         self.origin = origin
         self.fd = sock.fileno()
         self.reading = False
         self._writing = False
+        self._broken = False
+        """Writing failed: the peer is gone."""
         self._pending: deque[memoryview | _FilePart] = deque()
         self.pending_bytes = 0
         self.sent_bytes = 0
@@ -98,12 +104,12 @@ class Conn:
     def watch(self, callback: Callable[[], None]) -> None:
         """Call `callback` whenever there is something to read, or the end of it."""
         if not self.reading and self.fd >= 0:
-            self._loop.add_reader(self.fd, callback)
+            self._poller.add_reader(self.fd, callback)
             self.reading = True
 
     def unwatch(self) -> None:
         if self.reading:
-            self._loop.remove_reader(self.fd)
+            self._poller.remove_reader(self.fd)
             self.reading = False
 
     def receive(self, size: int = RECEIVE_SIZE) -> bytes | None:
@@ -119,7 +125,7 @@ class Conn:
 
     def write(self, *parts: bytes) -> None:
         """Write now what the kernel takes and keep the rest, in order. Raises `ClientDisconnected`."""
-        if self.fd < 0:
+        if self.fd < 0 or self._broken:
             raise ClientDisconnected(errno.EPIPE, "the client is gone")
         if self._pending:
             self._keep(parts, 0)
@@ -152,6 +158,8 @@ class Conn:
 
         Bounded by the owner, who looks at `progress_at` and aborts a peer that takes nothing.
         """
+        if self._broken:
+            raise ClientDisconnected(errno.EPIPE, "the client is gone")
         if self.pending_bytes <= HIGH_WATER:
             return
         if self._waiter is None or self._waiter.done():
@@ -171,7 +179,7 @@ class Conn:
     def _start_writing(self) -> None:
         if not self._writing and self._pending:
             self.progress_at = self._loop.time()
-            self._loop.add_writer(self.fd, self._on_writable)
+            self._poller.add_writer(self.fd, self._on_writable)
             self._writing = True
 
     def _on_writable(self) -> None:
@@ -221,11 +229,12 @@ class Conn:
 
     def _stop_writing(self) -> None:
         if self._writing:
-            self._loop.remove_writer(self.fd)
+            self._poller.remove_writer(self.fd)
             self._writing = False
 
     def _break(self) -> None:
         """Writing failed: the peer is gone. The socket stays ours until the owner closes it."""
+        self._broken = True
         self._drop_pending()
         if self.on_broken is not None:
             self.on_broken()

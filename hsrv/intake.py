@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar
 from hsrv.channel import Channel, ChannelClosed, NoDescriptors, Packet
 from hsrv.logging import get_logger
 from hsrv.messages import MessageError
+from hsrv.poller import poller_of
 
 EXHAUSTED_PAUSE: Final = 0.1
 """Seconds without reading after EMFILE or ENFILE; packets wait in the channel meanwhile."""
@@ -33,6 +34,7 @@ class Intake(Generic[M]):
     ) -> None:
         self._channel = channel
         self._loop = loop
+        self._poller = poller_of(loop)
         self._decode = decode
         self._on_message = on_message
         self._pause: asyncio.TimerHandle | None = None
@@ -42,13 +44,13 @@ class Intake(Generic[M]):
     def open(self) -> None:
         """Receive from now on."""
         self.is_open = True
-        self._loop.add_reader(self._channel.fileno(), self._receive)
+        self._poller.add_reader(self._channel.fileno(), self._receive)
 
     def close(self) -> None:
         """Receive no more. What is queued stays for the other receivers. May be called again."""
         if self.is_open:
             self.is_open = False
-            self._loop.remove_reader(self._channel.fileno())
+            self._poller.remove_reader(self._channel.fileno())
             if self._pause is not None:
                 self._pause.cancel()
                 self._pause = None
@@ -63,7 +65,7 @@ class Intake(Generic[M]):
             packet = self._channel.receive()
         except NoDescriptors as error:
             log.warning("out of descriptors", error=str(error), pause=EXHAUSTED_PAUSE)
-            self._loop.remove_reader(self._channel.fileno())
+            self._poller.remove_reader(self._channel.fileno())
             if self._pause is None:
                 self._pause = self._loop.call_later(EXHAUSTED_PAUSE, self._resume)
             return False
@@ -89,4 +91,4 @@ class Intake(Generic[M]):
     def _resume(self) -> None:
         self._pause = None
         if self.is_open:
-            self._loop.add_reader(self._channel.fileno(), self._receive)
+            self._poller.add_reader(self._channel.fileno(), self._receive)

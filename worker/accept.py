@@ -14,6 +14,7 @@ from typing import Final
 from hsrv.http.events import Address
 from hsrv.logging import get_logger
 from hsrv.messages import ListenerInfo, Origin
+from hsrv.poller import poller_of
 
 ACCEPT_BATCH: Final = 1
 """Connections accepted per turn of the loop. More would let one worker take what its idle siblings could serve."""
@@ -37,6 +38,7 @@ class Acceptor:
     ) -> None:
         self._listeners = listeners
         self._loop = loop
+        self._poller = poller_of(loop)
         self._on_accept = on_accept
         self._watching = False
         self._exhausted: asyncio.TimerHandle | None = None
@@ -46,14 +48,14 @@ class Acceptor:
         if self._watching or self._exhausted is not None:
             return
         for info, listener in self._listeners:
-            self._loop.add_reader(listener.fileno(), self._accept, info, listener, ACCEPT_BATCH)
+            self._poller.add_reader(listener.fileno(), self._accept, info, listener, ACCEPT_BATCH)
         self._watching = True
 
     def pause(self) -> None:
         """Leave new connections to the other workers."""
         if self._watching:
             for _, listener in self._listeners:
-                self._loop.remove_reader(listener.fileno())
+                self._poller.remove_reader(listener.fileno())
             self._watching = False
 
     def close(self, *, last: int) -> None:

@@ -4,13 +4,13 @@ Promises: hostile input costs its own line and never ends the stream; a line ove
 kept; writing waits for the peer, bounded by whoever calls.
 """
 
-import asyncio
 import socket
 from types import TracebackType
 from typing import Final, Self
 
 import anyio
 
+from hsrv.poller import wait_readable, wait_writable
 from hsrv.rpc.messages import InvalidMessage, Message, decode, encode
 
 LINE_LIMIT: Final = 1 << 20
@@ -57,12 +57,19 @@ class LineReader:
 
     async def _fill(self) -> None:
         try:
-            data = await asyncio.get_running_loop().sock_recv(self._sock, 65536)
+            data = await self._receive()
         except (OSError, ValueError) as error:
             raise anyio.EndOfStream from error
         if not data:
             raise anyio.EndOfStream
         self._buffer += data
+
+    async def _receive(self) -> bytes:
+        while True:
+            try:
+                return self._sock.recv(65536)
+            except (BlockingIOError, InterruptedError):
+                await wait_readable(self._sock.fileno())
 
     async def aclose(self) -> None:
         """Nothing to do: the writer closes the socket, last."""
@@ -97,10 +104,17 @@ class LineWriter:
                 raise anyio.BrokenResourceError
             self._broken = True
             try:
-                await asyncio.get_running_loop().sock_sendall(self._sock, data)
+                await self._send_all(memoryview(data))
             except (OSError, ValueError) as error:
                 raise anyio.BrokenResourceError from error
             self._broken = False
+
+    async def _send_all(self, data: memoryview) -> None:
+        while data:
+            try:
+                data = data[self._sock.send(data) :]
+            except (BlockingIOError, InterruptedError):
+                await wait_writable(self._sock.fileno())
 
     async def aclose(self) -> None:
         self._sock.close()

@@ -87,6 +87,7 @@ REUSABLE = {plain, post, chunked, by_accept, by_glob, unclassified, learned, pip
 def test_a_thousand_mixed_requests_run_once_each(serve: Serve, record: Path) -> None:
     server = serve(workers=4, stream=["/sse/globbed"])
     local = threading.local()
+    wires: list[Wire] = []
 
     def one(number: int) -> None:
         kind = KINDS[number % len(KINDS)]
@@ -95,6 +96,7 @@ def test_a_thousand_mixed_requests_run_once_each(serve: Serve, record: Path) -> 
             if wire is not None:
                 wire.sock.close()
             wire = Wire(server.host, server.port)
+            wires.append(wire)
         kind(wire, str(number))
         local.wire = wire
         if kind not in REUSABLE:
@@ -103,6 +105,8 @@ def test_a_thousand_mixed_requests_run_once_each(serve: Serve, record: Path) -> 
 
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(one, range(REQUESTS)))
+    for wire in wires:
+        wire.sock.close()
 
     def counts() -> Counter[str]:
         return Counter(line for line in recorded(record) if line.startswith("count "))
