@@ -1,11 +1,15 @@
 """Structured logs: one schema for the server, its access log and the application.
 
-Promises: one write per line on standard error; every line names its process; lines of one request carry its
-`request_id`. The application's own stdlib logging joins in, unless the application configures it itself.
+Owns the form of every line and its way to standard error. Promises: one write per line; every line names its
+process; lines of one request carry its `request_id`; a value can't forge a line; a line that can't be made or
+written costs itself, never its caller. Loggers from the standard library and from structlog join in. What the
+application configures itself stays as it is, and has no effect on the server's own lines: these use neither
+stdlib loggers (which a dictConfig() disables) nor structlog's global configuration.
 """
 
 import logging
 import os
+import re
 import sys
 from contextvars import ContextVar
 from typing import Any, Final, TextIO
@@ -15,17 +19,26 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from hsrv.config import Config
 from hsrv.messages import Trace
-from hsrv.terms import Identity
+from hsrv.terms import Identity, Role
 
 current_trace: ContextVar[Trace | None] = ContextVar("hsrv_trace", default=None)
 """The request that the current context belongs to."""
 
-LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+_LEADING: Final = ("timestamp", "level", "logger", "event")
+"""First in each JSON line, for people who read it after all."""
+
+_BLOCKS: Final = ("exception", "stack")
+"""Keys whose text has several lines."""
+
+_control: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What ends a line, moves the cursor, or reverses the order of what is read."""
 
 
 def get_logger(name: str) -> Any:
-    """A logger whose methods take a short event and key=value context."""
-    return structlog.stdlib.get_logger(name)
+    """A logger whose methods (debug to critical, exception) take a short event and key=value context."""
+    return _Logger(name)
 
 
 def wants_json(log_format: str, stream: TextIO) -> bool:
@@ -34,75 +47,141 @@ def wants_json(log_format: str, stream: TextIO) -> bool:
 
 
 def setup(config: Config, identity: Identity | None) -> None:
-    """Route everything to standard error in the configured format. Called again after a fork.
+    """Route everything to standard error in the configured format. `identity` is None in the supervisor.
 
-    `identity` is None in the supervisor, and in a template until it forks.
+    Called again after a fork with the child's identity: leaves alone what the application configured since.
     """
-    as_json = wants_json(config.log_format, sys.stderr)
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _add_trace,
-        _ProcessAdder(identity),
-    ]
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.stdlib.PositionalArgumentsFormatter(),
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *(_json_tail() if as_json else _console_tail(colors=sys.stderr.isatty())),
-        ],
-    )
-    handler = _StderrHandler()
-    handler.setFormatter(formatter)
-    root = logging.getLogger()
-    root.handlers[:] = [handler, *(h for h in root.handlers if not isinstance(h, _StderrHandler))]
-    root.setLevel(LEVELS[config.log_level])
+    first = _process.lines is None
+    lines = _process.lines = _Lines(config, identity)
+    if first:
+        _join_structlog()
+        _join_stdlib(lines.level)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _RootHandler):
+            handler.setFormatter(lines.formatter)
 
 
-class _StderrHandler(logging.Handler):
-    """One write(2) per line on descriptor 2, so that lines of several processes don't mix."""
+def process_fields() -> dict[str, Any]:
+    """role, slot, generation and pid, as in every line of this process."""
+    fields = _process.lines.fields if _process.lines is not None else {}
+    return {**fields, "pid": os.getpid()}
 
-    def emit(self, record: logging.LogRecord) -> None:
+
+class LineWriter:
+    """Writes whole lines to a descriptor, each in one system call: lines of several processes don't mix.
+
+    What can't be written (a full disk, a reader that is gone or asleep) is dropped and counted.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._mend = b""
+        """Ends a line that was written in part, so that it doesn't spoil the next one."""
+        self.dropped = 0
+
+    def write(self, line: bytes) -> None:
+        """`line` ends with a line feed. Never raises OSError."""
+        data = self._mend + line
         try:
-            os.write(2, self.format(record).encode("utf-8", "backslashreplace") + b"\n")
+            written = os.write(self._fd, data)
         except OSError:
             self.dropped += 1
+            return
+        self._mend = b""
+        if written < len(data):
+            self.dropped += 1
+            self._mend = b"\n"
 
-    dropped = 0
 
+class _Lines:
+    """How the lines of this process are made."""
 
-class _ProcessAdder:
-    def __init__(self, identity: Identity | None) -> None:
-        self._fields: dict[str, Any] = {"role": "supervisor"}
-        if identity is not None:
-            self._fields = {
-                "role": str(identity.role),
-                "slot": identity.slot,
-                "generation": identity.generation,
-            }
+    def __init__(self, config: Config, identity: Identity | None) -> None:
+        self.level = LEVELS[config.log_level]
+        self._writer = LineWriter(2)
+        self.fields = _fields(identity)
+        as_json = wants_json(config.log_format, sys.stderr)
+        self._tail = _json_tail() if as_json else _console_tail(colors=_wants_colors(sys.stderr))
+        self.own: list[Processor] = [self._filter, _add_own_name, *_SCHEMA, self._render]
+        self.formatter = structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder(), *_SCHEMA],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, self._render],
+        )
 
-    def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-        for key, value in self._fields.items():
-            event.setdefault(key, value)
-        event.setdefault("pid", os.getpid())
+    def write(self, text: str) -> None:
+        self._writer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+    def write_failure(self, logger: str, error: Exception) -> None:
+        """Instead of a line that could not be made."""
+        self.write(self._run_tail(_failure("error", logger, error)))
+
+    def _filter(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        if LEVELS[method] < self.level:
+            raise structlog.DropEvent
         return event
 
+    def _render(self, logger: WrappedLogger, method: str, event: EventDict) -> Any:
+        level, name = event.get("level", method), event.get("logger", "")
+        try:
+            return self._run_tail(event)
+        except Exception as error:  # foreign code: a repr() or str() of a logged value
+            return self._run_tail(_failure(level, name, error))
 
-def _add_trace(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    def _run_tail(self, event: EventDict) -> Any:
+        line: Any = event
+        for processor in self._tail:
+            line = processor(None, "", line)
+        return line
+
+
+class _Process:
+    """Of this process; a fork inherits it."""
+
+    lines: _Lines | None = None
+    """None before setup()."""
+
+
+_process: Final = _Process()
+
+
+class _Logger:
+    """Looks up at each call how lines are made: modules make their loggers long before setup().
+
+    Before it, structlog's own defaults hold: in tests, and for who uses a part of hsrv as a library.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, method: str) -> Any:
+        lines = _process.lines
+        if lines is None:
+            return getattr(structlog.stdlib.get_logger(self._name), method)
+        return getattr(_Bound(_Sink(self._name, lines), lines.own, {}), method)
+
+
+_Bound: Final[Any] = structlog.make_filtering_bound_logger(logging.NOTSET)
+
+
+class _Sink:
+    """The end of a server logger."""
+
+    def __init__(self, name: str, lines: _Lines) -> None:
+        self.name = name
+        self.debug = self.info = self.warning = self.error = self.critical = lines.write
+
+
+def _add_own_name(logger: _Sink, method: str, event: EventDict) -> EventDict:
+    event["logger"] = logger.name
+    return event
+
+
+# what every line gets
+
+_timestamp: Final = structlog.processors.TimeStamper(fmt="iso", utc=True)
+
+
+def _add_trace(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     trace = current_trace.get()
     if trace is not None:
         event.setdefault("request_id", trace.request_id)
@@ -111,17 +190,118 @@ def _add_trace(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
     return event
 
 
+def _add_process(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    for key, value in process_fields().items():
+        event.setdefault(key, value)
+    return event
+
+
+def _fields(identity: Identity | None) -> dict[str, Any]:
+    if identity is None:
+        return {"role": str(Role.SUPERVISOR)}
+    return {"role": str(identity.role), "slot": identity.slot, "generation": identity.generation}
+
+
+def _failure(level: str, logger: str, error: Exception) -> EventDict:
+    """No part of the event that failed, and no str() of the error: either may be what fails."""
+    why = {"event": "log call failed", "level": level, "logger": logger, "error": type(error).__name__}
+    return _add_process(None, level, _add_trace(None, level, _timestamp(None, level, why)))
+
+
+_SCHEMA: Final[list[Processor]] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    _timestamp,
+    _add_trace,
+    _add_process,
+]
+
+
+# the application's loggers
+
+
+class _RootHandler(logging.Handler):
+    """Where the records of stdlib loggers join in."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = _process.lines
+        assert lines is not None, "made by setup()"
+        try:
+            text = self.format(record)
+        except Exception as error:  # foreign code: arguments that don't fit the message
+            lines.write_failure(record.name, error)
+        else:
+            lines.write(text)
+
+
+def _join_stdlib(level: int) -> None:
+    root = logging.getLogger()
+    root.addHandler(_RootHandler())
+    root.setLevel(level)
+    logging.captureWarnings(True)
+
+
+def _join_structlog() -> None:
+    """An application that uses structlog without configuring it gets our schema."""
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *_SCHEMA,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+# JSON
+
+
 def _json_tail() -> list[Processor]:
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    render = structlog.processors.JSONRenderer(default=repr, skipkeys=True)
+    return [structlog.processors.format_exc_info, _order, render]
+
+
+def _order(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    return {**{key: event.pop(key) for key in _LEADING if key in event}, **event}
+
+
+# console
+
+
+def _wants_colors(stream: TextIO) -> bool:
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def _console_tail(*, colors: bool) -> list[Processor]:
-    return [_escape, structlog.dev.ConsoleRenderer(colors=colors)]
+    plain = structlog.dev.plain_traceback  # the default one prints local variables, if rich is installed
+    render = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)
+    return [structlog.processors.format_exc_info, _name_process, _escape, render]
 
 
-def _escape(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Control characters must not forge lines or move the terminal's cursor."""
-    for key, value in event.items():
-        if isinstance(value, str) and key != "exception" and not value.isprintable():
-            event[key] = value.encode("unicode_escape").decode("ascii")
+def _name_process(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """One short field of two."""
+    if "slot" in event and "role" in event:
+        event["role"] = f"{event['role']}-{event.pop('slot')}"
     return event
+
+
+def _escape(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    for key, value in event.items():
+        text = value if isinstance(value, str) else repr(value)
+        event[key] = _indented(text) if key in _BLOCKS else _visible(text)
+    return event
+
+
+def _visible(text: str) -> str:
+    return _control.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _indented(text: str) -> str:
+    """Several lines, none of which can be taken for one of ours."""
+    return "\n".join(f"    {_visible(line.expandtabs(4))}" for line in text.rstrip("\n").split("\n"))
