@@ -17,7 +17,7 @@ from hsrv.child import ChildBoot
 from hsrv.conn import Conn
 from hsrv.http.connection import END_TIMEOUT, HTTPConnection, State
 from hsrv.http.exchange import Exchange
-from hsrv.http.host import HTTPHost
+from hsrv.http.host import HTTPHost, access_record
 from hsrv.intake import Intake
 from hsrv.logging import get_logger
 from hsrv.messages import Handoff, WebSocketHandoff, decode_handoff
@@ -126,6 +126,15 @@ class AsyncPool(HTTPHost):
     def _session_closed(self, session: WebSocketSession, reason: EndReason, code: int) -> None:
         self._sessions.discard(session)
         self.ended[reason] += 1
+        if self.access_log.enabled:
+            handoff = session.handoff
+            seconds = self.loop.time() - session.started_at
+            sent = session.conn.sent_bytes
+            self.access_log.log(
+                access_record(
+                    handoff.head, handoff.trace, handoff.origin, session.status, sent, seconds, "websocket"
+                )
+            )
         self._check_drained()
 
     def stream_found(self, exchange: Exchange, pattern: str) -> None:

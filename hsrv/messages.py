@@ -157,10 +157,10 @@ ToTemplate = Boot | Fork | Quit
 FromTemplate = TemplateReady | PreloadUnsafe | TemplateFailed | Forked | Exited
 
 _encoder = msgspec.msgpack.Encoder()
-_to_pool = msgspec.msgpack.Decoder(Handoff)
-_to_worker = msgspec.msgpack.Decoder(ConnectionHandoff)
-_to_template = msgspec.msgpack.Decoder(ToTemplate)
-_from_template = msgspec.msgpack.Decoder(FromTemplate)
+_to_pool: "msgspec.msgpack.Decoder[Handoff]" = msgspec.msgpack.Decoder(Handoff)
+_to_worker: "msgspec.msgpack.Decoder[ConnectionHandoff]" = msgspec.msgpack.Decoder(ConnectionHandoff)
+_to_template: "msgspec.msgpack.Decoder[ToTemplate]" = msgspec.msgpack.Decoder(ToTemplate)
+_from_template: "msgspec.msgpack.Decoder[FromTemplate]" = msgspec.msgpack.Decoder(FromTemplate)
 
 M = TypeVar("M", bound=AnyHandoff | ToTemplate | FromTemplate)
 
@@ -172,7 +172,7 @@ def encode(message: AnyHandoff | ToTemplate | FromTemplate) -> bytes:
 
 def _decode(decoder: "msgspec.msgpack.Decoder[M]", data: bytes) -> M:
     try:
-        message = decoder.decode(data)
+        message: M = decoder.decode(data)
     except (msgspec.MsgspecError, ValueError) as error:
         raise MessageError(str(error)) from error
     if message.version != VERSION:

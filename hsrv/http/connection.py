@@ -85,6 +85,7 @@ class HTTPConnection:
         "deadline",
         "exchange",
         "host",
+        "opened_at",
         "searched",
         "served",
         "state",
@@ -96,6 +97,8 @@ class HTTPConnection:
         self.host = host
         self.served = conn.origin.requests_served
         """Requests answered on this connection, in whichever process."""
+        self.opened_at = host.loop.time()
+        """loop.time() when this process got it."""
         self._loop = host.loop
         self.buffer = bytearray()
         """Read, not yet interpreted."""

@@ -24,12 +24,15 @@ from hsrv.http.parser import choose_parser
 from hsrv.http.response import DefaultHeaders
 from hsrv.http.scope import ScopeBuilder
 from hsrv.logging import get_logger
-from hsrv.messages import Trace
+from hsrv.messages import Origin, Trace
 from hsrv.terms import EndReason, Identity
 
 SWEEP_INTERVAL: Final = 0.5
 """Seconds between two looks at all deadlines: how late a timeout may act. One timer per process instead of one
 per request."""
+
+FRESH_GRACE: Final = 1.0
+"""Seconds that a drain leaves a new connection for its first request."""
 
 log = get_logger("hsrv.http")
 
@@ -72,7 +75,7 @@ class HTTPHost:
         self.ended: Counter[EndReason] = Counter()
         """Connections that left this process, by reason."""
         self._defaults = DefaultHeaders(server=config.server_header, date=config.date_header)
-        self._access = AccessLog(config)
+        self.access_log = AccessLog(config)
         self._sweep_timer: asyncio.TimerHandle | None = None
 
     def set_lifespan_state(self, state: dict[str, Any]) -> None:
@@ -143,21 +146,12 @@ class HTTPHost:
 
     def finished(self, connection: HTTPConnection, exchange: Exchange, reason: EndReason) -> None:
         """The response is written, or never will be."""
-        if self._access.enabled:
-            head = exchange.head
-            self._access.log(
-                AccessRecord(
-                    method=head.method,
-                    target=head.target,
-                    http_version=head.http_version,
-                    status=exchange.encoder.status,
-                    body_bytes=exchange.encoder.body_bytes,
-                    duration=self.loop.time() - exchange.started_at,
-                    client=connection.conn.origin.client,
-                    headers=head.headers,
-                    trace=exchange.trace,
-                    kind="http",
-                )
+        if self.access_log.enabled:
+            head, encoder = exchange.head, exchange.encoder
+            seconds = self.loop.time() - exchange.started_at
+            origin = connection.conn.origin
+            self.access_log.log(
+                access_record(head, exchange.trace, origin, encoder.status, encoder.body_bytes, seconds, "http")
             )
         if reason is not EndReason.COMPLETED:
             log.info("response cut", reason=reason, path=exchange.head.path, **trace_context(exchange.trace))
@@ -215,11 +209,15 @@ class HTTPHost:
         return bool(self.connections or self.exchanges)
 
     def close_idle(self) -> None:
-        """Close what stands between two requests, unless a request has arrived meanwhile."""
+        """Close what stands between two requests, unless a request has arrived meanwhile.
+
+        A connection that is quite new is given FRESH_GRACE to send its first: its client is about to.
+        """
+        fresh = self.loop.time() - FRESH_GRACE
         for connection in list(self.connections):
             if connection.state is State.IDLE:
                 connection.look()
-            if connection.state is State.IDLE:
+            if connection.state is State.IDLE and (connection.served or connection.opened_at < fresh):
                 connection.close(EndReason.DRAINED)
 
     def cut_all(self) -> int:
@@ -244,6 +242,24 @@ def scope_extension(identity: Identity) -> dict[str, Any]:
         "generation": identity.generation,
         "leader": identity.leader,
     }
+
+
+def access_record(
+    head: RequestHead, trace: Trace, origin: Origin, status: int, body_bytes: int, seconds: float, kind: str
+) -> AccessRecord:
+    """What the access log says of a request."""
+    return AccessRecord(
+        method=head.method,
+        target=head.target,
+        http_version=head.http_version,
+        status=status,
+        body_bytes=body_bytes,
+        duration=seconds,
+        client=origin.client,
+        headers=head.headers,
+        trace=trace,
+        kind=kind,
+    )
 
 
 def trace_context(trace: Trace) -> dict[str, str]:

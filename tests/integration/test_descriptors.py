@@ -47,10 +47,7 @@ def test_twenty_thousand_connections_a_third_aborted_leave_no_descriptor(serve: 
 
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(batch, range(100)))
-    for pid in everyone:
-        eventually(
-            lambda pid=pid: shape(pid) == before[pid], f"{pid}: {shape(pid) - before[pid]} more than before"
-        )
+    eventually(lambda: {pid: shape(pid) for pid in everyone} == before, "each has what it started with")
 
 
 def eventually_stable(everyone: list[int]) -> dict[int, Counter[str]]:
