@@ -1,0 +1,110 @@
+"""HUP, TTIN and TTOU: processes change, clients don't notice."""
+
+import signal
+import threading
+from pathlib import Path
+
+from hsrv.testing import LiveServer
+from tests.integration.conftest import Serve, pids
+from tests.integration.wire import Wire, eventually, request
+
+EVENT_STREAM = "Accept: text/event-stream"
+
+APP = """
+import asyncio, json, os
+VERSION = {version!r}
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        raise ValueError(scope["type"])
+    kind = b"text/event-stream" if scope["path"] == "/sse" else b"application/json"
+    await send({{"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]}})
+    answer = json.dumps({{"version": VERSION, "pid": os.getpid()}}).encode()
+    if scope["path"] == "/sse":
+        while True:
+            await send({{"type": "http.response.body", "body": b"data: " + answer + b"\\n\\n", "more_body": True}})
+            await asyncio.sleep(0.02)
+    await send({{"type": "http.response.body", "body": answer}})
+"""
+
+
+def test_hup_serves_the_new_code_and_no_client_notices(serve: Serve, tmp_path: Path) -> None:
+    source = tmp_path / "versioned.py"
+    source.write_text(APP.format(version="one"))
+    server = serve("versioned:app", app_dir=str(tmp_path), workers=2, stream_grace=0.3)
+    wrong: list[str] = []
+    versions: list[list[str]] = []
+    stop = threading.Event()
+
+    def client(keep: bool) -> None:
+        seen: list[str] = []
+        versions.append(seen)
+        wire = Wire(server.host, server.port)
+        try:
+            while not stop.is_set():
+                seen.append(wire.get("/").json["version"])
+                if not keep:
+                    wire.sock.close()
+                    wire = Wire(server.host, server.port)
+        except (OSError, EOFError) as error:
+            wrong.append(f"keep={keep}: {error!r}")
+        finally:
+            wire.sock.close()
+
+    threads = [threading.Thread(target=client, args=(keep,)) for keep in (True, True, True, False, False)]
+    with Wire(server.host, server.port) as stream:
+        stream.send(request("/sse", EVENT_STREAM))
+        stream.head()
+        assert b'"one"' in stream.chunk()
+        for thread in threads:
+            thread.start()
+        source.write_text(APP.format(version="two"))
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_log(lambda entry: entry["event"] == "reloaded")
+        eventually(lambda: all(seen and seen[-1] == "two" for seen in versions), "everyone sees the new code")
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert stream.chunked().endswith(b"\n\n"), "the old stream ends properly after its grace"
+        assert stream.get("/").json["version"] == "two", "and its connection goes on with the new code"
+    assert wrong == []
+    for seen in versions:
+        assert seen == sorted(seen), "versions never go backwards on one client"
+    eventually(lambda: len(pids(server, "worker")) == 2 and len(pids(server, "pool")) == 1, "the old are gone")
+    eventually(lambda: len(pids(server, "template")) == 1, "and their template")
+
+
+def test_a_reload_that_cannot_start_leaves_the_running_code(serve: Serve, tmp_path: Path) -> None:
+    source = tmp_path / "versioned.py"
+    source.write_text(APP.format(version="one"))
+    server = serve("versioned:app", app_dir=str(tmp_path), workers=2)
+    with Wire(server.host, server.port) as wire:
+        before = wire.get("/").json
+        source.write_text("def broken(:\n")
+        server.process.send_signal(signal.SIGHUP)
+        entry = server.wait_for_log(lambda entry: entry["event"].startswith("reload failed"))
+        assert "versioned" in entry["error"]
+        assert wire.get("/").json == before
+        source.write_text(APP.format(version="two"))
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_log(lambda entry: entry["event"] == "reloaded")
+        eventually(lambda: wire.get("/").json["version"] == "two", "the mended code serves the same connection")
+
+
+def test_ttin_and_ttou_scale_by_one_and_lose_nothing(serve: Serve) -> None:
+    server = serve(workers=2)
+    with Wire(server.host, server.port) as wire:
+        wire.get("/")
+        server.process.send_signal(signal.SIGTTIN)
+        await_workers(server, 3)
+        for expected in (2, 1):
+            server.process.send_signal(signal.SIGTTOU)
+            await_workers(server, expected)
+            assert wire.get("/").status == 200, "the kept connection has moved"
+        server.process.send_signal(signal.SIGTTOU)
+        assert wire.get("/").status == 200, "the last worker stays"
+        assert len(pids(server, "worker")) == 1
+
+
+def await_workers(server: LiveServer, count: int) -> None:
+    eventually(lambda: len(pids(server, "worker")) == count, f"{count} workers")
