@@ -1,13 +1,15 @@
 """The application's lifespan in one process (ASGI Lifespan 2.0).
 
-Owns the task that runs it, from before the first request to after the last. Promises: every outcome is one
-of a few, each told with the application's own words; no wait without a bound; `shutdown` never raises into a drain.
+Owns the task that runs it, from before the first request to after the last. Promises: every outcome is one of
+a few, each told in the application's own words; no wait without a bound; `shutdown` never
+raises into a drain.
 """
 
 import asyncio
-import contextlib
 import traceback
 from enum import Enum, auto
+from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 from hsrv.asgi import LIFESPAN_SPEC_VERSION, Application, Message, Scope
@@ -17,7 +19,9 @@ from hsrv.tables import Machine, Table
 from hsrv.terms import LifespanMode
 
 CANCEL_TIMEOUT: Final = 1.0
-"""Seconds for the application's lifespan call to end once it was cancelled."""
+"""Seconds for the application's lifespan call to return once it has said its last, or was cancelled."""
+
+_STDLIB: Final = str(Path(asyncio.__file__).parent.parent)
 
 log = get_logger("hsrv.lifespan")
 
@@ -59,6 +63,14 @@ LIFESPAN: Final[Table[State, Event]] = {
     State.OVER: {},
 }
 
+SENDABLE: Final = {
+    "lifespan.startup.complete": (State.CALLED, State.STARTING),
+    "lifespan.startup.failed": (State.CALLED, State.STARTING),
+    "lifespan.shutdown.complete": (State.STOPPING,),
+    "lifespan.shutdown.failed": (State.STOPPING,),
+}
+"""When the application may send what."""
+
 
 class LifespanManager:
     """Runs `startup` before the first request and `shutdown` after the last one."""
@@ -79,78 +91,105 @@ class LifespanManager:
         self._extension = extension
         self._machine = Machine(LIFESPAN, State.NEW)
         self._task: asyncio.Task[None] | None = None
-        self._stop_asked = asyncio.Event()
+        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._outcome: asyncio.Future[str | None] | None = None
         """Of the phase that runs: None for complete, or the message of `.failed`."""
         self.state: dict[str, Any] = {}
         """`scope["state"]` of the lifespan; requests get shallow copies."""
 
     async def startup(self) -> bool:
-        """Run the startup. False: the application doesn't support lifespan, or it is off. Raises AppLoadError."""
+        """Run the startup. False: it is off, or the application doesn't support it. Raises AppLoadError."""
         if self._mode is LifespanMode.OFF:
             self._machine.move(Event.SKIP)
             return False
         self._machine.move(Event.CALL)
-        self._outcome = asyncio.get_running_loop().create_future()
-        self._task = asyncio.ensure_future(self._run())
-        await asyncio.wait(
-            [self._task, self._outcome],
-            timeout=self._startup_timeout,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if self._outcome.done():
-            return await self._started(self._outcome.result())
-        if self._task.done():
-            return self._ended_early(self._task)
-        await self._cancel()
+        self._task = task = asyncio.create_task(self._run(), name="lifespan")
+        task.add_done_callback(self._on_end)
+        outcome = await self._phase("lifespan.startup", task, self._startup_timeout)
+        if outcome.done():
+            return await self._answered(outcome.result(), task)
+        if task.done():
+            return self._ended_early(_error_of(task))
+        where = _where(task)
+        await self._end(task)
         raise AppLoadError(
-            f"lifespan startup was not complete after {self._startup_timeout:g} s (--lifespan-startup-timeout)"
+            f"lifespan startup was not complete after {self._startup_timeout:g} s "
+            f"(--lifespan-startup-timeout); it waits at {where}"
         )
-
-    async def _started(self, failure: str | None) -> bool:
-        if failure is None:
-            return True
-        await self._cancel()
-        raise AppLoadError(f"lifespan startup failed: {failure}" if failure else "lifespan startup failed")
-
-    def _ended_early(self, task: "asyncio.Task[None]") -> bool:
-        """The call ended before it said complete or failed. Before it asked for anything, that means it doesn't know
-        lifespan (Django raises, others return); after that it means failure."""
-        error = task.exception()
-        if self._machine.state is State.CALLED and self._mode is LifespanMode.AUTO:
-            self._machine.move(Event.GAVE_UP)
-            log.debug("lifespan unsupported", error=repr(error) if error else "the application returned")
-            return False
-        asked = self._machine.state is State.STARTING
-        self._machine.move(Event.END)
-        if error is None:
-            raise AppLoadError("the application's lifespan returned before startup was complete")
-        text = "".join(traceback.format_exception(error))
-        if not asked:
-            raise AppLoadError("the application doesn't support lifespan (--lifespan on)", text)
-        raise AppLoadError(f"lifespan startup raised {type(error).__name__}: {error}", text)
 
     async def shutdown(self) -> None:
         """Run the shutdown, bounded by its timeout. Never raises; what goes wrong is logged."""
-        if self._machine.state is not State.STARTED or self._task is None:
+        task = self._task
+        if self._machine.state is not State.STARTED or task is None:
             return
-        self._outcome = asyncio.get_running_loop().create_future()
         self._machine.move(Event.STOP)
-        self._stop_asked.set()
-        done, _ = await asyncio.wait([self._task], timeout=self._shutdown_timeout)
-        if not done:
-            await self._cancel()
-            log.error("lifespan shutdown timed out", timeout=self._shutdown_timeout)
-        elif (error := self._task.exception()) is not None:
+        outcome = await self._phase("lifespan.shutdown", task, self._shutdown_timeout)
+        if outcome.done():
+            await asyncio.wait([task], timeout=CANCEL_TIMEOUT)
+            if (failure := outcome.result()) is not None:
+                log.error("lifespan shutdown failed", message=failure)
+        elif not task.done():
+            log.error("lifespan shutdown timed out", timeout=self._shutdown_timeout, waiting_at=_where(task))
+        elif (error := _error_of(task)) is not None:
             log.error("lifespan shutdown raised", exc_info=error)
-        elif self._outcome.done() and (failure := self._outcome.result()) is not None:
-            log.error("lifespan shutdown failed", message=failure)
-        self._machine.move(Event.END)
+        await self._end(task)
 
-    async def _cancel(self) -> None:
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=CANCEL_TIMEOUT)
+    async def _phase(
+        self, kind: str, task: "asyncio.Task[None]", timeout: float
+    ) -> "asyncio.Future[str | None]":
+        """Say `kind` to the application, and wait until it answers, returns or takes too long."""
+        outcome = self._outcome = asyncio.get_running_loop().create_future()
+        self._inbox.put_nowait({"type": kind})
+        either: list[asyncio.Future[Any]] = [task, outcome]
+        await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        return outcome
+
+    async def _answered(self, failure: str | None, task: "asyncio.Task[None]") -> bool:
+        if failure is None:
+            return True
+        await asyncio.wait([task], timeout=CANCEL_TIMEOUT)
+        await self._end(task)
+        first, *more = failure.strip().splitlines() or ["the application gave no reason"]
+        if more:  # a whole traceback: Starlette's way
+            raise AppLoadError(f"lifespan startup failed: {more[-1]}", f"{failure.rstrip()}\n")
+        raise AppLoadError(f"lifespan startup failed: {first}")
+
+    def _ended_early(self, error: BaseException | None) -> bool:
+        """The call ended, having said neither complete nor failed. Before it asked for anything: it doesn't
+        know lifespan (Django raises, others return). After that: it failed."""
+        asked = self._machine.state is State.STARTING
+        if not asked and self._mode is LifespanMode.AUTO:
+            self._machine.move(Event.GAVE_UP)
+            log.debug("lifespan unsupported", error=repr(error) if error else "the application returned")
+            return False
+        self._machine.move(Event.END)
+        text = _their_traceback(error) if error is not None else ""
+        if not asked:
+            raise AppLoadError("the application doesn't support lifespan (--lifespan on)", text)
+        if error is None:
+            raise AppLoadError("the application's lifespan returned before startup was complete")
+        raise AppLoadError(f"lifespan startup raised {type(error).__name__}: {error}", text)
+
+    async def _end(self, task: "asyncio.Task[None]") -> None:
+        """Nothing more is expected of the application."""
+        self._machine.move(Event.END)
+        if task.done():
+            return
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_TIMEOUT)
+        if not task.done():
+            log.error("lifespan ignores that it was cancelled", waiting_at=_where(task))
+
+    def _on_end(self, task: "asyncio.Task[None]") -> None:
+        """Also marks the error as seen: whoever waits for the task reports it."""
+        error = _error_of(task)
+        if self._machine.state is not State.STARTED:
+            return
+        self._machine.move(Event.END)
+        if error is None:
+            log.debug("lifespan returned before shutdown; there will be none")
+        else:
+            log.error("lifespan raised between startup and shutdown", exc_info=error)
 
     # the application's side
 
@@ -163,29 +202,55 @@ class LifespanManager:
         }
         try:
             await self._app(scope, self._receive, self._send)
-        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would take the process down without a word
+        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the process without a word
             raise AppError(f"the application tried to exit: {error!r}") from error
 
     async def _receive(self) -> Message:
         if self._machine.state is State.CALLED:
             self._machine.move(Event.ASKED)
-            return {"type": "lifespan.startup"}
-        await self._stop_asked.wait()
-        return {"type": "lifespan.shutdown"}
+        elif self._machine.state in (State.STARTING, State.STOPPING) and self._said_its_last():
+            assert self._task is not None, "it calls us"
+            self._task.cancel()  # it loops for more, and nothing more will ever come
+        return await self._inbox.get()
 
     async def _send(self, message: Message) -> None:
         kind = message["type"]
+        if self._machine.state not in SENDABLE.get(kind, ()) or self._said_its_last():
+            raise AppError(f"unexpected ASGI message {kind!r} from the application's lifespan")
         if kind == "lifespan.startup.complete":
             self._machine.move(Event.COMPLETE)
-            self._tell(None)
-        elif kind == "lifespan.shutdown.complete":
-            self._tell(None)
-        elif kind in ("lifespan.startup.failed", "lifespan.shutdown.failed"):
-            self._tell(str(message.get("message", "")))
-        else:
-            raise AppError(f"unexpected ASGI message type {kind!r}")
+        assert self._outcome is not None, "made by _phase()"
+        complete = kind.endswith(".complete")
+        self._outcome.set_result(None if complete else str(message.get("message", "")))
 
-    def _tell(self, outcome: str | None) -> None:
-        if self._outcome is not None:
-            with contextlib.suppress(asyncio.InvalidStateError):  # said twice
-                self._outcome.set_result(outcome)
+    def _said_its_last(self) -> bool:
+        return self._outcome is not None and self._outcome.done()
+
+
+def _error_of(task: "asyncio.Task[None]") -> BaseException | None:
+    """Why a finished task failed. An application may also cancel itself."""
+    return asyncio.CancelledError("cancelled") if task.cancelled() else task.exception()
+
+
+def _their_traceback(error: BaseException) -> str:
+    """From the application's first frame on: above it there is only our call."""
+    if isinstance(error, AppError) and error.__cause__ is not None:
+        error = error.__cause__
+    ours = error.__traceback__
+    return "".join(traceback.format_exception(type(error), error, ours.tb_next if ours else None))
+
+
+def _where(task: "asyncio.Task[None]") -> str:
+    """The innermost line of the application that a waiting task stands at."""
+    awaited: Any = task.get_coro()
+    place = "its start"
+    while awaited is not None:
+        frame: FrameType | None = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None and _is_theirs(frame.f_code.co_filename):
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    return place
+
+
+def _is_theirs(filename: str) -> bool:
+    return filename != __file__ and (not filename.startswith(_STDLIB) or "site-packages" in filename)
