@@ -80,6 +80,8 @@ class AsyncPool(HTTPHost):
 
     def begin_drain(self, drain: DrainParams) -> None:
         """Let the streams end by themselves for `drain.stream_grace` seconds, then end them."""
+        if self._drain is not None:
+            return  # the supervisor asked for it and died meanwhile: its budgets go on
         self._drain = drain
         self._drain_began = self.loop.time()
         self.closing = not drain.adopt

@@ -70,6 +70,8 @@ class Worker(HTTPHost):
 
         With `drain.adopt`, connections between two requests move to another worker; otherwise they are closed.
         """
+        if self._drain is not None:
+            return  # the supervisor asked for it and died meanwhile: its budgets go on
         self._drain = drain
         self._drain_began = self.loop.time()
         self.closing = not drain.adopt

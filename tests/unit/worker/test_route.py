@@ -1,0 +1,50 @@
+"""Where a request runs."""
+
+import msgspec
+import pytest
+
+from hsrv.globs import Globs
+from hsrv.http.events import RequestHead
+from hsrv.worker.route import Route, StreamPolicy, route
+
+PLAIN = RequestHead(
+    method="GET",
+    target=b"/events",
+    path="/events",
+    raw_path=b"/events",
+    query=b"",
+    http_version="1.1",
+    headers=[],
+    content_length=None,
+    chunked=False,
+    keep_alive=True,
+    expect_continue=False,
+    websocket=False,
+    event_stream=False,
+)
+NOTHING = Globs(())
+LEARNED = Globs(["/events"])
+MATCH, OTHER = ["/ev*"], ["/other"]
+
+
+@pytest.mark.parametrize(
+    ("head", "stream", "no_stream", "learned", "expected"),
+    [
+        ({}, [], [], NOTHING, Route.HERE),
+        ({"websocket": True}, [], [], NOTHING, Route.POOL),
+        ({"websocket": True}, [], MATCH, NOTHING, Route.POOL),
+        ({"event_stream": True}, [], [], NOTHING, Route.POOL),
+        ({"event_stream": True}, [], MATCH, NOTHING, Route.HERE),
+        ({}, MATCH, [], NOTHING, Route.POOL),
+        ({}, MATCH, MATCH, NOTHING, Route.HERE),
+        ({}, OTHER, [], NOTHING, Route.HERE),
+        ({}, [], [], LEARNED, Route.POOL),
+        ({}, [], MATCH, LEARNED, Route.HERE),
+        ({}, [], OTHER, LEARNED, Route.POOL),
+    ],
+)
+def test_the_first_rule_that_applies_wins(
+    head: dict[str, bool], stream: list[str], no_stream: list[str], learned: Globs, expected: Route
+) -> None:
+    request = msgspec.structs.replace(PLAIN, **head)
+    assert route(request, StreamPolicy(stream, no_stream), learned) is expected
