@@ -1,25 +1,28 @@
 """One line per request.
 
-Promises: the format is compiled once; no client can forge a line; a log that can't be written costs the line and a count,
-never a request.
+Promises: the format is compiled once; no client can forge a line or a field; a log that can't be written
+costs the line and a count, never a request. On the hot path: one encode and one write, no logging module.
 """
 
+import json
 import os
 import re
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from hsrv.config import Config
 from hsrv.http.events import Address, Headers
-from hsrv.logging import LEVELS, wants_json
+from hsrv.logging import LEVELS, LineWriter, process_fields, wants_json
 from hsrv.messages import Trace
 
-DEFAULT_FORMAT: Final = '%(h)s "%(r)s" %(s)s %(M)sms'
+DEFAULT_FORMAT: Final = '%(t)s %(h)s "%(r)s" %(s)s %(M)sms'
+STDERR: Final = 2
 
 
 class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,12 +42,47 @@ class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     """"http" or "websocket"."""
 
-    def header(self, name: str) -> str:
-        wanted = name.lower().encode("latin-1")
-        return next((value.decode("latin-1") for key, value in self.headers if key == wanted), "-")
+    def header(self, name: bytes) -> str | None:
+        """The first field of a lower-case name."""
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of JSON: the schema of every other line (`hsrv.logging`), and the request."""
+
+    timestamp: datetime
+    level: str = "info"
+    logger: str = "hsrv.access"
+    event: str = "request"
+    kind: str
+    method: str
+    path: str
+    """As sent: percent-encoded."""
+    query: str
+    http_version: str
+    status: int
+    bytes: int
+    """Of the response's body."""
+    duration_ms: float
+    client: str | None
+    user_agent: str | None
+    request_id: str
+    traceparent: str | None
+    role: str | None
+    slot: int | None
+    generation: int | None
+    pid: int
 
 
 Atom = Callable[[AccessRecord], str]
+
+
+@lru_cache(maxsize=2)
+def _clock(second: int) -> str:
+    return datetime.fromtimestamp(second).astimezone().strftime("[%d/%b/%Y:%H:%M:%S %z]")
 
 
 def _target(record: AccessRecord) -> str:
@@ -55,7 +93,7 @@ ATOMS: Final[dict[str, Atom]] = {
     "h": lambda r: r.client[0] if r.client else "-",
     "l": lambda r: "-",
     "u": lambda r: "-",
-    "t": lambda r: datetime.now().astimezone().strftime("[%d/%b/%Y:%H:%M:%S %z]"),
+    "t": lambda r: _clock(int(time.time())),
     "r": lambda r: f"{r.method} {_target(r)} HTTP/{r.http_version}",
     "m": lambda r: r.method,
     "U": lambda r: _target(r).partition("?")[0],
@@ -64,8 +102,8 @@ ATOMS: Final[dict[str, Atom]] = {
     "s": lambda r: str(r.status),
     "B": lambda r: str(r.body_bytes),
     "b": lambda r: str(r.body_bytes) if r.body_bytes else "-",
-    "f": lambda r: r.header("referer"),
-    "a": lambda r: r.header("user-agent"),
+    "f": lambda r: r.header(b"referer") or "-",
+    "a": lambda r: r.header(b"user-agent") or "-",
     "T": lambda r: str(int(r.duration)),
     "M": lambda r: f"{r.duration * 1000:.1f}",
     "D": lambda r: str(int(r.duration * 1_000_000)),
@@ -74,86 +112,101 @@ ATOMS: Final[dict[str, Atom]] = {
 }
 """The usual atoms. Beside them `%({NAME}i)s`: a request header."""
 
-_atom: Final = re.compile(r"%\((\{[^}]+\}i|[^)]*)\)s|%%")
-_unprintable: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
+_atom: Final = re.compile(r"%(?:%|\(([^)]*)\)s)?")
+_header: Final = re.compile(r"\{([!#$%&'*+.^_`|~0-9A-Za-z-]+)\}i")
+_unsafe: Final = re.compile(r'[\x00-\x1f\x7f-\x9f\\"]')
 
 
 def compile_format(text: str) -> Callable[[AccessRecord], str]:
     """A function that formats a record. Raises ValueError for an unknown atom."""
-    parts: list[str | Atom] = []
-    end = 0
-    for match in _atom.finditer(text):
-        parts += [text[end : match.start()], _atom_of(match)]
-        end = match.end()
-    parts.append(text[end:])
-    return lambda record: "".join(part if isinstance(part, str) else _safe(part(record)) for part in parts)
+    atoms: list[Atom] = []
+
+    def placeholder(found: re.Match[str]) -> str:
+        if found[0] == "%%":
+            return "%%"
+        atoms.append(_find_atom(found))
+        return "%s"
+
+    template = _atom.sub(placeholder, text)
+    return lambda record: template % tuple([_safe(atom(record)) for atom in atoms])
 
 
-def _atom_of(match: re.Match[str]) -> str | Atom:
-    name = match[1]
+def _find_atom(found: re.Match[str]) -> Atom:
+    name = found[1]
     if name is None:
-        return "%"
-    if name.startswith("{"):
-        header = name[1:-2]
-        return lambda record: record.header(header)
-    if name not in ATOMS:
+        raise ValueError(f"% at character {found.start() + 1} begins no atom; %% is a percent sign")
+    if name in ATOMS:
+        return ATOMS[name]
+    header = _header.fullmatch(name)
+    if header is None:
         raise ValueError(f"unknown atom %({name})s; known are {', '.join(ATOMS)} and {{NAME}}i")
-    return ATOMS[name]
+    field = header[1].lower().encode("ascii")
+    return lambda record: record.header(field) or "-"
 
 
 def _safe(text: str) -> str:
     """No control character and no bare quote: what a client sends must not end a line or a field."""
-    return _unprintable.sub(lambda match: f"\\x{ord(match[0]):02x}", text).replace('"', "\\x22")
+    return _unsafe.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 class AccessLog:
-    """Writes records to standard error as the configuration says."""
+    """Writes records to standard error as the configuration says. Made after `hsrv.logging.setup()`."""
 
     def __init__(self, config: Config) -> None:
         self.enabled = config.access_log and LEVELS[config.log_level] <= LEVELS["info"]
-        self.dropped = 0
-        """Lines that could not be written."""
-        self._encode = msgspec.json.Encoder().encode
-        if config.access_log_format is not None:
-            self._format = compile_format(config.access_log_format)
-            self._line = self._text_line
-        elif wants_json(config.log_format, sys.stderr):
-            self._line = self._json_line
+        self._writer = LineWriter(STDERR)
+        self._line: Callable[[AccessRecord], bytes]
+        if config.access_log_format is None and wants_json(config.log_format, sys.stderr):
+            self._line = _json_lines()
         else:
-            self._format = compile_format(f"%(t)s {DEFAULT_FORMAT}")
-            self._line = self._text_line
+            self._line = _text_lines(config.access_log_format or DEFAULT_FORMAT)
+
+    @property
+    def dropped(self) -> int:
+        """Lines that could not be written."""
+        return self._writer.dropped
 
     def log(self, record: AccessRecord) -> None:
         """Write one line."""
-        line = self._line(record)
-        try:
-            if os.write(2, line) != len(line):
-                self.dropped += 1
-        except OSError:  # a full disk, a reader that is gone: serving goes on
-            self.dropped += 1
+        self._writer.write(self._line(record))
 
-    def _text_line(self, record: AccessRecord) -> bytes:
-        return self._format(record).encode("utf-8", "backslashreplace") + b"\n"
 
-    def _json_line(self, record: AccessRecord) -> bytes:
+def _text_lines(text: str) -> Callable[[AccessRecord], bytes]:
+    format_record = compile_format(text)
+    return lambda record: f"{format_record(record)}\n".encode("utf-8", "backslashreplace")
+
+
+def _json_lines() -> Callable[[AccessRecord], bytes]:
+    encode = msgspec.json.Encoder().encode
+    process = process_fields()
+    role, slot, generation, pid = (process.get(key) for key in ("role", "slot", "generation", "pid"))
+
+    def line(record: AccessRecord) -> bytes:
         path, _, query = _target(record).partition("?")
-        entry = {
-            "timestamp": datetime.fromtimestamp(time.time(), UTC).isoformat().replace("+00:00", "Z"),
-            "level": "info",
-            "logger": "hsrv.access",
-            "event": "request",
-            "kind": record.kind,
-            "method": record.method,
-            "path": path,
-            "query": query,
-            "http_version": record.http_version,
-            "status": record.status,
-            "bytes": record.body_bytes,
-            "duration_ms": round(record.duration * 1000, 3),
-            "client": record.client[0] if record.client else None,
-            "user_agent": record.header("user-agent"),
-            "request_id": record.trace.request_id,
-            "traceparent": record.trace.traceparent,
-            "pid": os.getpid(),
-        }
-        return self._encode(entry) + b"\n"
+        entry = Entry(
+            timestamp=datetime.now(UTC),
+            kind=record.kind,
+            method=record.method,
+            path=path,
+            query=query,
+            http_version=record.http_version,
+            status=record.status,
+            bytes=record.body_bytes,
+            duration_ms=round(record.duration * 1000, 3),
+            client=record.client[0] if record.client else None,
+            user_agent=record.header(b"user-agent"),
+            request_id=record.trace.request_id,
+            traceparent=record.trace.traceparent,
+            role=role,
+            slot=slot,
+            generation=generation,
+            pid=pid or 0,
+        )
+        return _ascii(encode(entry)) + b"\n"
+
+    return line
+
+
+def _ascii(text: bytes) -> bytes:
+    """Terminals and log readers act on control characters beyond ASCII, which JSON leaves as they are."""
+    return text if text.isascii() else json.dumps(msgspec.json.decode(text)).encode("ascii")

@@ -1,0 +1,208 @@
+"""Lines of the access log: atoms, escapes, JSON."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from hsrv.accesslog import ATOMS, AccessLog, AccessRecord, compile_format
+from hsrv.config import Config
+from hsrv.errors import ConfigError
+from hsrv.messages import Trace
+from hsrv.sources import load_config
+
+
+def record(**changes: Any) -> AccessRecord:
+    fields: dict[str, Any] = {
+        "method": "GET",
+        "target": b"/items/7?full=1",
+        "http_version": "1.1",
+        "status": 200,
+        "body_bytes": 512,
+        "duration": 1.234567,
+        "client": ("192.0.2.7", 50000),
+        "headers": [(b"host", b"a.example"), (b"user-agent", b"curl/8"), (b"referer", b"/from")],
+        "trace": Trace(request_id="r1", traceparent=None),
+        "kind": "http",
+        **changes,
+    }
+    return AccessRecord(**fields)
+
+
+@pytest.mark.parametrize(
+    ("atom", "text"),
+    [
+        ("h", "192.0.2.7"),
+        ("l", "-"),
+        ("u", "-"),
+        ("r", "GET /items/7?full=1 HTTP/1.1"),
+        ("m", "GET"),
+        ("U", "/items/7"),
+        ("q", "full=1"),
+        ("H", "HTTP/1.1"),
+        ("s", "200"),
+        ("B", "512"),
+        ("b", "512"),
+        ("f", "/from"),
+        ("a", "curl/8"),
+        ("T", "1"),
+        ("M", "1234.6"),
+        ("D", "1234567"),
+        ("L", "1.234567"),
+        ("p", f"<{os.getpid()}>"),
+        ("{Host}i", "a.example"),
+        ("{x-none}i", "-"),
+    ],
+)
+def test_atom(atom: str, text: str) -> None:
+    assert compile_format(f"<%({atom})s>")(record()) == f"<{text}>"
+
+
+def test_the_time_atom_is_the_common_log_formats() -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    stamp = datetime.strptime(compile_format("%(t)s")(record()), "[%d/%b/%Y:%H:%M:%S %z]")
+    assert before <= stamp <= datetime.now(UTC)
+
+
+def test_what_is_absent_is_a_dash() -> None:
+    bare = record(client=None, headers=[], body_bytes=0)
+    assert compile_format("%(h)s %(b)s %(f)s %(a)s")(bare) == "- - - -"
+
+
+def test_a_doubled_percent_sign_is_one() -> None:
+    assert compile_format("100%% of %(m)s")(record()) == "100% of GET"
+
+
+@pytest.mark.parametrize("text", ["%(x)s", "%({server}o)s", "%({}i)s", "%({a b}i)s", "%(h)d", "%s", "%"])
+def test_what_is_no_atom_is_refused_when_compiled(text: str) -> None:
+    with pytest.raises(ValueError, match=r"atom"):
+        compile_format(f"%(h)s {text}")
+
+
+def test_a_wrong_format_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError, match="unknown atom"):
+        load_config({"access_log_format": "%(nope)s"}, environ={})
+
+
+@pytest.mark.parametrize("atom", ["r", "a", "f", "{x-evil}i"])
+@pytest.mark.parametrize("evil", [b'"', b"\n", b"\r", b"\x1b[2J", b"\x9b2J", b"\x7f", b"\\n"])
+def test_a_client_can_forge_neither_line_nor_field(atom: str, evil: bytes) -> None:
+    names = (b"user-agent", b"referer", b"x-evil")
+    line = compile_format(f'"%({atom})s"')(
+        record(target=b"/" + evil, headers=[(name, evil) for name in names])
+    )
+    assert line.count('"') == 2
+    assert line.isprintable()
+    assert f"\\x{evil[0]:02x}" in line
+
+
+def test_every_atom_survives_a_bare_record() -> None:
+    bare = record(client=None, headers=[], target=b"", status=0)
+    for atom in ATOMS:
+        compile_format(f"%({atom})s")(bare)
+
+
+def lines_of(config: Config, *records: AccessRecord, capfd: pytest.CaptureFixture[str]) -> list[str]:
+    log = AccessLog(config)
+    for one in records:
+        log.log(one)
+    return capfd.readouterr().err.splitlines()
+
+
+def test_the_default_on_a_console_is_one_short_line(capfd: pytest.CaptureFixture[str]) -> None:
+    (line,) = lines_of(Config(log_format="console"), record(), capfd=capfd)
+    assert line.endswith('] 192.0.2.7 "GET /items/7?full=1 HTTP/1.1" 200 1234.6ms')
+
+
+def test_the_default_elsewhere_is_json_in_the_schema_of_all_logs(capfd: pytest.CaptureFixture[str]) -> None:
+    trace = Trace(request_id="r2", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")
+    (line,) = lines_of(Config(log_format="json"), record(trace=trace), capfd=capfd)
+    entry = json.loads(line)
+    stamp = datetime.fromisoformat(entry.pop("timestamp"))
+    assert abs((datetime.now(UTC) - stamp).total_seconds()) < 10
+    assert entry == {
+        "level": "info",
+        "logger": "hsrv.access",
+        "event": "request",
+        "kind": "http",
+        "method": "GET",
+        "path": "/items/7",
+        "query": "full=1",
+        "http_version": "1.1",
+        "status": 200,
+        "bytes": 512,
+        "duration_ms": 1234.567,
+        "client": "192.0.2.7",
+        "user_agent": "curl/8",
+        "request_id": "r2",
+        "traceparent": trace.traceparent,
+        "role": None,
+        "slot": None,
+        "generation": None,
+        "pid": os.getpid(),
+    }
+
+
+def test_after_setup_a_line_names_its_process() -> None:
+    script = """
+from hsrv.accesslog import AccessLog
+from hsrv.config import Config
+from hsrv.logging import setup
+from hsrv.terms import Identity, Role
+from tests.unit.test_accesslog import record
+
+setup(Config(log_format="json"), Identity(Role.POOL, 2, 3))
+AccessLog(Config(log_format="json")).log(record())
+"""
+    done = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, timeout=30, check=True)
+    entry = json.loads(done.stderr)
+    assert (entry["role"], entry["slot"], entry["generation"]) == ("pool", 2, 3)
+
+
+def test_any_bytes_of_a_client_are_one_line_of_ascii_json(capfd: pytest.CaptureFixture[str]) -> None:
+    texts = [bytes([byte]) for byte in range(256)]
+    records = [record(target=b"/?" + text, headers=[(b"user-agent", text)]) for text in texts]
+    lines = lines_of(Config(log_format="json"), *records, capfd=capfd)
+    assert all(line.isascii() for line in lines)
+    entries = [json.loads(line) for line in lines]
+    assert [(entry["query"], entry["user_agent"]) for entry in entries] == [
+        (text.decode("latin-1"), text.decode("latin-1")) for text in texts
+    ]
+
+
+def test_a_format_of_the_operator_wins_over_json(capfd: pytest.CaptureFixture[str]) -> None:
+    config = Config(log_format="json", access_log_format="%(m)s %(s)s")
+    assert lines_of(config, record(), record(status=404), capfd=capfd) == ["GET 200", "GET 404"]
+
+
+@pytest.mark.parametrize(
+    ("config", "enabled"),
+    [
+        (Config(), True),
+        (Config(access_log=False), False),
+        (Config(log_level="debug"), True),
+        (Config(log_level="warning"), False),
+    ],
+)
+def test_it_is_off_when_told_so_or_when_its_level_is_not_logged(config: Config, enabled: bool) -> None:
+    assert AccessLog(config).enabled is enabled
+
+
+def test_a_line_that_can_not_be_written_is_counted_and_costs_nothing_else() -> None:
+    saved = os.dup(2)
+    read, write = os.pipe()
+    os.dup2(write, 2)
+    os.close(write)
+    os.close(read)
+    try:
+        log = AccessLog(Config(log_format="json"))
+        log.log(record())
+        log.log(record())
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+    assert log.dropped == 2
