@@ -1,76 +1,114 @@
 """The real server for tests: a subprocess on a free port.
 
-with LiveServer("main:app", workers=2) as server:
-    httpx.get(server.url)
+    with LiveServer("main:app", workers=2) as server:
+        httpx.get(server.url)
+
+Promises: inside of the block the server serves; after it nothing of the server runs. Every wait has a bound,
+and a failure shows what the server said. The pytest fixture is `hsrv_server`.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import psutil
 
+from hsrv.asgi import Application
+from hsrv.terms import Role
+
 START_TIMEOUT: Final = 60.0
 """Seconds until the server must serve."""
 
-STOP_TIMEOUT: Final = 30.0
-"""Seconds for a stop; then it is killed and the test fails."""
+STOP_TIMEOUT: Final = 45.0
+"""Seconds for a stop, and for what outlives the supervisor; then it is killed and the test fails. Longer than
+the default budgets of a drain."""
 
 LOG_TIMEOUT: Final = 20.0
 """Seconds that `wait_for_log` waits."""
 
+POLL_INTERVAL: Final = 0.05
+"""Seconds between two looks at processes that are not our children."""
+
 Entry = dict[str, Any]
+
+_title: Final = re.compile(r"hsrv: (?P<role>[a-z]+)(?:-(?P<slot>\d+))? g(?P<generation>\d+)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Child:
+    """A process of the server, as its title tells."""
+
+    process: psutil.Process
+    role: Role
+    slot: int
+    """0 for a template."""
+    generation: int
+
+    @property
+    def pid(self) -> int:
+        return int(self.process.pid)
 
 
 class LiveServer:
-    """`hsrv start` in a subprocess. Options are those of `hsrv.Config`, lists for repeatable ones."""
+    """`hsrv start` in a subprocess.
+
+    `app` is an import string, or an object at the top of a module that the server can import. `options` are
+    those of `hsrv.Config`: True and False for flags, lists for repeatable ones, None for the default. `env`
+    is added to ours.
+    """
 
     def __init__(
         self,
-        app: str,
+        app: str | Application,
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
         python: str = sys.executable,
         **options: Any,
     ) -> None:
-        self._command = [python, "-m", "hsrv", "start", app, "--log-format", "json"]
+        self._command = [python, "-m", "hsrv", "start", import_string(app), "--log-format", "json"]
         for name, value in {"bind": ["127.0.0.1:0"], **options}.items():
             self._command += _arguments(name, value)
         self._env = {**os.environ, **(env or {})}
         self._cwd = cwd
         self._news = threading.Condition()
         self._output: list[str] = []
+        self._family: set[psutil.Process] = set()
         self.logs: list[Entry] = []
         """Every line of the log so far; lines that are no JSON are under "text"."""
         self.urls: list[str] = []
 
     def __enter__(self) -> Self:
+        """Start, and wait until it serves. Raises RuntimeError or TimeoutError with what the server said."""
         self.process = subprocess.Popen(
             self._command, env=self._env, cwd=self._cwd, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read, daemon=True, name="server log")
         self._reader.start()
         try:
             self.urls = self.wait_for_log(lambda entry: entry["event"] == "listening", START_TIMEOUT)["urls"]
         except BaseException:
             self.stop()
             raise
-        self._family = {psutil.Process(self.pid)} | self.seen_processes()
+        self.seen_processes()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.stop()
+
+    # where
 
     @property
     def pid(self) -> int:
@@ -79,11 +117,12 @@ class LiveServer:
 
     @property
     def url(self) -> str:
-        """Of the first TCP address."""
+        """Of the first TCP address, without a slash at the end."""
         return next(url for url in self.urls if url.startswith("http"))
 
     @property
     def ws_url(self) -> str:
+        """The same for WebSockets."""
         return "ws" + self.url.removeprefix("http")
 
     @property
@@ -94,33 +133,41 @@ class LiveServer:
     def port(self) -> int:
         return urlsplit(self.url).port or 0
 
+    # processes
+
     def seen_processes(self) -> set[psutil.Process]:
-        """The supervisor's descendants, as far as they are known now."""
+        """The supervisor's living descendants."""
         try:
-            return set(psutil.Process(self.pid).children(recursive=True))
+            found = set(psutil.Process(self.pid).children(recursive=True))
         except psutil.NoSuchProcess:
             return set()
+        self._family |= found
+        return found
+
+    def children(self, role: Role | str | None = None) -> list[Child]:
+        """The living templates, workers and pools, or those of one role, by generation and slot."""
+        found = [child for process in self.seen_processes() if (child := _child(process)) is not None]
+        wanted = [child for child in found if role is None or child.role == role]
+        return sorted(wanted, key=lambda child: (child.generation, child.role, child.slot))
+
+    # log
 
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             text = line.decode("utf-8", "replace").rstrip("\n")
-            try:
-                entry = json.loads(text)
-            except ValueError:
-                entry = None
             with self._news:
                 self._output.append(text)
-                self.logs.append(
-                    entry if isinstance(entry, dict) and "event" in entry else {"event": "", "text": text}
-                )
+                self.logs.append(_entry(text))
                 self._news.notify_all()
         with self._news:
             self._news.notify_all()
 
     def wait_for_log(self, wanted: Callable[[Entry], object], timeout: float = LOG_TIMEOUT) -> Entry:
-        """The first log entry, also an earlier one, for which `wanted` is true. Raises TimeoutError, or RuntimeError when
-        the server ended without it; both with the log so far."""
+        """The first log entry, also an earlier one, for which `wanted` is true.
+
+        Raises TimeoutError, or RuntimeError when the server ended without it; both with the log so far.
+        """
         end = time.monotonic() + timeout
         position = 0
         with self._news:
@@ -146,27 +193,91 @@ class LiveServer:
         """The end of the output, without the access log: for messages."""
         return "\n".join([line for line in self._output if '"event":"request"' not in line][-30:])
 
+    # end
+
     def stop(self) -> int:
-        """Stop as an operator would (TERM); the exit code. Raises RuntimeError when it had to be killed."""
+        """Stop as an operator would (TERM); the exit code. Can be called again.
+
+        Raises RuntimeError when something had to be killed: the server, or what it left behind.
+        """
+        self.seen_processes()
+        killed: list[str] = []
         if self.process.poll() is None:
             self.process.terminate()
             try:
                 self.process.wait(STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
-                for process in self.seen_processes() | {psutil.Process(self.pid)}:
-                    process.kill()
+                killed.append("the supervisor")
+                self.seen_processes()
+                self.process.kill()
                 self.process.wait()
-                raise RuntimeError(
-                    f"the server did not stop within {STOP_TIMEOUT:g} s:\n{self._last_words}"
-                ) from None
+        killed += self._kill_leftovers()
         self._reader.join(STOP_TIMEOUT)
-        if self.process.stderr is not None:
+        if self.process.stderr is not None and not self._reader.is_alive():
             self.process.stderr.close()
+        if killed:
+            raise RuntimeError(
+                f"did not end within {STOP_TIMEOUT:g} s: {', '.join(killed)}\n{self._last_words}"
+            )
         return self.process.returncode
+
+    def _kill_leftovers(self) -> list[str]:
+        """Wait for what outlives the supervisor, then kill it; what that was."""
+        end = time.monotonic() + STOP_TIMEOUT
+        while (left := [process for process in self._family if _runs(process)]) and time.monotonic() < end:
+            time.sleep(POLL_INTERVAL)
+        for process in left:
+            process.kill()
+        return [str(process) for process in left]
+
+
+def import_string(app: str | Application) -> str:
+    """The import string of an application. Raises ValueError for one that no other process could import."""
+    if isinstance(app, str):
+        return app
+    for module in (app.__module__, *sys.modules):  # an instance knows the module of its class, not its own
+        names = vars(sys.modules[module]) if isinstance(sys.modules.get(module), ModuleType) else {}
+        found = next((name for name, value in names.items() if value is app), None)
+        if found is not None and module != "__main__":
+            return f"{module}:{found}"
+    raise ValueError(f"{app!r} is not at the top of an importable module: give its import string")
+
+
+def _child(process: psutil.Process) -> Child | None:
+    try:
+        title = _title.match(" ".join(process.cmdline()))
+    except psutil.Error:
+        return None
+    if title is None:  # forked, and not named yet
+        return None
+    return Child(
+        process=process,
+        role=Role(title["role"]),
+        slot=int(title["slot"] or 0),
+        generation=int(title["generation"]),
+    )
+
+
+def _runs(process: psutil.Process) -> bool:
+    """A zombie doesn't: it waits for a parent that may not care."""
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _entry(text: str) -> Entry:
+    try:
+        entry = json.loads(text)
+    except ValueError:
+        entry = None
+    return entry if isinstance(entry, dict) and "event" in entry else {"event": "", "text": text}
 
 
 def _arguments(name: str, value: Any) -> list[str]:
     flag = "--" + name.replace("_", "-")
+    if value is None:
+        return []
     if isinstance(value, bool):
         return [flag if value else f"--no-{flag[2:]}"]
     if isinstance(value, list | tuple):
