@@ -1,11 +1,10 @@
 """A demo application that shows hsrv working: raw ASGI, no framework.
 
-`hsrv start hsrv.demo:app --workers 8`, then open the page: ticks and the WebSocket come from the pool, the rest
-from workers.
+`hsrv start hsrv.demo:app --workers 8`, then open the page: ticks and the WebSocket come from the pool, the
+rest from workers.
 """
 
 import asyncio
-import html
 import json
 import os
 import time
@@ -26,25 +25,27 @@ MAX_BURN: Final = 10.0
 MAX_FORM: Final = 64 * 1024
 """Bytes of a posted form."""
 
-HTML: Final = b"text/html; charset=utf-8"
-JSON: Final = b"application/json"
-
+Header = tuple[bytes, bytes]
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def whoami(scope: Scope) -> dict[str, Any]:
-    """Which process answers."""
-    return {"pid": os.getpid(), **scope["extensions"].get("hsrv", {})}
+    """Which process answers: pid, and hsrv's role, slot, generation and leader."""
+    return {"pid": os.getpid(), **scope.get("extensions", {}).get("hsrv", {})}
 
 
-async def respond(send: Send, body: bytes, content_type: bytes, status: int = 200) -> None:
-    headers = [(b"content-type", content_type), (b"cache-control", b"no-store")]
+async def respond(send: Send, body: bytes, content_type: bytes, status: int = 200, *more: Header) -> None:
+    headers = [(b"content-type", content_type), (b"cache-control", b"no-store"), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
+async def respond_json(send: Send, value: dict[str, Any], status: int = 200, *more: Header) -> None:
+    await respond(send, json.dumps(value).encode(), b"application/json", status, *more)
+
+
 async def page(scope: Scope, receive: Receive, send: Send) -> None:
-    await respond(send, PAGE, HTML)
+    await respond(send, PAGE, b"text/html; charset=utf-8")
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,7 +53,7 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def who(scope: Scope, receive: Receive, send: Send) -> None:
-    await respond(send, json.dumps(whoami(scope)).encode(), JSON)
+    await respond_json(send, whoami(scope))
 
 
 async def burn(scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,13 +62,13 @@ async def burn(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         seconds = min(MAX_BURN, max(0.0, float(wanted)))
     except ValueError:
-        await respond(send, b'{"error": "seconds must be a number"}', JSON, 400)
+        await respond_json(send, {"error": "seconds must be a number"}, 400)
         return
     end = time.perf_counter() + seconds
     rounds = 0
     while time.perf_counter() < end:
         rounds += 1
-    await respond(send, json.dumps({"burnt": seconds, "rounds": rounds, **whoami(scope)}).encode(), JSON)
+    await respond_json(send, {"burnt": seconds, "rounds": rounds, **whoami(scope)})
 
 
 async def form(scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,16 +81,19 @@ async def form(scope: Scope, receive: Receive, send: Send) -> None:
         body += message.get("body", b"")
         more = message.get("more_body", False)
     if len(body) > MAX_FORM:
-        await respond(send, b'{"error": "form too large"}', JSON, 413)
+        await respond_json(send, {"error": "form too large"}, 413)
         return
-    fields = {key: html.escape(values[0]) for key, values in parse_qs(body.decode("utf-8", "replace")).items()}
-    await respond(send, json.dumps({"received": fields, **whoami(scope)}).encode(), JSON)
+    fields = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+    await respond_json(send, {"received": fields, **whoami(scope)})
 
 
 async def ticks(scope: Scope, receive: Receive, send: Send) -> None:
     """An event every tenth of a second: its number, how late it is (ms), and who sends it."""
     headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if scope["method"] == "HEAD":
+        await send({"type": "http.response.body"})
+        return
     gone = asyncio.ensure_future(_disconnected(receive))
     began = time.monotonic()
     number = 0
@@ -98,7 +102,8 @@ async def ticks(scope: Scope, receive: Receive, send: Send) -> None:
             due = began + number * TICK_INTERVAL
             late = max(0.0, time.monotonic() - due) * 1000
             event = json.dumps({"n": number, "late": round(late, 2), **whoami(scope)})
-            await send({"type": "http.response.body", "body": f"data: {event}\n\n".encode(), "more_body": True})
+            data = f"data: {event}\n\n".encode()
+            await send({"type": "http.response.body", "body": data, "more_body": True})
             number += 1
             await asyncio.wait([gone], timeout=max(0.0, began + number * TICK_INTERVAL - time.monotonic()))
     finally:
@@ -123,12 +128,14 @@ ROUTES: Final[dict[tuple[str, str], Handler]] = {
 async def http(scope: Scope, receive: Receive, send: Send) -> None:
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
     handler = ROUTES.get((method, scope["path"]))
+    allowed = [method for method, path in ROUTES if path == scope["path"]]
     if handler is not None:
         await handler(scope, receive, send)
-    elif any(path == scope["path"] for _, path in ROUTES):
-        await respond(send, b'{"error": "method not allowed"}', JSON, 405)
+    elif allowed:
+        allow = (b"allow", ", ".join(allowed).encode())
+        await respond_json(send, {"error": "method not allowed"}, 405, allow)
     else:
-        await respond(send, b'{"error": "not found"}', JSON, 404)
+        await respond_json(send, {"error": "not found"}, 404)
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -154,7 +161,9 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
             return
 
 
+KINDS: Final[dict[str, Handler]] = {"http": http, "websocket": echo, "lifespan": lifespan}
+
+
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """The application."""
-    handlers: dict[str, Handler] = {"http": http, "websocket": echo, "lifespan": lifespan}
-    await handlers[scope["type"]](scope, receive, send)
+    await KINDS[scope["type"]](scope, receive, send)
