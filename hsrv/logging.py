@@ -56,9 +56,6 @@ def setup(config: Config, identity: Identity | None) -> None:
     if first:
         _join_structlog()
         _join_stdlib(lines.level)
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, _RootHandler):
-            handler.setFormatter(lines.formatter)
 
 
 def process_fields() -> dict[str, Any]:
@@ -227,7 +224,7 @@ class _RootHandler(logging.Handler):
         lines = _process.lines
         assert lines is not None, "made by setup()"
         try:
-            text = self.format(record)
+            text = lines.formatter.format(record)
         except Exception as error:  # foreign code: arguments that don't fit the message
             lines.write_failure(record.name, error)
         else:
@@ -279,7 +276,7 @@ def _wants_colors(stream: TextIO) -> bool:
 
 
 def _console_tail(*, colors: bool) -> list[Processor]:
-    plain = structlog.dev.plain_traceback  # the default one prints local variables, if rich is installed
+    plain = structlog.dev.plain_traceback  # the default one says that it would do better than format_exc_info
     render = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)
     return [structlog.processors.format_exc_info, _name_process, _escape, render]
 

@@ -1,5 +1,6 @@
 """The demo application on the real server: each answer names who gave it, and ticks don't stall."""
 
+import http.client
 import itertools
 import json
 from collections.abc import Iterator
@@ -75,7 +76,16 @@ def test_wrong_requests_are_told_so(server: LiveServer) -> None:
     assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
     assert httpx.get(f"{server.url}/burn?seconds=long").status_code == 400
     assert httpx.post(f"{server.url}/form", content=b"x" * 70_000).status_code == 413
-    assert httpx.head(f"{server.url}/ticks").headers["content-type"] == "text/event-stream"
+
+
+def test_a_head_request_for_the_ticks_ends(server: LiveServer) -> None:
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
+    for path, kind in (("/ticks", "text/event-stream"), ("/hello", "text/plain; charset=utf-8")):
+        connection.request("HEAD", path)
+        answer = connection.getresponse()
+        assert answer.headers["content-type"] == kind
+        answer.read()
+    connection.close()
 
 
 def ticks(server: LiveServer) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hsrv.asgi import Application, Receive, Scope, Send
-from hsrv.errors import AppLoadError
+from hsrv.errors import AppError, AppLoadError
 from hsrv.lifespan import LIFESPAN, Event, LifespanManager, State
 from hsrv.tables import IllegalMoveError, Machine
 from hsrv.terms import LifespanMode
@@ -33,7 +33,8 @@ def run(body: Callable[[], Awaitable[None]]) -> None:
     async def main() -> None:
         unheeded: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: unheeded.append(context))
-        await body()
+        async with asyncio.timeout(10):
+            await body()
         assert not unheeded, unheeded
 
     asyncio.run(main())
@@ -249,7 +250,10 @@ def test_a_failed_application_that_asks_for_more_is_ended() -> None:
     assert "db.example" in str(refused(app))
 
 
-def test_a_looping_application_is_shut_down_without_a_word() -> None:
+def test_a_looping_application_is_shut_down_at_once_and_without_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hsrv.lifespan.CANCEL_TIMEOUT", LONG)
     assert shutdown_logs(looping, shutdown=LONG) == []
 
 
@@ -344,6 +348,17 @@ def test_a_message_out_of_turn_is_an_error_of_the_application(kind: str) -> None
 
     (entry,) = shutdown_logs(app)
     assert kind in str(entry["exc_info"])
+
+
+def test_an_answer_is_given_once() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await started(receive, send)
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        with pytest.raises(AppError, match=r"lifespan\.shutdown\.complete"):
+            await send({"type": "lifespan.shutdown.complete"})
+
+    assert shutdown_logs(app) == []
 
 
 @pytest.mark.parametrize("state", State)

@@ -29,9 +29,9 @@ log = get_logger("hsrv.test")
 """
 
 
-def text_of(body: str, *, form: str = "json", level: str = "info") -> str:
+def text_of(body: str, *, form: str = "json", level: str = "info", before: str = "") -> str:
     """What a process writes to standard error that runs `body` after setup()."""
-    script = f"{PRELUDE}setup(Config(log_format={form!r}, log_level={level!r}), WORKER)\n{body}"
+    script = f"{PRELUDE}{before}\nsetup(Config(log_format={form!r}, log_level={level!r}), WORKER)\n{body}"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, encoding="utf-8", timeout=30, check=False
     )
@@ -51,6 +51,7 @@ log.info("worker ready", size=1)
 logging.getLogger("shop").info("worker %s", "ready", extra={"size": 1})
 structlog.get_logger("shop").info("worker ready", size=1)
 """)
+    assert {tuple(entry)[:4] for entry in entries} == {("timestamp", "level", "logger", "event")}
     assert [entry.pop("logger") for entry in entries] == ["hsrv.test", "shop", "shop"]
     for entry in entries:
         assert datetime.fromisoformat(entry.pop("timestamp")).utcoffset() is not None
@@ -129,6 +130,21 @@ logging.getLogger("shop").warning("below its level")
     assert json.loads(server)["event"] == "server"
     assert json.loads(after)["slot"] == 5
     assert app == "mine: app"
+
+
+def test_an_application_that_configured_structlog_before_keeps_it() -> None:
+    text = text_of(
+        'structlog.get_logger().info("app"); log.info("server")',
+        before="""
+structlog.configure(
+    processors=[structlog.processors.KeyValueRenderer()],
+    logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+)
+""",
+    )
+    app, server = text.splitlines()
+    assert app == "event='app'"
+    assert json.loads(server)["event"] == "server"
 
 
 def test_a_forked_child_has_its_own_name_in_every_line() -> None:
