@@ -126,13 +126,22 @@ class LifespanManager:
         outcome = await self._phase("lifespan.shutdown", task, self._shutdown_timeout)
         if outcome.done():
             await asyncio.wait([task], timeout=CANCEL_TIMEOUT)
-            if (failure := outcome.result()) is not None:
-                log.error("lifespan shutdown failed", message=failure)
-        elif not task.done():
+            self._report_answer(outcome.result(), task)
+        elif task.done():
+            self._report_error(_error_of(task))
+        else:
             log.error("lifespan shutdown timed out", timeout=self._shutdown_timeout, waiting_at=_where(task))
-        elif (error := _error_of(task)) is not None:
-            log.error("lifespan shutdown raised", exc_info=error)
         await self._end(task)
+
+    def _report_answer(self, failure: str | None, task: "asyncio.Task[None]") -> None:
+        if failure is not None:
+            log.error("lifespan shutdown failed", message=failure)
+        elif task.done() and not task.cancelled():  # cancelled: by us, as it looped for more
+            self._report_error(task.exception())
+
+    def _report_error(self, error: BaseException | None) -> None:
+        if error is not None:
+            log.error("lifespan shutdown raised", exc_info=error)
 
     async def _phase(
         self, kind: str, task: "asyncio.Task[None]", timeout: float

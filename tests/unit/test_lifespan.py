@@ -305,6 +305,17 @@ def test_a_shutdown_that_raises_is_logged_with_its_error() -> None:
     assert isinstance(entry["exc_info"], ConnectionError)
 
 
+def test_an_error_after_the_answer_is_logged_too() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await started(receive, send)
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        raise ConnectionError("lost")
+
+    (entry,) = shutdown_logs(app)
+    assert entry["event"] == "lifespan shutdown raised"
+
+
 def test_a_shutdown_that_fails_is_logged_with_its_message() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await started(receive, send)
