@@ -294,7 +294,7 @@ class HTTPConnection:
         """The application returned, raised or was cancelled."""
         error = None if task.cancelled() else task.exception()
         if exchange.encoder.complete or exchange.gone:
-            if error is not None and not isinstance(error, ClientDisconnected):
+            if error is not None and not (exchange.gone and _follows_from_disconnect(error)):
                 self.host.report_app_error(exchange, error)
             return
         self.host.report_app_error(exchange, error)
@@ -527,3 +527,12 @@ class HTTPConnection:
             self.close(EndReason.BODY_TIMEOUT)
         else:
             self.deadline = math.inf
+
+
+def _follows_from_disconnect(error: BaseException | None) -> bool:
+    """Whether an error began as what `send()` raises when the client is gone: frameworks put their own on top of it."""
+    while error is not None:
+        if isinstance(error, ClientDisconnected):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

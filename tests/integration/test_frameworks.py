@@ -9,7 +9,7 @@ import pytest
 
 from tests.apps.raw import recorded
 from tests.integration.conftest import Serve
-from tests.integration.wire import eventually
+from tests.integration.wire import Wire, eventually, request
 
 MB = 1 << 20
 
@@ -95,3 +95,15 @@ def test_many_clients_at_once(serve: Serve) -> None:
         return {answer.json()["pid"] for answer in answers}
 
     assert len(asyncio.run(scenario())) > 1
+
+
+def test_a_client_that_leaves_is_no_error_of_the_application(serve: Serve) -> None:
+    """Starlette raises an error of its own when send() fails."""
+    server = serve("tests.apps.fastapi_app:app", workers=1)
+    with Wire(server.host, server.port) as wire:
+        wire.send(request("/download?size=50000000"))
+        wire.head()
+    server.wait_for_log(lambda entry: entry["event"] == "response cut")
+    with Wire(server.host, server.port) as wire:
+        assert wire.get("/").status == 200
+    assert not [entry for entry in server.logs if entry.get("level") == "error"]
