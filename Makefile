@@ -16,14 +16,20 @@ test: $(VENV)/installed
 	$(PYTHON) -m pytest
 
 lint: $(VENV)/installed
-	$(PYTHON) -m ruff check hsrv tests
-	$(PYTHON) -m ruff format --check hsrv tests
+	$(PYTHON) -m ruff check hsrv tests bench examples
+	$(PYTHON) -m ruff format --check hsrv tests bench examples
 	$(PYTHON) -m mypy --strict hsrv tests
 
 check: lint test
 
-bench: $(VENV)/installed
-	$(PYTHON) bench/lateness.py
+# The servers to compare with have an environment of their own: they are no business of the tests.
+bench: .bench/installed
+	.bench/venv/bin/python bench/lateness.py
+
+.bench/installed: $(VENV)/installed
+	$(PYTHON) -m venv --clear .bench/venv
+	.bench/venv/bin/python -m pip install --quiet --disable-pip-version-check -e . 'uvicorn[standard]' gunicorn granian hypercorn
+	@touch $@
 
 # The newest Python that works, found by using it: a launcher may exist and fail, and a distribution may ship
 # it without ensurepip. An environment that works already is kept.
@@ -41,4 +47,4 @@ $(VENV)/installed: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -38,12 +38,16 @@ class AsyncPool(HTTPHost):
 
     answers_half_closed = False
 
-    def __init__(self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]) -> None:
+    def __init__(
+        self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]
+    ) -> None:
         super().__init__(boot.identity, boot.config, boot.application, loop)
         config = boot.config
         self.send_timeout = config.stream_send_timeout
         self._learn = learn
-        self._handoffs: Intake[Handoff] = Intake(boot.handoff_receive, loop, decode_handoff, self.accept_handoff)
+        self._handoffs: Intake[Handoff] = Intake(
+            boot.handoff_receive, loop, decode_handoff, self.accept_handoff
+        )
         self._adopt = boot.adopt_send
         self._returning: deque[HTTPConnection] = deque()
         """Idle connections that wait for room in the adopt channel; nothing is read from them here."""
@@ -134,7 +138,13 @@ class AsyncPool(HTTPHost):
             sent = session.conn.sent_bytes
             self.access_log.log(
                 access_record(
-                    handoff.head, handoff.trace, handoff.origin, session.status, sent, seconds, "websocket"
+                    handoff.head,
+                    handoff.trace,
+                    handoff.origin,
+                    status=session.status,
+                    body_bytes=sent,
+                    seconds=seconds,
+                    kind="websocket",
                 )
             )
         self._check_drained()

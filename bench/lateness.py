@@ -1,8 +1,8 @@
 """How late are stream ticks while every worker burns CPU? hsrv, and other servers beside it where they are installed.
 
-200 server-sent-event clients, ten ticks a second each, for SECONDS; meanwhile 8 clients ask for 200 ms of pure-Python work
-over and over. A tick's lateness is the time from when it was due to when the client read it. Ticks that never came count
-as lost. Same application, same number of processes for every server.
+200 server-sent-event clients, ten ticks a second each, for SECONDS; meanwhile 8 clients ask for 200 ms of pure-Python
+work over and over. A tick's lateness is the time from when it was due, counted from the client's first tick, to when the
+client read it. Ticks that never came count as lost. Same application, same number of processes for every server.
 
     python bench/lateness.py [SECONDS]
 """
@@ -23,6 +23,7 @@ INTERVAL = 0.1
 WORKERS = 8
 HERE = Path(__file__).parent
 
+# fmt: off
 SERVERS = {
     "hsrv": ["-m", "hsrv", "start", "lateness_app:app", "-w", str(WORKERS), "-b", "127.0.0.1:{port}", "--no-access-log"],
     "uvicorn": ["-m", "uvicorn", "lateness_app:app", "--workers", str(WORKERS), "--port", "{port}", "--no-access-log"],
@@ -30,6 +31,7 @@ SERVERS = {
     "granian": ["-m", "granian", "lateness_app:app", "--interface", "asgi", "--workers", str(WORKERS), "--port", "{port}"],
     "hypercorn": ["-m", "hypercorn", "lateness_app:app", "-w", str(WORKERS), "-b", "127.0.0.1:{port}"],
 }
+# fmt: on
 
 
 def free_port() -> int:
@@ -106,7 +108,8 @@ def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
-    print(f"{CLIENTS} streams at {1 / INTERVAL:g} Hz, {BURNERS} CPU-bound clients, {os.cpu_count()} CPUs, {seconds:g} s\n")
+    print(f"{CLIENTS} streams at {1 / INTERVAL:g} Hz, {BURNERS} CPU-bound clients, {os.cpu_count()} CPUs")
+    print(f"{seconds:g} s, Python {sys.version.split()[0]}\n")
     print("| server | p50 ms | p99 ms | max ms | ticks lost | burns answered |\n|---|--:|--:|--:|--:|--:|")
     for name, arguments in SERVERS.items():
         if not installed(name):

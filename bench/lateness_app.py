@@ -11,7 +11,13 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "http":
         raise ValueError("only http")
     if scope["path"] == "/ticks":
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-type", b"text/event-stream")],
+            }
+        )
         began, number = time.monotonic(), 0
         while True:
             await send({"type": "http.response.body", "body": b"data: %d\n\n" % number, "more_body": True})

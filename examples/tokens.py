@@ -1,8 +1,8 @@
 """Token streaming with FastAPI: each answer is a stream, so it runs in the pool while /health stays with the workers.
 
-    pip install hsrv fastapi
-    hsrv start tokens:app --app-dir examples --workers 4
-    curl -N -H 'Accept: text/event-stream' 'http://127.0.0.1:8000/chat?prompt=hello+streams'
+pip install hsrv fastapi
+hsrv start tokens:app --app-dir examples --workers 4
+curl -N -H 'Accept: text/event-stream' 'http://127.0.0.1:8000/chat?prompt=hello+streams'
 """
 
 import asyncio

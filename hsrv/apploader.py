@@ -148,7 +148,7 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
 
 def _asgi_call(value: Any) -> Any:
     """The coroutine function of three arguments that `value` is, or has as its __call__."""
-    function = value if inspect.isfunction(value) else getattr(type(value), "__call__", None)
+    function = value if inspect.isfunction(value) else getattr(type(value), "__call__", None)  # noqa: B004  # the method itself is wanted
     if function is None or not inspect.iscoroutinefunction(function):
         return None
     parameters = [p for p in inspect.signature(function).parameters if p != "self"]

@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import tempfile
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -181,8 +182,7 @@ def _ensure_room(count: int, probe: int) -> None:
     descriptors too, and a probe is two system calls each."""
     probes: list[int] = []
     try:
-        for _ in range(count):
-            probes.append(os.dup(probe))
+        probes.extend(os.dup(probe) for _ in range(count))
     except OSError as error:
         raise NoDescriptors(str(error)) from error
     finally:
@@ -196,7 +196,7 @@ def _store(payload: bytes) -> int:
         fd = os.memfd_create("hsrv-packet", os.MFD_CLOEXEC)
     else:
         fd, path = tempfile.mkstemp(prefix="hsrv-packet-")
-        os.unlink(path)
+        Path(path).unlink()
     try:
         view = memoryview(payload)
         while view:

@@ -17,8 +17,9 @@ from hsrv.sources import Sources, load_config, read_env_file
 from hsrv.terms import LifespanMode, Preload
 
 _EXIT_CODES = """
-**Exit codes**: 0 stopped on request · 1 fault of hsrv · 2 wrong option or configuration · 3 the application could not be
-loaded or started · 4 an address could not be bound · 5 stopped, but processes had to be killed · 6 unsupported system
+**Exit codes**: 0 stopped on request · 1 fault of hsrv · 2 wrong option or configuration ·
+3 the application could not be loaded or started · 4 an address could not be bound ·
+5 stopped, but processes had to be killed · 6 unsupported system
 """
 
 app = typer.Typer(
@@ -36,8 +37,6 @@ def _cli_type(option: OptionInfo) -> Any:
         return bool | None
     if option.is_list:
         return list[str] | None
-    if isinstance(option.default, LifespanMode | Preload) or get_origin(option.type) is Literal:
-        return str | None
     return str | None
 
 
@@ -75,8 +74,10 @@ def _parameter(option: OptionInfo) -> inspect.Parameter:
         metavar=_metavar(option),
         show_default=_shown_default(option),
     )
-    annotation = Annotated[_cli_type(option), info]
-    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(
+        option.name, keyword, default=None, annotation=Annotated[_cli_type(option), info]
+    )
 
 
 def _with_options(command: Callable[[Config, Sources], None]) -> Callable[..., None]:

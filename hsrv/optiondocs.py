@@ -10,9 +10,10 @@ from hsrv.sources import allowed
 
 HEAD = """# Options
 
-Every option may stand on the command line, in the environment, or in `hsrv.toml` (or `[tool.hsrv]` of `pyproject.toml`)
-under its name with underscores. The command line wins, then the environment, then the file. Lists are repeated on the command
-line and separated by commas in the environment. `hsrv config` shows every value and where it came from.
+Every option may stand on the command line, in the environment, or in `hsrv.toml` (or `[tool.hsrv]` of
+`pyproject.toml`) under its name with underscores. The command line wins, then the environment, then the file. Lists
+are repeated on the command line and separated by commas in the environment. `hsrv config` shows every value and where
+it came from.
 
 `WEB_CONCURRENCY` sets `workers` and `PORT` sets `bind` to `0.0.0.0:PORT`, unless the `HSRV_` variable does.
 

@@ -13,14 +13,15 @@ def check_supported() -> None:
     """Raises PlatformError where hsrv can't work."""
     if not sys.platform.startswith(("linux", "darwin")):
         raise PlatformError(
-            f"hsrv needs Linux (or macOS for development), not {sys.platform}: it passes sockets between processes. "
-            "On Windows, run it in WSL or a container."
+            f"hsrv needs Linux (or macOS for development), not {sys.platform}: it passes sockets between "
+            "processes. On Windows, run it in WSL or a container."
         )
 
 
 def become_subreaper() -> bool:
-    """Adopt the orphans of our descendants, so that the children of a killed template are still ours to reap.
-    False where the system can't (not Linux): then only the end of their control channels tells of their death."""
+    """Adopt the orphans of our descendants, so that the children of a killed template are still ours to
+    reap. False where the system can't (not Linux): then only the end of their control channels tells of
+    their death."""
     if not sys.platform.startswith("linux"):
         return False
-    return ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)

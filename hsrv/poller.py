@@ -1,7 +1,7 @@
 """One poller for all sockets of a process, beneath whichever event loop it runs.
 
-uvloop (libuv) ends its watch of a descriptor that reports an error without calling its callback: of a client that resets
-its connection, or a supervisor that is killed, it would never tell. An epoll object of our own tells all, is
+uvloop (libuv) ends its watch of a descriptor that reports an error without calling its callback: of a client that
+resets its connection, or a supervisor that is killed, it would never tell. An epoll object of our own tells all, is
 itself watched by the loop as one descriptor, and costs one system call more per turn of the loop, not per event.
 """
 

@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -117,19 +116,19 @@ def unsafe_to_fork(allowed: set[int]) -> str | None:
 
 def _native_threads() -> int:
     try:
-        return len(os.listdir("/proc/self/task"))
+        return sum(1 for _ in Path("/proc/self/task").iterdir())
     except OSError:
         return 1
 
 
 def _sockets() -> Iterator[int]:
     try:
-        names = os.listdir("/proc/self/fd")
+        entries = list(Path("/proc/self/fd").iterdir())
     except OSError:
         return
-    for name in names:
+    for entry in entries:
         try:
-            if int(name) > 2 and os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                yield int(name)
+            if int(entry.name) > 2 and str(entry.readlink()).startswith("socket:"):
+                yield int(entry.name)
         except OSError:
             continue  # the descriptor of the listing itself

@@ -78,7 +78,7 @@ def _read_file(layers: _Layers, given: str | None, folder: Path) -> None:
         for key, value in table.items():
             name = key.replace("-", "_")
             if name in OPTIONS:
-                layers.set(name, value, path.name if not given else given)
+                layers.set(name, value, given or path.name)
             else:
                 layers.problems.append(f"{path}: unknown key {key!r}{_closest(name, OPTIONS)}")
         return  # hsrv.toml is the more particular one: with it, [tool.hsrv] is not looked at

@@ -44,9 +44,7 @@ class HandoffDesk:
 
     def _send(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> bool:
         kind = WebSocketHandoff if head.websocket else StreamingHandoff
-        message = kind(
-            origin=connection.origin(), head=head, buffered=bytes(connection.buffer), trace=trace
-        )
+        message = kind(origin=connection.origin(), head=head, buffered=bytes(connection.buffer), trace=trace)
         try:
             connection.conn.give(self._channel, encode(message))
         except ChannelClosed:

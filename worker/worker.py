@@ -33,17 +33,23 @@ log = get_logger("hsrv.worker")
 class Worker(HTTPHost):
     """Short requests: accepts, runs what is short, passes the rest to the pool."""
 
-    def __init__(self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]) -> None:
+    def __init__(
+        self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]
+    ) -> None:
         super().__init__(boot.identity, boot.config, boot.application, loop)
         self._learn = learn
         """Tells the supervisor, and by it every worker, of a pattern."""
         self._policy = StreamPolicy(boot.config.stream, boot.config.no_stream)
         self._learned = LearnedPaths()
         self._acceptor = Acceptor(boot.listeners, loop, self._accepted)
-        self._adoptions: Intake[ConnectionHandoff] = Intake(boot.adopt_receive, loop, decode_connection, self._adopted)
+        self._adoptions: Intake[ConnectionHandoff] = Intake(
+            boot.adopt_receive, loop, decode_connection, self._adopted
+        )
         self._adopt_send = boot.adopt_send
         self._desk = HandoffDesk(boot.handoff_send, loop)
-        self._unserved: Intake[Handoff] = Intake(boot.handoff_receive, loop, decode_handoff, self._shed_handoff)
+        self._unserved: Intake[Handoff] = Intake(
+            boot.handoff_receive, loop, decode_handoff, self._shed_handoff
+        )
         """Open while no pool reads the handoff channel."""
         self._places = Places(boot.config.worker_concurrency, self._acceptor, loop)
         self._drain: DrainParams | None = None

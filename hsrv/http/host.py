@@ -151,7 +151,15 @@ class HTTPHost:
             seconds = self.loop.time() - exchange.started_at
             origin = connection.conn.origin
             self.access_log.log(
-                access_record(head, exchange.trace, origin, encoder.status, encoder.body_bytes, seconds, "http")
+                access_record(
+                    head,
+                    exchange.trace,
+                    origin,
+                    status=encoder.status,
+                    body_bytes=encoder.body_bytes,
+                    seconds=seconds,
+                    kind="http",
+                )
             )
         if reason is not EndReason.COMPLETED:
             log.info("response cut", reason=reason, path=exchange.head.path, **trace_context(exchange.trace))
@@ -245,7 +253,14 @@ def scope_extension(identity: Identity) -> dict[str, Any]:
 
 
 def access_record(
-    head: RequestHead, trace: Trace, origin: Origin, status: int, body_bytes: int, seconds: float, kind: str
+    head: RequestHead,
+    trace: Trace,
+    origin: Origin,
+    *,
+    status: int,
+    body_bytes: int,
+    seconds: float,
+    kind: str,
 ) -> AccessRecord:
     """What the access log says of a request."""
     return AccessRecord(

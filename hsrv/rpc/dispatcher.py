@@ -33,7 +33,8 @@ from hsrv.rpc.messages import (
 )
 
 COURTESY_CANCEL_TIMEOUT: Final = 1.0
-"""Seconds to tell a peer that we gave up. Shielded, so without a bound a full pipe would hang the caller's cancellation."""
+"""Seconds to tell a peer that we gave up. Shielded, so without a bound a full pipe would hang the caller's
+cancellation."""
 
 WRITE_TIMEOUT: Final = 10.0
 """Seconds for one message to be taken. A peer that doesn't read is treated as gone."""

@@ -131,7 +131,7 @@ def test_after_a_killed_supervisor_nothing_stays(
         eventually(lambda: "sleep-start " in recorded(record), "the request runs")
         os.kill(server.pid, signal.SIGKILL)
         assert slow.response().status == 200, "what was begun is finished"
-    gone, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((server.host, server.port))

@@ -73,7 +73,9 @@ def test_hup_serves_the_new_code_and_no_client_notices(serve: Serve, tmp_path: P
     assert wrong == []
     for seen in kept:
         assert seen == sorted(seen), "versions never go backwards on one connection"
-    eventually(lambda: len(pids(server, "worker")) == 2 and len(pids(server, "pool")) == 1, "the old are gone")
+    eventually(
+        lambda: len(pids(server, "worker")) == 2 and len(pids(server, "pool")) == 1, "the old are gone"
+    )
     eventually(lambda: len(pids(server, "template")) == 1, "and their template")
 
 
@@ -91,7 +93,9 @@ def test_a_reload_that_cannot_start_leaves_the_running_code(serve: Serve, tmp_pa
         source.write_text(APP.format(version="two"))
         server.process.send_signal(signal.SIGHUP)
         server.wait_for_log(lambda entry: entry["event"] == "reloaded")
-        eventually(lambda: wire.get("/").json["version"] == "two", "the mended code serves the same connection")
+        eventually(
+            lambda: wire.get("/").json["version"] == "two", "the mended code serves the same connection"
+        )
 
 
 def test_ttin_and_ttou_scale_by_one_and_lose_nothing(serve: Serve) -> None:

@@ -4,6 +4,7 @@ import os
 import resource
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ def pair() -> Iterator[tuple[Channel, Channel]]:
 
 
 def open_descriptors() -> set[int]:
-    return {int(name) for name in os.listdir("/proc/self/fd")}
+    return {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
 
 
 def test_a_packet_arrives_whole_with_its_socket(pair: tuple[Channel, Channel]) -> None:
