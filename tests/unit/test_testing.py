@@ -1,5 +1,6 @@
 """The server for tests: what it tells of a real server, and that nothing of it is left."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -85,13 +86,25 @@ def test_what_a_server_leaves_behind_is_killed_and_reported(
     server.__enter__()
     left = {int(path.read_text()) for path in tmp_path.glob("left-*")}
     assert len(left) == 2
-    with pytest.raises(RuntimeError, match="did not end"):
-        server.stop()
-    for pid in left:
-        try:
-            psutil.Process(pid).wait(10)
-        except psutil.NoSuchProcess:
-            continue
+    try:
+        with pytest.raises(RuntimeError, match="did not end"):
+            server.stop()
+        assert not [pid for pid in left if _runs(pid)]
+    finally:
+        for pid in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        process.wait(10)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.TimeoutExpired:
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def test_an_object_is_found_by_the_module_it_is_in() -> None:
