@@ -1,3 +1,32 @@
-"""hsrv: a Python application server for short requests and long-lived streams, in separate processes."""
+"""hsrv: a Python application server for short requests and long-lived streams, in separate processes.
+
+The public API is what `__all__` names. It is loaded on first use, so that importing hsrv costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hsrv.api import run
+    from hsrv.config import Config
+    from hsrv.errors import ConfigError, ExitCode, HsrvError
+    from hsrv.sources import load_config
 
 __version__ = "0.1.0"
+__all__ = ["Config", "ConfigError", "ExitCode", "HsrvError", "__version__", "load_config", "run"]
+
+_HOME = {
+    "Config": "hsrv.config",
+    "ConfigError": "hsrv.errors",
+    "ExitCode": "hsrv.errors",
+    "HsrvError": "hsrv.errors",
+    "load_config": "hsrv.sources",
+    "run": "hsrv.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """PEP 562."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'hsrv' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

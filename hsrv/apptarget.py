@@ -1,7 +1,9 @@
 """Which application is meant, without importing anything of it: also the supervisor may know that much."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 from hsrv.config import Config
@@ -60,3 +62,15 @@ def _discover(config: Config) -> AppTarget:
         f"no application given and none found: looked for {looked} in {folder.resolve()}. "
         "Name it: hsrv start MODULE:ATTRIBUTE"
     )
+
+
+def import_string(app: object) -> str:
+    """The import string of an application. Raises ValueError for one that no other process could import."""
+    if isinstance(app, str):
+        return app
+    for module in (app.__module__, *sys.modules):  # an instance knows the module of its class, not its own
+        names = vars(sys.modules[module]) if isinstance(sys.modules.get(module), ModuleType) else {}
+        found = next((name for name, value in names.items() if value is app), None)
+        if found is not None and module != "__main__":
+            return f"{module}:{found}"
+    raise ValueError(f"{app!r} is not at the top of an importable module: give its import string")

@@ -17,12 +17,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import psutil
 
+from hsrv.apptarget import import_string
 from hsrv.asgi import Application
 from hsrv.terms import Role
 
@@ -229,18 +230,6 @@ class LiveServer:
         for process in left:
             process.kill()
         return [str(process) for process in left]
-
-
-def import_string(app: str | Application) -> str:
-    """The import string of an application. Raises ValueError for one that no other process could import."""
-    if isinstance(app, str):
-        return app
-    for module in (app.__module__, *sys.modules):  # an instance knows the module of its class, not its own
-        names = vars(sys.modules[module]) if isinstance(sys.modules.get(module), ModuleType) else {}
-        found = next((name for name, value in names.items() if value is app), None)
-        if found is not None and module != "__main__":
-            return f"{module}:{found}"
-    raise ValueError(f"{app!r} is not at the top of an importable module: give its import string")
 
 
 def _child(process: psutil.Process) -> Child | None:

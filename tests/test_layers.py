@@ -103,7 +103,7 @@ def imports(path: Path) -> frozenset[str]:
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in _running(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -112,6 +112,14 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             yield from (members & modules().keys()) or {source}
             if not members <= modules().keys():
                 yield source
+
+
+def _running(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node but those under `if TYPE_CHECKING:`, which imports nothing when the program runs."""
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from _running(child)
 
 
 def role_of(module: str) -> str:
