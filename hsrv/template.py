@@ -1,8 +1,8 @@
 """The template: a fresh interpreter per generation that imports once and forks workers and pools on request.
 
-Owns its children's pids. Promises: no thread and no event loop in this process (a blocking loop on one channel and the
-death of children); a child starts with nothing of the template's but what it was given; when the supervisor dies,
-no child and no socket file outlives its budget.
+Owns its children's pids. Promises: no thread and no event loop in this process (a blocking loop on one
+channel and the death of children); a child starts with nothing of the template's but what it was given;
+when the supervisor dies, no child and no socket file outlives its budget.
 
 Run as `python -m hsrv.template FD`; FD is the template's end of its channel.
 """
@@ -17,7 +17,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -26,7 +25,7 @@ from setproctitle import setproctitle
 from hsrv import logging, preload
 from hsrv.apploader import LoadedApp, load_app
 from hsrv.apptarget import resolve_target
-from hsrv.channel import Channel, ChannelClosed, ChannelFull
+from hsrv.channel import Channel, ChannelClosed, ChannelFull, Packet
 from hsrv.child import ChildBoot
 from hsrv.errors import AppLoadError, ExitCode
 from hsrv.messages import (
@@ -42,10 +41,20 @@ from hsrv.messages import (
     decode_to_template,
     encode,
 )
+from hsrv.socketfile import remove_socket_file
 from hsrv.terms import Identity, Preload, Role
 
 ROLES: Final = {Role.WORKER: "hsrv.worker.main:main", Role.POOL: "hsrv.asyncpool.main:main"}
 """What a child runs. By name: the kernel imports none of the roles."""
+
+HANDLED: Final = (
+    signal.SIGCHLD,
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+)
 
 SEND_TIMEOUT: Final = 10.0
 """Seconds for the supervisor to take a message before it counts as dead."""
@@ -56,7 +65,7 @@ ORPHAN_MARGIN: Final = 5.0
 log = logging.get_logger("hsrv.template")
 
 
-class SupervisorGone(Exception):
+class SupervisorGoneError(Exception):
     """End of file on our channel."""
 
 
@@ -76,26 +85,35 @@ class Template:
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
-        take_no_signals()
-        signal.signal(signal.SIGCHLD, no_operation)
+        self._take_signals()
+
+    def _take_signals(self) -> None:
+        """A child's death wakes us. The others are the supervisor's matter: a terminal sends them to all of
+        us."""
+        for signum in HANDLED:
+            signal.signal(signum, no_operation)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
     def run(self) -> int:
         """Live until the supervisor says so or is gone; the exit code."""
         try:
             self._boot()
+        except SupervisorGoneError:
+            return ExitCode.OK
+        try:
             reply = self._preload()
+            self._take_signals()  # again: what was imported may have taken them
             self._send(reply)
             if isinstance(reply, TemplateReady):
                 self._serve()
-        except SupervisorGone:
+        except SupervisorGoneError:
             self._bury()
         return ExitCode.OK
 
     # start
 
     def _boot(self) -> None:
-        while (packet := self._channel.receive(expect=16)) is None:
+        while (packet := self._receive(expect=16)) is None:
             self._wait(None)
         with packet:
             message = decode_to_template(packet.payload)
@@ -138,8 +156,9 @@ class Template:
                 importlib.import_module(name)
                 count += 1
             except (
-                Exception
-            ) as error:  # a library's own import code; the application's import will tell if it matters
+                Exception,
+                SystemExit,
+            ) as error:  # a library's; the application's import tells if it matters
                 log.debug("library not preloaded", module=name, error=repr(error))
         return count
 
@@ -168,11 +187,11 @@ class Template:
                     return
                 self._fork(message.identity, packet.take_socket())
 
-    def _receive(self):  # type: ignore[no-untyped-def]
+    def _receive(self, *, expect: int = 2) -> Packet | None:
         try:
-            return self._channel.receive()
+            return self._channel.receive(expect=expect)
         except ChannelClosed:
-            raise SupervisorGone from None
+            raise SupervisorGoneError from None
 
     def _wait(self, seconds: float | None) -> None:
         """Until a packet, a child's death or the end of `seconds`."""
@@ -190,10 +209,10 @@ class Template:
                 return
             except ChannelFull:
                 if time.monotonic() > end:
-                    raise SupervisorGone from None
+                    raise SupervisorGoneError from None
                 select.select([], [self._channel.fileno()], [], 0.1)
             except ChannelClosed:
-                raise SupervisorGone from None
+                raise SupervisorGoneError from None
 
     def _reap(self) -> None:
         for pid, status in reap():
@@ -205,6 +224,7 @@ class Template:
             gc.collect()
             gc.freeze()  # what is shared now is never touched by a collection, so its pages stay shared
             self._frozen = True
+        flush_output()  # or each child would write what waits in its copy of the buffer
         try:
             pid = os.fork()
         except OSError as error:
@@ -246,11 +266,7 @@ class Template:
         except BaseException:
             log.critical("process failed", exception=traceback.format_exc())
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                try:
-                    stream.flush()
-                except (OSError, ValueError):
-                    continue  # closed, or nobody reads it
+            flush_output()
             os._exit(code)
 
     def _drop_listeners(self) -> list[tuple[ListenerInfo, socket.socket]]:
@@ -262,8 +278,6 @@ class Template:
 
     def _bury(self) -> None:
         """Wait for the children, who read the same end of file and drain; kill those that don't; clean up."""
-        if not hasattr(self, "boot"):
-            return
         config = self.boot.config
         log.error("supervisor died, waiting for children", children=len(self._children))
         self._drop_listeners()
@@ -283,7 +297,7 @@ class Template:
             )
             os.kill(pid, signal.SIGKILL)
         for info in self.boot.listeners:
-            unlink_socket(info)
+            remove_socket_file(info)
 
 
 def _pipe() -> tuple[int, int]:
@@ -293,10 +307,12 @@ def _pipe() -> tuple[int, int]:
     return read, write
 
 
-def take_no_signals() -> None:
-    """TERM, INT and HUP are the supervisor's matter. A terminal or service manager sends them to the whole group."""
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
-        signal.signal(signum, no_operation)
+def flush_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue  # closed, or nobody reads it, or the application put something else there
 
 
 def reap() -> list[tuple[int, int]]:
@@ -319,20 +335,10 @@ def entry_point(role: Role) -> Callable[[ChildBoot], int]:
     return function
 
 
-def unlink_socket(info: ListenerInfo) -> None:
-    """Remove the file of a Unix listening socket, if it is still ours."""
-    if info.unix_inode is None:
-        return
-    path = Path(info.address[0])
-    try:
-        if path.stat().st_ino == info.unix_inode:
-            path.unlink()
-    except FileNotFoundError:
-        return
-
-
 def main() -> int:
-    return Template(Channel(socket.socket(fileno=int(sys.argv[1])))).run()
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    channel.set_inheritable(False)  # what the application starts must not keep it open
+    return Template(Channel(channel)).run()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The supervisor: keeps processes alive and never sees an application's request.
 
-In reading order: `main` (wiring and exit code), `listeners` (addresses), `plan` (what to do next; pure), `backoff` (how
-soon to replace the dead; pure), `supervisor` (the loop that does it), `children` (one child's control channel),
-`templates` (one template's channel), `signals`, `banner`.
+In reading order: `main` (wiring and exit code), `listeners` (addresses), `fleet` (picture of the processes;
+pure), `actions` (what can be done; pure), `plan` (what to do next; pure), `backoff` (how soon to replace
+the dead; pure), `supervisor` (the loop that does it), `children` (one child's control channel), `templates`
+(one template's channel), `signals`, `banner`.
 """

@@ -11,7 +11,7 @@ LONGEST_DELAY: Final = 30.0
 
 
 class Backoff:
-    """Delays for one slot: at once after a single death, then longer and longer while it keeps dying young."""
+    """Delays for one slot: at once after the first death, then longer and longer while it dies young."""
 
     __slots__ = ("_last_death", "deaths")
 

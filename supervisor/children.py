@@ -1,5 +1,6 @@
 """The supervisor's view of one worker or pool: its pid and its control channel."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -18,8 +19,12 @@ from hsrv.rpc.methods import Empty, Method, handlers
 from hsrv.terms import Identity
 
 COMMAND_TIMEOUT: Final = 10.0
-"""Seconds for a child to confirm a command. A worker in the middle of a long computation confirms when it is done;
-its deadlines are the plan's matter, so an answer that doesn't come is only worth a line."""
+"""Seconds for a child to confirm a command. A worker in the middle of a long computation confirms when it is
+done; its deadlines are the plan's matter, so an answer that doesn't come is only worth a line."""
+
+LAST_WORDS_TIMEOUT: Final = 1.0
+"""Seconds between a child's end and the end of its control channel. A process that the application forked may
+hold a copy of it."""
 
 log = get_logger("hsrv.supervisor")
 
@@ -33,16 +38,18 @@ class ChildHandle:
         self.identity = identity
         self.pid = 0
         """0 until the template has forked it."""
-        self.gone = False
-        self.reaped = anyio.Event()
-        """Its exit status is known."""
-        self.killed_because: str | None = None
+        self.gone = anyio.Event()
+        """It has ended, or never began."""
+        self.death = ""
+        """How it ended, in words."""
         ours, self.theirs = socket.socketpair()
         self._dispatcher = Dispatcher(*socket_streams(ours), name=identity.name)
         self._control = ours
+        self._hearing = anyio.CancelScope()
+        self._killed_because = ""
 
     async def run(self, on_ready: Report, on_failed: Report, on_learned: Report) -> None:
-        """Hear the child until its control channel ends."""
+        """Hear the child until its control channel ends: all it said, also when its end is known before."""
 
         async def ready(context: Context, params: methods.ReadyParams) -> None:
             on_ready(self, params)
@@ -54,7 +61,8 @@ class ChildHandle:
             on_learned(self, params)
 
         serve = handlers({methods.READY: ready, methods.FAILED: failed, methods.LEARNED: learned})
-        await self._dispatcher.run(serve, serve)
+        with self._hearing:
+            await self._dispatcher.run(serve, serve)
 
     def command(self, tasks: TaskGroup, method: Method[Any, Any], params: Any = None) -> None:
         """Send a command without waiting for its confirmation."""
@@ -64,7 +72,9 @@ class ChildHandle:
         try:
             await methods.call(self._dispatcher, method, params, timeout=COMMAND_TIMEOUT)
         except RpcError as error:
-            log.debug("command not confirmed", command=method.name, process=self.identity.name, error=str(error))
+            log.debug(
+                "command not confirmed", command=method.name, process=self.identity.name, error=str(error)
+            )
 
     def tell(self, tasks: TaskGroup, method: Method[Any, Any], params: Any) -> None:
         """Send a notification."""
@@ -72,16 +82,28 @@ class ChildHandle:
 
     def dismiss(self) -> None:
         """End the control channel: a child that doesn't serve yet shuts its lifespan down and exits."""
-        if not self.gone and self._control.fileno() >= 0:
-            self._control.shutdown(socket.SHUT_RDWR)
+        if self._control.fileno() >= 0:
+            with contextlib.suppress(OSError):  # it has ended from the other side
+                self._control.shutdown(socket.SHUT_RDWR)
 
-    def kill(self) -> None:
-        """SIGKILL. Only while the process is known not to be reaped: its pid can't be another's yet."""
-        if self.pid and not self.gone:
-            try:
-                os.kill(self.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                log.debug("already gone", process=self.identity.name)
+    def kill(self, why: str) -> None:
+        """SIGKILL, unless its end is known. If its template reaped it a moment ago: no pid returns that
+        soon."""
+        if self.gone.is_set():
+            return
+        self._killed_because = why
+        log.warning("killing", process=self.identity.name, child=self.pid, why=why)
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:  # reaped by a template that died before it could tell
+            self.ended(death_of(None))
+
+    def ended(self, death: str) -> None:
+        """Note its end. The first account of it counts."""
+        if not self.gone.is_set():
+            self.death = f"was killed: {self._killed_because}" if self._killed_because else death
+            self.gone.set()
+            self._hearing.deadline = anyio.current_time() + LAST_WORDS_TIMEOUT
 
 
 def death_of(status: int | None) -> str:

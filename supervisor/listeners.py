@@ -10,12 +10,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hsrv.bindspec import FdBind, TcpBind, UnixBind, parse_bind
 from hsrv.errors import BindError
 from hsrv.logging import get_logger
 from hsrv.messages import ListenerInfo
+from hsrv.socketfile import remove_socket_file
 
 CONNECT_TIMEOUT: Final = 1.0
 """Seconds to find out whether somebody still listens on an existing socket file."""
@@ -37,6 +38,8 @@ log = get_logger("hsrv.supervisor")
 class Listener:
     info: ListenerInfo
     sock: socket.socket
+    shared: bool = False
+    """Somebody opened it for us, and may let others listen on it when we are gone."""
 
 
 def open_listeners(binds: Sequence[str], *, backlog: int, unix_mode: int) -> list[Listener]:
@@ -61,11 +64,31 @@ def _open(text: str, backlog: int, unix_mode: int) -> list[Listener]:
 
 
 def _open_tcp(bind: TcpBind, backlog: int) -> list[Listener]:
+    """On all addresses of the host that this machine has; on the first one if the system picks the port."""
+    where = f"--bind {bind.host}:{bind.port}"
     try:
         found = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
-        raise BindError(f"--bind {bind.host}:{bind.port}: unknown host ({error})") from error
-    family, _, _, _, address = found[0]
+        raise BindError(f"{where}: unknown host ({error})") from error
+    listeners: list[Listener] = []
+    missing: OSError | None = None
+    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+        try:
+            listeners.append(_listen_tcp(family, address, backlog))
+        except OSError as error:
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                close_listeners(listeners)
+                raise BindError(f"{where}: {_advice(error, bind.port)}") from error
+            missing = error  # such as ::1 of localhost, where IPv6 is off
+        else:
+            if bind.port == 0:
+                break
+    if missing is not None and not listeners:
+        raise BindError(f"{where}: {_advice(missing, bind.port)}") from missing
+    return listeners
+
+
+def _listen_tcp(family: socket.AddressFamily, address: tuple[Any, ...], backlog: int) -> Listener:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,12 +96,12 @@ def _open_tcp(bind: TcpBind, backlog: int) -> list[Listener]:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
         sock.listen(backlog)
-    except OSError as error:
+    except OSError:
         sock.close()
-        raise BindError(f"--bind {bind.host}:{bind.port}: {_advice(error, bind.port)}") from error
+        raise
     sock.setblocking(False)
     host, port = sock.getsockname()[:2]
-    return [Listener(ListenerInfo(url=_tcp_url(host, port), address=(host, port)), sock)]
+    return Listener(ListenerInfo(url=_tcp_url(host, port), address=(host, port)), sock)
 
 
 def _tcp_url(host: str, port: int) -> str:
@@ -89,7 +112,9 @@ def _advice(error: OSError, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return "the address is in use; stop the other server, or choose another port (0 picks a free one)"
     if error.errno == errno.EACCES:
-        return f"no permission; ports below 1024 need a privilege (CAP_NET_BIND_SERVICE), {port} is one of them"
+        return (
+            f"no permission; ports below 1024 need a privilege (CAP_NET_BIND_SERVICE), {port} is one of them"
+        )
     if error.errno == errno.EADDRNOTAVAIL:
         return "this machine has no such address"
     return os.strerror(error.errno or 0)
@@ -98,10 +123,11 @@ def _advice(error: OSError, port: int) -> str:
 def _open_unix(path: str, backlog: int, mode: int) -> Listener:
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o777 & ~mode)  # the file has its mode from the start: no moment in which more may connect
+    before = os.umask(
+        0o777 & ~mode
+    )  # the file has its mode from the start: no moment in which more may connect
     try:
         sock.bind(path)
-        Path(path).chmod(mode)
         sock.listen(backlog)
         inode = Path(path).stat().st_ino
     except OSError as error:
@@ -122,7 +148,8 @@ def _unix_advice(error: OSError, path: str) -> str:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket file that nobody listens on. Raises BindError for a live one, and for what is no socket."""
+    """Remove a socket file that nobody listens on. Raises BindError for one that is in use, and for other
+    files."""
     try:
         if not stat.S_ISSOCK(Path(path).stat().st_mode):
             raise BindError(f"--bind unix:{path}: a file that is no socket is in the way")
@@ -143,49 +170,54 @@ def _remove_stale(path: str) -> None:
 def _adopt(bind: FdBind, backlog: int) -> Listener:
     """A socket that somebody opened for us."""
     try:
-        sock = socket.socket(fileno=os.dup(bind.fd))
+        sock = socket.socket(fileno=bind.fd)
     except OSError as error:
         raise BindError(f"--bind fd:{bind.fd}: no open socket has this descriptor ({error})") from error
-    if sock.type != socket.SOCK_STREAM:
+    try:
+        sock.set_inheritable(False)  # what the application starts must not keep it open
+        sock.listen(backlog)
+    except OSError as error:
         sock.close()
-        raise BindError(f"--bind fd:{bind.fd}: not a stream socket")
-    sock.listen(backlog)
+        raise BindError(f"--bind fd:{bind.fd}: can't listen ({os.strerror(error.errno or 0)})") from error
     sock.setblocking(False)
     if sock.family == socket.AF_UNIX:
-        path = sock.getsockname()
-        return Listener(ListenerInfo(url=f"unix:{path}", address=(path, None)), sock)
+        name = sock.getsockname()
+        path = name if isinstance(name, str) else f"@{os.fsdecode(name[1:])}"  # Linux's abstract namespace
+        return Listener(ListenerInfo(url=f"unix:{path}", address=(path, None)), sock, shared=True)
     host, port = sock.getsockname()[:2]
-    return Listener(ListenerInfo(url=_tcp_url(host, port), address=(host, port)), sock)
+    return Listener(ListenerInfo(url=_tcp_url(host, port), address=(host, port)), sock, shared=True)
 
 
 def stop_new_connections(listeners: Sequence[Listener]) -> None:
     """Let no new connection begin, while those that wait in the queue can still be accepted.
 
-    Closing the last copy of a listening socket resets what its queue holds, and while workers empty the queue it would
-    fill again. So opening segments (SYN) are dropped from now on: a client repeats its own after a second and is then
-    refused, or reaches another server. Linux; elsewhere the last few may be reset.
+    Closing the last copy of a listening socket resets what its queue holds, and while workers empty the
+    queue it would fill again. So opening segments (SYN) are dropped from now on: a client repeats its own
+    after a second and is then refused, or reaches another server. Linux; elsewhere the last few may be
+    reset. A shared socket is left alone: what waits in its queue is for the next one, and a filter would
+    stay.
     """
     for listener in listeners:
-        if listener.info.unix_inode is not None:
-            unlink(listener)
-        elif sys.platform.startswith("linux") and listener.sock.family in (socket.AF_INET, socket.AF_INET6):
-            program = b"".join(struct.pack("HBBI", *line) for line in _NO_NEW_CONNECTIONS)
-            buffer = ctypes.create_string_buffer(program)
-            fprog = struct.pack("HP", len(_NO_NEW_CONNECTIONS), ctypes.addressof(buffer))
-            try:
-                listener.sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
-            except OSError as error:
-                log.debug("socket filter refused", error=str(error))
+        if listener.shared:
+            continue
+        if listener.sock.family == socket.AF_UNIX:
+            remove_socket_file(listener.info)
+        elif sys.platform.startswith("linux"):
+            _drop_syn(listener.sock)
+
+
+def _drop_syn(sock: socket.socket) -> None:
+    program = b"".join(struct.pack("HBBI", *line) for line in _NO_NEW_CONNECTIONS)
+    buffer = ctypes.create_string_buffer(program)
+    fprog = struct.pack("HP", len(_NO_NEW_CONNECTIONS), ctypes.addressof(buffer))
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+    except OSError as error:
+        log.debug("socket filter refused", error=str(error))
 
 
 def close_listeners(listeners: Sequence[Listener]) -> None:
     """Close, and remove socket files that are still ours."""
     for listener in listeners:
-        unlink(listener)
+        remove_socket_file(listener.info)
         listener.sock.close()
-
-
-def unlink(listener: Listener) -> None:
-    path = Path(listener.info.address[0])
-    if listener.info.unix_inode is not None and path.exists() and path.stat().st_ino == listener.info.unix_inode:
-        path.unlink(missing_ok=True)

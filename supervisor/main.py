@@ -19,7 +19,8 @@ from hsrv.supervisor.supervisor import Supervisor
 
 
 def run(config: Config, sources: Mapping[str, str] | None = None) -> ExitCode:
-    """Serve until told to stop. Raises BindError, AppLoadError (nothing found) and PlatformError before anything runs."""
+    """Serve until told to stop. Before anything runs it raises BindError, AppLoadError (nothing found) and
+    PlatformError."""
     check_supported()
     workers, why = resolve_workers(config)
     config = msgspec.structs.replace(config, workers=workers)

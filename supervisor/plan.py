@@ -1,61 +1,44 @@
 """What the supervisor does next. Pure: events in, actions out, time as `now`.
 
-Owns the picture of every process: which should be there, which is, and in which state. Each method takes one event
-and returns the actions it calls for, in order; nothing here waits, sends or signals.
-
-A generation is one version of the code: STARTING until all of its processes are ready, SERVING until the next one is
-or the server stops, DRAINING until its processes are gone.
+Owns the picture of every process: which should be there, which is, and in which state. Each method takes
+one event and returns the actions it calls for, in order; nothing here waits, sends or signals. Promises:
+every event is harmless at any time, also one about a process that is unknown or gone; whatever is told to
+end, ends within a bound, and so does every start.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import Enum, auto
+from math import inf
 from typing import Final
 
 from hsrv.errors import ExitCode
-from hsrv.supervisor.backoff import Backoff
-from hsrv.tables import Machine, Table
+from hsrv.supervisor.actions import (
+    Actions,
+    Announce,
+    AnnounceClose,
+    Dismiss,
+    Drain,
+    Exit,
+    Finish,
+    ForkChild,
+    Kill,
+    KillTemplate,
+    PoolAvailable,
+    QuitTemplate,
+    Say,
+    Serve,
+    SpawnTemplate,
+    StopListening,
+)
+from hsrv.supervisor.fleet import Budgets, Child, ChildState, Gen, Generation, GenEvent, Key, TemplateState
 from hsrv.terms import Identity, Preload, Role
 
-KILL_MARGIN: Final = 3.0
-"""Seconds beyond its budgets that a draining process has before it is killed."""
+SILENCE_TIMEOUT: Final = 5.0
+"""Seconds between the end of a control channel and the end of its process."""
 
-STREAM_END_MARGIN: Final = 5.0
-"""Seconds beyond the grace that a pool has to end its streams."""
+KILL_TIMEOUT: Final = 10.0
+"""Seconds between SIGKILL and the end of the process. Later it hangs in the kernel, and is not waited for."""
 
-Key = tuple[Role, int]
-"""A slot."""
-
-
-class Gen(Enum):
-    STARTING = auto()
-    SERVING = auto()
-    DRAINING = auto()
-    GONE = auto()
-
-
-class GenEvent(Enum):
-    ALL_READY = auto()
-    FAILED = auto()
-    SUPERSEDED = auto()
-    ALL_EXITED = auto()
-
-
-GENERATION: Final[Table[Gen, GenEvent]] = {
-    Gen.STARTING: {GenEvent.ALL_READY: Gen.SERVING, GenEvent.FAILED: Gen.DRAINING, GenEvent.SUPERSEDED: Gen.DRAINING},
-    Gen.SERVING: {GenEvent.SUPERSEDED: Gen.DRAINING},
-    Gen.DRAINING: {GenEvent.ALL_EXITED: Gen.GONE},
-    Gen.GONE: {},
-}
-
-
-class ChildState(Enum):
-    FORKING = auto()
-    """Asked for; the template has not answered."""
-    STARTING = auto()
-    READY = auto()
-    SERVING = auto()
-    DRAINING = auto()
+NOT_SERVING: Final = (ChildState.FORKING, ChildState.STARTING, ChildState.READY)
 
 
 class Phase(Enum):
@@ -66,166 +49,6 @@ class Phase(Enum):
     """Told to stop, still accepting (--drain-delay)."""
     STOPPING = auto()
     OVER = auto()
-
-
-# actions
-
-
-@dataclass(frozen=True)
-class SpawnTemplate:
-    generation: int
-    preload: Preload
-
-
-@dataclass(frozen=True)
-class QuitTemplate:
-    generation: int
-
-
-@dataclass(frozen=True)
-class ForkChild:
-    identity: Identity
-
-
-@dataclass(frozen=True)
-class Serve:
-    identity: Identity
-
-
-@dataclass(frozen=True)
-class AnnounceClose:
-    identity: Identity
-
-
-@dataclass(frozen=True)
-class Drain:
-    identity: Identity
-    adopt: bool
-
-
-@dataclass(frozen=True)
-class Finish:
-    identity: Identity
-
-
-@dataclass(frozen=True)
-class Dismiss:
-    """Tell a process that serves nobody yet to go: it ends its lifespan and exits."""
-
-    identity: Identity
-
-
-@dataclass(frozen=True)
-class Kill:
-    identity: Identity
-    why: str
-
-
-@dataclass(frozen=True)
-class PoolAvailable:
-    generation: int
-    available: bool
-
-
-@dataclass(frozen=True)
-class StopListening:
-    """No new connections: what arrives from now on waits for nobody."""
-
-
-@dataclass(frozen=True)
-class Announce:
-    """The generation serves: tell the people."""
-
-    generation: int
-
-
-@dataclass(frozen=True)
-class Say:
-    """A line for the log."""
-
-    level: str
-    event: str
-    details: dict[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Exit:
-    code: ExitCode
-
-
-Action = (
-    SpawnTemplate
-    | QuitTemplate
-    | ForkChild
-    | Serve
-    | AnnounceClose
-    | Drain
-    | Finish
-    | Dismiss
-    | Kill
-    | PoolAvailable
-    | StopListening
-    | Announce
-    | Say
-    | Exit
-)
-Actions = Iterator[Action]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budgets:
-    """Seconds."""
-
-    startup: float
-    graceful: float
-    stream_grace: float
-    lifespan_shutdown: float
-    drain_delay: float
-    handoff: float
-
-    def kill_after(self, role: Role) -> float:
-        """How long a process of this role may take to drain."""
-        longest = self.graceful if role is Role.WORKER else max(self.graceful, self.stream_grace + STREAM_END_MARGIN)
-        return longest + self.lifespan_shutdown + KILL_MARGIN
-
-
-@dataclass
-class Child:
-    identity: Identity
-    state: ChildState
-    deadline: float
-    """When it is killed, unless it moves on."""
-
-    @property
-    def key(self) -> Key:
-        return self.identity.role, self.identity.slot
-
-
-@dataclass
-class Generation:
-    number: int
-    machine: Machine[Gen, GenEvent]
-    preload: Preload
-    template_ready: bool = False
-    children: dict[Key, Child] = field(default_factory=dict)
-    """At most one live child per slot; a draining one that was replaced moves to `leaving`."""
-    leaving: list[Child] = field(default_factory=list)
-    due: dict[Key, float] = field(default_factory=dict)
-    """Slots without a child, and when they get one."""
-    template_due: float | None = None
-    backoffs: dict[object, Backoff] = field(default_factory=dict)
-    pool_lost_at: float | None = None
-    pool_lost_told: bool = False
-
-    @property
-    def state(self) -> Gen:
-        return self.machine.state
-
-    def everyone(self) -> list[Child]:
-        return [*self.children.values(), *self.leaving]
-
-    def backoff(self, key: object) -> Backoff:
-        return self.backoffs.setdefault(key, Backoff())
 
 
 class Plan:
@@ -239,21 +62,24 @@ class Plan:
         self.phase = Phase.RUNNING
         self.generations: dict[int, Generation] = {}
         self.exit_code = ExitCode.OK
-        self._delay_end = 0.0
+        self._delay_end = inf
         self._last_number = 0
+        self._reload_queued = False
 
     # picture
 
     def serving(self) -> Generation | None:
         """The generation that serves."""
-        return next((g for g in self.generations.values() if g.state is Gen.SERVING), None)
+        return self._first(Gen.SERVING)
 
-    def _starting(self) -> Generation | None:
-        return next((g for g in self.generations.values() if g.state is Gen.STARTING), None)
+    def _first(self, state: Gen) -> Generation | None:
+        return next((g for g in self.generations.values() if g.state is state), None)
 
     def _wanted(self) -> list[Key]:
         """Pools first: they are ready to receive before any worker hands over."""
-        return [(Role.POOL, n + 1) for n in range(self.pools)] + [(Role.WORKER, n + 1) for n in range(self.workers)]
+        return [(Role.POOL, n + 1) for n in range(self.pools)] + [
+            (Role.WORKER, n + 1) for n in range(self.workers)
+        ]
 
     def find(self, identity: Identity) -> Child | None:
         generation = self.generations.get(identity.generation)
@@ -262,265 +88,322 @@ class Plan:
 
     # start and reload
 
-    def start(self) -> Actions:
+    def start(self, now: float) -> Actions:
         """Start the next generation: the first one, or a reload."""
         if self.phase is not Phase.RUNNING:
             return
-        if self._starting() is not None:
-            yield Say("warning", "reload ignored", {"why": "a generation is starting already"})
+        if self._first(Gen.STARTING) is not None:
+            self._reload_queued = True  # what starts at present may have read the code before its last change
+            yield Say("info", "reload queued", {"why": "a generation is starting already"})
             return
+        self._reload_queued = False
         self._last_number += 1
-        number = self._last_number
-        self.generations[number] = Generation(number, Machine(GENERATION, Gen.STARTING), self.preload)
-        yield SpawnTemplate(number, self.preload)
+        generation = self.generations[self._last_number] = Generation(self._last_number, self.preload)
+        yield from self._spawn_template(generation, now)
+
+    def _spawn_template(self, generation: Generation, now: float) -> Actions:
+        generation.template = TemplateState.STARTING
+        generation.template_at = now + self.budgets.startup
+        yield SpawnTemplate(generation.number, generation.preload)
 
     def template_ready(self, number: int, now: float) -> Actions:
-        generation = self.generations[number]
-        generation.template_ready = True
-        if generation.state is Gen.STARTING and not generation.children:
+        generation = self.generations.get(number)
+        if generation is None:
+            return
+        generation.template = TemplateState.READY
+        generation.template_at = inf
+        if generation.state is Gen.STARTING:
             generation.due = dict.fromkeys(self._wanted(), now)
         yield from self._fork_due(generation, now)
 
-    def template_unsafe(self, number: int, reason: str) -> Actions:
-        """The import left threads or sockets behind: a fresh one imports nothing, its children import for themselves."""
-        self.generations[number].preload = Preload.NONE
-        yield Say("warning", "preload given up", {"why": reason, "instead": "each process imports for itself"})
-        yield SpawnTemplate(number, Preload.NONE)
+    def template_unsafe(self, number: int, reason: str, now: float) -> Actions:
+        """The import left threads or sockets behind: a fresh one imports nothing, its children do."""
+        generation = self.generations.get(number)
+        if generation is None or generation.state is Gen.DRAINING:
+            return
+        generation.preload = Preload.NONE
+        yield Say(
+            "warning", "preload given up", {"why": reason, "instead": "each process imports for itself"}
+        )
+        yield from self._spawn_template(generation, now)
 
     def template_failed(self, number: int, message: str, traceback: str, now: float) -> Actions:
-        generation = self.generations[number]
+        """The application can't be imported. The template's end needs no event of its own."""
+        generation = self.generations.get(number)
+        if generation is None:
+            return
         if generation.state is Gen.STARTING:
             yield from self._fail(generation, message, traceback, now)
         else:
-            yield Say("error", "template failed", {"error": message, "exception": traceback})
+            yield from self._lose_template(generation, "template failed", _failure(message, traceback), now)
 
     def template_gone(self, number: int, reason: str, now: float) -> Actions:
         generation = self.generations.get(number)
         if generation is None:
             return
-        generation.template_ready = False
-        if self.phase is not Phase.RUNNING or generation.state in (Gen.DRAINING, Gen.GONE):
-            return
-        delay = generation.backoff("template").delay(now)
-        yield Say("error", "template died", {"generation": number, "reason": reason, "delay": delay})
-        generation.template_due = now + delay
+        if generation.state is Gen.STARTING:
+            yield from self._fail(generation, f"the template {reason} while starting", "", now)
+        else:
+            yield from self._lose_template(generation, "template died", {"reason": reason}, now)
+
+    def _lose_template(
+        self, generation: Generation, event: str, details: dict[str, object], now: float
+    ) -> Actions:
+        generation.template = TemplateState.GONE
+        generation.template_at = inf
+        if generation.state is Gen.SERVING:
+            delay = generation.backoff(None).delay(now)
+            generation.template_at = now + delay
+            yield Say("error", event, {"generation": generation.number, "delay": delay, **details})
 
     def _fork_due(self, generation: Generation, now: float) -> Actions:
-        if not generation.template_ready:
+        if generation.template is not TemplateState.READY:
             return
         for key in [key for key, at in generation.due.items() if at <= now]:
             del generation.due[key]
             role, slot = key
             identity = Identity(role, slot, generation.number, leader=key == (Role.WORKER, 1))
-            generation.children[key] = Child(identity, ChildState.FORKING, now + self.budgets.startup)
+            why = f"not ready after {self.budgets.startup:g} s (--startup-timeout)"
+            generation.children[key] = Child(identity, ChildState.FORKING, now + self.budgets.startup, why)
             yield ForkChild(identity)
 
     # children
 
-    def child_forked(self, identity: Identity, error: str, now: float) -> Actions:
+    def child_forked(self, identity: Identity) -> None:
         child = self.find(identity)
-        if child is None or child.state is not ChildState.FORKING:
-            return
-        child.state = ChildState.STARTING
-        if error:
-            yield from self.child_exited(identity, f"could not be forked: {error}", now)
+        if child is not None and child.state is ChildState.FORKING:
+            child.state = ChildState.STARTING
 
     def child_ready(self, identity: Identity, now: float) -> Actions:
         child = self.find(identity)
         if child is None or child.state not in (ChildState.FORKING, ChildState.STARTING):
             return
         child.state = ChildState.READY
-        child.deadline = float("inf")
+        child.deadline = inf
         generation = self.generations[identity.generation]
         if generation.state is Gen.SERVING:
             yield from self._let_serve(generation, child)
-        elif generation.state is Gen.STARTING and self._complete(generation):
-            yield from self._promote(generation, now)
+        else:
+            yield from self._promote_if_complete(generation, now)
 
-    def _complete(self, generation: Generation) -> bool:
-        return all(
-            key in generation.children and generation.children[key].state is ChildState.READY
-            for key in self._wanted()
-        )
-
-    def _promote(self, generation: Generation, now: float) -> Actions:
+    def _promote_if_complete(self, generation: Generation, now: float) -> Actions:
+        ready = {key for key, child in generation.children.items() if child.state is ChildState.READY}
+        if generation.state is not Gen.STARTING or not ready.issuperset(self._wanted()):
+            return
         old = self.serving()
         generation.machine.move(GenEvent.ALL_READY)
-        for child in list(generation.children.values()):
+        for child in generation.children.values():
             yield from self._let_serve(generation, child)
         yield Announce(generation.number)
         if old is not None:
-            old.machine.move(GenEvent.SUPERSEDED)
             yield from self._drain_generation(old, now, adopt=True)
+        yield from self._start_queued(now)
 
     def _let_serve(self, generation: Generation, child: Child) -> Actions:
         child.state = ChildState.SERVING
         yield Serve(child.identity)
+        if self.phase is Phase.DELAYING:
+            yield AnnounceClose(child.identity)
         if child.identity.role is Role.POOL:
             generation.pool_lost_at = None
             if generation.pool_lost_told:
                 generation.pool_lost_told = False
                 yield PoolAvailable(generation.number, available=True)
+        elif generation.pool_lost_told:
+            yield PoolAvailable(generation.number, available=False)
+
+    def _start_queued(self, now: float) -> Actions:
+        if self._reload_queued:
+            yield from self.start(now)
 
     def child_failed(
         self, identity: Identity, stage: str, message: str, traceback: str, now: float
     ) -> Actions:
         """The child says that the application could not be started. Its exit follows."""
-        generation = self.generations.get(identity.generation)
-        if generation is None or self.find(identity) is None:
+        child = self.find(identity)
+        if child is None or child.state not in NOT_SERVING:
             return
+        generation = self.generations[identity.generation]
         if generation.state is Gen.STARTING:
             yield from self._fail(generation, message, traceback, now)
-        elif generation.state is Gen.SERVING:
-            details = {"process": identity.name, "stage": stage, "error": message, "exception": traceback}
+        else:
+            details = {"process": identity.name, "stage": stage, **_failure(message, traceback)}
             yield Say("error", "application failed to start", details)
 
-    def child_exited(self, identity: Identity, reason: str, now: float, *, pid: int = 0) -> Actions:
-        """The process is gone."""
-        generation = self.generations.get(identity.generation)
+    def child_silent(self, identity: Identity, now: float) -> None:
+        """Its control channel has ended, and it has not. Without one it can't be led."""
         child = self.find(identity)
-        if generation is None or child is None:
-            return
-        self._forget(generation, child)
-        if child.state is ChildState.DRAINING:
-            yield Say("info", "process ended", {"process": identity.name, "generation": identity.generation})
-        elif generation.state is Gen.STARTING and self.phase is Phase.RUNNING:
-            yield from self._fail(generation, f"{identity.name} {reason} while starting", "", now)
-        elif generation.state is Gen.SERVING and self.phase is not Phase.STOPPING:
-            yield from self._replace(generation, child, reason, now, pid)
-        yield from self._after_exit(generation)
+        if child is not None and child.state in (ChildState.STARTING, ChildState.READY, ChildState.SERVING):
+            child.must_end_by(now + SILENCE_TIMEOUT, "it closed its control channel")
 
-    def _forget(self, generation: Generation, child: Child) -> None:
-        if generation.children.get(child.key) is child:
-            del generation.children[child.key]
-        else:
+    def child_exited(self, identity: Identity, reason: str, now: float, *, pid: int = 0) -> Actions:
+        """The process is gone, or there never was one."""
+        child = self.find(identity)
+        if child is None:
+            return
+        generation = self.generations[identity.generation]
+        retired = generation.children.get(child.key) is not child
+        if retired:
             generation.leaving.remove(child)
+        else:
+            del generation.children[child.key]
+        if retired or generation.state is Gen.DRAINING:
+            details = {
+                "process": identity.name,
+                "generation": identity.generation,
+                "child": pid,
+                "reason": reason,
+            }
+            yield Say("info", "process ended", details)
+            yield from self._after_exit(generation)
+        elif generation.state is Gen.STARTING:
+            yield from self._fail(generation, f"{identity.name} {reason} while starting", "", now)
+        else:
+            yield from self._replace(generation, child, reason, now, pid)
 
     def _replace(self, generation: Generation, child: Child, reason: str, now: float, pid: int) -> Actions:
-        details: dict[str, object] = {"process": child.identity.name, "child": pid, "reason": reason}
-        if child.key in self._wanted():
-            backoff = generation.backoff(child.key)
-            delay = details["delay"] = backoff.delay(now)
-            if backoff.deaths > 2:
-                details["deaths"] = backoff.deaths
-            generation.due[child.key] = now + delay
+        backoff = generation.backoff(child.key)
+        delay = backoff.delay(now)
+        generation.due[child.key] = now + delay
+        details: dict[str, object] = {
+            "process": child.identity.name,
+            "child": pid,
+            "reason": reason,
+            "delay": delay,
+        }
+        if backoff.deaths > 2:
+            details["deaths"] = backoff.deaths
         yield Say("error", "process died", details)
-        if child.identity.role is Role.POOL and not self._pool_serves(generation):
+        pool_lost = child.identity.role is Role.POOL and not generation.has(Role.POOL, ChildState.SERVING)
+        if pool_lost and generation.pool_lost_at is None:
             generation.pool_lost_at = now
         yield from self._fork_due(generation, now)
 
-    def _pool_serves(self, generation: Generation) -> bool:
-        return any(
-            c.identity.role is Role.POOL and c.state is ChildState.SERVING for c in generation.children.values()
-        )
-
     def _after_exit(self, generation: Generation) -> Actions:
-        if generation.state is Gen.DRAINING:
-            if not any(c.identity.role is Role.WORKER for c in generation.everyone()):
-                yield from self._finish_pools(generation)
-            if not generation.everyone():
-                generation.machine.move(GenEvent.ALL_EXITED)
-                yield QuitTemplate(generation.number)
-                del self.generations[generation.number]
+        """A draining generation may have lost its last worker, or its last process."""
+        if not generation.has(Role.WORKER):
+            for child in generation.everyone():
+                if child.state is ChildState.DRAINING:
+                    yield Finish(child.identity)
+        if not generation.everyone():
+            generation.machine.move(GenEvent.ALL_EXITED)
+            yield QuitTemplate(generation.number)
+            del self.generations[generation.number]
         if self.phase is Phase.STOPPING and not self.generations:
             self.phase = Phase.OVER
             yield Exit(self.exit_code)
 
-    def _finish_pools(self, generation: Generation) -> Actions:
-        for child in generation.everyone():
-            if child.identity.role is Role.POOL and child.state is ChildState.DRAINING:
-                yield Finish(child.identity)
-
-    # failure to start
-
     def _fail(self, generation: Generation, message: str, traceback: str, now: float) -> Actions:
-        """A generation can't start. The first one ends the server; a later one leaves the running one untouched."""
+        """It can't start. The first generation ends the server; a later one leaves the running one
+        untouched."""
         first = self.serving() is None
         event = "application could not be started" if first else "reload failed, the running code goes on"
-        yield Say("error", event, {"error": message, "exception": traceback})
-        generation.machine.move(GenEvent.FAILED)
-        generation.due.clear()
-        for child in generation.everyone():
-            yield from self._drain_child(child, now, adopt=False)
+        yield Say("error", event, _failure(message, traceback))
         if first:
             self.phase = Phase.STOPPING
             self.exit_code = ExitCode.APP
-        yield from self._after_exit(generation)
+        yield from self._drain_generation(generation, now, adopt=False, because=GenEvent.FAILED)
+        yield from self._start_queued(now)
 
     # drain and stop
 
-    def _drain_generation(self, generation: Generation, now: float, *, adopt: bool) -> Actions:
-        generation.due.clear()
-        generation.template_due = None
+    def _drain_generation(
+        self, generation: Generation, now: float, *, adopt: bool, because: GenEvent = GenEvent.SUPERSEDED
+    ) -> Actions:
+        """Let it end. Also one that drains already: there may be nobody to adopt any more."""
+        if generation.state is not Gen.DRAINING:
+            generation.machine.move(because)
+        generation.want_nothing()
         for child in generation.everyone():
             yield from self._drain_child(child, now, adopt=adopt)
         yield from self._after_exit(generation)
 
     def _drain_child(self, child: Child, now: float, *, adopt: bool) -> Actions:
-        if child.state in (ChildState.FORKING, ChildState.STARTING, ChildState.READY):
+        if child.state in NOT_SERVING:
+            child.state = ChildState.DISMISSED
+            child.must_end_by(
+                now + self.budgets.dismissal(), "it was dismissed and did not end within its budget"
+            )
             yield Dismiss(child.identity)
-            child.deadline = now + self.budgets.lifespan_shutdown + KILL_MARGIN
-        elif child.state is ChildState.SERVING or not adopt:
+        elif child.state is ChildState.SERVING:
+            child.state = ChildState.DRAINING
+            budget = self.budgets.drain(child.identity.role)
+            child.must_end_by(now + budget, "its drain took longer than its budgets")
             yield Drain(child.identity, adopt)
-            child.deadline = now + self.budgets.kill_after(child.identity.role)
-        child.state = ChildState.DRAINING
+        elif child.state is ChildState.DRAINING and not adopt:
+            yield Drain(child.identity, adopt)
 
     def stop(self, now: float) -> Actions:
         """TERM or INT. A second one is `stop_now`."""
         if self.phase is not Phase.RUNNING:
-            yield from self.stop_now("a second signal")
+            yield from self.stop_now("a second signal", now)
+            return
+        serving = self.serving()
+        delay = self.budgets.drain_delay if serving is not None else 0.0
+        yield Say("info", "stopping", {"drain_delay": delay})
+        if serving is None or delay <= 0:
+            yield from self._drain_all(now)
             return
         self.phase = Phase.DELAYING
-        self._delay_end = now + self.budgets.drain_delay
-        yield Say("info", "stopping", {"drain_delay": self.budgets.drain_delay})
-        if self.budgets.drain_delay > 0:
-            for generation in self.generations.values():
-                for child in generation.everyone():
-                    if child.state is ChildState.SERVING:
-                        yield AnnounceClose(child.identity)
-        else:
-            yield from self._drain_all(now)
+        self._delay_end = now + delay
+        for child in serving.everyone():
+            if child.state is ChildState.SERVING:
+                yield AnnounceClose(child.identity)
+        if (starting := self._first(Gen.STARTING)) is not None:
+            yield from self._drain_generation(starting, now, adopt=False)
 
     def _drain_all(self, now: float) -> Actions:
         self.phase = Phase.STOPPING
         yield StopListening()
         for generation in list(self.generations.values()):
-            if generation.state is not Gen.DRAINING:
-                generation.machine.move(GenEvent.SUPERSEDED)
             yield from self._drain_generation(generation, now, adopt=False)
 
-    def stop_now(self, why: str) -> Actions:
+    def stop_now(self, why: str, now: float) -> Actions:
         """QUIT, or a second TERM or INT: nobody is waited for."""
+        if self.phase is Phase.OVER:
+            return
+        self._forced()
         self.phase = Phase.STOPPING
-        self.exit_code = ExitCode.FORCED
         yield StopListening()
         for generation in list(self.generations.values()):
             if generation.state is not Gen.DRAINING:
                 generation.machine.move(GenEvent.SUPERSEDED)
-            generation.due.clear()
-            generation.template_due = None
+            generation.want_nothing()
             for child in generation.everyone():
-                child.state = ChildState.DRAINING
-                yield Kill(child.identity, why)
+                yield from self._kill(child, why, now)
             yield from self._after_exit(generation)
+
+    def _forced(self) -> None:
+        if self.exit_code is ExitCode.OK:
+            self.exit_code = ExitCode.FORCED
+
+    def _kill(self, child: Child, why: str, now: float) -> Actions:
+        child.state = ChildState.KILLED
+        child.deadline = now + KILL_TIMEOUT
+        yield Kill(child.identity, why)
 
     def scale(self, step: int, now: float) -> Actions:
         """TTIN, TTOU: one worker more or less, never fewer than one."""
-        generation = self.serving()
-        if generation is None or self.phase is not Phase.RUNNING or self.workers + step < 1:
+        if self.phase is not Phase.RUNNING or self.workers + step < 1:
+            why = "one worker is the least" if self.phase is Phase.RUNNING else "the server stops"
+            yield Say("warning", "not scaled", {"why": why})
             return
         key = (Role.WORKER, self.workers + 1 if step > 0 else self.workers)
         self.workers += step
         yield Say("info", "scaled", {"workers": self.workers})
+        for generation in list(self.generations.values()):
+            if generation.state is not Gen.DRAINING:
+                yield from self._scale(generation, key, step, now)
+
+    def _scale(self, generation: Generation, key: Key, step: int, now: float) -> Actions:
         if step > 0:
             generation.due[key] = now
             yield from self._fork_due(generation, now)
             return
-        generation.due.pop(key, None)
-        child = generation.children.pop(key, None)
+        child = generation.retire(key)
         if child is not None:
-            generation.leaving.append(child)
             yield from self._drain_child(child, now, adopt=True)
+        yield from self._promote_if_complete(generation, now)  # it may have been the only one missing
 
     # time
 
@@ -529,13 +412,10 @@ class Plan:
         times = [self._delay_end] if self.phase is Phase.DELAYING else []
         for generation in self.generations.values():
             times += [child.deadline for child in generation.everyone()]
-            if generation.template_ready:
+            times += [generation.template_at, generation.pool_report_at() + self.budgets.handoff]
+            if generation.template is TemplateState.READY:
                 times += generation.due.values()
-            if generation.template_due is not None:
-                times.append(generation.template_due)
-            if generation.pool_lost_at is not None and not generation.pool_lost_told:
-                times.append(generation.pool_lost_at + self.budgets.handoff)
-        return min(times, default=float("inf"))
+        return min(times, default=inf)
 
     def tick(self, now: float) -> Actions:
         """Act on what is due."""
@@ -543,21 +423,34 @@ class Plan:
             yield from self._drain_all(now)
         for generation in list(self.generations.values()):
             yield from self._fork_due(generation, now)
-            if generation.template_due is not None and now >= generation.template_due:
-                generation.template_due = None
-                yield SpawnTemplate(generation.number, generation.preload)
-            lost = generation.pool_lost_at
-            if lost is not None and not generation.pool_lost_told and now >= lost + self.budgets.handoff:
+            if now >= generation.template_at:
+                yield from self._template_due(generation, now)
+            if now >= generation.pool_report_at() + self.budgets.handoff:
                 generation.pool_lost_told = True
                 yield PoolAvailable(generation.number, available=False)
             for child in generation.everyone():
                 if now >= child.deadline:
-                    yield from self._overdue(child)
+                    yield from self._overdue(child, now)
 
-    def _overdue(self, child: Child) -> Actions:
-        child.deadline = float("inf")
-        if child.state is ChildState.DRAINING:
-            self.exit_code = ExitCode.FORCED if self.phase is Phase.STOPPING else self.exit_code
-            yield Kill(child.identity, "its drain took longer than its budgets")
+    def _template_due(self, generation: Generation, now: float) -> Actions:
+        if generation.template is TemplateState.GONE:
+            yield from self._spawn_template(generation, now)
         else:
-            yield Kill(child.identity, f"not ready after {self.budgets.startup:g} s (--startup-timeout)")
+            generation.template_at = inf
+            yield KillTemplate(
+                generation.number, f"not ready after {self.budgets.startup:g} s (--startup-timeout)"
+            )
+
+    def _overdue(self, child: Child, now: float) -> Actions:
+        if child.state is ChildState.KILLED:
+            yield from self.child_exited(
+                child.identity, f"did not end within {KILL_TIMEOUT:g} s of SIGKILL", now
+            )
+            return
+        if self.phase is Phase.STOPPING:
+            self._forced()
+        yield from self._kill(child, child.why, now)
+
+
+def _failure(message: str, traceback: str) -> dict[str, object]:
+    return {"error": message, **({"exception": traceback} if traceback else {})}

@@ -1,14 +1,15 @@
 """The supervisor's loop: events in, `Plan` decides, actions out.
 
-Owns the listening sockets, the channels between the other processes and their pids. Promises: no event waits for
-another's action; a process is signalled only while it can't have been reaped; nothing is left behind. Must never import
-the application.
+Owns the listening sockets, the channels between the other processes and their pids. Promises: no event
+waits for another's action; no process is signalled once its end is known; nothing is left behind. Must
+never import the application.
 """
 
 import math
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -22,20 +23,22 @@ from hsrv.globs import LearnedPaths
 from hsrv.logging import get_logger
 from hsrv.messages import Exited, Forked, FromTemplate, PreloadUnsafe, TemplateFailed, TemplateReady
 from hsrv.rpc import methods
-from hsrv.supervisor import plan
+from hsrv.supervisor import actions
+from hsrv.supervisor.actions import Action, ChildAction
 from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.children import ChildHandle, death_of
+from hsrv.supervisor.fleet import Budgets
 from hsrv.supervisor.listeners import Listener, close_listeners, stop_new_connections
-from hsrv.supervisor.plan import Action, Budgets, Plan
+from hsrv.supervisor.plan import Plan
 from hsrv.supervisor.signals import COMMANDS, Command, handled
 from hsrv.supervisor.templates import TemplateHandle
 from hsrv.terms import Identity
 
-STATUS_TIMEOUT: Final = 5.0
-"""Seconds between the end of a control channel and the exit status. A process that ended the one and not the other is killed."""
-
 TEMPLATE_EXIT_TIMEOUT: Final = 2.0
-"""Seconds for templates to exit at the end."""
+"""Seconds for a template to exit: one that is told to, and one that closed its channel."""
+
+REAP_INTERVAL: Final = 0.01
+"""Seconds between looks at the last templates, when signals are not heard any more."""
 
 log = get_logger("hsrv.supervisor")
 
@@ -60,15 +63,17 @@ class Supervisor:
             pools=config.pools,
             preload=config.preload,
         )
+        self._todo: deque[Action] = deque()
         self._adopt = Channel.pair()
         self._handoff: dict[int, tuple[Channel, Channel]] = {}
         self._templates: dict[int, TemplateHandle] = {}
+        """By pid: all that have not been reaped."""
+        self._current: dict[int, TemplateHandle] = {}
+        """By generation: those that may still be asked to fork."""
         self._children: dict[int, ChildHandle] = {}
-        """By pid."""
+        """By pid: all whose end is not known."""
         self._forking: dict[int, list[ChildHandle]] = {}
         """By generation, in the order in which the template was asked."""
-        self._statuses: dict[int, int] = {}
-        """Of children reaped before we knew their pid."""
         self._learned = LearnedPaths()
         self._changed = anyio.Event()
         self._exit: ExitCode | None = None
@@ -78,7 +83,7 @@ class Supervisor:
         async with anyio.create_task_group() as tasks:
             self._tasks: TaskGroup = tasks
             await tasks.start(self._hear_signals)
-            self._perform(self._plan.start())
+            self._perform(self._plan.start(time.monotonic()))
             await self._keep_time()
             tasks.cancel_scope.cancel()
         await self._end()
@@ -95,19 +100,16 @@ class Supervisor:
             self._perform(self._plan.tick(time.monotonic()))
 
     async def _end(self) -> None:
-        for number in list(self._templates):
-            self._quit_template(number)
         close_listeners(self._listeners)
         for pair in (self._adopt, *self._handoff.values()):
             for channel in pair:
                 channel.close()
         with anyio.move_on_after(TEMPLATE_EXIT_TIMEOUT):
-            while any(_alive(template.pid) for template in self._templates.values()):
-                await anyio.sleep(0.01)
+            while any(_alive(pid) for pid in self._templates):  # noqa: ASYNC110  # nobody hears SIGCHLD now
+                await anyio.sleep(REAP_INTERVAL)
         for template in self._templates.values():
             if _alive(template.pid):
                 os.kill(template.pid, signal.SIGKILL)
-            template.close()
 
     # signals
 
@@ -124,82 +126,93 @@ class Supervisor:
         elif command is Command.STOP:
             self._perform(self._plan.stop(now))
         elif command is Command.STOP_NOW:
-            self._perform(self._plan.stop_now("QUIT"))
+            self._perform(self._plan.stop_now("QUIT", now))
         elif command is Command.RELOAD:
-            self._perform(self._plan.start())
+            self._perform(self._plan.start(now))
         elif command is Command.REOPEN_LOGS:
             log.info("nothing to reopen", why="logs go to standard error")
         else:
             self._perform(self._plan.scale(1 if command is Command.MORE else -1, now))
 
     def _reap(self) -> None:
-        """Collect every dead child: templates, children of dead templates, and as PID 1 strangers."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            for template in list(self._templates.values()):
-                if template.pid == pid:
-                    self._template_gone(template, death_of(status))
+        """Collect every dead child: templates, children of dead templates, and as PID 1 strangers.
+
+        Templates first: what one said last may be that it forked one of the others.
+        """
+        dead = dict(_reap_all())
+        for pid in dead.keys() & self._templates.keys():
+            self._lose_template(self._templates.pop(pid), death_of(dead.pop(pid)))
+        for pid, status in dead.items():
             self._exited(pid, status)
 
     # templates
 
     async def _hear_template(self, template: TemplateHandle) -> None:
-        """Until its channel ends. Its exit status comes with SIGCHLD; without one it counts as gone all the same."""
-        await template.run(self._on_template_message)
-        await anyio.sleep(STATUS_TIMEOUT)
-        self._template_gone(template, death_of(None))
-
-    def _template_gone(self, template: TemplateHandle, reason: str) -> None:
-        if self._templates.get(template.generation) is template:
-            del self._templates[template.generation]
+        """Until its channel ends. Its exit status comes with SIGCHLD; without the channel it is of no use."""
+        try:
+            await template.run(self._on_template_message)
+            await anyio.sleep(TEMPLATE_EXIT_TIMEOUT)
+            self._kill_template(template, "it closed its channel")
+        finally:
             template.close()
-            now = time.monotonic()
-            for child in self._forking.pop(template.generation, []):
-                child.gone = True
-                self._perform(self._plan.child_exited(child.identity, "was not forked", now))
-            self._perform(self._plan.template_gone(template.generation, reason, now))
+
+    def _kill_template(self, template: TemplateHandle, why: str) -> None:
+        if template.pid in self._templates:
+            log.warning(
+                "killing", process="template", generation=template.generation, child=template.pid, why=why
+            )
+            os.kill(template.pid, signal.SIGKILL)
+            self._lose_template(template, f"was killed: {why}")
+
+    def _lose_template(self, template: TemplateHandle, death: str) -> None:
+        """No template any more. What it was asked to fork and didn't confirm is told to go, if it exists."""
+        template.hear(self._on_template_message)
+        if self._current.get(template.generation) is not template:
+            return
+        del self._current[template.generation]
+        for child in self._forking.pop(template.generation, []):
+            child.dismiss()
+            child.ended("was not forked")
+        self._perform(self._plan.template_gone(template.generation, death, time.monotonic()))
 
     def _on_template_message(self, template: TemplateHandle, message: FromTemplate) -> None:
-        now = time.monotonic()
-        number = template.generation
-        if isinstance(message, Forked):
-            self._forked(number, message)
-        elif isinstance(message, Exited):
+        number, now = template.generation, time.monotonic()
+        if isinstance(message, Exited):
             self._exited(message.pid, message.status)
+        elif self._current.get(number) is not template:
+            log.debug("late message of a template", generation=number, message=type(message).__name__)
+        elif isinstance(message, Forked):
+            self._forked(number, message)
         elif isinstance(message, TemplateReady):
             self._banner.template_ready(message)
             self._perform(self._plan.template_ready(number, now))
         elif isinstance(message, PreloadUnsafe):
-            del self._templates[number]
-            self._perform(self._plan.template_unsafe(number, message.reason))
+            del self._current[number]
+            self._perform(self._plan.template_unsafe(number, message.reason, now))
         elif isinstance(message, TemplateFailed):
-            del self._templates[number]
+            del self._current[number]
             self._perform(self._plan.template_failed(number, message.message, message.traceback, now))
 
     # children
 
     def _forked(self, number: int, message: Forked) -> None:
         child = self._forking[number].pop(0)
+        if message.error:
+            child.ended(f"could not be forked: {message.error}")
+            return
         child.pid = message.pid
-        if message.pid:
-            self._children[message.pid] = child
-        self._perform(self._plan.child_forked(child.identity, message.error, time.monotonic()))
-        if message.pid in self._statuses:
-            self._exited(message.pid, self._statuses.pop(message.pid))
+        self._children[message.pid] = child
+        self._plan.child_forked(child.identity)
 
     async def _hear_child(self, child: ChildHandle) -> None:
+        """Until its end, and all that it said before."""
         await child.run(self._on_ready, self._on_failed, self._on_learned)
-        with anyio.move_on_after(STATUS_TIMEOUT):
-            await child.reaped.wait()
-        if not child.gone:
-            log.warning("process lost", process=child.identity.name, child=child.pid)
-            child.kill()
-            self._died(child, None)
+        if not child.gone.is_set():
+            self._plan.child_silent(child.identity, time.monotonic())
+            self._changed.set()
+            await child.gone.wait()
+        log.debug("reaped", process=child.identity.name, child=child.pid, reason=child.death)
+        self._perform(self._plan.child_exited(child.identity, child.death, time.monotonic(), pid=child.pid))
 
     def _on_ready(self, child: ChildHandle, params: methods.ReadyParams) -> None:
         self._perform(self._plan.child_ready(child.identity, time.monotonic()))
@@ -220,76 +233,74 @@ class Supervisor:
                     other.tell(self._tasks, methods.LEARNED, methods.LearnedParams(patterns=new))
 
     def _exited(self, pid: int, status: int) -> None:
-        child = self._children.get(pid)
+        child = self._children.pop(pid, None)
         if child is not None:
-            self._died(child, status)
-        elif any(self._forking.values()) and len(self._statuses) < 1024:
-            self._statuses[pid] = status
-
-    def _died(self, child: ChildHandle, status: int | None) -> None:
-        if child.gone:
-            return
-        child.gone = True
-        child.reaped.set()
-        self._children.pop(child.pid, None)
-        reason = death_of(status) if child.killed_because is None else f"was killed: {child.killed_because}"
-        log.debug("reaped", process=child.identity.name, child=child.pid, reason=reason)
-        self._perform(self._plan.child_exited(child.identity, reason, time.monotonic(), pid=child.pid))
+            child.ended(death_of(status))
 
     # actions
 
-    def _perform(self, actions: Iterable[Action]) -> None:
-        for action in actions:
-            self._act(action)
+    def _perform(self, wanted: Iterable[Action]) -> None:
+        """Act in order. What an action leads to comes after what was decided before."""
+        acting = bool(self._todo)
+        self._todo += wanted
+        if not acting:
+            while self._todo:
+                self._act(self._todo[0])
+                self._todo.popleft()
         self._changed.set()
 
     def _act(self, action: Action) -> None:
-        if isinstance(action, plan.Say):
+        if isinstance(action, actions.Say):
             getattr(log, action.level)(action.event, **action.details)
-        elif isinstance(action, plan.Exit):
+        elif isinstance(action, actions.Exit):
             self._exit = action.code
-        elif isinstance(action, plan.SpawnTemplate):
+        elif isinstance(action, actions.SpawnTemplate):
             self._spawn(action)
-        elif isinstance(action, plan.QuitTemplate):
-            self._quit_template(action.generation)
-        elif isinstance(action, plan.ForkChild):
+        elif isinstance(action, actions.QuitTemplate | actions.KillTemplate):
+            self._end_template(action)
+        elif isinstance(action, actions.ForkChild):
             self._fork(action.identity)
-        elif isinstance(action, plan.StopListening):
+        elif isinstance(action, actions.StopListening):
             stop_new_connections(self._listeners)
-        elif isinstance(action, plan.Announce):
+        elif isinstance(action, actions.Announce):
             self._banner.serving(self._listeners, action.generation)
-        elif isinstance(action, plan.PoolAvailable):
+        elif isinstance(action, actions.PoolAvailable):
             self._tell_workers(action)
         else:
             self._act_on_child(action)
 
-    def _act_on_child(
-        self, action: plan.Serve | plan.AnnounceClose | plan.Drain | plan.Finish | plan.Dismiss | plan.Kill
-    ) -> None:
+    def _act_on_child(self, action: ChildAction) -> None:
         child = self._handle(action.identity)
         if child is None:
             return
-        if isinstance(action, plan.Serve):
+        if isinstance(action, actions.Serve):
             child.command(self._tasks, methods.SERVE)
             if self._patterns_known():
-                child.tell(self._tasks, methods.LEARNED, methods.LearnedParams(patterns=self._patterns_known()))
-        elif isinstance(action, plan.AnnounceClose):
+                child.tell(
+                    self._tasks, methods.LEARNED, methods.LearnedParams(patterns=self._patterns_known())
+                )
+        elif isinstance(action, actions.AnnounceClose):
             child.command(self._tasks, methods.ANNOUNCE_CLOSE)
-        elif isinstance(action, plan.Drain):
+        elif isinstance(action, actions.Drain):
             drain = methods.DrainParams(
                 graceful_timeout=self._config.graceful_timeout,
                 stream_grace=self._config.stream_grace,
                 adopt=action.adopt,
             )
             child.command(self._tasks, methods.DRAIN, drain)
-        elif isinstance(action, plan.Finish):
+        elif isinstance(action, actions.Finish):
             child.command(self._tasks, methods.FINISH)
-        elif isinstance(action, plan.Dismiss):
+        elif isinstance(action, actions.Dismiss):
             child.dismiss()
         else:
-            child.killed_because = action.why
-            log.warning("killing", process=child.identity.name, child=child.pid, why=action.why)
-            child.kill()
+            self._kill(child, action.why)
+
+    def _kill(self, child: ChildHandle, why: str) -> None:
+        template = self._current.get(child.identity.generation)
+        if child.pid:
+            child.kill(why)
+        elif template is not None:
+            self._kill_template(template, f"it did not fork {child.identity.name}")
 
     def _patterns_known(self) -> list[str]:
         return list(self._learned.globs.patterns)
@@ -298,28 +309,55 @@ class Supervisor:
         everyone = [*self._children.values(), *(c for queue in self._forking.values() for c in queue)]
         return next((child for child in everyone if child.identity is identity), None)
 
-    def _spawn(self, action: plan.SpawnTemplate) -> None:
+    def _spawn(self, action: actions.SpawnTemplate) -> None:
         number = action.generation
-        handoff = self._handoff.setdefault(number, Channel.pair())
-        template = self._templates[number] = TemplateHandle(number)
-        template.boot(self._config, action.preload, (*handoff, *self._adopt), self._listeners)
+        try:
+            if number not in self._handoff:
+                self._handoff[number] = Channel.pair()
+            template = TemplateHandle(number)
+        except OSError as error:
+            death = f"could not be started: {error}"
+            self._perform(self._plan.template_gone(number, death, time.monotonic()))
+            return
+        self._templates[template.pid] = self._current[number] = template
+        template.boot(self._config, action.preload, (*self._handoff[number], *self._adopt), self._listeners)
         self._tasks.start_soon(self._hear_template, template)
 
-    def _quit_template(self, number: int) -> None:
-        template = self._templates.get(number)
-        if template is not None and not template.told_to_quit:
-            template.quit()
-        for channel in self._handoff.pop(number, ()):
+    def _end_template(self, action: actions.QuitTemplate | actions.KillTemplate) -> None:
+        template = self._current.get(action.generation)
+        if isinstance(action, actions.KillTemplate):
+            if template is not None:
+                self._kill_template(template, action.why)
+            return
+        for channel in self._handoff.pop(action.generation, ()):
             channel.close()
+        if template is not None:
+            del self._current[action.generation]
+            template.quit()
+            self._tasks.start_soon(self._see_off, template)
+
+    async def _see_off(self, template: TemplateHandle) -> None:
+        await anyio.sleep(TEMPLATE_EXIT_TIMEOUT)
+        self._kill_template(template, "it did not quit")
 
     def _fork(self, identity: Identity) -> None:
-        child = ChildHandle(identity)
+        template = self._current.get(identity.generation)
+        try:
+            child = ChildHandle(identity) if template is not None else None
+        except OSError as error:
+            log.error("no control channel", process=identity.name, error=str(error))
+            child = None
+        if template is None or child is None:
+            self._perform(self._plan.child_exited(identity, "was not forked", time.monotonic()))
+            return
         self._forking.setdefault(identity.generation, []).append(child)
         self._tasks.start_soon(self._hear_child, child)
-        self._templates[identity.generation].fork(child)
+        template.fork(child)
 
-    def _tell_workers(self, action: plan.PoolAvailable) -> None:
-        log.warning("pool available" if action.available else "pool unavailable", generation=action.generation)
+    def _tell_workers(self, action: actions.PoolAvailable) -> None:
+        log.warning(
+            "pool available" if action.available else "pool unavailable", generation=action.generation
+        )
         for child in self._children.values():
             if child.identity.generation == action.generation:
                 child.tell(
@@ -327,6 +365,18 @@ class Supervisor:
                     methods.POOL_AVAILABLE,
                     methods.PoolAvailableParams(available=action.available),
                 )
+
+
+def _reap_all() -> Iterable[tuple[int, int]]:
+    """Pid and status of every child that has died."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status
 
 
 def _alive(pid: int) -> bool:

@@ -4,11 +4,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Final
 
 import anyio
 
-from hsrv.channel import Channel, ChannelClosed, ChannelError, NoDescriptors
+from hsrv.channel import Channel, ChannelClosed, ChannelError
 from hsrv.config import Config
 from hsrv.logging import get_logger
 from hsrv.messages import (
@@ -25,21 +24,23 @@ from hsrv.supervisor.children import ChildHandle
 from hsrv.supervisor.listeners import Listener
 from hsrv.terms import Preload
 
-RETRY_INTERVAL: Final = 0.1
-"""Seconds until reading is tried again when this process has no descriptors left."""
-
 log = get_logger("hsrv.supervisor")
+
+OnMessage = Callable[["TemplateHandle", FromTemplate], None]
 
 
 class TemplateHandle:
     """One template process."""
 
     def __init__(self, generation: int) -> None:
+        """Starts it. Raises OSError."""
         self.generation = generation
-        self.told_to_quit = False
         self._channel, theirs = Channel.pair()
         try:
             self.pid = _spawn(theirs.fileno())
+        except OSError:
+            self._channel.close()
+            raise
         finally:
             theirs.close()
 
@@ -66,7 +67,7 @@ class TemplateHandle:
         child.theirs.close()
 
     def quit(self) -> None:
-        self.told_to_quit = True
+        """Tell it that it isn't needed any more."""
         self._send(Quit())
 
     def _send(self, message: ToTemplate, *fds: int) -> None:
@@ -75,25 +76,29 @@ class TemplateHandle:
         except ChannelError as error:
             log.error("template not reached", generation=self.generation, error=str(error))
 
-    async def run(self, on_message: Callable[["TemplateHandle", FromTemplate], None]) -> None:
+    async def run(self, on_message: OnMessage) -> None:
         """Hear the template until its channel ends."""
         while True:
             await anyio.wait_readable(self._channel)
-            try:
-                packet = self._channel.receive()
-            except ChannelClosed:
+            if not self.hear(on_message):
                 return
-            except NoDescriptors as error:
-                log.error("out of descriptors", error=str(error))
-                await anyio.sleep(RETRY_INTERVAL)
-                continue
+
+    def hear(self, on_message: OnMessage) -> bool:
+        """Hear what it has said by now. False: it says nothing more."""
+        while True:
+            try:
+                packet = self._channel.receive(expect=0)
+            except ChannelClosed:
+                return False
             if packet is None:
-                continue
+                return True
             with packet:
                 try:
-                    on_message(self, decode_from_template(packet.payload))
+                    message = decode_from_template(packet.payload)
                 except MessageError as error:
                     log.error("packet dropped", generation=self.generation, error=str(error))
+                else:
+                    on_message(self, message)
 
     def close(self) -> None:
         self._channel.close()
@@ -102,8 +107,8 @@ class TemplateHandle:
 def _spawn(fd: int) -> int:
     """Start a fresh interpreter with one inherited descriptor; its pid.
 
-    Not subprocess.Popen: this process reaps all of its children itself, in one place, and Popen would compete for them.
-    Every other descriptor is close-on-exec (PEP 446).
+    Not subprocess.Popen: this process reaps all of its children itself, in one place, and Popen would compete
+    for them. Every other descriptor is close-on-exec (PEP 446).
     """
     os.set_inheritable(fd, True)
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does

@@ -1,0 +1,18 @@
+"""The file of a listening Unix socket: removed by whoever of supervisor and template is the last."""
+
+from pathlib import Path
+
+from hsrv.messages import ListenerInfo
+
+
+def remove_socket_file(info: ListenerInfo) -> None:
+    """Remove the file if it is still ours: another server may have put its own there. Never raises
+    OSError."""
+    if info.unix_inode is None:
+        return
+    path = Path(info.address[0])
+    try:
+        if path.stat().st_ino == info.unix_inode:
+            path.unlink()
+    except OSError:
+        return  # gone, or not ours to remove any more

@@ -1,0 +1,114 @@
+"""What `Plan` can ask the supervisor to do. Pure data."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from hsrv.errors import ExitCode
+from hsrv.terms import Identity, Preload
+
+
+@dataclass(frozen=True)
+class SpawnTemplate:
+    generation: int
+    preload: Preload
+
+
+@dataclass(frozen=True)
+class QuitTemplate:
+    """The generation is gone: its template and its handoff channel are not needed any more."""
+
+    generation: int
+
+
+@dataclass(frozen=True)
+class KillTemplate:
+    generation: int
+    why: str
+
+
+@dataclass(frozen=True)
+class ForkChild:
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class Serve:
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class AnnounceClose:
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class Drain:
+    identity: Identity
+    adopt: bool
+    """Whether somebody is there to take over its idle connections."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class Dismiss:
+    """Tell a process that serves nobody yet to go: it ends its lifespan and exits."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class Kill:
+    identity: Identity
+    why: str
+
+
+@dataclass(frozen=True)
+class PoolAvailable:
+    generation: int
+    available: bool
+
+
+@dataclass(frozen=True)
+class StopListening:
+    """No new connections: what arrives from now on waits for nobody."""
+
+
+@dataclass(frozen=True)
+class Announce:
+    """The generation serves: tell the people."""
+
+    generation: int
+
+
+@dataclass(frozen=True)
+class Say:
+    """A line for the log."""
+
+    level: str
+    event: str
+    details: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exit:
+    code: ExitCode
+
+
+ChildAction = Serve | AnnounceClose | Drain | Finish | Dismiss | Kill
+Action = (
+    SpawnTemplate
+    | QuitTemplate
+    | KillTemplate
+    | ForkChild
+    | ChildAction
+    | PoolAvailable
+    | StopListening
+    | Announce
+    | Say
+    | Exit
+)
+Actions = Iterator[Action]

@@ -1,0 +1,163 @@
+"""The plan's picture of the processes. Pure data.
+
+A generation is one version of the code: STARTING until all of its processes are ready, SERVING until the next
+one is or the server stops, DRAINING until its processes are gone.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from math import inf
+from typing import Final
+
+from hsrv.supervisor.backoff import Backoff
+from hsrv.tables import Machine, Table
+from hsrv.terms import Identity, Preload, Role
+
+KILL_MARGIN: Final = 3.0
+"""Seconds beyond its budgets that a draining process has before it is killed."""
+
+STREAM_END_MARGIN: Final = 5.0
+"""Seconds beyond the grace that a pool has to end its streams."""
+
+Key = tuple[Role, int]
+"""A slot."""
+
+
+class Gen(Enum):
+    STARTING = auto()
+    SERVING = auto()
+    DRAINING = auto()
+    GONE = auto()
+
+
+class GenEvent(Enum):
+    ALL_READY = auto()
+    FAILED = auto()
+    SUPERSEDED = auto()
+    """By the next generation, or by a stop."""
+    ALL_EXITED = auto()
+
+
+GENERATION: Final[Table[Gen, GenEvent]] = {
+    Gen.STARTING: {
+        GenEvent.ALL_READY: Gen.SERVING,
+        GenEvent.FAILED: Gen.DRAINING,
+        GenEvent.SUPERSEDED: Gen.DRAINING,
+    },
+    Gen.SERVING: {GenEvent.SUPERSEDED: Gen.DRAINING},
+    Gen.DRAINING: {GenEvent.ALL_EXITED: Gen.GONE},
+    Gen.GONE: {},
+}
+
+
+class TemplateState(Enum):
+    STARTING = auto()
+    READY = auto()
+    GONE = auto()
+    """The next one is due at `Generation.template_at`."""
+
+
+class ChildState(Enum):
+    FORKING = auto()
+    """Asked for; the template has not answered."""
+    STARTING = auto()
+    READY = auto()
+    SERVING = auto()
+    DRAINING = auto()
+    DISMISSED = auto()
+    """Told to go before it served."""
+    KILLED = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """Seconds."""
+
+    startup: float
+    graceful: float
+    stream_grace: float
+    lifespan_shutdown: float
+    drain_delay: float
+    handoff: float
+
+    def drain(self, role: Role) -> float:
+        """How long a process of this role may take to drain."""
+        longest = (
+            self.graceful
+            if role is Role.WORKER
+            else max(self.graceful, self.stream_grace + STREAM_END_MARGIN)
+        )
+        return longest + self.dismissal()
+
+    def dismissal(self) -> float:
+        """How long a process that doesn't serve may take to go."""
+        return self.lifespan_shutdown + KILL_MARGIN
+
+
+@dataclass
+class Child:
+    identity: Identity
+    state: ChildState
+    deadline: float
+    """When it is killed, unless it moves on."""
+    why: str
+    """What it is killed for then."""
+
+    @property
+    def key(self) -> Key:
+        return self.identity.role, self.identity.slot
+
+    def must_end_by(self, deadline: float, why: str) -> None:
+        self.deadline = deadline
+        self.why = why
+
+
+@dataclass
+class Generation:
+    number: int
+    preload: Preload
+    machine: Machine[Gen, GenEvent] = field(default_factory=lambda: Machine(GENERATION, Gen.STARTING))
+    template: TemplateState = TemplateState.STARTING
+    template_at: float = inf
+    """STARTING: when it is killed. GONE: when the next one is started."""
+    children: dict[Key, Child] = field(default_factory=dict)
+    """At most one per slot, pools first."""
+    leaving: list[Child] = field(default_factory=list)
+    """Those whose slot was given up."""
+    due: dict[Key, float] = field(default_factory=dict)
+    """Slots without a child, and when they get one."""
+    backoffs: dict[Key | None, Backoff] = field(default_factory=dict)
+    """Of the slots, and of the template (None)."""
+    pool_lost_at: float | None = None
+    pool_lost_told: bool = False
+
+    @property
+    def state(self) -> Gen:
+        return self.machine.state
+
+    def everyone(self) -> list[Child]:
+        return [*self.children.values(), *self.leaving]
+
+    def backoff(self, key: Key | None) -> Backoff:
+        return self.backoffs.setdefault(key, Backoff())
+
+    def has(self, role: Role, *states: ChildState) -> bool:
+        """Whether a process of this role is there, in one of the states if any are given."""
+        return any(c.identity.role is role and (not states or c.state in states) for c in self.everyone())
+
+    def retire(self, key: Key) -> Child | None:
+        """Give up a slot; the process that held it."""
+        self.due.pop(key, None)
+        child = self.children.pop(key, None)
+        if child is not None:
+            self.leaving.append(child)
+        return child
+
+    def want_nothing(self) -> None:
+        """No process is started any more."""
+        self.due.clear()
+        self.template_at = inf
+
+    def pool_report_at(self) -> float:
+        """When the workers are told of a lost pool, relative to the budget for handoffs."""
+        return inf if self.pool_lost_at is None or self.pool_lost_told else self.pool_lost_at

@@ -1,0 +1,728 @@
+"""The plan by table: events in, actions out."""
+
+import itertools
+from collections.abc import Callable, Iterable
+from math import inf
+
+import pytest
+
+from hsrv.errors import ExitCode
+from hsrv.supervisor.actions import (
+    Action,
+    Announce,
+    AnnounceClose,
+    Dismiss,
+    Drain,
+    Exit,
+    Finish,
+    ForkChild,
+    Kill,
+    KillTemplate,
+    PoolAvailable,
+    QuitTemplate,
+    Say,
+    Serve,
+    SpawnTemplate,
+    StopListening,
+)
+from hsrv.supervisor.fleet import GENERATION, Budgets, Gen, GenEvent
+from hsrv.supervisor.plan import KILL_TIMEOUT, SILENCE_TIMEOUT, Phase, Plan
+from hsrv.tables import IllegalMoveError, Machine
+from hsrv.terms import Identity, Preload, Role
+
+BUDGETS = Budgets(
+    startup=120.0, graceful=30.0, stream_grace=10.0, lifespan_shutdown=10.0, drain_delay=0.0, handoff=5.0
+)
+WORKER_DRAIN = 43.0
+DISMISSAL = 13.0
+
+
+class Fleet:
+    """A plan, its clock, and what it wanted so far."""
+
+    def __init__(self, workers: int = 2, pools: int = 1, **budgets: float) -> None:
+        values = {name: getattr(BUDGETS, name) for name in Budgets.__dataclass_fields__}
+        self.plan = Plan(Budgets(**{**values, **budgets}), workers=workers, pools=pools, preload=Preload.AUTO)
+        self.now = 1000.0
+        self.names: dict[tuple[int, str], Identity] = {}
+        """Of the latest process per generation and name."""
+
+    def saw(self, actions: Iterable[Action]) -> list[Action]:
+        """Everything but the log lines."""
+        seen = list(actions)
+        for action in seen:
+            if isinstance(action, ForkChild):
+                identity = action.identity
+                self.names[identity.generation, identity.name] = identity
+        self.said = [action for action in seen if isinstance(action, Say)]
+        return [action for action in seen if not isinstance(action, Say)]
+
+    def who(self, name: str, generation: int = 1) -> Identity:
+        return self.names[generation, name]
+
+    def start(self) -> list[Action]:
+        return self.saw(self.plan.start(self.now))
+
+    def template_ready(self, generation: int = 1) -> list[Action]:
+        return self.saw(self.plan.template_ready(generation, self.now))
+
+    def template_gone(self, generation: int = 1, reason: str = "was killed by SIGKILL") -> list[Action]:
+        return self.saw(self.plan.template_gone(generation, reason, self.now))
+
+    def ready(self, name: str, generation: int = 1) -> list[Action]:
+        identity = self.who(name, generation)
+        self.plan.child_forked(identity)
+        return self.saw(self.plan.child_ready(identity, self.now))
+
+    def exited(self, name: str, generation: int = 1, reason: str = "exited with code 0") -> list[Action]:
+        return self.saw(self.plan.child_exited(self.who(name, generation), reason, self.now))
+
+    def failed(self, name: str, generation: int = 1) -> list[Action]:
+        identity = self.who(name, generation)
+        return self.saw(self.plan.child_failed(identity, "lifespan", "no database", "Traceback", self.now))
+
+    def stop(self) -> list[Action]:
+        return self.saw(self.plan.stop(self.now))
+
+    def stop_now(self) -> list[Action]:
+        return self.saw(self.plan.stop_now("QUIT", self.now))
+
+    def scale(self, step: int) -> list[Action]:
+        return self.saw(self.plan.scale(step, self.now))
+
+    def tick(self, seconds: float = 0.0) -> list[Action]:
+        self.now += seconds
+        return self.saw(self.plan.tick(self.now))
+
+    def next_in(self) -> float:
+        return self.plan.next_at() - self.now
+
+    def serve(self, generation: int = 1) -> list[Action]:
+        """Bring a generation up; the actions of the last step."""
+        self.start()
+        self.template_ready(generation)
+        return [self.ready(name, generation) for name in self.all_names()][-1]
+
+    def all_names(self) -> list[str]:
+        pools = [f"pool-{n + 1}" for n in range(self.plan.pools)]
+        return pools + [f"worker-{n + 1}" for n in range(self.plan.workers)]
+
+    def end(self, generation: int = 1) -> list[Action]:
+        """Everyone of a generation exits; all actions."""
+        everyone = self.plan.generations[generation].everyone()
+        return [
+            action
+            for child in everyone
+            for action in self.saw(self.plan.child_exited(child.identity, "exited with code 0", self.now))
+        ]
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    """Two workers and a pool, serving."""
+    fleet = Fleet()
+    fleet.serve()
+    return fleet
+
+
+def kinds(actions: Iterable[Action]) -> list[type[Action]]:
+    return [type(action) for action in actions]
+
+
+def roles(actions: Iterable[Action]) -> list[str]:
+    return [
+        action.identity.name for action in actions if isinstance(action, ForkChild | Serve | Kill | Drain)
+    ]
+
+
+# start
+
+
+def test_a_start_spawns_a_template_and_forks_pools_before_workers() -> None:
+    fleet = Fleet(workers=2, pools=2)
+    assert fleet.start() == [SpawnTemplate(1, Preload.AUTO)]
+    forks = fleet.template_ready()
+    assert roles(forks) == ["pool-1", "pool-2", "worker-1", "worker-2"]
+    assert [fork.identity.leader for fork in forks if isinstance(fork, ForkChild)] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_it_serves_when_the_last_one_is_ready_and_pools_first() -> None:
+    fleet = Fleet()
+    fleet.start()
+    fleet.template_ready()
+    assert fleet.ready("worker-2") == []
+    assert fleet.ready("worker-1") == []
+    actions = fleet.ready("pool-1")
+    assert roles(actions) == ["pool-1", "worker-1", "worker-2"]
+    assert kinds(actions) == [Serve, Serve, Serve, Announce]
+    assert fleet.next_in() == inf, "nothing is due in peace"
+
+
+def test_ready_may_arrive_before_forked() -> None:
+    fleet = Fleet(workers=1)
+    fleet.start()
+    fleet.template_ready()
+    for name in ("pool-1", "worker-1"):
+        actions = fleet.saw(fleet.plan.child_ready(fleet.who(name), fleet.now))
+    assert kinds(actions) == [Serve, Serve, Announce]
+
+
+def test_an_import_that_leaves_threads_gets_a_template_that_imports_nothing() -> None:
+    fleet = Fleet()
+    fleet.start()
+    assert fleet.saw(fleet.plan.template_unsafe(1, "threads: x", fleet.now)) == [
+        SpawnTemplate(1, Preload.NONE)
+    ]
+    assert [said.level for said in fleet.said] == ["warning"]
+    assert kinds(fleet.template_ready()) == [ForkChild] * 3
+    for name in fleet.all_names():
+        fleet.ready(name)
+    fleet.template_gone()
+    assert fleet.tick() == [SpawnTemplate(1, Preload.NONE)], "the next one doesn't try again"
+
+
+def test_an_import_that_fails_at_first_start_ends_the_server() -> None:
+    fleet = Fleet()
+    fleet.start()
+    actions = fleet.saw(fleet.plan.template_failed(1, "no module", "Traceback", fleet.now))
+    assert actions == [QuitTemplate(1), Exit(ExitCode.APP)]
+    assert fleet.said[0].details == {"error": "no module", "exception": "Traceback"}
+
+
+def test_a_template_that_dies_at_first_start_ends_the_server() -> None:
+    fleet = Fleet()
+    fleet.start()
+    assert fleet.template_gone() == [QuitTemplate(1), Exit(ExitCode.APP)]
+    assert "SIGKILL" in str(fleet.said[0].details["error"])
+
+
+def test_a_template_that_dies_among_starting_children_takes_them_along() -> None:
+    fleet = Fleet()
+    fleet.start()
+    fleet.template_ready()
+    assert kinds(fleet.template_gone()) == [Dismiss] * 3
+    assert fleet.end() == [QuitTemplate(1), Exit(ExitCode.APP)]
+
+
+def test_a_template_that_hangs_in_its_import_is_killed_and_ends_the_start() -> None:
+    fleet = Fleet()
+    fleet.start()
+    assert fleet.next_in() == BUDGETS.startup
+    assert kinds(fleet.tick(BUDGETS.startup)) == [KillTemplate]
+    assert fleet.next_in() == inf
+    assert fleet.template_gone() == [QuitTemplate(1), Exit(ExitCode.APP)]
+
+
+def test_the_first_failure_is_told_once_and_its_siblings_are_dismissed() -> None:
+    fleet = Fleet()
+    fleet.start()
+    fleet.template_ready()
+    fleet.ready("pool-1")
+    assert fleet.failed("worker-1") == [
+        Dismiss(fleet.who(name)) for name in ("pool-1", "worker-1", "worker-2")
+    ]
+    assert [said.level for said in fleet.said] == ["error"]
+    for name in ("worker-2", "worker-1"):
+        assert fleet.failed(name) == []
+        assert fleet.said == []
+        assert fleet.exited(name, reason="exited with code 3") == []
+        assert [said.level for said in fleet.said] == ["info"]
+    assert fleet.exited("pool-1") == [QuitTemplate(1), Exit(ExitCode.APP)]
+
+
+def test_a_dismissed_process_that_stays_is_killed_and_the_exit_code_stays() -> None:
+    fleet = Fleet()
+    fleet.start()
+    fleet.template_ready()
+    fleet.exited("worker-1", reason="was killed by SIGSEGV")
+    assert fleet.next_in() == DISMISSAL
+    assert fleet.tick(DISMISSAL - 0.1) == []
+    assert roles(fleet.tick(0.1)) == ["pool-1", "worker-2"]
+    assert fleet.end()[-1] == Exit(ExitCode.APP)
+
+
+def test_a_death_while_starting_names_the_process_and_the_reason() -> None:
+    fleet = Fleet()
+    fleet.start()
+    fleet.template_ready()
+    fleet.exited("worker-2", reason="was killed by SIGSEGV")
+    assert fleet.said[0].details == {"error": "worker-2 was killed by SIGSEGV while starting"}
+
+
+def test_a_start_that_takes_too_long_is_a_failure() -> None:
+    fleet = Fleet()
+    fleet.start()
+    fleet.template_ready()
+    fleet.ready("pool-1")
+    assert roles(fleet.tick(BUDGETS.startup)) == ["worker-1", "worker-2"]
+    assert fleet.plan.phase is Phase.RUNNING
+    assert kinds(fleet.exited("worker-1", reason="was killed: not ready")) == [Dismiss]
+    assert fleet.end()[-1] == Exit(ExitCode.APP)
+
+
+# reload
+
+
+def test_a_reload_drains_the_old_generation_when_the_new_one_serves(fleet: Fleet) -> None:
+    assert fleet.start() == [SpawnTemplate(2, Preload.AUTO)]
+    assert kinds(fleet.template_ready(2)) == [ForkChild] * 3
+    fleet.ready("pool-1", 2)
+    assert fleet.ready("worker-1", 2) == []
+    actions = fleet.ready("worker-2", 2)
+    assert kinds(actions) == [Serve] * 3 + [Announce] + [Drain] * 3
+    assert all(drain.adopt for drain in actions if isinstance(drain, Drain))
+    assert fleet.exited("worker-1") == []
+    assert fleet.exited("worker-2") == [Finish(fleet.who("pool-1"))]
+    assert fleet.exited("pool-1") == [QuitTemplate(1)]
+    assert list(fleet.plan.generations) == [2]
+
+
+def test_a_drain_past_its_budget_is_killed(fleet: Fleet) -> None:
+    fleet.serve(2)
+    assert fleet.next_in() == WORKER_DRAIN
+    assert roles(fleet.tick(WORKER_DRAIN)) == ["pool-1", "worker-1", "worker-2"]
+    assert fleet.end(1) == [QuitTemplate(1)]
+    assert fleet.plan.exit_code is ExitCode.OK, "only a stop has an exit code"
+
+
+def test_a_pool_has_its_grace_beyond_the_budget_of_requests() -> None:
+    fleet = Fleet(stream_grace=100.0)
+    fleet.serve()
+    fleet.serve(2)
+    assert roles(fleet.tick(WORKER_DRAIN)) == ["worker-1", "worker-2"]
+    assert fleet.next_in() == min(KILL_TIMEOUT, 118.0 - WORKER_DRAIN)
+    fleet.exited("worker-1")
+    fleet.exited("worker-2")
+    assert roles(fleet.tick(118.0 - WORKER_DRAIN)) == ["pool-1"]
+
+
+FAILURES: dict[str, Callable[[Fleet], object]] = {
+    "import": lambda fleet: fleet.saw(fleet.plan.template_failed(2, "no module", "Traceback", fleet.now)),
+    "template death": lambda fleet: fleet.template_gone(2),
+    "lifespan": lambda fleet: (fleet.template_ready(2), fleet.failed("worker-1", 2), fleet.end(2)),
+    "child death": lambda fleet: (fleet.template_ready(2), fleet.exited("worker-1", 2), fleet.end(2)),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failed_reload_leaves_the_old_generation_untouched(fleet: Fleet, failure: str) -> None:
+    fleet.start()
+    FAILURES[failure](fleet)
+    assert list(fleet.plan.generations) == [1]
+    assert fleet.plan.phase is Phase.RUNNING
+    assert fleet.next_in() == inf
+    assert fleet.start() == [SpawnTemplate(3, Preload.AUTO)], "the next reload may work"
+
+
+def test_a_reload_while_reloading_follows_it(fleet: Fleet) -> None:
+    fleet.start()
+    assert fleet.start() == []
+    fleet.start()
+    fleet.template_ready(2)
+    actions = [fleet.ready(name, 2) for name in fleet.all_names()][-1]
+    assert actions[-1] == SpawnTemplate(3, Preload.AUTO)
+    fleet.template_ready(3)
+    actions = [fleet.ready(name, 3) for name in fleet.all_names()][-1]
+    assert SpawnTemplate not in kinds(actions), "several requests are one"
+
+
+def test_a_reload_while_a_failing_one_starts_follows_it(fleet: Fleet) -> None:
+    fleet.start()
+    fleet.start()
+    assert fleet.template_gone(2) == [QuitTemplate(2), SpawnTemplate(3, Preload.AUTO)]
+
+
+def test_a_reload_after_a_failed_first_start_does_nothing() -> None:
+    fleet = Fleet()
+    fleet.start()
+    fleet.start()
+    fleet.template_ready()
+    assert SpawnTemplate not in kinds(fleet.failed("worker-1"))
+    assert fleet.start() == []
+
+
+def test_a_generation_that_drains_can_be_superseded_again(fleet: Fleet) -> None:
+    fleet.serve(2)
+    actions = fleet.serve(3)
+    assert {drain.identity.generation for drain in actions if isinstance(drain, Drain)} == {2}
+    assert fleet.end(1)[-1] == QuitTemplate(1)
+    assert fleet.end(2)[-1] == QuitTemplate(2)
+    assert list(fleet.plan.generations) == [3]
+
+
+# deaths
+
+
+def test_a_dead_worker_is_replaced_at_once_and_serves_when_ready(fleet: Fleet) -> None:
+    old = fleet.who("worker-1")
+    actions = fleet.exited("worker-1", reason="was killed by SIGKILL")
+    assert roles(actions) == ["worker-1"]
+    assert fleet.said[0].level == "error"
+    assert fleet.said[0].details["reason"] == "was killed by SIGKILL"
+    new = fleet.who("worker-1")
+    assert new is not old
+    assert new.leader
+    assert fleet.ready("worker-1") == [Serve(new)]
+
+
+def test_a_crash_loop_backs_off_and_says_so(fleet: Fleet) -> None:
+    delays, deaths = [], []
+    for _ in range(5):
+        fleet.exited("worker-1", reason="exited with code 1")
+        delays.append(fleet.said[0].details["delay"])
+        deaths.append(fleet.said[0].details.get("deaths"))
+        wait = fleet.next_in()
+        if wait < BUDGETS.startup:
+            assert fleet.tick(wait - 0.01) == []
+            assert roles(fleet.tick(0.01)) == ["worker-1"]
+    assert delays == [0.0, 0.5, 1.0, 2.0, 4.0]
+    assert deaths == [None, None, 3, 4, 5]
+
+
+def test_a_replacement_that_can_not_start_is_reported_and_backs_off(fleet: Fleet) -> None:
+    fleet.exited("worker-1")
+    assert fleet.failed("worker-1") == []
+    assert fleet.said[0].event == "application failed to start"
+    assert fleet.exited("worker-1", reason="exited with code 3") == []
+    assert roles(fleet.tick(0.5)) == ["worker-1"]
+
+
+def test_a_worker_that_could_not_be_forked_is_tried_again(fleet: Fleet) -> None:
+    fleet.exited("worker-1")
+    assert fleet.exited("worker-1", reason="could not be forked: EAGAIN") == []
+    assert roles(fleet.tick(fleet.next_in())) == ["worker-1"]
+
+
+def test_a_process_that_closes_its_control_channel_and_lives_is_killed_and_replaced(fleet: Fleet) -> None:
+    fleet.plan.child_silent(fleet.who("worker-2"), fleet.now)
+    assert fleet.next_in() == SILENCE_TIMEOUT
+    assert fleet.tick(SILENCE_TIMEOUT) == [Kill(fleet.who("worker-2"), "it closed its control channel")]
+    assert roles(fleet.exited("worker-2", reason="was killed: ...")) == ["worker-2"]
+
+
+def test_a_silent_process_that_drains_keeps_its_budget(fleet: Fleet) -> None:
+    fleet.stop()
+    fleet.plan.child_silent(fleet.who("worker-2"), fleet.now)
+    assert fleet.next_in() == WORKER_DRAIN
+
+
+def test_a_process_that_survives_sigkill_is_not_waited_for(fleet: Fleet) -> None:
+    fleet.stop_now()
+    fleet.exited("pool-1")
+    fleet.exited("worker-1")
+    assert fleet.next_in() == KILL_TIMEOUT
+    assert fleet.tick(KILL_TIMEOUT) == [QuitTemplate(1), Exit(ExitCode.FORCED)]
+    assert "SIGKILL" in str(fleet.said[0].details["reason"])
+
+
+# the template
+
+
+def test_a_dead_template_is_replaced_and_then_forks_what_is_due(fleet: Fleet) -> None:
+    assert fleet.template_gone() == []
+    assert fleet.exited("worker-1") == [], "nobody can fork"
+    assert fleet.next_in() == 0
+    assert fleet.tick() == [SpawnTemplate(1, Preload.AUTO)]
+    assert fleet.next_in() == BUDGETS.startup
+    assert roles(fleet.template_ready()) == ["worker-1"]
+
+
+def test_a_template_that_can_not_import_any_more_is_tried_again_ever_slower(fleet: Fleet) -> None:
+    fleet.template_gone()
+    fleet.exited("worker-1")
+    waits = []
+    for _ in range(3):
+        assert fleet.tick(fleet.next_in()) == [SpawnTemplate(1, Preload.AUTO)]
+        assert fleet.saw(fleet.plan.template_failed(1, "syntax", "Traceback", fleet.now)) == []
+        assert fleet.said[0].level == "error"
+        waits.append(fleet.next_in())
+    assert waits == [0.5, 1.0, 2.0]
+    fleet.tick(2.0)
+    assert roles(fleet.template_ready()) == ["worker-1"]
+
+
+def test_a_replacement_template_that_hangs_is_killed_and_replaced(fleet: Fleet) -> None:
+    fleet.template_gone()
+    fleet.tick()
+    assert kinds(fleet.tick(BUDGETS.startup)) == [KillTemplate]
+    assert fleet.template_gone() == []
+    assert fleet.tick(fleet.next_in()) == [SpawnTemplate(1, Preload.AUTO)]
+
+
+def test_the_template_of_a_draining_generation_is_not_replaced(fleet: Fleet) -> None:
+    fleet.serve(2)
+    assert fleet.template_gone(1) == []
+    fleet.end(1)
+    assert fleet.next_in() == inf
+
+
+# the pool
+
+
+def test_workers_are_told_of_a_lost_pool_after_the_handoff_budget_and_of_the_next_one(fleet: Fleet) -> None:
+    fleet.exited("pool-1")
+    assert fleet.next_in() == BUDGETS.handoff
+    assert fleet.tick(BUDGETS.handoff) == [PoolAvailable(1, available=False)]
+    assert fleet.tick(1.0) == [], "told once"
+    assert fleet.ready("pool-1") == [Serve(fleet.who("pool-1")), PoolAvailable(1, available=True)]
+
+
+def test_a_pool_that_is_replaced_in_time_is_never_told_of(fleet: Fleet) -> None:
+    fleet.exited("pool-1")
+    assert fleet.ready("pool-1") == [Serve(fleet.who("pool-1"))]
+    assert fleet.next_in() == inf
+
+
+def test_a_pool_that_dies_again_and_again_does_not_put_off_the_news(fleet: Fleet) -> None:
+    fleet.exited("pool-1")
+    fleet.tick(3.0)
+    fleet.exited("pool-1")
+    fleet.tick(0.5)
+    assert PoolAvailable(1, available=False) in fleet.tick(1.5)
+
+
+def test_a_worker_that_comes_while_the_pool_is_lost_is_told(fleet: Fleet) -> None:
+    fleet.exited("pool-1")
+    fleet.tick(BUDGETS.handoff)
+    fleet.exited("worker-1")
+    assert fleet.ready("worker-1")[-1] == PoolAvailable(1, available=False)
+
+
+def test_one_of_two_pools_is_enough() -> None:
+    fleet = Fleet(pools=2)
+    fleet.serve()
+    fleet.exited("pool-2")
+    assert fleet.tick(BUDGETS.handoff) == []
+
+
+# stop
+
+
+def test_a_stop_drains_all_and_ends_with_the_last_exit(fleet: Fleet) -> None:
+    actions = fleet.stop()
+    assert actions == [StopListening()] + [Drain(fleet.who(name), adopt=False) for name in fleet.all_names()]
+    assert fleet.exited("worker-2") == []
+    assert fleet.exited("worker-1") == [Finish(fleet.who("pool-1"))]
+    assert fleet.exited("pool-1") == [QuitTemplate(1), Exit(ExitCode.OK)]
+    assert fleet.plan.phase is Phase.OVER
+
+
+def test_what_dies_in_a_stop_is_not_replaced(fleet: Fleet) -> None:
+    fleet.exited("worker-1")
+    fleet.exited("worker-1")
+    fleet.stop()
+    assert fleet.exited("worker-2", reason="was killed by SIGSEGV") == [Finish(fleet.who("pool-1"))]
+    assert fleet.said[0].details["reason"] == "was killed by SIGSEGV"
+    assert fleet.template_gone() == []
+    assert fleet.exited("pool-1") == [QuitTemplate(1), Exit(ExitCode.OK)]
+
+
+def test_a_stop_past_its_budgets_kills_and_says_so_in_the_exit_code(fleet: Fleet) -> None:
+    fleet.stop()
+    fleet.exited("worker-1")
+    fleet.exited("pool-1")
+    assert roles(fleet.tick(WORKER_DRAIN)) == ["worker-2"]
+    assert fleet.exited("worker-2") == [QuitTemplate(1), Exit(ExitCode.FORCED)]
+
+
+def test_a_drain_delay_asks_to_close_and_drains_when_it_is_over() -> None:
+    fleet = Fleet(drain_delay=7.0)
+    fleet.serve()
+    assert fleet.stop() == [AnnounceClose(fleet.who(name)) for name in fleet.all_names()]
+    assert fleet.next_in() == 7.0
+    assert fleet.tick(6.9) == []
+    assert kinds(fleet.tick(0.1)) == [StopListening, Drain, Drain, Drain]
+
+
+def test_what_dies_in_a_drain_delay_is_replaced_and_asks_to_close_too() -> None:
+    fleet = Fleet(drain_delay=7.0)
+    fleet.serve()
+    fleet.stop()
+    assert roles(fleet.exited("worker-1")) == ["worker-1"]
+    assert fleet.ready("worker-1") == [Serve(fleet.who("worker-1")), AnnounceClose(fleet.who("worker-1"))]
+
+
+def test_a_second_signal_ends_it_at_once(fleet: Fleet) -> None:
+    fleet.stop()
+    assert fleet.stop() == [StopListening()] + [
+        Kill(fleet.who(name), "a second signal") for name in fleet.all_names()
+    ]
+    assert fleet.end()[-1] == Exit(ExitCode.FORCED)
+
+
+def test_a_second_signal_in_a_drain_delay_ends_it_at_once() -> None:
+    fleet = Fleet(drain_delay=60.0)
+    fleet.serve()
+    fleet.stop()
+    assert kinds(fleet.stop()) == [StopListening, Kill, Kill, Kill]
+
+
+def test_quit_waits_for_nobody(fleet: Fleet) -> None:
+    fleet.serve(2)
+    assert kinds(fleet.stop_now()) == [StopListening] + [Kill] * 6
+    fleet.end(1)
+    assert fleet.end(2)[-1] == Exit(ExitCode.FORCED)
+    assert fleet.stop_now() == []
+    assert fleet.stop() == []
+
+
+def test_a_stop_while_the_template_starts_ends_at_once() -> None:
+    fleet = Fleet(drain_delay=60.0)
+    fleet.start()
+    assert fleet.stop() == [StopListening(), QuitTemplate(1), Exit(ExitCode.OK)]
+    assert fleet.template_ready() == []
+    assert fleet.saw(fleet.plan.template_unsafe(1, "threads", fleet.now)) == []
+    assert fleet.saw(fleet.plan.template_failed(1, "x", "", fleet.now)) == []
+    assert fleet.template_gone() == []
+
+
+def test_a_stop_while_children_start_dismisses_them() -> None:
+    fleet = Fleet()
+    fleet.start()
+    fleet.template_ready()
+    fleet.ready("pool-1")
+    assert kinds(fleet.stop()) == [StopListening, Dismiss, Dismiss, Dismiss]
+    assert fleet.ready("worker-1") == [], "too late"
+    assert fleet.exited("worker-2", reason="could not be forked") == []
+    assert fleet.exited("worker-1") == []
+    assert fleet.exited("pool-1") == [QuitTemplate(1), Exit(ExitCode.OK)]
+
+
+@pytest.mark.parametrize("delay", [0.0, 7.0])
+def test_a_stop_while_reloading_gives_the_reload_up(delay: float) -> None:
+    fleet = Fleet(drain_delay=delay)
+    fleet.serve()
+    fleet.start()
+    fleet.template_ready(2)
+    fleet.start()
+    assert kinds(fleet.stop()).count(Dismiss) == 3
+    assert fleet.end(2) == [QuitTemplate(2)]
+    assert kinds(fleet.tick(delay)).count(Drain) == (3 if delay else 0)
+    assert fleet.end(1)[-1] == Exit(ExitCode.OK)
+
+
+def test_a_stop_while_an_old_generation_drains_tells_it_that_nobody_adopts(fleet: Fleet) -> None:
+    fleet.serve(2)
+    fleet.tick(10.0)
+    actions = fleet.stop()
+    drains = [action for action in actions if isinstance(action, Drain)]
+    assert {drain.identity.generation for drain in drains} == {1, 2}
+    assert not any(drain.adopt for drain in drains)
+    assert fleet.next_in() == WORKER_DRAIN - 10.0, "its budget goes on"
+    assert fleet.end(1)[-1] == QuitTemplate(1)
+    assert fleet.end(2)[-1] == Exit(ExitCode.OK)
+
+
+def test_a_signal_while_a_failed_start_ends_keeps_the_exit_code() -> None:
+    fleet = Fleet()
+    fleet.start()
+    fleet.template_ready()
+    fleet.failed("worker-1")
+    assert kinds(fleet.stop()) == [StopListening, Kill, Kill, Kill]
+    assert fleet.end()[-1] == Exit(ExitCode.APP)
+
+
+# scale
+
+
+def test_scaling_up_forks_the_next_slot(fleet: Fleet) -> None:
+    assert roles(fleet.scale(+1)) == ["worker-3"]
+    assert fleet.ready("worker-3") == [Serve(fleet.who("worker-3"))]
+
+
+def test_scaling_down_drains_the_last_slot_and_does_not_replace_it(fleet: Fleet) -> None:
+    leaving = fleet.who("worker-2")
+    assert fleet.scale(-1) == [Drain(leaving, adopt=True)]
+    assert fleet.exited("worker-2", reason="was killed by SIGKILL") == []
+    assert fleet.tick(60.0) == []
+    assert fleet.next_in() == inf
+
+
+def test_scaling_stops_at_one_worker(fleet: Fleet) -> None:
+    fleet.scale(-1)
+    assert fleet.scale(-1) == []
+    assert fleet.said[0].event == "not scaled"
+    assert fleet.plan.workers == 1
+
+
+def test_a_slot_that_waits_for_its_replacement_is_given_up_by_scaling_down(fleet: Fleet) -> None:
+    fleet.exited("worker-2")
+    fleet.exited("worker-2")
+    assert fleet.next_in() == 0.5
+    assert fleet.scale(-1) == []
+    assert fleet.tick(60.0) == []
+
+
+def test_down_and_up_again_has_two_processes_of_a_slot_told_apart(fleet: Fleet) -> None:
+    old = fleet.who("worker-2")
+    fleet.scale(-1)
+    fleet.scale(+1)
+    new = fleet.who("worker-2")
+    assert fleet.saw(fleet.plan.child_exited(old, "exited with code 0", fleet.now)) == []
+    assert fleet.ready("worker-2") == [Serve(new)]
+
+
+def test_scaling_up_while_reloading_counts_for_both_generations(fleet: Fleet) -> None:
+    fleet.start()
+    fleet.template_ready(2)
+    assert [fork.identity.generation for fork in fleet.scale(+1) if isinstance(fork, ForkChild)] == [1, 2]
+    for name in ("pool-1", "worker-1", "worker-2"):
+        assert fleet.ready(name, 2) == []
+    assert Announce(2) in fleet.ready("worker-3", 2)
+
+
+def test_scaling_down_while_reloading_may_complete_the_new_generation(fleet: Fleet) -> None:
+    fleet.start()
+    fleet.template_ready(2)
+    fleet.ready("pool-1", 2)
+    fleet.ready("worker-1", 2)
+    actions = fleet.scale(-1)
+    assert Dismiss(fleet.who("worker-2", 2)) in actions
+    assert Announce(2) in actions
+    assert Serve(fleet.who("worker-2", 2)) not in actions
+
+
+def test_scaling_before_the_template_is_ready_counts() -> None:
+    fleet = Fleet()
+    fleet.start()
+    assert fleet.scale(+1) == []
+    assert roles(fleet.template_ready()) == ["pool-1", "worker-1", "worker-2", "worker-3"]
+
+
+# strays
+
+
+def test_events_of_unknown_or_gone_processes_are_harmless(fleet: Fleet) -> None:
+    gone = fleet.who("worker-1")
+    fleet.exited("worker-1")
+    for identity in (gone, Identity(Role.WORKER, 9, 1), Identity(Role.WORKER, 1, 99)):
+        fleet.plan.child_forked(identity)
+        fleet.plan.child_silent(identity, fleet.now)
+        assert fleet.saw(fleet.plan.child_ready(identity, fleet.now)) == []
+        assert fleet.saw(fleet.plan.child_failed(identity, "import", "x", "", fleet.now)) == []
+        assert fleet.saw(fleet.plan.child_exited(identity, "exited with code 0", fleet.now)) == []
+    assert fleet.template_ready(99) == []
+    assert fleet.template_gone(99) == []
+    assert fleet.saw(fleet.plan.template_unsafe(99, "x", fleet.now)) == []
+    assert fleet.saw(fleet.plan.template_failed(99, "x", "", fleet.now)) == []
+
+
+def test_a_process_serves_once(fleet: Fleet) -> None:
+    assert fleet.ready("worker-1") == []
+
+
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(Gen, GenEvent)))
+def test_every_move_of_a_generation_is_in_the_table_or_raises(state: Gen, event: GenEvent) -> None:
+    machine = Machine(GENERATION, state)
+    allowed = GENERATION[state]
+    if event in allowed:
+        assert machine.move(event) is allowed[event]
+    else:
+        with pytest.raises(IllegalMoveError):
+            machine.move(event)
+        assert machine.state is state
