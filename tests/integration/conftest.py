@@ -1,6 +1,9 @@
 """The real server on a free port, for every test here."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,3 +76,28 @@ def descriptors(pid: int) -> list[str]:
         except FileNotFoundError:
             continue
     return sorted(links)
+
+
+def hsrv(*arguments: str, cwd: Path = ROOT, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run the command, which is expected to end by itself, and see that nothing of its session is left running."""
+    options["env"] = {**os.environ, **options.get("env", {})}
+    with subprocess.Popen(
+        [sys.executable, "-m", "hsrv", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    ) as process:
+        stdout, stderr = process.communicate(timeout=60)
+    left = [pid for pid in psutil.pids() if session_of(pid) == process.pid]
+    assert not left, left
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+
+def session_of(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0

@@ -1,38 +1,14 @@
 """Lifespan in every process: state, leader, and each way in which it may fail."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from hsrv.errors import ExitCode
 from tests.apps.raw import recorded
-from tests.integration.conftest import ROOT, Serve, pids
-
-
-def start(app: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """`hsrv start`, expected to fail; what it said."""
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "hsrv",
-            "start",
-            f"tests.apps.lifespans:{app}",
-            "--bind",
-            "127.0.0.1:0",
-            *options,
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+from tests.integration.conftest import Serve, hsrv, pids
 
 
 def test_startup_and_shutdown_run_in_every_process_with_one_leader(serve: Serve, record: Path) -> None:
@@ -71,18 +47,12 @@ def test_auto_serves_an_application_without_lifespan(serve: Serve, app: str) -> 
     ],
 )
 def test_a_failed_startup_is_exit_code_3_with_the_reason(app: str, options: list[str], said: str) -> None:
-    before = set(psutil.pids())
-    done = start(app, *options, "--workers", "2")
+    done = hsrv("start", f"tests.apps.lifespans:{app}", "-b", "127.0.0.1:0", "-w", "2", *options)
     assert done.returncode == ExitCode.APP, done.stderr
     assert said in done.stderr
     assert done.stderr.count("application could not be started") == 1, "told once, not by every process"
     if app == "raises":
         assert "lifespans.py" in done.stderr
-    assert not [
-        pid
-        for pid in set(psutil.pids()) - before
-        if psutil.pid_exists(pid) and "hsrv:" in " ".join(psutil.Process(pid).cmdline())
-    ]
 
 
 def test_off_never_calls_the_application(serve: Serve) -> None:

@@ -49,7 +49,7 @@ def test_an_object_that_nobody_can_import_is_a_config_error() -> None:
     async def local(scope: object, receive: object, send: object) -> None: ...
 
     with pytest.raises(hsrv.ConfigError, match="import string"):
-        hsrv.run(local)  # type: ignore[arg-type]  # refused before it is called
+        hsrv.run(local)
 
 
 def test_a_script_serves_its_own_application(tmp_path: Path) -> None:
@@ -59,7 +59,9 @@ def test_a_script_serves_its_own_application(tmp_path: Path) -> None:
     with log.open("wb") as stderr:
         process = subprocess.Popen([sys.executable, str(script)], cwd=tmp_path, stderr=stderr)
     try:
-        line = eventually(lambda: [x for x in log.read_text().splitlines() if '"listening"' in x], "it serves")[0]
+        line = eventually(
+            lambda: [x for x in log.read_text().splitlines() if '"listening"' in x], "it serves"
+        )[0]
         port = int(line.partition("http://127.0.0.1:")[2].partition('"')[0])
         with Wire("127.0.0.1", port) as wire:
             assert wire.get("/").body == b"from a script"

@@ -13,9 +13,10 @@ import psutil
 import pytest
 
 import hsrv.demo
+from hsrv.apptarget import import_string
 from hsrv.errors import ExitCode
 from hsrv.terms import Role
-from hsrv.testing import LiveServer, import_string
+from hsrv.testing import LiveServer
 
 pytestmark = pytest.mark.integration
 
