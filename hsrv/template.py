@@ -288,6 +288,7 @@ class Template:
         )
         end = time.monotonic() + budget
         self._poll.unregister(self._channel.fileno())
+        self._children -= {pid for pid, _ in reap()}  # some may have woken us before we came here
         while self._children and time.monotonic() < end:
             self._wait(end - time.monotonic())
             self._children -= {pid for pid, _ in reap()}
