@@ -35,7 +35,7 @@ from hsrv.terms import Identity, Preload, Role
 SILENCE_TIMEOUT: Final = 5.0
 """Seconds between the end of a control channel and the end of its process."""
 
-KILL_TIMEOUT: Final = 10.0
+KILL_TIMEOUT: Final = 5.0
 """Seconds between SIGKILL and the end of the process. Later it hangs in the kernel, and is not waited for."""
 
 NOT_SERVING: Final = (ChildState.FORKING, ChildState.STARTING, ChildState.READY)

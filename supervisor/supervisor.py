@@ -104,12 +104,17 @@ class Supervisor:
         for pair in (self._adopt, *self._handoff.values()):
             for channel in pair:
                 channel.close()
+        for template in await self._templates_left():
+            os.kill(template.pid, signal.SIGKILL)
+        await self._templates_left()
+
+    async def _templates_left(self) -> list[TemplateHandle]:
+        """Give them time to exit; those that did not. Nobody hears SIGCHLD any more."""
+        left = list(self._templates.values())
         with anyio.move_on_after(TEMPLATE_EXIT_TIMEOUT):
-            while any(_alive(pid) for pid in self._templates):  # noqa: ASYNC110  # nobody hears SIGCHLD now
+            while left := [template for template in left if _alive(template.pid)]:  # noqa: ASYNC110
                 await anyio.sleep(REAP_INTERVAL)
-        for template in self._templates.values():
-            if _alive(template.pid):
-                os.kill(template.pid, signal.SIGKILL)
+        return left
 
     # signals
 
