@@ -297,6 +297,9 @@ class HTTPConnection:
             if error is not None and not (exchange.gone and _follows_from_disconnect(error)):
                 self.host.report_app_error(exchange, error)
             return
+        if error is None and (exchange.half_closed or exchange.ending):
+            self._lose(EndReason.CLIENT_GONE if exchange.half_closed else EndReason.DRAINED)
+            return  # it was told http.disconnect: to return is the right answer
         self.host.report_app_error(exchange, error)
         if exchange.encoder.started:
             self.exchange = None

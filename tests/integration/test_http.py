@@ -307,3 +307,5 @@ def test_the_client_leaving_reaches_the_application_in_a_worker(serve: Serve, re
         wire.send(request("/until-disconnect"))
         eventually(lambda: "waiting worker" in recorded(record), "the application runs")
     eventually(lambda: "disconnected" in recorded(record), "the application learns it")
+    server.wait_for_log(lambda entry: entry.get("reason") == "client_gone")
+    assert not [entry for entry in server.logs if entry.get("level") == "error"], "to return then is no error"
