@@ -155,10 +155,7 @@ class Template:
             try:
                 importlib.import_module(name)
                 count += 1
-            except (
-                Exception,
-                SystemExit,
-            ) as error:  # a library's; the application's import tells if it matters
+            except (Exception, SystemExit) as error:  # a library's: the application will tell if it matters
                 log.debug("library not preloaded", module=name, error=repr(error))
         return count
 

@@ -123,9 +123,7 @@ def _advice(error: OSError, port: int) -> str:
 def _open_unix(path: str, backlog: int, mode: int) -> Listener:
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(
-        0o777 & ~mode
-    )  # the file has its mode from the start: no moment in which more may connect
+    before = os.umask(0o777 & ~mode)  # at no moment more may connect than the mode says
     try:
         sock.bind(path)
         sock.listen(backlog)

@@ -79,6 +79,7 @@ class Running:
                 [sys.executable, "-m", "tests.unit.stand_in_template", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 cwd=ROOT,
+                env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
                 stdout=output,
                 stderr=output,
             )

@@ -461,6 +461,14 @@ def test_the_template_of_a_draining_generation_is_not_replaced(fleet: Fleet) -> 
     assert fleet.next_in() == inf
 
 
+def test_a_replacement_template_that_comes_too_late_changes_nothing(fleet: Fleet) -> None:
+    fleet.template_gone()
+    fleet.tick()
+    fleet.stop()
+    assert fleet.saw(fleet.plan.template_unsafe(1, "threads: x", fleet.now)) == []
+    assert fleet.template_ready() == []
+
+
 # the pool
 
 
@@ -516,6 +524,7 @@ def test_what_dies_in_a_stop_is_not_replaced(fleet: Fleet) -> None:
     fleet.exited("worker-1")
     fleet.exited("worker-1")
     fleet.stop()
+    assert fleet.tick(1.0) == [], "the one that was due is not either"
     assert fleet.exited("worker-2", reason="was killed by SIGSEGV") == [Finish(fleet.who("pool-1"))]
     assert fleet.said[0].details["reason"] == "was killed by SIGSEGV"
     assert fleet.template_gone() == []
