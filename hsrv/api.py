@@ -1,9 +1,9 @@
 """hsrv from Python.
 
-    import hsrv
+import hsrv
 
-    if __name__ == "__main__":
-        hsrv.run("main:app", workers=4)
+if __name__ == "__main__":
+    hsrv.run("main:app", workers=4)
 """
 
 import sys
