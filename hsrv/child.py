@@ -177,8 +177,8 @@ class _Child:
             }
         )
         await self._dispatcher.run(serve, serve, task_status=task_status)
-        log.info("supervisor gone, draining")
         if self._serve.is_set() and self._service is not None and isinstance(loaded, ChildBoot):
+            log.info("supervisor gone, draining")
             config = loaded.config
             self._service.begin_drain(
                 DrainParams(graceful_timeout=config.graceful_timeout, stream_grace=config.stream_grace)
