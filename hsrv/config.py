@@ -4,14 +4,14 @@ A field's name, type, default, help and panel are its whole declaration: command
 documentation are derived from it (`hsrv.sources`, `hsrv.cli`). Nothing writes to a `Config` later.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
 
-from hsrv.bindspec import parse_bind
+from hsrv.bindspec import Bind, TcpBind, parse_bind
 from hsrv.terms import LifespanMode, Preload
 
 KIB: Final = 1024
@@ -29,9 +29,14 @@ class Opt:
     metavar: str | None = None
 
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
-SecondsOrNone = Annotated[float, msgspec.Meta(ge=0)]
+LONGEST: Final = 1e9
+"""Seconds, about 30 years: without a bound `inf` would pass, which no timer takes."""
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+"""The bound is that of a C int: listen() takes no more."""
+Bytes = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=LONGEST)]
+SecondsOrNone = Annotated[float, msgspec.Meta(ge=0, le=LONGEST)]
 """0 means none, or at once."""
 Texts = tuple[str, ...]
 
@@ -86,14 +91,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     body_timeout: Annotated[Seconds, Opt("without a byte of a request body", _HTTP)] = 30.0
     send_timeout: Annotated[Seconds, Opt("a client that takes nothing of a response for so long is cut", _HTTP)] = 60.0
     queue_timeout: Annotated[Seconds, Opt("how long a request may wait for a place before it gets 503", _HTTP)] = 30.0
-    body_buffer: Annotated[Count, Opt("bytes of request body that are read before the application has to take them", _HTTP, metavar="BYTES")] = 64 * KIB
-    limit_request_line: Annotated[Count, Opt("longest request line", _HTTP, metavar="BYTES")] = 8 * KIB
-    limit_request_head: Annotated[Count, Opt("largest request head", _HTTP, metavar="BYTES")] = 64 * KIB
+    body_buffer: Annotated[Bytes, Opt("bytes of request body that are read before the application has to take them", _HTTP, metavar="BYTES")] = 64 * KIB
+    limit_request_line: Annotated[Bytes, Opt("longest request line", _HTTP, metavar="BYTES")] = 8 * KIB
+    limit_request_head: Annotated[Bytes, Opt("largest request head", _HTTP, metavar="BYTES")] = 64 * KIB
     limit_request_fields: Annotated[Count, Opt("most header fields of a request", _HTTP, metavar="N")] = 128
-    limit_request_body: Annotated[Count, Opt("largest request body", _HTTP, metavar="BYTES")] = GIB
+    limit_request_body: Annotated[Bytes, Opt("largest request body", _HTTP, metavar="BYTES")] = GIB
     http: Annotated[Literal["auto", "h11"], Opt("HTTP parser", _HTTP)] = "auto"
 
-    ws_max_message: Annotated[Count, Opt("largest message, decompressed; a larger one ends with 1009", _WS, metavar="BYTES")] = 16 * MIB
+    ws_max_message: Annotated[Bytes, Opt("largest message, decompressed; a larger one ends with 1009", _WS, metavar="BYTES")] = 16 * MIB
     ws_ping_interval: Annotated[SecondsOrNone, Opt("between pings; 0: none", _WS)] = 20.0
     ws_ping_timeout: Annotated[SecondsOrNone, Opt("for the answer to a ping; 0: any time", _WS)] = 20.0
     ws_per_message_deflate: Annotated[bool, Opt("offer compression (RFC 7692)", _WS)] = True
@@ -145,23 +150,48 @@ def options() -> Iterator[OptionInfo]:
         yield OptionInfo(field.name, plain, field.default, opt)
 
 
-def cross_check(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Problems that a type can't express: (option, what is wrong). `values` holds the well-typed options only."""
-    for text in values.get("bind", ()):
-        try:
-            parse_bind(text)
-        except ValueError as error:
-            yield "bind", f"{text!r}: {error}"
-    if not values.get("bind", True):
-        yield "bind", "at least one address is needed"
-    for entry in values.get("forwarded_allow_ips", ()):
-        if entry not in ("*", "unix"):
-            try:
-                ip_network(entry, strict=False)
-            except ValueError:
-                yield "forwarded_allow_ips", f"{entry!r} is no address, network, unix or *"
-    line, head = values.get("limit_request_line", 0), values.get("limit_request_head", GIB)
-    if line > head:
-        yield "limit_request_line", f"{line} is more than limit_request_head ({head}) has room for"
+DEFAULTS: Final[Mapping[str, Any]] = {field.name: field.default for field in msgspec.structs.fields(Config)}
+
+
+def cross_check(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Problems that a type can't express: (option, what is wrong). `values`: the well-typed options that were set.
+
+    Options that were not set can't be wrong, so a limit above is held against what was set below it only.
+    """
+    yield from _addresses(values)
+    yield from _networks(values)
+    for low, high in (
+        ("limit_request_line", "limit_request_head"),
+        ("lifespan_startup_timeout", "startup_timeout"),
+    ):
+        most = values.get(high, DEFAULTS[high])
+        if low in values and values[low] > most:
+            yield low, f"{values[low]:g} is more than {high} ({most:g}) has room for"
     if values.get("root_path") and not values["root_path"].startswith("/"):
         yield "root_path", f"{values['root_path']!r}: must start with /"
+
+
+def _addresses(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    texts = values.get("bind", DEFAULTS["bind"])
+    if not texts:
+        yield "bind", "at least one address is needed"
+    seen: set[Bind] = set()
+    for text in texts:
+        try:
+            bind = parse_bind(text)
+        except ValueError as error:
+            yield "bind", f"{text!r}: {error}"
+            continue
+        if bind in seen and not (isinstance(bind, TcpBind) and bind.port == 0):
+            yield "bind", f"{text!r} is given twice"
+        seen.add(bind)
+
+
+def _networks(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for entry in values.get("forwarded_allow_ips", ()):
+        if entry in ("*", "unix"):
+            continue
+        try:
+            ip_network(entry, strict=False)
+        except ValueError:
+            yield "forwarded_allow_ips", f"{entry!r} is no address, network, unix or *"

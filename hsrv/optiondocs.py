@@ -15,7 +15,13 @@ Every option may stand on the command line, in the environment, or in `hsrv.toml
 are repeated on the command line and separated by commas in the environment. `hsrv config` shows every value and where
 it came from.
 
-`WEB_CONCURRENCY` sets `workers` and `PORT` sets `bind` to `0.0.0.0:PORT`, unless the `HSRV_` variable does.
+`--config FILE` (or `HSRV_CONFIG`) names another file. With an `hsrv.toml`, `[tool.hsrv]` is not looked at.
+
+`WEB_CONCURRENCY` sets `workers` and `PORT` sets `bind` to `0.0.0.0:PORT`, unless the `HSRV_` variable or the command
+line does.
+
+The file of `--env-file` holds `NAME=value` lines: quotes, `# comments` and `export` are understood, nothing is
+expanded. What the environment has already, wins.
 
 This page is made from the declarations in `hsrv/config.py`.
 """

@@ -2,14 +2,18 @@
 
     defaults  <  hsrv.toml or [tool.hsrv] in pyproject.toml  <  environment  <  command line
 
+With an hsrv.toml, pyproject.toml is not looked at: it is the more particular one. WEB_CONCURRENCY and PORT are the
+weakest of the environment.
+
 Promises: every problem is reported in one message, each with the option, the value, where it was set and
 what is allowed.
 """
 
 import difflib
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,14 +21,23 @@ import msgspec
 
 from hsrv.accesslog import compile_format
 from hsrv.config import Config, OptionInfo, cross_check, options
+from hsrv.envfile import parse_env
 from hsrv.errors import ConfigError
 
 OPTIONS: Final = {option.name: option for option in options()}
 CONFIG_FILES: Final = ("hsrv.toml", "pyproject.toml")
 NOT_OPTIONS: Final = frozenset({"HSRV_CONFIG"})
 
+_service_link: Final = re.compile(
+    r"HSRV_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)"
+)
+"""Variables that Kubernetes sets in every container beside a Service named hsrv or hsrv-something: nobody's mistake."""
+
 Sources = dict[str, str]
 """Option to where its value was set: "default", "hsrv.toml", "HSRV_WORKERS", "--workers"."""
+
+UNBOUNDED: Final = 1e9
+"""Upper bounds from here on only keep out what no system call takes: not worth a word before somebody is there."""
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -60,52 +73,64 @@ def load_config(
     _read_file(layers, config_file or environ.get("HSRV_CONFIG"), folder or Path())
     _read_environment(layers, environ)
     for name, value in (command_line or {}).items():
+        source = flag.format(name if "(" in flag else name.replace("_", "-"))
         if name in OPTIONS:
-            layers.set(name, value, flag.format(name if "(" in flag else name.replace("_", "-")))
+            layers.set(name, value, "APP" if (name, flag) == ("app", "--{}") else source)
         else:
-            layers.problems.append(f"{flag.format(name)}: no such option{_closest(name, OPTIONS)}")
-    return _convert(layers)
+            layers.problems.append(f"{source}: no such option{_closest(name, OPTIONS)}")
+    return _convert(layers, folder or Path())
 
 
 # file
 
 
 def _read_file(layers: _Layers, given: str | None, folder: Path) -> None:
-    for path in [Path(given)] if given else [folder / name for name in CONFIG_FILES]:
-        table = _table(path, must_exist=given is not None)
+    for path in [folder / given] if given else [folder / name for name in CONFIG_FILES]:
+        shown = given or path.name
+        try:
+            table = _table(path, must_exist=given is not None)
+        except ValueError as error:
+            layers.problems.append(f"{shown}: {error}")
+            return
         if table is None:
             continue
         for key, value in table.items():
             name = key.replace("-", "_")
             if name in OPTIONS:
-                layers.set(name, value, given or path.name)
+                layers.set(name, value, shown)
             else:
-                layers.problems.append(f"{path}: unknown key {key!r}{_closest(name, OPTIONS)}")
-        return  # hsrv.toml is the more particular one: with it, [tool.hsrv] is not looked at
+                layers.problems.append(f"{shown}: unknown key {key!r}{_closest(name, OPTIONS)}")
+        return
 
 
 def _table(path: Path, *, must_exist: bool) -> dict[str, Any] | None:
+    """The file's options; None if it isn't there or has none of ours. Raises ValueError."""
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         if must_exist:
-            raise ConfigError(f"{path}: no such configuration file") from None
+            raise ValueError("no such configuration file") from None
         return None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: can't be read: {error}") from error
-    if path.name == "pyproject.toml":
-        found = data.get("tool", {}).get("hsrv")
-        return found if isinstance(found, dict) else None
-    return data
+        raise ValueError(f"can't be read: {error}") from error
+    if path.name != "pyproject.toml":
+        return data
+    tool = data.get("tool", {})
+    table = tool.get("hsrv") if isinstance(tool, dict) else None
+    if table is None and must_exist:
+        raise ValueError("there is no [tool.hsrv] in it")
+    if not isinstance(table, dict | None):
+        raise ValueError(f"tool.hsrv = {table!r}: allowed is a table, [tool.hsrv]")
+    return table
 
 
 # environment
 
 
 def _read_environment(layers: _Layers, environ: Mapping[str, str]) -> None:
-    if "WEB_CONCURRENCY" in environ:
+    if environ.get("WEB_CONCURRENCY"):  # platforms set them empty for "not set"
         layers.set("workers", environ["WEB_CONCURRENCY"], "WEB_CONCURRENCY")
-    if "PORT" in environ:
+    if environ.get("PORT"):
         layers.set("bind", [f"0.0.0.0:{environ['PORT']}"], "PORT")
     known = {option.variable: option for option in OPTIONS.values()}
     for variable, text in environ.items():
@@ -115,38 +140,32 @@ def _read_environment(layers: _Layers, environ: Mapping[str, str]) -> None:
                 [part.strip() for part in text.split(",") if part.strip()] if option.is_list else text
             )
             layers.set(option.name, value, variable)
-        elif variable.startswith("HSRV_") and variable not in NOT_OPTIONS:
+        elif variable.startswith("HSRV_") and variable not in NOT_OPTIONS and not _is_link(variable, text):
             layers.problems.append(f"{variable}: no such option{_closest(variable, known)}")
 
 
+def _is_link(variable: str, text: str) -> bool:
+    if variable == "HSRV_PORT":  # what a person would write, too
+        return text.startswith(("tcp://", "udp://", "sctp://"))
+    return _service_link.fullmatch(variable) is not None
+
+
 def read_env_file(path: str) -> dict[str, str]:
-    """NAME=value lines; # comments, blank lines, `export` and quotes allowed. Raises ConfigError."""
+    """The variables of an `--env-file` (see `hsrv.envfile`). Raises ConfigError with every problem."""
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
+        return parse_env(Path(path).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--env-file {path}: can't be read: {error}") from error
-    found: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        text = line.strip().removeprefix("export ").strip()
-        if not text or text.startswith("#"):
-            continue
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip().isidentifier():
-            raise ConfigError(f"--env-file {path}, line {number}: not NAME=value: {line.strip()!r}")
-        found[name.strip()] = _unquoted(value.strip())
-    return found
-
-
-def _unquoted(value: str) -> str:
-    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
-        return value[1:-1]
-    return value.split(" #", 1)[0].rstrip()
+        raise ConfigError(f"env_file {path}: can't be read: {error}") from error
+    except ValueError as error:
+        raise ConfigError(
+            "\n".join(f"env_file {path}, {line}" for line in str(error).splitlines())
+        ) from error
 
 
 # conversion
 
 
-def _convert(layers: _Layers) -> tuple[Config, Sources]:
+def _convert(layers: _Layers, folder: Path) -> tuple[Config, Sources]:
     good: dict[str, Any] = {}
     for name, value in layers.values.items():
         option = OPTIONS[name]
@@ -154,7 +173,7 @@ def _convert(layers: _Layers) -> tuple[Config, Sources]:
             good[name] = msgspec.convert(_lenient(option, value), option.type, strict=False)
         except msgspec.ValidationError as error:
             layers.problems.append(_problem(option, value, layers.sources[name], str(error)))
-    for name, what in [*cross_check(good), *_check_format(good)]:
+    for name, what in [*cross_check(good), *_check_format(good), *_check_paths(good, folder)]:
         layers.problems.append(f"{name} ({layers.sources.get(name, 'default')}): {what}")
     if layers.problems:
         raise ConfigError("\n".join(layers.problems))
@@ -170,6 +189,14 @@ def _check_format(values: dict[str, Any]) -> list[tuple[str, str]]:
     except ValueError as error:
         return [("access_log_format", str(error))]
     return []
+
+
+def _check_paths(values: dict[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
+    """What is named must be there: said here, before anything starts."""
+    if "app_dir" in values and not (folder / values["app_dir"]).is_dir():
+        yield "app_dir", f"{values['app_dir']!r}: no such directory"
+    if values.get("env_file") is not None and not (folder / values["env_file"]).is_file():
+        yield "env_file", f"{values['env_file']!r}: no such file"
 
 
 def _lenient(option: OptionInfo, value: Any) -> Any:
@@ -203,17 +230,16 @@ def allowed(option: OptionInfo) -> str:
     if literal and all(isinstance(arg, str) for arg in literal):
         return ", ".join(literal)
     words = {int: "a whole number", float: "a number of seconds", tuple: "a list of texts"}
-    least = {"ge": "from", "gt": "above"}
-    bound = next(
-        (
-            f" {word} {getattr(meta, key)}"
-            for meta in _metas(option.type)
-            for key, word in least.items()
-            if getattr(meta, key, None) is not None
-        ),
-        "",
-    )
-    return words.get(default_type, "a text") + bound
+    return words.get(default_type, "a text") + "".join(_bounds(option.type))
+
+
+def _bounds(hint: Any) -> Iterator[str]:
+    for meta in _metas(hint):
+        yield (
+            f" from {meta.ge}" if meta.ge is not None else f" above {meta.gt}" if meta.gt is not None else ""
+        )
+        if meta.le is not None and meta.le < UNBOUNDED:
+            yield f" to {meta.le}"
 
 
 def _metas(hint: Any) -> tuple[Any, ...]:

@@ -97,3 +97,146 @@ def test_every_option_says_what_it_takes() -> None:
     for option in options():
         assert allowed(option)
         assert option.opt.help
+
+
+# what is wrong, and where
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("workers", "0"),
+        ("workers", "2.5"),
+        ("workers", ""),
+        ("pools", "99999999999"),
+        ("backlog", "99999999999999999999"),
+        ("keep_alive", "inf"),
+        ("keep_alive", "nan"),
+        ("graceful_timeout", "nan"),
+        ("graceful_timeout", "-1"),
+        ("keep_alive", "1e10"),
+        ("worker_nice", "20"),
+        ("limit_request_body", "99999999999999999999"),
+        ("unix_mode", "888"),
+        ("unix_mode", "rw"),
+        ("access_log", "perhaps"),
+        ("preload", "all"),
+        ("loop", "trio"),
+    ],
+)
+def test_a_value_that_nothing_could_use_is_refused(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, {f"HSRV_{name.upper()}": value})
+    said = str(raised.value)
+    assert said.startswith(f"{name} = {value!r} (set by HSRV_{name.upper()}): allowed is ")
+    assert "\n" not in said
+
+
+def test_the_numbers_that_are_allowed_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="allowed is a whole number from 0 to 19 "):
+        load(tmp_path, worker_nice="20")
+    with pytest.raises(ConfigError, match="allowed is a number of seconds above 0 "):
+        load(tmp_path, keep_alive="x")
+
+
+@pytest.mark.parametrize(
+    "line", ["workers = true", "app = 5", "stream = 5", "stream = [5]", "keep_alive = '1s'"]
+)
+def test_a_file_value_of_the_wrong_type_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "hsrv.toml").write_text(line)
+    with pytest.raises(ConfigError, match=r"set by hsrv\.toml"):
+        load(tmp_path)
+
+
+def test_unknown_names_are_told_with_what_was_probably_meant(tmp_path: Path) -> None:
+    (tmp_path / "hsrv.toml").write_text("keep-alife = 3\n")
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, {"HSRV_WORKER": "3", "HSRV_XYZZY": "1"}, pool="1")
+    said = str(raised.value)
+    assert "hsrv.toml: unknown key 'keep-alife'; did you mean keep_alive?" in said
+    assert "HSRV_WORKER: no such option; did you mean HSRV_WORKERS?" in said
+    assert "HSRV_XYZZY: no such option" in said
+    assert "--pool: no such option; did you mean pools?" in said
+
+
+def test_problems_of_the_file_itself_come_with_all_others(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config({"workers": "0"}, config_file="none.toml", environ={}, folder=tmp_path)
+    first, second = str(raised.value).splitlines()
+    assert first == "none.toml: no such configuration file"
+    assert second.startswith("workers = '0'")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("workers = \n", "line 1"),
+        ("tool = 5\n", None),
+        ("[tool]\nhsrv = 5\n", "tool.hsrv = 5: allowed is a table"),
+        ("[tool.hsrv]\nwrokers = 5\n", "did you mean workers"),
+        ("[tool.other]\nx = 5\n", None),
+    ],
+)
+def test_a_pyproject_of_any_shape_is_read_or_refused(tmp_path: Path, text: str, said: str | None) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    if said is None:
+        assert load(tmp_path)[0] == Config()
+        return
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path)
+    assert str(raised.value).startswith("pyproject.toml: ")
+    assert said in str(raised.value)
+
+
+def test_a_file_that_was_asked_for_must_be_about_us(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    with pytest.raises(ConfigError, match=r"no \[tool\.hsrv\]"):
+        load_config({}, config_file="pyproject.toml", environ={}, folder=tmp_path)
+    (tmp_path / "other.toml").write_text("workers = 6\n")
+    (tmp_path / "hsrv.toml").write_text("workers = 7\n")
+    config, sources = load_config({}, config_file="other.toml", environ={}, folder=tmp_path)
+    assert (config.workers, sources["workers"]) == (6, "other.toml")
+    config, _ = load(tmp_path, {"HSRV_CONFIG": "other.toml"})
+    assert config.workers == 6
+
+
+def test_directories_and_files_that_are_missing_are_told_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, app_dir="nowhere", env_file="none.env")
+    assert [line.partition(" ")[0] for line in str(raised.value).splitlines()] == ["app_dir", "env_file"]
+    (tmp_path / "here").mkdir()
+    (tmp_path / "env").touch()
+    assert load(tmp_path, app_dir="here", env_file="env")[0].app_dir == "here"
+
+
+def test_variables_of_a_kubernetes_service_named_hsrv_are_nobodys_mistake(tmp_path: Path) -> None:
+    links = {
+        "HSRV_SERVICE_HOST": "10.0.0.1",
+        "HSRV_SERVICE_PORT": "80",
+        "HSRV_SERVICE_PORT_HTTP": "80",
+        "HSRV_PORT": "tcp://10.0.0.1:80",
+        "HSRV_PORT_80_TCP_ADDR": "10.0.0.1",
+        "HSRV_SHOP_SERVICE_HOST": "10.0.0.2",
+    }
+    assert load(tmp_path, links)[0] == Config()
+    with pytest.raises(ConfigError, match="HSRV_PORT: no such option"):
+        load(tmp_path, {"HSRV_PORT": "8000"})
+
+
+def test_usual_variables_that_are_set_empty_are_not_set(tmp_path: Path) -> None:
+    assert load(tmp_path, {"PORT": "", "WEB_CONCURRENCY": ""})[0] == Config()
+
+
+def test_the_python_call_is_named_as_the_source(tmp_path: Path) -> None:
+    config, sources = load_config({"workers": 2}, environ={}, folder=tmp_path, flag="run({}=...)")
+    assert (config.workers, sources["workers"]) == (2, "run(workers=...)")
+
+
+def test_every_problem_of_the_environment_file_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("one\nA=1\nB='x\n")
+    with pytest.raises(ConfigError) as raised:
+        read_env_file(str(tmp_path / "env"))
+    assert [line.split(": ")[0] for line in str(raised.value).splitlines()] == [
+        f"env_file {tmp_path / 'env'}, line 1",
+        f"env_file {tmp_path / 'env'}, line 3",
+    ]
