@@ -10,47 +10,78 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hsrv.apptarget import import_string
+from hsrv.apptarget import being_imported, import_string, name_in, resolve_target, source_of
 from hsrv.asgi import Application
 from hsrv.cli import report, serve
-from hsrv.errors import ConfigError, ExitCode, HsrvError
-from hsrv.sources import load_config
+from hsrv.config import Config
+from hsrv.errors import AppLoadError, ConfigError, ExitCode, HsrvError
+from hsrv.preload import is_library
+from hsrv.sources import Sources, load_config
 
 
-def run(app: str | Application | None = None, **options: Any) -> ExitCode:
+def run(app: str | Application | None = None, *, config_file: str | None = None, **options: Any) -> ExitCode:
     """Serve until told to stop; the exit code, whose meaning the README tells.
 
     `app`: an import string, or an object at the top of a module that can be imported again by name: also of the script
     that is running, whose call then stands behind `if __name__ == "__main__":`. `options`: those of `hsrv.Config`;
-    file and environment count too, below them. Raises ConfigError; any other failure is printed as the command does.
+    file and environment count too, below them. Without `app_dir`, modules are looked for where this process would find
+    them. Raises ConfigError; any other failure is printed as the command does.
     """
-    if app is not None:
-        options.update(_application(app, options))
-    config, _ = load_config(options, flag="run({}=...)")
+    if being_imported.get():
+        raise AppLoadError(
+            'hsrv.run() was reached while the application was imported: put it behind `if __name__ == "__main__":`'
+        )
     try:
-        return serve(config)
+        return serve(*_configure(app, config_file, options))
+    except ConfigError:
+        raise
     except HsrvError as error:
         return report(error)
 
 
-def _application(app: str | Application, options: dict[str, Any]) -> dict[str, Any]:
+def _configure(
+    app: str | Application | None, config_file: str | None, options: dict[str, Any]
+) -> tuple[Config, Sources]:
+    given = options if app is None else {**options, "app": _name(app)}
+    config, sources = load_config(given, config_file=config_file, flag="run({}=...)")
+    if config.app is None or sources["app_dir"] != "default":
+        return config, sources
+    folder = _folder_of(resolve_target(config).module)
+    if folder is None:
+        return config, sources
+    return load_config({**given, "app_dir": folder}, config_file=config_file, flag="run({}=...)")
+
+
+def _name(app: str | Application) -> str:
+    """What other processes import. Raises ConfigError if there is no such name."""
     try:
-        return {"app": import_string(app)}
+        return import_string(app)
     except ValueError as error:
-        found = _in_script(app)
-        if found is None:
+        name = name_in(sys.modules["__main__"], app)
+        if name is None:
             raise ConfigError(f"run(): {error}") from None
-        return {"app_dir": options.get("app_dir", found[0]), "app": found[1]}
+        return f"{_module_of_script()}:{name}"
 
 
-def _in_script(app: Any) -> tuple[str, str] | None:
-    """Folder and import string of an object in the running script, which other processes import as a module."""
+def _module_of_script() -> str:
+    """The name under which the script that is running can be imported. Raises ConfigError."""
     main = sys.modules["__main__"]
-    name = next((name for name, value in vars(main).items() if value is app), None)
-    if name is None or getattr(main, "__file__", None) is None:
-        return None
     spec = getattr(main, "__spec__", None)
     if spec is not None:  # python -m package.module
-        return ".", f"{spec.name}:{name}"
-    script = Path(main.__file__ or "").resolve()
-    return (str(script.parent), f"{script.stem}:{name}") if script.stem.isidentifier() else None
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    if file is None or not Path(file).is_file():  # a prompt, -c, standard input
+        raise ConfigError("run(): what is typed in can't be imported by other processes: put it into a file")
+    script = Path(file)
+    if script.suffix != ".py" or not script.stem.isidentifier():
+        raise ConfigError(
+            f"run(): {script.name} can't be imported as a module: rename it, or move the application"
+        )
+    return script.stem
+
+
+def _folder_of(module: str) -> str | None:
+    """Where this process finds the module, if that is a folder of the user's; None: as installed, or not at all."""
+    top = [module.partition(".")[0]]
+    folder = next((Path(entry) for entry in sys.path if source_of(top, Path(entry)) is not None), None)
+    return None if folder is None or is_library(folder) else str(folder.resolve())

@@ -116,10 +116,10 @@ def _with_options(command: Callable[[Config, Sources], None]) -> Callable[..., N
 
 def start(config: Config, sources: Sources) -> None:
     """Serve an application in the foreground."""
-    raise typer.Exit(serve(config))
+    raise typer.Exit(serve(config, sources))
 
 
-def serve(config: Config) -> ExitCode:
+def serve(config: Config, sources: Sources) -> ExitCode:
     """Serve until told to stop. Raises HsrvError before anything runs."""
     check_supported()
     from hsrv.supervisor.main import run  # noqa: PLC0415  # imports what only POSIX has, after the check
@@ -127,7 +127,7 @@ def serve(config: Config) -> ExitCode:
     if config.env_file is not None:
         for name, value in read_env_file(config.env_file).items():
             os.environ.setdefault(name, value)
-    return run(config)
+    return run(config, sources)
 
 
 def show_config(config: Config, sources: Sources) -> None:

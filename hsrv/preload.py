@@ -2,100 +2,154 @@
 
 import ast
 import importlib.util
+import os
+import socket
 import sys
+import sysconfig
 import threading
-from collections.abc import Iterator
-from importlib.machinery import ModuleSpec
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import FrameType
+from typing import Final
+
+THREAD_END: Final = 0.5
+"""Seconds for threads that Python has joined to end in the kernel, too: join() returns a moment earlier."""
+
+
+# what to import
+
+
+@dataclass(frozen=True)
+class _Own:
+    """A module of the user's: read, never run."""
+
+    name: str
+    path: Path
+
+    @property
+    def package(self) -> list[str]:
+        parts = self.name.split(".")
+        return parts if self.path.name == "__init__.py" else parts[:-1]
 
 
 def third_party_modules(import_string: str, app_dir: str) -> list[str]:
-    """The modules outside of `app_dir` that the application's own modules import, in the order met.
+    """The libraries that the application's own modules import at their top level, in the order met.
 
-    Read from the sources; none of the application's code runs. What it imports in other ways is simply not preloaded.
+    Libraries are the standard library and what is installed; every other module is the user's, wherever it stands
+    (an editable install, a sibling folder), and so is all of the package that holds the application. Read from the
+    sources: none of the application's code runs. What it imports in other ways (inside functions, by computed names) is
+    simply not preloaded.
     """
-    folder = Path(app_dir).resolve()
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    folder = str(Path(app_dir).resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     found: dict[str, None] = {}
-    seen: set[Path] = set()
-    queue = [import_string.partition(":")[0]]
-    while queue:
-        path = _own_source(queue.pop(0), folder)
-        if path is None or path in seen:
+    seen: set[str] = set()
+    target = import_string.partition(":")[0]
+    queue = _with_parents(target)
+    for name in queue:  # grows meanwhile
+        if name in seen:
             continue
-        seen.add(path)
-        for name in _imports(path, folder):
-            if _own_source(name, folder) is not None:
-                queue.append(name)
-            elif name.partition(".")[0] not in found and _exists(name):
-                found[name] = None
+        seen.add(name)
+        spec = _find(name)
+        if spec is None:
+            continue  # an attribute, or not installed: the import will tell
+        if _is_library_module(spec) and name.partition(".")[0] != target.partition(".")[0]:
+            found[name] = None
+        elif spec.origin is not None and spec.origin.endswith(".py"):
+            queue.extend(_imports(_Own(name, Path(spec.origin))))
     return list(found)
 
 
-def _own_source(name: str, folder: Path) -> Path | None:
-    base = folder.joinpath(*name.split("."))
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file() and "site-packages" not in path.parts:
-            return path
-    return None
-
-
-def _imports(path: Path, folder: Path) -> Iterator[str]:
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, OSError):
-        return  # the import will tell
-    package = ".".join(path.relative_to(folder).parent.parts)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = _absolute(node, package)
-            if module:
-                yield module
-                yield from (f"{module}.{alias.name}" for alias in node.names)
-
-
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    if not node.level:
-        return node.module or ""
-    parts = package.split(".") if package else []
-    base = parts[: len(parts) - node.level + 1]
-    return ".".join([*base, *([node.module] if node.module else [])])
-
-
-def _exists(name: str) -> bool:
-    """Whether the name is a module, asked without importing its parents."""
-    try:
-        if "." not in name:
-            return importlib.util.find_spec(name) is not None
-        parent, _, leaf = name.rpartition(".")
-        spec = _find(parent)
-        return (
-            spec is not None
-            and spec.submodule_search_locations is not None
-            and any(
-                (Path(where) / f"{leaf}.py").is_file() or (Path(where) / leaf / "__init__.py").is_file()
-                for where in spec.submodule_search_locations
-            )
-        )
-    except (ImportError, ValueError, AttributeError):
-        return False
+def _with_parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def _find(name: str) -> ModuleSpec | None:
-    if "." not in name:
-        return importlib.util.find_spec(name)
-    parent, _, leaf = name.rpartition(".")
-    spec = _find(parent)
-    for where in (spec.submodule_search_locations or []) if spec is not None else []:
-        path = Path(where) / leaf / "__init__.py"
-        if path.is_file():
-            return importlib.util.spec_from_file_location(
-                name, path, submodule_search_locations=[str(path.parent)]
-            )
-    return None
+    """Where the module is, without importing its parents as `importlib.util.find_spec` does."""
+    search: list[str] | None = None
+    spec: ModuleSpec | None = None
+    for part in _with_parents(name):
+        try:
+            spec = importlib.util.find_spec(part) if search is None else PathFinder.find_spec(part, search)
+        except (ImportError, ValueError):  # ValueError: in sys.modules without a spec, like __main__
+            return None
+        if spec is None:
+            return None
+        search = list(spec.submodule_search_locations or ())
+    return spec
+
+
+def _is_library_module(spec: ModuleSpec) -> bool:
+    if spec.origin in ("built-in", "frozen"):
+        return True
+    return spec.origin is not None and is_library(Path(spec.origin))
+
+
+def is_library(path: Path) -> bool:
+    """Whether a file or folder belongs to the standard library or to what is installed."""
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return True
+    return any(path.is_relative_to(folder) for folder in _library_folders())
+
+
+@cache
+def _library_folders() -> tuple[Path, ...]:
+    paths = sysconfig.get_paths()
+    return tuple({Path(paths[key]) for key in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def _imports(module: _Own) -> Iterator[str]:
+    try:
+        tree = ast.parse(module.path.read_bytes())
+    except (SyntaxError, ValueError, OSError):
+        return  # the import will tell
+    for node in _running(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _with_parents(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            source = _absolute(node, module.package)
+            if source:
+                yield from _with_parents(source)
+                yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """What runs when the module is imported. Imports inside functions wait there for a reason: they are slow,
+    optional or circular."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and _is_elsewhere(child.test):
+            for statement in child.orelse:
+                yield statement
+                yield from _running(statement)
+            continue
+        yield child
+        yield from _running(child)
+
+
+def _is_elsewhere(test: ast.expr) -> bool:
+    """`if TYPE_CHECKING:` and `if __name__ == "__main__":` hold for type checkers and for scripts."""
+    return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__ == '__main__'")
+
+
+def _absolute(node: ast.ImportFrom, package: list[str]) -> str:
+    if not node.level:
+        return node.module or ""
+    if node.level > len(package):
+        return ""  # above the top: the import will tell
+    base = package[: len(package) - node.level + 1]
+    return ".".join([*base, *([node.module] if node.module else [])])
+
+
+# whether to fork
 
 
 def unsafe_to_fork(allowed: set[int]) -> str | None:
@@ -103,32 +157,93 @@ def unsafe_to_fork(allowed: set[int]) -> str | None:
 
     A thread doesn't exist in the child, but the locks it held do; a socket would be shared by all children.
     """
-    threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     if threads:
-        return f"importing the application started threads: {', '.join(threads[:5])}"
-    if (native := _native_threads()) > 1:
-        return f"importing the application left {native - 1} native threads"
+        return f"importing the application started threads: {_listed([_described(t) for t in threads])}"
+    if native := _native_threads():
+        return f"importing the application left native threads: {_listed(native)}"
     sockets = [fd for fd in _sockets() if fd not in allowed]
     if sockets:
-        return f"importing the application left sockets open: descriptors {', '.join(map(str, sockets[:5]))}"
+        return f"importing the application left sockets open: {_listed([_described_socket(fd) for fd in sockets])}"
     return None
 
 
-def _native_threads() -> int:
+def _listed(texts: list[str], most: int = 5) -> str:
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+def _described(thread: threading.Thread) -> str:
+    """Its name and what it runs."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    outermost: FrameType | None = None
+    while frame is not None:
+        if frame.f_code.co_filename != threading.__file__:
+            outermost = frame
+        frame = frame.f_back
+    if outermost is None:
+        return thread.name
+    return f"{thread.name} ({outermost.f_code.co_qualname} in {outermost.f_code.co_filename})"
+
+
+def _native_threads() -> list[str]:
+    """Names of threads that Python doesn't know, once those that are about to end had the time to."""
+    deadline = time.monotonic() + THREAD_END
+    while (names := _other_tasks()) and time.monotonic() < deadline:
+        time.sleep(0.01)  # nothing tells of the end of a kernel thread that was joined
+    return names
+
+
+def _other_tasks() -> list[str]:
+    names = []
+    for task in _entries("/proc/self/task"):
+        try:
+            if int(task.name) != os.getpid():
+                names.append((task / "comm").read_text().strip())
+        except OSError:
+            continue  # it has just ended
+    return names
+
+
+def _entries(folder: str) -> list[Path]:
     try:
-        return sum(1 for _ in Path("/proc/self/task").iterdir())
+        return list(Path(folder).iterdir())
     except OSError:
-        return 1
+        return []  # no /proc: not Linux
 
 
 def _sockets() -> Iterator[int]:
-    try:
-        entries = list(Path("/proc/self/fd").iterdir())
-    except OSError:
-        return
-    for entry in entries:
+    for entry in _entries("/proc/self/fd"):
         try:
             if int(entry.name) > 2 and str(entry.readlink()).startswith("socket:"):
                 yield int(entry.name)
         except OSError:
             continue  # the descriptor of the listing itself
+
+
+def _described_socket(fd: int) -> str:
+    """Its descriptor, kind and ends."""
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:
+        return f"descriptor {fd}"
+    try:
+        ends = [_end("at", sock.getsockname), _end("to", sock.getpeername)]
+        kind = f"{_name(sock.family)} {_name(sock.type)}"
+    finally:
+        sock.detach()  # the descriptor isn't ours
+    return f"descriptor {fd} ({' '.join(part for part in [kind, *ends] if part)})"
+
+
+def _name(kind: object) -> str:
+    return str(getattr(kind, "name", kind))  # a plain int where Python knows no name
+
+
+def _end(word: str, name: Callable[[], object]) -> str:
+    try:
+        address = name()
+    except OSError:
+        return ""  # not connected
+    if isinstance(address, tuple):
+        return f"{word} {address[0]}:{address[1]}"
+    return f"{word} {address!r}" if address else ""

@@ -52,19 +52,111 @@ def test_an_object_that_nobody_can_import_is_a_config_error() -> None:
         hsrv.run(local)
 
 
-def test_a_script_serves_its_own_application(tmp_path: Path) -> None:
-    script = tmp_path / "served.py"
-    script.write_text(SCRIPT)
-    log = tmp_path / "log"
+def served(script: Path, folder: Path, *arguments: str) -> bytes:
+    """What a script's server answers, run from `folder`; it must stop cleanly."""
+    log = script.with_suffix(".log")
     with log.open("wb") as stderr:
-        process = subprocess.Popen([sys.executable, str(script)], cwd=tmp_path, stderr=stderr)
+        command = [sys.executable, *(arguments or [str(script)])]
+        process = subprocess.Popen(command, cwd=folder, stderr=stderr)
     try:
         line = eventually(
             lambda: [x for x in log.read_text().splitlines() if '"listening"' in x], "it serves"
         )[0]
         port = int(line.partition("http://127.0.0.1:")[2].partition('"')[0])
         with Wire("127.0.0.1", port) as wire:
-            assert wire.get("/").body == b"from a script"
+            return wire.get("/").body
     finally:
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(20) == hsrv.ExitCode.OK
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    path = tmp_path / "elsewhere"
+    path.mkdir()
+    return path
+
+
+def test_a_script_serves_its_own_application(tmp_path: Path) -> None:
+    script = tmp_path / "served.py"
+    script.write_text(SCRIPT)
+    assert served(script, tmp_path) == b"from a script"
+
+
+def test_a_script_serves_from_wherever_it_is_called(tmp_path: Path, elsewhere: Path) -> None:
+    script = tmp_path / "served.py"
+    script.write_text(SCRIPT)
+    assert served(script, elsewhere) == b"from a script"
+
+
+def test_a_module_run_by_name_serves_its_own_application(tmp_path: Path) -> None:
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(SCRIPT)
+    assert served(package / "__main__.py", tmp_path, "-m", "shop") == b"from a script"
+
+
+@pytest.mark.parametrize("named", ["application", "'shop:application'"])
+def test_an_application_beside_the_script_is_found_as_the_script_finds_it(
+    tmp_path: Path, elsewhere: Path, named: str
+) -> None:
+    (tmp_path / "shop.py").write_text(
+        SCRIPT.replace("def app", "def application").partition("if __name__")[0]
+    )
+    call = SCRIPT.partition("if __name__")[2].replace("run(app", f"run({named}")
+    script = tmp_path / "start.py"
+    script.write_text(f"import hsrv\nfrom shop import application\nif __name__{call}")
+    assert served(script, elsewhere) == b"from a script"
+
+
+# refusals
+
+
+def refused(script: Path, source: str, folder: Path, *arguments: str, given: str | None = None) -> str:
+    """The last line of what a script says that can't serve."""
+    script.write_text(source)
+    command = [sys.executable, *(arguments or [str(script)])]
+    done = subprocess.run(
+        command, cwd=folder, input=given, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode != 0, done.stderr
+    return done.stderr
+
+
+def test_a_call_without_the_guard_is_refused_in_the_processes_and_starts_nothing(tmp_path: Path) -> None:
+    source = SCRIPT.replace('if __name__ == "__main__":', "if True:")
+    said = refused(tmp_path / "served.py", source, tmp_path)
+    assert "put it behind `if __name__" in said.replace("\\", "")
+    assert "listening" not in said
+    assert said.count("application could not be started") == 1
+
+
+def test_a_script_that_has_no_module_name_is_told_so(tmp_path: Path) -> None:
+    said = refused(tmp_path / "my-app.py", SCRIPT, tmp_path)
+    assert "ConfigError: run(): my-app.py can't be imported as a module" in said
+    said = refused(tmp_path / "unused.py", SCRIPT, tmp_path, "-", given=SCRIPT)
+    assert "ConfigError: run(): what is typed in can't be imported" in said
+
+
+def test_wrong_paths_are_config_errors_too(tmp_path: Path) -> None:
+    with pytest.raises(hsrv.ConfigError, match=r"no\.toml: no such configuration file"):
+        hsrv.run("main:app", config_file=str(tmp_path / "no.toml"))
+    (tmp_path / "env").write_text("no assignment")
+    with pytest.raises(hsrv.ConfigError, match="line 1"):
+        hsrv.run("main:app", env_file=str(tmp_path / "env"))
+
+
+def test_other_failures_are_printed_and_become_the_exit_code(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert hsrv.run(app_dir=str(tmp_path)) is hsrv.ExitCode.APP
+    assert capfd.readouterr().err.startswith("hsrv: no application given and none found")
+    assert hsrv.run("no name") is hsrv.ExitCode.APP
+    assert capfd.readouterr().err.startswith("hsrv: 'no name' names no application")
+
+
+def test_the_configuration_can_be_had_without_serving(tmp_path: Path) -> None:
+    config, sources = hsrv.load_config({"workers": 3}, environ={}, folder=tmp_path)
+    assert isinstance(config, hsrv.Config)
+    assert (config.workers, sources["workers"]) == (3, "--workers")
