@@ -1,6 +1,7 @@
 """`--bind`: what to listen on. Pure."""
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True)
@@ -22,19 +23,25 @@ class FdBind:
 
 Bind = TcpBind | UnixBind | FdBind
 
-ALLOWED = "HOST:PORT, [V6]:PORT, unix:PATH or fd:N"
+ALLOWED: Final = "HOST:PORT, [V6]:PORT, unix:PATH or fd:N"
+
+GREATEST_FD: Final = 2**31 - 1
 
 
 def parse_bind(text: str) -> Bind:
     """Raises ValueError with what is allowed."""
+    if "\0" in text:
+        raise ValueError("a NUL is in it")
     if text.startswith("unix:"):
         if not text[5:]:
             raise ValueError(f"no path after unix:; allowed: {ALLOWED}")
         return UnixBind(text[5:])
     if text.startswith("fd:"):
-        if not text[3:].isdecimal():
+        if not text[3:].isdecimal() or int(text[3:]) > GREATEST_FD:
             raise ValueError(f"no number after fd:; allowed: {ALLOWED}")
         return FdBind(int(text[3:]))
+    if "/" in text:
+        raise ValueError(f"neither a URL nor a bare path; allowed: {ALLOWED}")
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"no port from 0 to 65535; allowed: {ALLOWED}")
