@@ -212,8 +212,9 @@ class Template:
                 raise SupervisorGoneError from None
 
     def _reap(self) -> None:
-        for pid, status in reap():
-            self._children.discard(pid)
+        dead = reap()
+        self._children -= {pid for pid, _ in dead}  # before any send: it fails when the supervisor is gone
+        for pid, status in dead:
             self._send(Exited(pid=pid, status=status))
 
     def _fork(self, identity: Identity, control: socket.socket) -> None:

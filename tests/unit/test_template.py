@@ -378,6 +378,18 @@ def test_when_the_supervisor_dies_a_child_that_stays_is_killed_after_its_budget(
     assert "child killed" in template.output.read_text()
 
 
+def test_children_that_died_with_the_supervisor_are_not_waited_for(ready: Start) -> None:
+    template = ready(graceful_timeout=60.0)
+    children = [template.fork(WORKER), template.fork(POOL)]
+    template.process.send_signal(signal.SIGSTOP)  # so that it finds all of this at once
+    for child in children:
+        os.kill(child.pid, signal.SIGKILL)
+        assert ended(child.pid)
+    template.hang_up()
+    template.process.send_signal(signal.SIGCONT)
+    assert template.exit_code() == ExitCode.OK
+
+
 def test_it_leaves_a_socket_file_that_another_server_put_there(ready: Start, tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
     template = ready(APP, f"unix:{path}")
