@@ -6,7 +6,9 @@ if __name__ == "__main__":
     hsrv.run("main:app", workers=4)
 """
 
+import asyncio
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +27,30 @@ def run(app: str | Application | None = None, *, config_file: str | None = None,
     `app`: an import string, or an object at the top of a module that can be imported again by name: also of the script
     that is running, whose call then stands behind `if __name__ == "__main__":`. `options`: those of `hsrv.Config`;
     file and environment count too, below them. Without `app_dir`, modules are looked for where this process would find
-    them. Raises ConfigError; any other failure is printed as the command does.
+    them. Called in the main thread, outside of an event loop. Raises ConfigError; any other failure is printed as the
+    command does.
     """
     if being_imported.get():
         raise AppLoadError(
             'hsrv.run() was reached while the application was imported: put it behind `if __name__ == "__main__":`'
         )
+    _check_caller()
     try:
         return serve(*_configure(app, config_file, options))
     except ConfigError:
         raise
     except HsrvError as error:
         return report(error)
+
+
+def _check_caller() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigError("run(): only the main thread gets signals, so it must be called there")
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise ConfigError("run(): it has an event loop of its own, so it can't be called inside of one")
 
 
 def _configure(

@@ -41,7 +41,7 @@ def load_app(config: Config) -> LoadedApp:
 
 def _load(config: Config) -> LoadedApp:
     folder = str(Path(config.app_dir).resolve())
-    if folder not in sys.path:
+    if sys.path[:1] != [folder]:  # also if it stands further back: a namesake before it isn't meant
         sys.path.insert(0, folder)
     target = resolve_target(config)
     module = _import(target, folder)
@@ -84,26 +84,36 @@ def _similar_module(name: str, folder: Path) -> str:
 
 def _attribute(module: ModuleType, target: AppTarget) -> Any:
     found: Any = module
+    path = target.module
     for name in target.attribute.split("."):
-        if not hasattr(found, name):
-            close = difflib.get_close_matches(name, dir(found), n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise AppLoadError(f"{target.module} has no attribute {target.attribute!r}{hint}")
-        found = getattr(found, name)
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            hint = _similar_attribute(found, name) or _others(module)
+            raise AppLoadError(f"{path} has no attribute {name!r}{hint}") from error
+        except (Exception, SystemExit) as error:  # the application's own property or __getattr__
+            raise _failed(f"{path}.{name} raised {type(error).__name__}: {error}", error) from error
+        path += f".{name}"
     return found
+
+
+def _similar_attribute(owner: Any, name: str) -> str:
+    close = difflib.get_close_matches(name, dir(owner), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _others(module: ModuleType) -> str:
+    names = _applications(module)
+    return f"; {module.__name__} has {', '.join(names)}" if names else ""
 
 
 def _only_application(module: ModuleType) -> tuple[str, Any]:
     """The application of a discovered module: by its usual names, or the only ASGI application it has."""
     for name in DISCOVERED_ATTRIBUTES:
-        value = getattr(module, name, None)
+        value = vars(module).get(name)
         if value is not None and not isinstance(value, ModuleType):
             return f"{module.__name__}:{name}", value
-    found: dict[int, str] = {}  # by identity: one application may have several names
-    for name, value in vars(module).items():
-        if not name.startswith("_") and _is_application_of(module, value):
-            found.setdefault(id(value), name)
-    names = list(found.values())
+    names = _applications(module)
     if len(names) == 1:
         return f"{module.__name__}:{names[0]}", getattr(module, names[0])
     what = f"several ASGI applications ({', '.join(names)})" if names else "no ASGI application"
@@ -111,6 +121,14 @@ def _only_application(module: ModuleType) -> tuple[str, Any]:
         f"{module.__name__} has none of the attributes {', '.join(DISCOVERED_ATTRIBUTES)}, and {what}. "
         f"Name it: hsrv start {module.__name__}:ATTRIBUTE"
     )
+
+
+def _applications(module: ModuleType) -> list[str]:
+    found: dict[int, str] = {}  # by identity: one application may have several names
+    for name, value in vars(module).items():
+        if not name.startswith("_") and _is_application_of(module, value):
+            found.setdefault(id(value), name)
+    return list(found.values())
 
 
 def _is_application_of(module: ModuleType, value: Any) -> bool:

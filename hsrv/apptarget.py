@@ -149,6 +149,8 @@ def import_string(app: object) -> str:
     """The import string of an application. Raises ValueError for one that no other process could import."""
     if isinstance(app, str):
         return app
+    if not callable(app):  # nor found by chance: small numbers are in many modules
+        raise ValueError(f"{app!r} is no application: {type(app).__name__} can't be called")
     # An instance knows the module of its class, not its own.
     for module in (getattr(app, "__module__", None), *list(sys.modules)):
         if isinstance(module, str) and module != "__main__":

@@ -40,22 +40,31 @@ def _cli_type(option: OptionInfo) -> Any:
     return str | None
 
 
+def _choices(option: OptionInfo) -> list[str]:
+    """The words that an option takes, if it takes nothing else."""
+    if isinstance(option.default, LifespanMode | Preload):
+        return list(type(option.default))
+    return list(get_args(option.type)) if get_origin(option.type) is Literal else []
+
+
 def _metavar(option: OptionInfo) -> str | None:
     if option.opt.metavar is not None or isinstance(option.default, bool):
         return option.opt.metavar
-    if isinstance(option.default, LifespanMode | Preload):
-        return "|".join(type(option.default))
-    if get_origin(option.type) is Literal:
-        return "|".join(get_args(option.type))
-    return "SECONDS" if isinstance(option.default, float) else None
+    return "|".join(_choices(option)) or ("SECONDS" if isinstance(option.default, float) else None)
 
 
-def _shown_default(option: OptionInfo) -> str | bool:
-    if option.default in (None, (), "") or isinstance(option.default, bool):
-        return False
-    if isinstance(option.default, float):
-        return f"{option.default:g}"
-    return " ".join(option.default) if option.is_list else str(option.default)
+def _help(option: OptionInfo) -> str:
+    """With the default, which typer would set on a line of its own."""
+    default = option.default
+    if default in (None, (), ""):
+        return option.opt.help
+    if isinstance(default, bool):
+        shown = "on" if default else "off"
+    elif isinstance(default, float):
+        shown = f"{default:g}"
+    else:
+        shown = " ".join(default) if option.is_list else str(default)
+    return f"{option.opt.help} [default: {shown}]"
 
 
 def _parameter(option: OptionInfo) -> inspect.Parameter:
@@ -64,15 +73,14 @@ def _parameter(option: OptionInfo) -> inspect.Parameter:
         flags = [f"{option.flag}/--no-{option.flag[2:]}"]
     if option.opt.short is not None:
         flags.append(option.opt.short)
-    help_text = option.opt.help
-    if isinstance(option.default, bool):
-        help_text += f" [default: {'on' if option.default else 'off'}]"
+    choices = _choices(option)
     info = typer.Option(
         *flags,
-        help=help_text,
+        help=_help(option),
         rich_help_panel=option.opt.panel,
         metavar=_metavar(option),
-        show_default=_shown_default(option),
+        show_default=False,
+        autocompletion=(lambda: choices) if choices else None,
     )
     keyword = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(
@@ -92,7 +100,8 @@ def _with_options(command: Callable[[Config, Sources], None]) -> Callable[..., N
     application = Annotated[
         str | None,
         typer.Argument(
-            help="module:attribute; without it: the configured one, or the first found", metavar="[APP]"
+            help="module:attribute or module:factory(); without it: the configured one, or the first found",
+            metavar="APP",
         ),
     ]
     config = Annotated[

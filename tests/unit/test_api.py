@@ -1,9 +1,11 @@
 """hsrv from Python."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,21 @@ def test_wrong_paths_are_config_errors_too(tmp_path: Path) -> None:
     (tmp_path / "env").write_text("no assignment")
     with pytest.raises(hsrv.ConfigError, match="line 1"):
         hsrv.run("main:app", env_file=str(tmp_path / "env"))
+
+
+def test_only_the_main_thread_outside_of_a_loop_can_serve() -> None:
+    async def inside() -> None:
+        hsrv.run("main:app")
+
+    with pytest.raises(hsrv.ConfigError, match="event loop"):
+        asyncio.run(inside())
+    with ThreadPoolExecutor(1) as pool, pytest.raises(hsrv.ConfigError, match="main thread"):
+        pool.submit(hsrv.run, "main:app").result()
+
+
+def test_what_can_not_be_called_is_a_config_error_too() -> None:
+    with pytest.raises(hsrv.ConfigError, match="5 is no application: int can't be called"):
+        hsrv.run(5)  # type: ignore[arg-type]
 
 
 def test_other_failures_are_printed_and_become_the_exit_code(

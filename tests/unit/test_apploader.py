@@ -174,14 +174,40 @@ def test_an_application_that_ends_the_interpreter_is_a_failure(folder: Path) -> 
     ("app", "said"),
     [
         (f"{NAME}:ap", "has no attribute 'ap'; did you mean 'app'?"),
-        (f"{NAME}:box.ap", "has no attribute 'box.ap'; did you mean 'app'?"),
-        (f"{NAME}:zzz", "has no attribute 'zzz'"),
+        (f"{NAME}:box.ap", f"{NAME}.box has no attribute 'ap'; did you mean 'app'?"),
+        (f"{NAME}:zzz", f"{NAME} has no attribute 'zzz'; {NAME} has app"),
     ],
 )
 def test_a_missing_attribute(folder: Path, app: str, said: str) -> None:
     source = f"{ASYNC}class box:\n    app = app\n"
     assert said in str(refused(folder, source, app))
     assert load(folder, source, f"{NAME}.box.app") == f"{NAME}:box.app"
+
+
+@pytest.mark.parametrize("name", ["lazy", "box.lazy"])
+def test_an_attribute_that_is_computed_and_fails_is_the_applications_failure(folder: Path, name: str) -> None:
+    source = """
+        class Box:
+            @property
+            def lazy(self):
+                raise ValueError("no settings")
+
+        def __getattr__(name):
+            return Box().lazy
+
+        box = Box()
+    """
+    error = refused(folder, source, f"{NAME}:{name}")
+    assert str(error) == f"{NAME}.{name} raised ValueError: no settings"
+    assert f"{NAME}.py" in error.traceback
+    assert "apploader" not in error.traceback
+
+
+def test_the_folder_comes_before_all_others_even_if_it_was_on_the_path(folder: Path) -> None:
+    (folder / "earlier").mkdir()
+    (folder / "earlier" / f"{NAME}.py").write_text("raise AssertionError('the namesake')")
+    sys.path[:0] = [str(folder / "earlier"), str(folder.resolve())]
+    assert load(folder, ASYNC) == f"{NAME}:app"
 
 
 # discovery in a module
