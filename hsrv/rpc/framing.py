@@ -1,7 +1,7 @@
 """One JSON document per line over a Unix stream socket.
 
 Promises: hostile input costs its own line and never ends the stream; a line over LINE_LIMIT is skipped, not
-kept; writing waits for the peer, bounded by whoever calls.
+kept; lines go out whole or not at all; writing waits for the peer, bounded by whoever calls.
 """
 
 import socket
@@ -89,30 +89,32 @@ class LineWriter:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._lock = anyio.Lock()
-        self._broken = False
+        self._rest = memoryview(b"")
+        """Of a line that was begun. It stays when its sender is cancelled, and goes out before the next one."""
 
     async def send(self, message: Message) -> None:
         """Raises anyio.ClosedResourceError, anyio.BrokenResourceError or TypeError (not JSON).
 
-        A cancelled send leaves half a line behind, so the stream is broken from then on.
+        A send that is cancelled before its first byte went out never goes out.
         """
-        data = encode(message) + b"\n"
+        data = memoryview(encode(message) + b"\n")
         async with self._lock:
             if self._sock.fileno() < 0:
                 raise anyio.ClosedResourceError
-            if self._broken:
-                raise anyio.BrokenResourceError
-            self._broken = True
             try:
-                await self._send_all(memoryview(data))
+                await self._flush()
+                self._rest = data
+                await self._flush()
             except (OSError, ValueError) as error:
                 raise anyio.BrokenResourceError from error
-            self._broken = False
+            finally:
+                if self._rest is data:
+                    self._rest = memoryview(b"")
 
-    async def _send_all(self, data: memoryview) -> None:
-        while data:
+    async def _flush(self) -> None:
+        while self._rest:
             try:
-                data = data[self._sock.send(data) :]
+                self._rest = self._rest[self._sock.send(self._rest) :]
             except (BlockingIOError, InterruptedError):
                 await wait_writable(self._sock.fileno())
 
