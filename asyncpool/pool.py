@@ -11,17 +11,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
 from hsrv.channel import ChannelError
 from hsrv.child import ChildBoot
 from hsrv.conn import Conn
+from hsrv.http.activity import Activity
 from hsrv.http.connection import END_TIMEOUT, HTTPConnection, State
 from hsrv.http.exchange import Exchange
 from hsrv.http.host import HTTPHost, access_record
 from hsrv.intake import Intake
 from hsrv.logging import get_logger
 from hsrv.messages import Handoff, WebSocketHandoff, decode_handoff
-from hsrv.rpc.methods import DrainParams
+from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.terms import EndReason
 
 ADOPT_RETRY: Final = 0.02
@@ -102,6 +105,21 @@ class AsyncPool(HTTPHost):
 
     def pool_available(self, available: bool) -> None:
         """Nothing to do: the workers' matter."""
+
+    def is_stream(self, exchange: Exchange) -> bool:
+        """Whatever runs here is one."""
+        return True
+
+    def activities(self) -> list[Activity]:
+        return [*super().activities(), *(session.activity() for session in self._sessions)]
+
+    def report(self) -> ChildReport:
+        return replace(
+            super().report(),
+            connections=len(self.connections) + len(self._sessions),
+            handoffs_received=self._handoffs.received,
+            undecodable=self._handoffs.undecodable,
+        )
 
     # streams
 

@@ -30,6 +30,8 @@ from hsrv.asyncpool.ws_link import WebSocketLink, WebSocketSettings
 from hsrv.asyncpool.ws_states import SAID, Said, Say, Wire
 from hsrv.conn import Conn
 from hsrv.errors import AppError, ClientDisconnected
+from hsrv.globs import pattern_of
+from hsrv.http.activity import Activity
 from hsrv.http.response import ResponseEncoder, simple_response
 from hsrv.logging import current_trace, get_logger
 from hsrv.messages import WebSocketHandoff
@@ -139,6 +141,15 @@ class WebSocketSession:
     def check_deadlines(self, now: float) -> None:
         """Act on what is overdue at `now` (loop.time()); to be called about once a second."""
         self._link.check_deadlines(now)
+
+    def activity(self) -> Activity:
+        """What the operator is told of it."""
+        handoff = self.handoff
+        pattern = pattern_of(handoff.head.path, self._scope.get("path_params") or {})
+        state = self._link.state.name.lower()
+        return Activity(
+            self.started_at, "websocket", state, handoff.head, handoff.trace, handoff.origin.client, pattern
+        )
 
     # the application's call
 

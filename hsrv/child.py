@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 import anyio
 from anyio.abc import TaskStatus
 
+from hsrv import stacks
 from hsrv.apploader import LoadedApp, load_app
 from hsrv.asgi import Application
 from hsrv.channel import Channel
@@ -26,7 +27,7 @@ from hsrv.errors import AppLoadError, ExitCode
 from hsrv.globs import LEARNED_LIMIT
 from hsrv.http.host import scope_extension
 from hsrv.lifespan import LifespanManager
-from hsrv.logging import get_logger
+from hsrv.logging import get_logger, set_level
 from hsrv.loops import new_loop
 from hsrv.messages import ListenerInfo
 from hsrv.rpc import methods
@@ -51,6 +52,8 @@ class ChildBoot:
     app: LoadedApp | None
     """None when the template did not import it."""
     control: socket.socket
+    log_context: dict[str, str]
+    """For the lines about the start: the id of the reload it belongs to."""
     handoff_send: Channel
     handoff_receive: Channel
     adopt_send: Channel
@@ -73,6 +76,7 @@ class Service(Protocol):
     def finish(self) -> None: ...
     def learned(self, patterns: list[str]) -> None: ...
     def pool_available(self, available: bool) -> None: ...
+    def report(self) -> methods.ChildReport: ...
 
 
 MakeService = Callable[[ChildBoot, asyncio.AbstractEventLoop, Callable[[str], None]], Service]
@@ -146,6 +150,7 @@ class _Child:
         service = self._service = make_service(boot, self._loop, self._learn)
         service.set_lifespan_state(lifespan.state)
         gc.freeze()
+        log.info("ready", lifespan=supported, **boot.log_context)
         await methods.notify(
             self._dispatcher, methods.READY, methods.ReadyParams(pid=os.getpid(), lifespan=supported)
         )
@@ -174,6 +179,9 @@ class _Child:
                 methods.FINISH: self._on_finish,
                 methods.LEARNED: self._on_learned,
                 methods.POOL_AVAILABLE: self._on_pool_available,
+                methods.LOG_LEVEL: self._on_log_level,
+                methods.REPORT: self._on_report,
+                methods.TASK_STACKS: self._on_task_stacks,
             }
         )
         await self._dispatcher.run(serve, serve, task_status=task_status)
@@ -195,7 +203,9 @@ class _Child:
         self._running().announce_close()
 
     async def _on_drain(self, context: Context, params: DrainParams) -> None:
-        self._running().begin_drain(params)
+        service = self._running()
+        log.info("draining", requests=service.report().running)
+        service.begin_drain(params)
 
     async def _on_finish(self, context: Context, params: Empty) -> None:
         self._running().finish()
@@ -205,6 +215,15 @@ class _Child:
 
     async def _on_pool_available(self, context: Context, params: methods.PoolAvailableParams) -> None:
         self._running().pool_available(params.available)
+
+    async def _on_log_level(self, context: Context, params: methods.LogLevelParams) -> None:
+        set_level(params.level)
+
+    async def _on_report(self, context: Context, params: Empty) -> methods.ChildReport:
+        return self._running().report()
+
+    async def _on_task_stacks(self, context: Context, params: Empty) -> methods.StacksResult:
+        return methods.StacksResult(text=stacks.task_stacks())
 
     def _running(self) -> Service:
         if self._service is None:

@@ -12,14 +12,14 @@ import typer
 from hsrv import __version__
 from hsrv.config import Config, OptionInfo, options
 from hsrv.errors import AppLoadError, ExitCode, HsrvError
-from hsrv.platform import check_supported
+from hsrv.platform import check_supported, is_supported
 from hsrv.sources import Sources, load_config, read_env_file
 from hsrv.terms import LifespanMode, Preload
 
 _EXIT_CODES = """
-**Exit codes**: 0 stopped on request · 1 fault of hsrv · 2 wrong option or configuration ·
-3 the application could not be loaded or started · 4 an address could not be bound ·
-5 stopped, but processes had to be killed · 6 unsupported system
+**Exit codes**: 0 stopped on request, or done · 1 fault of hsrv, or what was asked for failed ·
+2 wrong option or configuration · 3 the application could not be loaded or started · 4 an address could not be bound ·
+5 stopped, but processes had to be killed · 6 unsupported system · 7 no running server found or reached
 """
 
 app = typer.Typer(
@@ -88,14 +88,16 @@ def _parameter(option: OptionInfo) -> inspect.Parameter:
     )
 
 
-def _with_options(command: Callable[[Config, Sources], None]) -> Callable[..., None]:
-    """A typer command that takes every option of `Config` and calls `command` with the result."""
+def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Callable[..., None]:
+    """A typer command that takes every option of `Config` and calls `command` with the configuration, the source of
+    each value, and what was given for its `own` parameters."""
 
     def run(*, application: str | None, config: str | None, **given: Any) -> None:
+        extra = {parameter.name: given.pop(parameter.name) for parameter in own}
         values = {name: value for name, value in given.items() if value not in (None, [])}
         if application is not None:
             values["app"] = application
-        command(*load_config(values, config_file=config))
+        command(*load_config(values, config_file=config), **extra)
 
     application = Annotated[
         str | None,
@@ -114,6 +116,7 @@ def _with_options(command: Callable[[Config, Sources], None]) -> Callable[..., N
     parameters = [
         inspect.Parameter("application", keyword, default=None, annotation=application),
         inspect.Parameter("config", keyword, default=None, annotation=config),
+        *own,
         *(_parameter(option) for option in options() if option.name != "app"),
     ]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
@@ -133,10 +136,14 @@ def serve(config: Config, sources: Sources) -> ExitCode:
     check_supported()
     from hsrv.supervisor.main import run  # noqa: PLC0415  # imports what only POSIX has, after the check
 
+    _read_env_file(config)
+    return run(config, sources)
+
+
+def _read_env_file(config: Config) -> None:
     if config.env_file is not None:
         for name, value in read_env_file(config.env_file).items():
             os.environ.setdefault(name, value)
-    return run(config, sources)
 
 
 def show_config(config: Config, sources: Sources) -> None:
@@ -150,6 +157,46 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def check(
+    config: Config,
+    sources: Sources,
+    *,
+    termination_grace_period: float | None,
+    streams: int,
+    strict: bool,
+) -> None:
+    """Load configuration and application, start it up and down once, and warn of what bites later."""
+    check_supported()
+    from hsrv.operate.check import Wishes, check  # noqa: PLC0415  # imports what only POSIX has, after the check
+
+    _read_env_file(config)
+    found = check(config, Wishes(termination_grace_period, streams))
+    for warning in found.warnings:
+        sys.stderr.write(f"hsrv: warning: {warning}\n")
+    lifespan = "lifespan started and shut down" if found.lifespan else "no lifespan"
+    print(f"{found.app} loads, {lifespan}, {len(found.warnings)} warnings")
+    raise typer.Exit(ExitCode.INTERNAL if strict and found.warnings else ExitCode.OK)
+
+
+def _own(name: str, kind: Any, default: Any, **info: Any) -> inspect.Parameter:
+    option = typer.Option(f"--{name.replace('_', '-')}", rich_help_panel="Check", **info)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, keyword, default=default, annotation=Annotated[kind, option])
+
+
+_CHECK_OPTIONS = (
+    _own(
+        "termination_grace_period",
+        float | None,
+        None,
+        help="seconds between TERM and KILL",
+        metavar="SECONDS",
+    ),
+    _own("streams", int, 800, help="streams that are to be open at a time", metavar="N"),
+    _own("strict", bool, False, help="exit 1 when there are warnings"),
+)
+
+app.command("check")(_with_options(check, *_CHECK_OPTIONS))
 app.command("start", epilog=_EXIT_CODES)(_with_options(start))
 app.command("config")(_with_options(show_config))
 
@@ -158,6 +205,12 @@ app.command("config")(_with_options(show_config))
 def version() -> None:
     """Print the versions of hsrv and Python."""
     print(f"hsrv {__version__} (Python {'.'.join(map(str, sys.version_info[:3]))})")
+
+
+if is_supported():
+    from hsrv.operate.commands import register  # imports what only POSIX has
+
+    register(app)
 
 
 def main() -> None:

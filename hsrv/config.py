@@ -7,7 +7,7 @@ documentation are derived from it (`hsrv.sources`, `hsrv.cli`). Nothing writes t
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Annotated, Any, Final, Literal, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -39,6 +39,8 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=LONGEST)]
 SecondsOrNone = Annotated[float, msgspec.Meta(ge=0, le=LONGEST)]
 """0 means none, or at once."""
 Texts = tuple[str, ...]
+LogLevel = Literal["debug", "info", "warning", "error"]
+SERVER_LOG_LEVELS: Final[tuple[str, ...]] = get_args(LogLevel)
 
 _APP: Final = "Application"
 _PROCESSES: Final = "Processes"
@@ -86,6 +88,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     graceful_timeout: Annotated[SecondsOrNone, Opt("how long a stop waits for requests", _STOP)] = 30.0
     stream_grace: Annotated[SecondsOrNone, Opt("how long a stop waits for streams", _STOP)] = 10.0
 
+    run_dir: Annotated[str | None, Opt("where the operator's socket is; default: $XDG_RUNTIME_DIR/hsrv, /run/hsrv (root) or /tmp/hsrv-UID", _STOP, metavar="DIRECTORY")] = None
+
     keep_alive: Annotated[Seconds, Opt("an idle connection is closed after this time", _HTTP)] = 75.0
     header_timeout: Annotated[Seconds, Opt("for a request head to arrive", _HTTP)] = 10.0
     body_timeout: Annotated[Seconds, Opt("without a byte of a request body", _HTTP)] = 30.0
@@ -108,7 +112,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     date_header: Annotated[bool, Opt("send Date", _PROXY)] = True
 
     log_format: Annotated[Literal["auto", "console", "json"], Opt("auto: console on a terminal, else JSON", _LOG)] = "auto"
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Opt("least level that is logged", _LOG)] = "info"
+    log_level: Annotated[LogLevel, Opt("least level that is logged", _LOG)] = "info"
     access_log: Annotated[bool, Opt("log every request", _LOG)] = True
     access_log_format: Annotated[str | None, Opt("text format of the access log, in the usual atoms: %(h)s %(r)s ...", _LOG, metavar="FORMAT")] = None
     # fmt: on

@@ -5,6 +5,8 @@
     ├── AppLoadError       the application's: it can't be found, imported or started   exit 3
     ├── BindError          the operator's or the system's: an address can't be bound   exit 4
     ├── PlatformError      this system lacks what hsrv is made of                      exit 6
+    ├── OperatorError      what was asked of a running server failed                   exit 1
+    ├── NoServerError      a running server was not found or not reached               exit 7
     ├── ClientError        the client's: carries the status of the answer
     ├── AppError           the application broke the ASGI protocol
     └── ChannelError       a packet could not be passed (see hsrv.channel)
@@ -26,7 +28,7 @@ class ExitCode(IntEnum):
     OK = 0
     """Stopped on request; everything ended within its budget."""
     INTERNAL = 1
-    """A fault of hsrv itself; the traceback is printed."""
+    """A fault of hsrv itself (the traceback is printed), or what a command asked a running server for failed."""
     USAGE = 2
     """Wrong option, configuration file or environment variable."""
     APP = 3
@@ -37,6 +39,8 @@ class ExitCode(IntEnum):
     """Stopped on request, but processes had to be killed after their budget."""
     PLATFORM = 6
     """The operating system is not supported."""
+    NO_SERVER = 7
+    """No running server was found, several were, or it denied or did not answer."""
 
 
 class HsrvError(Exception):
@@ -74,6 +78,16 @@ class PlatformError(HsrvError):
     """The operating system is not supported."""
 
     exit_code = ExitCode.PLATFORM
+
+
+class OperatorError(HsrvError):
+    """What an operator asked a running server for was tried and failed."""
+
+
+class NoServerError(HsrvError):
+    """A running server was not found, or not reached."""
+
+    exit_code = ExitCode.NO_SERVER
 
 
 class ClientError(HsrvError):

@@ -40,6 +40,7 @@ class Intake(Generic[M]):
         self._pause: asyncio.TimerHandle | None = None
         self.is_open = False
         self.undecodable = 0
+        self.received = 0
 
     def open(self) -> None:
         """Receive from now on."""
@@ -86,6 +87,7 @@ class Intake(Generic[M]):
             self.undecodable += 1
             log.error("packet dropped", error=str(error), descriptors=len(packet))
             return
+        self.received += 1
         self._on_message(message, sock)
 
     def _resume(self) -> None:

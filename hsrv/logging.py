@@ -58,6 +58,16 @@ def setup(config: Config, identity: Identity | None) -> None:
         _join_stdlib(lines.level)
 
 
+def set_level(level: str) -> None:
+    """Log from this level on: also loggers of the standard library, unless the application set a level itself."""
+    lines = _process.lines
+    assert lines is not None, "made by setup()"
+    root = logging.getLogger()
+    if root.level == lines.level:
+        root.setLevel(LEVELS[level])
+    lines.level = LEVELS[level]
+
+
 def process_fields() -> dict[str, Any]:
     """role, slot, generation and pid, as in every line of this process."""
     fields = _process.lines.fields if _process.lines is not None else {}

@@ -92,13 +92,20 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
     generation: int
     preload: Preload
     listeners: tuple[ListenerInfo, ...]
+    files: tuple[ListenerInfo, ...] = ()
+    """Other socket files to remove when the supervisor dies: the operator's."""
+    log_context: dict[str, str] = {}
+    """In every line of the template: the id of the reload it is started for."""
     version: int = VERSION
 
 
 class Fork(msgspec.Struct, frozen=True, kw_only=True, tag="fork"):
-    """Supervisor to template: fork one child. Descriptor: the child's end of its control socket."""
+    """Supervisor to template: fork one child. Descriptors: the child's end of its control socket, and the file that
+    its stacks are dumped to (`hsrv.stacks`)."""
 
     identity: Identity
+    log_context: dict[str, str] = {}
+    """In the lines about its start."""
     version: int = VERSION
 
 

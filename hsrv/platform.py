@@ -9,9 +9,14 @@ from hsrv.errors import PlatformError
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
 
+def is_supported() -> bool:
+    """Whether hsrv can work here."""
+    return sys.platform.startswith(("linux", "darwin"))
+
+
 def check_supported() -> None:
     """Raises PlatformError where hsrv can't work."""
-    if not sys.platform.startswith(("linux", "darwin")):
+    if not is_supported():
         raise PlatformError(
             f"hsrv needs Linux (or macOS for development), not {sys.platform}: it passes sockets between "
             "processes. On Windows, run it in WSL or a container."

@@ -21,8 +21,9 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from setproctitle import setproctitle
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from hsrv import logging, preload
+from hsrv import logging, preload, stacks
 from hsrv.apploader import LoadedApp, load_app
 from hsrv.apptarget import resolve_target
 from hsrv.channel import Channel, ChannelClosed, ChannelFull, Packet
@@ -54,6 +55,7 @@ HANDLED: Final = (
     signal.SIGHUP,
     signal.SIGQUIT,
     signal.SIGUSR1,
+    stacks.SIGNAL,
 )
 
 SEND_TIMEOUT: Final = 10.0
@@ -105,6 +107,7 @@ class Template:
             self._take_signals()  # again: what was imported may have taken them
             self._send(reply)
             if isinstance(reply, TemplateReady):
+                log.info("imported", app=reply.app, preload=str(reply.preload), detail=reply.detail)
                 self._serve()
         except SupervisorGoneError:
             self._bury()
@@ -127,6 +130,7 @@ class Template:
             ]
         setproctitle(f"hsrv: template g{message.generation}")
         logging.setup(message.config, Identity(Role.TEMPLATE, 0, message.generation))
+        bind_contextvars(**message.log_context)
 
     def _preload(self) -> TemplateReady | TemplateFailed | PreloadUnsafe:
         config, policy = self.boot.config, self.boot.preload
@@ -182,7 +186,7 @@ class Template:
                 message = decode_to_template(packet.payload)
                 if not isinstance(message, Fork):
                     return
-                self._fork(message.identity, packet.take_socket())
+                self._fork(message, packet.take_socket(), packet.take_fd())
 
     def _receive(self, *, expect: int = 2) -> Packet | None:
         try:
@@ -217,7 +221,7 @@ class Template:
         for pid, status in dead:
             self._send(Exited(pid=pid, status=status))
 
-    def _fork(self, identity: Identity, control: socket.socket) -> None:
+    def _fork(self, message: Fork, control: socket.socket, dump: int) -> None:
         if not self._frozen:
             gc.collect()
             gc.freeze()  # what is shared now is never touched by a collection, so its pages stay shared
@@ -226,19 +230,24 @@ class Template:
         try:
             pid = os.fork()
         except OSError as error:
-            control.close()
-            self._send(Forked(identity=identity, pid=0, error=str(error)))
+            self._send(Forked(identity=message.identity, pid=0, error=str(error)))
             return
-        if pid == 0:
-            self._become(identity, control)
-        control.close()
+        else:
+            if pid == 0:
+                self._become(message, control, dump)
+        finally:
+            control.close()
+            os.close(dump)
         self._children.add(pid)
-        self._send(Forked(identity=identity, pid=pid))
+        self._send(Forked(identity=message.identity, pid=pid))
 
-    def _become(self, identity: Identity, control: socket.socket) -> NoReturn:
+    def _become(self, message: Fork, control: socket.socket, dump: int) -> NoReturn:
         """In the child: drop what is the template's, and run the role."""
         code: int = ExitCode.INTERNAL
+        identity = message.identity
         try:
+            stacks.dump_on_signal(dump)
+            clear_contextvars()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._channel.close()
@@ -254,6 +263,7 @@ class Template:
                     config=self.boot.config,
                     app=self._app,
                     control=control,
+                    log_context=message.log_context,
                     handoff_send=self._handoff_send,
                     handoff_receive=self._handoff_receive,
                     adopt_send=self._adopt_send,
@@ -295,7 +305,7 @@ class Template:
                 "child killed", child=pid, why="still running after the supervisor's death and its budget"
             )
             os.kill(pid, signal.SIGKILL)
-        for info in self.boot.listeners:
+        for info in (*self.boot.listeners, *self.boot.files):
             remove_socket_file(info)
 
 

@@ -10,8 +10,10 @@ and a failure shows what the server said. The pytest fixture is `hsrv_server`.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -78,6 +80,9 @@ class LiveServer:
         **options: Any,
     ) -> None:
         self._command = [python, "-m", "hsrv", "start", import_string(app), "--log-format", "json"]
+        self.run_dir = str(options.get("run_dir") or "")
+        """Where its operator's socket is, for `hsrv status --run-dir`: a temporary directory unless one is given."""
+        self._own_run_dir = ""
         for name, value in {"bind": ["127.0.0.1:0"], **options}.items():
             self._command += _arguments(name, value)
         self._env = {**os.environ, **(env or {})}
@@ -91,6 +96,9 @@ class LiveServer:
 
     def __enter__(self) -> Self:
         """Start, and wait until it serves. Raises RuntimeError or TimeoutError with what the server said."""
+        if not self.run_dir:
+            self.run_dir = self._own_run_dir = tempfile.mkdtemp(prefix="hsrv-test-")
+        self._env["HSRV_RUN_DIR"] = self.run_dir
         self.process = subprocess.Popen(
             self._command, env=self._env, cwd=self._cwd, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
         )
@@ -213,6 +221,8 @@ class LiveServer:
                 self.process.kill()
                 self.process.wait()
         killed += self._kill_leftovers()
+        if self._own_run_dir:
+            shutil.rmtree(self._own_run_dir, ignore_errors=True)
         self._reader.join(STOP_TIMEOUT)
         if self.process.stderr is not None and not self._reader.is_alive():
             self.process.stderr.close()

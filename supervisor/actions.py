@@ -85,6 +85,22 @@ class Announce:
 
 
 @dataclass(frozen=True)
+class OperationStep:
+    """Something the operator asked for goes on. "" is nobody's."""
+
+    operation: str
+    step: str
+
+
+@dataclass(frozen=True)
+class OperationEnded:
+    operation: str
+    error: str = ""
+    """Why it failed; "" when it didn't."""
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
 class Say:
     """A line for the log."""
 
@@ -108,6 +124,8 @@ Action = (
     | PoolAvailable
     | StopListening
     | Announce
+    | OperationStep
+    | OperationEnded
     | Say
     | Exit
 )

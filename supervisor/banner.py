@@ -15,10 +15,14 @@ log = get_logger("hsrv.supervisor")
 class Banner:
     """Says once what was found and decided, then where the server listens."""
 
-    def __init__(self, config: Config, *, workers_why: str, app_found: str) -> None:
+    def __init__(
+        self, config: Config, *, workers_why: str, app_found: str, operator: str = ""
+    ) -> None:
+        """`operator`: the path of the operator's socket, "" when there is none."""
         self._config = config
         self._workers_why = workers_why
         self._app_found = app_found
+        self._operator = operator
         self._template: TemplateReady | None = None
         self._shown = False
 
@@ -43,6 +47,7 @@ class Banner:
                 preload=preload,
                 app=template.app if template is not None else "",
                 version=__version__,
+                operator=self._operator,
             )
         else:
             self._print(urls, preload, template.app if template is not None else "")
@@ -57,6 +62,7 @@ class Banner:
             f"  app      {app}{f' ({self._app_found})' if self._app_found else ''}",
             f"  serving  {workers}{f' ({self._workers_why})' if self._workers_why else ''}, {pools}",
             f"  preload  {preload}",
+            *([f"  operator {self._operator} (hsrv status, reload, scale, stop ...)"] if self._operator else []),
             "  stop with Ctrl-C",
         ]
         sys.stderr.write("\n".join(lines) + "\n")

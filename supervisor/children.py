@@ -4,18 +4,20 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
 
+from hsrv import stacks
 from hsrv.logging import get_logger
 from hsrv.rpc import methods
 from hsrv.rpc.dispatcher import Context, Dispatcher
 from hsrv.rpc.framing import socket_streams
 from hsrv.rpc.messages import RpcError
-from hsrv.rpc.methods import Empty, Method, handlers
+from hsrv.rpc.methods import ChildReport, Empty, Method, handlers
 from hsrv.terms import Identity
 
 COMMAND_TIMEOUT: Final = 10.0
@@ -25,6 +27,12 @@ done; its deadlines are the plan's matter, so an answer that doesn't come is onl
 LAST_WORDS_TIMEOUT: Final = 1.0
 """Seconds between a child's end and the end of its control channel. A process that the application forked may
 hold a copy of it."""
+
+STACKS_TIMEOUT: Final = 2.0
+"""Seconds for a process to write its stacks. One that hangs in the kernel doesn't."""
+
+STACKS_QUIET: Final = 0.05
+"""Seconds without a further line after which a dump is complete: nothing marks its end."""
 
 log = get_logger("hsrv.supervisor")
 
@@ -42,7 +50,16 @@ class ChildHandle:
         """It has ended, or never began."""
         self.death = ""
         """How it ended, in words."""
-        ours, self.theirs = socket.socketpair()
+        self.forked_at = time.monotonic()
+        """When it was asked for; then, when it was forked."""
+        self.dump = stacks.new_dump_file()
+        """The descriptor of the file that it writes its stacks to."""
+        self._dumping = anyio.Lock()
+        try:
+            ours, self.theirs = socket.socketpair()
+        except OSError:
+            os.close(self.dump)
+            raise
         self._dispatcher = Dispatcher(*socket_streams(ours), name=identity.name)
         self._control = ours
         self._hearing = anyio.CancelScope()
@@ -67,6 +84,29 @@ class ChildHandle:
     def command(self, tasks: TaskGroup, method: Method[Any, Any], params: Any = None) -> None:
         """Send a command without waiting for its confirmation."""
         tasks.start_soon(self._command, method, Empty() if params is None else params)
+
+    async def report(self, *, timeout: float) -> ChildReport:
+        """What it is doing. Raises RpcError: REFUSED before it is ready, TIMEOUT while it computes."""
+        return await methods.call(self._dispatcher, methods.REPORT, Empty(), timeout=timeout)
+
+    async def task_stacks(self, *, timeout: float) -> str:
+        """Of the tasks of its event loop. Raises RpcError."""
+        return (await methods.call(self._dispatcher, methods.TASK_STACKS, Empty(), timeout=timeout)).text
+
+    async def thread_stacks(self) -> str:
+        """Of all of its threads, whatever it is doing; "" when it did not react within STACKS_TIMEOUT."""
+        async with self._dumping:
+            stacks.clear_dump(self.dump)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, stacks.SIGNAL)
+            text = ""
+            with anyio.move_on_after(STACKS_TIMEOUT):
+                while True:
+                    await anyio.sleep(STACKS_QUIET)
+                    before, text = text, stacks.read_dump(self.dump)
+                    if text and text == before:
+                        break
+            return text
 
     async def _command(self, method: Method[Any, Any], params: Any) -> None:
         try:
@@ -97,6 +137,15 @@ class ChildHandle:
             os.kill(self.pid, signal.SIGKILL)
         except ProcessLookupError:  # reaped by a template that died before it could tell
             self.ended(death_of(None))
+
+    def forked(self, pid: int) -> None:
+        """Its template has forked it."""
+        self.pid = pid
+        self.forked_at = time.monotonic()
+
+    def close(self) -> None:
+        """Give up what is left of it here. After `run`."""
+        os.close(self.dump)
 
     def ended(self, death: str) -> None:
         """Note its end. The first account of it counts."""

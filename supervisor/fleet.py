@@ -123,7 +123,13 @@ class Generation:
     children: dict[Key, Child] = field(default_factory=dict)
     """At most one per slot, pools first."""
     leaving: list[Child] = field(default_factory=list)
-    """Those whose slot was given up."""
+    """Those that hold no slot: they gave it up, or don't have it yet."""
+    incoming: dict[Key, Child] = field(default_factory=dict)
+    """Those of `leaving` that were started to take over a slot."""
+    operations: dict[Key, str] = field(default_factory=dict)
+    """By which command of the operator."""
+    reload_id: str = ""
+    """Of the reload that starts or drains it."""
     due: dict[Key, float] = field(default_factory=dict)
     """Slots without a child, and when they get one."""
     backoffs: dict[Key | None, Backoff] = field(default_factory=dict)
@@ -152,6 +158,17 @@ class Generation:
         if child is not None:
             self.leaving.append(child)
         return child
+
+    def take_in(self, child: Child, operation: str) -> None:
+        """A process that is to take over a slot."""
+        self.leaving.append(child)
+        self.incoming[child.key] = child
+        self.operations[child.key] = operation
+
+    def replaced(self, child: Child) -> str:
+        """`child` is not incoming any more; the operation that wanted it."""
+        del self.incoming[child.key]
+        return self.operations.pop(child.key)
 
     def want_nothing(self) -> None:
         """No process is started any more."""

@@ -22,6 +22,8 @@ from hsrv.supervisor.actions import (
     ForkChild,
     Kill,
     KillTemplate,
+    OperationEnded,
+    OperationStep,
     PoolAvailable,
     QuitTemplate,
     Say,
@@ -64,7 +66,10 @@ class Plan:
         self.exit_code = ExitCode.OK
         self._delay_end = inf
         self._last_number = 0
-        self._reload_queued = False
+        self.queued_reload: str | None = None
+        """The id of the reload that begins when the one in progress is over."""
+        self.held = False
+        """The operator wants no readiness (`hsrv drain`)."""
 
     # picture
 
@@ -88,17 +93,23 @@ class Plan:
 
     # start and reload
 
-    def start(self, now: float) -> Actions:
-        """Start the next generation: the first one, or a reload."""
+    def start(self, now: float, reload_id: str = "") -> Actions:
+        """Start the next generation: the first one, or a reload, which `reload_id` names."""
         if self.phase is not Phase.RUNNING:
             return
         if self._first(Gen.STARTING) is not None:
-            self._reload_queued = True  # what starts at present may have read the code before its last change
+            self.queued_reload = reload_id  # what starts at present may have read the code before its last change
             yield Say("info", "reload queued", {"why": "a generation is starting already"})
+            yield OperationStep(reload_id, "queued: a generation is starting already")
             return
-        self._reload_queued = False
+        self.queued_reload = None
         self._last_number += 1
-        generation = self.generations[self._last_number] = Generation(self._last_number, self.preload)
+        generation = self.generations[self._last_number] = Generation(
+            self._last_number, self.preload, reload_id=reload_id
+        )
+        if reload_id:
+            yield Say("info", "reloading", {"generation": generation.number})
+        yield OperationStep(reload_id, f"generation {generation.number} starts")
         yield from self._spawn_template(generation, now)
 
     def _spawn_template(self, generation: Generation, now: float) -> Actions:
@@ -114,7 +125,8 @@ class Plan:
         generation.template_at = inf
         if generation.state is Gen.STARTING:
             generation.due = dict.fromkeys(self._wanted(), now)
-        yield from self._fork_due(generation, now)
+            yield OperationStep(generation.reload_id, "template ready")
+        yield from self.fork_due(generation, now)
 
     def template_unsafe(self, number: int, reason: str, now: float) -> Actions:
         """The import left threads or sockets behind: a fresh one imports nothing, its children do."""
@@ -156,16 +168,19 @@ class Plan:
             generation.template_at = now + delay
             yield Say("error", event, {"generation": generation.number, "delay": delay, **details})
 
-    def _fork_due(self, generation: Generation, now: float) -> Actions:
+    def fork_due(self, generation: Generation, now: float) -> Actions:
         if generation.template is not TemplateState.READY:
             return
         for key in [key for key, at in generation.due.items() if at <= now]:
             del generation.due[key]
-            role, slot = key
-            identity = Identity(role, slot, generation.number, leader=key == (Role.WORKER, 1))
-            why = f"not ready after {self.budgets.startup:g} s (--startup-timeout)"
-            generation.children[key] = Child(identity, ChildState.FORKING, now + self.budgets.startup, why)
-            yield ForkChild(identity)
+            child = generation.children[key] = self.new_child(generation, key, now)
+            yield ForkChild(child.identity)
+
+    def new_child(self, generation: Generation, key: Key, now: float) -> Child:
+        role, slot = key
+        identity = Identity(role, slot, generation.number, leader=key == (Role.WORKER, 1))
+        why = f"not ready after {self.budgets.startup:g} s (--startup-timeout)"
+        return Child(identity, ChildState.FORKING, now + self.budgets.startup, why)
 
     # children
 
@@ -183,19 +198,37 @@ class Plan:
         generation = self.generations[identity.generation]
         if generation.state is Gen.SERVING:
             yield from self._let_serve(generation, child)
+            yield from self._take_over(generation, child, now)
         else:
-            yield from self._promote_if_complete(generation, now)
+            ready = sum(child.state is ChildState.READY for child in generation.children.values())
+            yield OperationStep(generation.reload_id, f"{ready} of {len(self._wanted())} processes ready")
+            yield from self.promote_if_complete(generation, now)
 
-    def _promote_if_complete(self, generation: Generation, now: float) -> Actions:
+    def _take_over(self, generation: Generation, child: Child, now: float) -> Actions:
+        """A process that was started to replace another takes its slot, and the other one drains."""
+        if generation.incoming.get(child.key) is not child:
+            return
+        operation = generation.replaced(child)
+        generation.leaving.remove(child)
+        old = generation.retire(child.key)
+        generation.children[child.key] = child
+        if old is not None:
+            yield from self.drain_child(old, now, adopt=True)
+        yield OperationEnded(operation)
+
+    def promote_if_complete(self, generation: Generation, now: float) -> Actions:
         ready = {key for key, child in generation.children.items() if child.state is ChildState.READY}
         if generation.state is not Gen.STARTING or not ready.issuperset(self._wanted()):
             return
         old = self.serving()
+        reload_id, generation.reload_id = generation.reload_id, ""
         generation.machine.move(GenEvent.ALL_READY)
         for child in generation.children.values():
             yield from self._let_serve(generation, child)
         yield Announce(generation.number)
+        yield OperationEnded(reload_id)
         if old is not None:
+            old.reload_id = reload_id
             yield from self._drain_generation(old, now, adopt=True)
         yield from self._start_queued(now)
 
@@ -213,8 +246,8 @@ class Plan:
             yield PoolAvailable(generation.number, available=False)
 
     def _start_queued(self, now: float) -> Actions:
-        if self._reload_queued:
-            yield from self.start(now)
+        if self.queued_reload is not None:
+            yield from self.start(now, self.queued_reload)
 
     def child_failed(
         self, identity: Identity, stage: str, message: str, traceback: str, now: float
@@ -229,6 +262,8 @@ class Plan:
         else:
             details = {"process": identity.name, "stage": stage, **_failure(message, traceback)}
             yield Say("error", "application failed to start", details)
+            if generation.incoming.get(child.key) is child:
+                yield OperationEnded(generation.replaced(child), message, traceback)
 
     def child_silent(self, identity: Identity, now: float) -> None:
         """Its control channel has ended, and it has not. Without one it can't be led."""
@@ -242,6 +277,8 @@ class Plan:
         if child is None:
             return
         generation = self.generations[identity.generation]
+        if generation.incoming.get(child.key) is child:
+            yield OperationEnded(generation.replaced(child), f"the new {identity.name} {reason}")
         retired = generation.children.get(child.key) is not child
         if retired:
             generation.leaving.remove(child)
@@ -264,7 +301,14 @@ class Plan:
     def _replace(self, generation: Generation, child: Child, reason: str, now: float, pid: int) -> Actions:
         backoff = generation.backoff(child.key)
         delay = backoff.delay(now)
-        generation.due[child.key] = now + delay
+        incoming = generation.incoming.get(child.key)
+        if incoming is None:
+            generation.due[child.key] = now + delay
+        else:  # its replacement is on the way already
+            operation = generation.replaced(incoming)
+            generation.leaving.remove(incoming)
+            generation.children[child.key] = incoming
+            yield OperationEnded(operation)
         details: dict[str, object] = {
             "process": child.identity.name,
             "child": pid,
@@ -277,7 +321,7 @@ class Plan:
         pool_lost = child.identity.role is Role.POOL and not generation.has(Role.POOL, ChildState.SERVING)
         if pool_lost and generation.pool_lost_at is None:
             generation.pool_lost_at = now
-        yield from self._fork_due(generation, now)
+        yield from self.fork_due(generation, now)
 
     def _after_exit(self, generation: Generation) -> Actions:
         """A draining generation may have lost its last worker, or its last process."""
@@ -302,6 +346,7 @@ class Plan:
         if first:
             self.phase = Phase.STOPPING
             self.exit_code = ExitCode.APP
+        yield OperationEnded(generation.reload_id, message, traceback)
         yield from self._drain_generation(generation, now, adopt=False, because=GenEvent.FAILED)
         yield from self._start_queued(now)
 
@@ -311,14 +356,23 @@ class Plan:
         self, generation: Generation, now: float, *, adopt: bool, because: GenEvent = GenEvent.SUPERSEDED
     ) -> Actions:
         """Let it end. Also one that drains already: there may be nobody to adopt any more."""
+        if because is not GenEvent.FAILED:
+            yield from self._give_up(generation)
         if generation.state is not Gen.DRAINING:
             generation.machine.move(because)
         generation.want_nothing()
         for child in generation.everyone():
-            yield from self._drain_child(child, now, adopt=adopt)
+            yield from self.drain_child(child, now, adopt=adopt)
         yield from self._after_exit(generation)
 
-    def _drain_child(self, child: Child, now: float, *, adopt: bool) -> Actions:
+    def _give_up(self, generation: Generation) -> Actions:
+        """What was to come of it will not: its start, and its replacements."""
+        if generation.state is Gen.STARTING:
+            yield OperationEnded(generation.reload_id, "the server stops")
+        for child in list(generation.incoming.values()):
+            yield OperationEnded(generation.replaced(child), f"generation {generation.number} ends")
+
+    def drain_child(self, child: Child, now: float, *, adopt: bool) -> Actions:
         if child.state in NOT_SERVING:
             child.state = ChildState.DISMISSED
             child.must_end_by(
@@ -366,6 +420,7 @@ class Plan:
         self.phase = Phase.STOPPING
         yield StopListening()
         for generation in list(self.generations.values()):
+            yield from self._give_up(generation)
             if generation.state is not Gen.DRAINING:
                 generation.machine.move(GenEvent.SUPERSEDED)
             generation.want_nothing()
@@ -381,29 +436,6 @@ class Plan:
         child.state = ChildState.KILLED
         child.deadline = now + KILL_TIMEOUT
         yield Kill(child.identity, why)
-
-    def scale(self, step: int, now: float) -> Actions:
-        """TTIN, TTOU: one worker more or less, never fewer than one."""
-        if self.phase is not Phase.RUNNING or self.workers + step < 1:
-            why = "one worker is the least" if self.phase is Phase.RUNNING else "the server stops"
-            yield Say("warning", "not scaled", {"why": why})
-            return
-        key = (Role.WORKER, self.workers + 1 if step > 0 else self.workers)
-        self.workers += step
-        yield Say("info", "scaled", {"workers": self.workers})
-        for generation in list(self.generations.values()):
-            if generation.state is not Gen.DRAINING:
-                yield from self._scale(generation, key, step, now)
-
-    def _scale(self, generation: Generation, key: Key, step: int, now: float) -> Actions:
-        if step > 0:
-            generation.due[key] = now
-            yield from self._fork_due(generation, now)
-            return
-        child = generation.retire(key)
-        if child is not None:
-            yield from self._drain_child(child, now, adopt=True)
-        yield from self._promote_if_complete(generation, now)  # it may have been the only one missing
 
     # time
 
@@ -422,7 +454,7 @@ class Plan:
         if self.phase is Phase.DELAYING and now >= self._delay_end:
             yield from self._drain_all(now)
         for generation in list(self.generations.values()):
-            yield from self._fork_due(generation, now)
+            yield from self.fork_due(generation, now)
             if now >= generation.template_at:
                 yield from self._template_due(generation, now)
             if now >= generation.pool_report_at() + self.budgets.handoff:

@@ -10,27 +10,34 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final, Literal
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
+from structlog.contextvars import bound_contextvars, clear_contextvars
 
 from hsrv.channel import Channel
 from hsrv.config import Config
 from hsrv.errors import ExitCode
 from hsrv.globs import LearnedPaths
-from hsrv.logging import get_logger
+from hsrv.logging import get_logger, set_level
 from hsrv.messages import Exited, Forked, FromTemplate, PreloadUnsafe, TemplateFailed, TemplateReady
 from hsrv.rpc import methods
 from hsrv.supervisor import actions
 from hsrv.supervisor.actions import Action, ChildAction
 from hsrv.supervisor.banner import Banner
+from hsrv.supervisor.capacity import scale
 from hsrv.supervisor.children import ChildHandle, death_of
 from hsrv.supervisor.fleet import Budgets
 from hsrv.supervisor.listeners import Listener, close_listeners, stop_new_connections
+from hsrv.supervisor.operations import Operations, new_id
+from hsrv.supervisor.operator import OperatorDesk, OperatorSocket
 from hsrv.supervisor.plan import Plan
 from hsrv.supervisor.signals import COMMANDS, Command, handled
+from hsrv.supervisor.status import StatusReader
 from hsrv.supervisor.templates import TemplateHandle
 from hsrv.terms import Identity
 
@@ -46,11 +53,14 @@ log = get_logger("hsrv.supervisor")
 class Supervisor:
     """All processes of one server."""
 
-    def __init__(self, config: Config, listeners: list[Listener], banner: Banner) -> None:
-        self._config = config
-        self._listeners = listeners
+    def __init__(
+        self, config: Config, listeners: list[Listener], banner: Banner, door: OperatorSocket | None
+    ) -> None:
+        """`door`: where operators come in; None when there is no such place."""
+        self.config = config
+        self.listeners = listeners
         self._banner = banner
-        self._plan = Plan(
+        self.plan = Plan(
             Budgets(
                 startup=config.startup_timeout,
                 graceful=config.graceful_timeout,
@@ -63,6 +73,8 @@ class Supervisor:
             pools=config.pools,
             preload=config.preload,
         )
+        self.operations = Operations()
+        self._door = door
         self._todo: deque[Action] = deque()
         self._adopt = Channel.pair()
         self._handoff: dict[int, tuple[Channel, Channel]] = {}
@@ -70,20 +82,24 @@ class Supervisor:
         """By pid: all that have not been reaped."""
         self._current: dict[int, TemplateHandle] = {}
         """By generation: those that may still be asked to fork."""
-        self._children: dict[int, ChildHandle] = {}
+        self.children: dict[int, ChildHandle] = {}
         """By pid: all whose end is not known."""
         self._forking: dict[int, list[ChildHandle]] = {}
         """By generation, in the order in which the template was asked."""
+        self.status = StatusReader(self.plan, listeners, self.children)
+        self.status.log_level = config.log_level
         self._learned = LearnedPaths()
-        self._changed = anyio.Event()
+        self.changed = anyio.Event()
         self._exit: ExitCode | None = None
 
     async def run(self) -> ExitCode:
         """Start everything, and return when everything has ended."""
         async with anyio.create_task_group() as tasks:
-            self._tasks: TaskGroup = tasks
+            self.tasks: TaskGroup = tasks
             await tasks.start(self._hear_signals)
-            self._perform(self._plan.start(time.monotonic()))
+            if self._door is not None:
+                tasks.start_soon(self._door.serve, OperatorDesk(self))
+            self.perform(self.plan.start(time.monotonic()))
             await self._keep_time()
             tasks.cancel_scope.cancel()
         await self._end()
@@ -93,14 +109,14 @@ class Supervisor:
     async def _keep_time(self) -> None:
         """Call the plan when something is due, until it says that all is over."""
         while self._exit is None:
-            self._changed = anyio.Event()
-            seconds = self._plan.next_at() - time.monotonic()
+            self.changed = anyio.Event()
+            seconds = self.plan.next_at() - time.monotonic()
             with anyio.move_on_after(None if seconds == math.inf else max(0.0, seconds)):
-                await self._changed.wait()
-            self._perform(self._plan.tick(time.monotonic()))
+                await self.changed.wait()
+            self.perform(self.plan.tick(time.monotonic()))
 
     async def _end(self) -> None:
-        close_listeners(self._listeners)
+        close_listeners(self.listeners)
         for pair in (self._adopt, *self._handoff.values()):
             for channel in pair:
                 channel.close()
@@ -129,15 +145,35 @@ class Supervisor:
         if command is Command.REAP:
             self._reap()
         elif command is Command.STOP:
-            self._perform(self._plan.stop(now))
+            self.perform(self.plan.stop(now))
         elif command is Command.STOP_NOW:
-            self._perform(self._plan.stop_now("QUIT", now))
+            self.perform(self.plan.stop_now("QUIT", now))
         elif command is Command.RELOAD:
-            self._perform(self._plan.start(now))
+            self.reload(self.next_reload_id())
         elif command is Command.REOPEN_LOGS:
             log.info("nothing to reopen", why="logs go to standard error")
         else:
-            self._perform(self._plan.scale(1 if command is Command.MORE else -1, now))
+            workers = self.plan.workers + (1 if command is Command.MORE else -1)
+            self.perform(scale(self.plan, workers, now))
+
+    # for operators
+
+    def next_reload_id(self) -> str:
+        """Of the reload that a request for one starts or joins: what waits already is early enough for all."""
+        return self.plan.queued_reload or new_id()
+
+    def reload(self, reload_id: str) -> None:
+        """Start the next generation, or queue it."""
+        with _story(reload_id):
+            self.perform(self.plan.start(time.monotonic(), reload_id))
+
+    def set_log_level(self, level: Literal["debug", "info", "warning", "error"]) -> None:
+        """In every process, also in those that come."""
+        set_level(level)
+        self.config = msgspec.structs.replace(self.config, log_level=level)
+        self.status.log_level = level
+        for child in self.children.values():
+            child.command(self.tasks, methods.LOG_LEVEL, methods.LogLevelParams(level=level))
 
     def _reap(self) -> None:
         """Collect every dead child: templates, children of dead templates, and as PID 1 strangers.
@@ -154,6 +190,7 @@ class Supervisor:
 
     async def _hear_template(self, template: TemplateHandle) -> None:
         """Until its channel ends. Its exit status comes with SIGCHLD; without the channel it is of no use."""
+        clear_contextvars()
         try:
             await template.run(self._on_template_message)
             await anyio.sleep(TEMPLATE_EXIT_TIMEOUT)
@@ -178,9 +215,13 @@ class Supervisor:
         for child in self._forking.pop(template.generation, []):
             child.dismiss()
             child.ended("was not forked")
-        self._perform(self._plan.template_gone(template.generation, death, time.monotonic()))
+        self.perform(self.plan.template_gone(template.generation, death, time.monotonic()))
 
     def _on_template_message(self, template: TemplateHandle, message: FromTemplate) -> None:
+        with self._story_of(template.generation):
+            self._take_template_message(template, message)
+
+    def _take_template_message(self, template: TemplateHandle, message: FromTemplate) -> None:
         number, now = template.generation, time.monotonic()
         if isinstance(message, Exited):
             self._exited(message.pid, message.status)
@@ -190,13 +231,14 @@ class Supervisor:
             self._forked(number, message)
         elif isinstance(message, TemplateReady):
             self._banner.template_ready(message)
-            self._perform(self._plan.template_ready(number, now))
+            self.status.app = message.app
+            self.perform(self.plan.template_ready(number, now))
         elif isinstance(message, PreloadUnsafe):
             del self._current[number]
-            self._perform(self._plan.template_unsafe(number, message.reason, now))
+            self.perform(self.plan.template_unsafe(number, message.reason, now))
         elif isinstance(message, TemplateFailed):
             del self._current[number]
-            self._perform(self._plan.template_failed(number, message.message, message.traceback, now))
+            self.perform(self.plan.template_failed(number, message.message, message.traceback, now))
 
     # children
 
@@ -205,46 +247,53 @@ class Supervisor:
         if message.error:
             child.ended(f"could not be forked: {message.error}")
             return
-        child.pid = message.pid
-        self._children[message.pid] = child
-        self._plan.child_forked(child.identity)
+        child.forked(message.pid)
+        self.children[message.pid] = child
+        self.plan.child_forked(child.identity)
 
     async def _hear_child(self, child: ChildHandle) -> None:
         """Until its end, and all that it said before."""
+        clear_contextvars()  # of what it was forked for: the rest of its life is another story
         await child.run(self._on_ready, self._on_failed, self._on_learned)
         if not child.gone.is_set():
-            self._plan.child_silent(child.identity, time.monotonic())
-            self._changed.set()
+            self.plan.child_silent(child.identity, time.monotonic())
+            self.changed.set()
             await child.gone.wait()
         log.debug("reaped", process=child.identity.name, child=child.pid, reason=child.death)
-        self._perform(self._plan.child_exited(child.identity, child.death, time.monotonic(), pid=child.pid))
+        child.close()
+        with self._story_of(child.identity.generation):
+            self.perform(
+                self.plan.child_exited(child.identity, child.death, time.monotonic(), pid=child.pid)
+            )
 
     def _on_ready(self, child: ChildHandle, params: methods.ReadyParams) -> None:
-        self._perform(self._plan.child_ready(child.identity, time.monotonic()))
+        with self._story_of(child.identity.generation):
+            self.perform(self.plan.child_ready(child.identity, time.monotonic()))
 
     def _on_failed(self, child: ChildHandle, params: methods.FailedParams) -> None:
-        self._perform(
-            self._plan.child_failed(
-                child.identity, params.stage, params.message, params.traceback, time.monotonic()
+        with self._story_of(child.identity.generation):
+            self.perform(
+                self.plan.child_failed(
+                    child.identity, params.stage, params.message, params.traceback, time.monotonic()
+                )
             )
-        )
 
     def _on_learned(self, child: ChildHandle, params: methods.LearnedParams) -> None:
         new = [pattern for pattern in params.patterns if pattern not in self._learned]
         self._learned.add(new)
         if new:
-            for other in self._children.values():
+            for other in self.children.values():
                 if other is not child:
-                    other.tell(self._tasks, methods.LEARNED, methods.LearnedParams(patterns=new))
+                    other.tell(self.tasks, methods.LEARNED, methods.LearnedParams(patterns=new))
 
     def _exited(self, pid: int, status: int) -> None:
-        child = self._children.pop(pid, None)
+        child = self.children.pop(pid, None)
         if child is not None:
             child.ended(death_of(status))
 
     # actions
 
-    def _perform(self, wanted: Iterable[Action]) -> None:
+    def perform(self, wanted: Iterable[Action]) -> None:
         """Act in order. What an action leads to comes after what was decided before."""
         acting = bool(self._todo)
         self._todo += wanted
@@ -252,11 +301,16 @@ class Supervisor:
             while self._todo:
                 self._act(self._todo[0])
                 self._todo.popleft()
-        self._changed.set()
+        self.status.forget()
+        self.changed.set()
 
     def _act(self, action: Action) -> None:
         if isinstance(action, actions.Say):
             getattr(log, action.level)(action.event, **action.details)
+        elif isinstance(action, actions.OperationStep):
+            self.operations.step(action.operation, action.step)
+        elif isinstance(action, actions.OperationEnded):
+            self.operations.end(action.operation, action.error, action.traceback)
         elif isinstance(action, actions.Exit):
             self._exit = action.code
         elif isinstance(action, actions.SpawnTemplate):
@@ -266,35 +320,37 @@ class Supervisor:
         elif isinstance(action, actions.ForkChild):
             self._fork(action.identity)
         elif isinstance(action, actions.StopListening):
-            stop_new_connections(self._listeners)
+            stop_new_connections(self.listeners)
         elif isinstance(action, actions.Announce):
-            self._banner.serving(self._listeners, action.generation)
+            self._banner.serving(self.listeners, action.generation)
         elif isinstance(action, actions.PoolAvailable):
             self._tell_workers(action)
         else:
             self._act_on_child(action)
 
     def _act_on_child(self, action: ChildAction) -> None:
-        child = self._handle(action.identity)
+        child = self.handle(action.identity)
         if child is None:
             return
         if isinstance(action, actions.Serve):
-            child.command(self._tasks, methods.SERVE)
+            child.command(self.tasks, methods.SERVE)
+            level = methods.LogLevelParams(level=self.config.log_level)
+            child.command(self.tasks, methods.LOG_LEVEL, level)  # it may have changed since its template began
             if self._patterns_known():
                 child.tell(
-                    self._tasks, methods.LEARNED, methods.LearnedParams(patterns=self._patterns_known())
+                    self.tasks, methods.LEARNED, methods.LearnedParams(patterns=self._patterns_known())
                 )
         elif isinstance(action, actions.AnnounceClose):
-            child.command(self._tasks, methods.ANNOUNCE_CLOSE)
+            child.command(self.tasks, methods.ANNOUNCE_CLOSE)
         elif isinstance(action, actions.Drain):
             drain = methods.DrainParams(
-                graceful_timeout=self._config.graceful_timeout,
-                stream_grace=self._config.stream_grace,
+                graceful_timeout=self.config.graceful_timeout,
+                stream_grace=self.config.stream_grace,
                 adopt=action.adopt,
             )
-            child.command(self._tasks, methods.DRAIN, drain)
+            child.command(self.tasks, methods.DRAIN, drain)
         elif isinstance(action, actions.Finish):
-            child.command(self._tasks, methods.FINISH)
+            child.command(self.tasks, methods.FINISH)
         elif isinstance(action, actions.Dismiss):
             child.dismiss()
         else:
@@ -310,8 +366,8 @@ class Supervisor:
     def _patterns_known(self) -> list[str]:
         return list(self._learned.globs.patterns)
 
-    def _handle(self, identity: Identity) -> ChildHandle | None:
-        everyone = [*self._children.values(), *(c for queue in self._forking.values() for c in queue)]
+    def handle(self, identity: Identity) -> ChildHandle | None:
+        everyone = [*self.children.values(), *(c for queue in self._forking.values() for c in queue)]
         return next((child for child in everyone if child.identity is identity), None)
 
     def _spawn(self, action: actions.SpawnTemplate) -> None:
@@ -322,11 +378,14 @@ class Supervisor:
             template = TemplateHandle(number)
         except OSError as error:
             death = f"could not be started: {error}"
-            self._perform(self._plan.template_gone(number, death, time.monotonic()))
+            self.perform(self.plan.template_gone(number, death, time.monotonic()))
             return
         self._templates[template.pid] = self._current[number] = template
-        template.boot(self._config, action.preload, (*self._handoff[number], *self._adopt), self._listeners)
-        self._tasks.start_soon(self._hear_template, template)
+        self.status.template_pids[number] = template.pid
+        files = (self._door.info,) if self._door is not None else ()
+        channels = (*self._handoff[number], *self._adopt)
+        template.boot(self.config, action.preload, channels, self.listeners, files)
+        self.tasks.start_soon(self._hear_template, template)
 
     def _end_template(self, action: actions.QuitTemplate | actions.KillTemplate) -> None:
         template = self._current.get(action.generation)
@@ -336,10 +395,11 @@ class Supervisor:
             return
         for channel in self._handoff.pop(action.generation, ()):
             channel.close()
+        self.status.template_pids.pop(action.generation, None)
         if template is not None:
             del self._current[action.generation]
             template.quit()
-            self._tasks.start_soon(self._see_off, template)
+            self.tasks.start_soon(self._see_off, template)
 
     async def _see_off(self, template: TemplateHandle) -> None:
         await anyio.sleep(TEMPLATE_EXIT_TIMEOUT)
@@ -353,23 +413,37 @@ class Supervisor:
             log.error("no control channel", process=identity.name, error=str(error))
             child = None
         if template is None or child is None:
-            self._perform(self._plan.child_exited(identity, "was not forked", time.monotonic()))
+            self.perform(self.plan.child_exited(identity, "was not forked", time.monotonic()))
             return
         self._forking.setdefault(identity.generation, []).append(child)
-        self._tasks.start_soon(self._hear_child, child)
+        self.tasks.start_soon(self._hear_child, child)
         template.fork(child)
 
     def _tell_workers(self, action: actions.PoolAvailable) -> None:
         log.warning(
             "pool available" if action.available else "pool unavailable", generation=action.generation
         )
-        for child in self._children.values():
+        for child in self.children.values():
             if child.identity.generation == action.generation:
                 child.tell(
-                    self._tasks,
+                    self.tasks,
                     methods.POOL_AVAILABLE,
                     methods.PoolAvailableParams(available=action.available),
                 )
+
+
+    # which reload this is part of
+
+    def _story_of(self, number: int) -> AbstractContextManager[None]:
+        """While it lasts, lines and commands carry the id of the reload that this generation is part of."""
+        generation = self.plan.generations.get(number)
+        return _story(generation.reload_id if generation is not None else "")
+
+
+@contextmanager
+def _story(reload_id: str) -> Iterator[None]:
+    with bound_contextvars(**({"reload_id": reload_id} if reload_id else {})):
+        yield
 
 
 def _reap_all() -> Iterable[tuple[int, int]]:

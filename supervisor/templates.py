@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 import anyio
+from structlog.contextvars import get_contextvars
 
 from hsrv.channel import Channel, ChannelClosed, ChannelError
 from hsrv.config import Config
@@ -14,6 +15,7 @@ from hsrv.messages import (
     Boot,
     Fork,
     FromTemplate,
+    ListenerInfo,
     MessageError,
     Quit,
     ToTemplate,
@@ -50,20 +52,25 @@ class TemplateHandle:
         preload: Preload,
         channels: tuple[Channel, Channel, Channel, Channel],
         listeners: list[Listener],
+        files: tuple[ListenerInfo, ...] = (),
     ) -> None:
-        """Tell it what it is for. `channels`: handoff send and receive end, adopt send and receive end."""
+        """Tell it what it is for. `channels`: handoff send and receive end, adopt send and receive end. `files`: other
+        socket files to remove when we die."""
         message = Boot(
             config=config,
             generation=self.generation,
             preload=preload,
             listeners=tuple(listener.info for listener in listeners),
+            files=files,
+            log_context=get_contextvars(),
         )
         fds = [channel.fileno() for channel in channels] + [listener.sock.fileno() for listener in listeners]
         self._send(message, *fds)
 
     def fork(self, child: ChildHandle) -> None:
         """Ask for a child. The answer is a `Forked`, in the order of the requests."""
-        self._send(Fork(identity=child.identity), child.theirs.fileno())
+        message = Fork(identity=child.identity, log_context=get_contextvars())
+        self._send(message, child.theirs.fileno(), child.dump)
         child.theirs.close()
 
     def quit(self) -> None:

@@ -42,6 +42,7 @@ class Acceptor:
         self._on_accept = on_accept
         self._watching = False
         self._exhausted: asyncio.TimerHandle | None = None
+        self.accepted = 0
 
     def resume(self) -> None:
         """Accept from now on."""
@@ -78,6 +79,7 @@ class Acceptor:
             except OSError as error:
                 self._failed(error)
                 return
+            self.accepted += 1
             self._on_accept(sock, self._origin(info, sock, peer))
 
     def _origin(self, info: ListenerInfo, sock: socket.socket, peer: object) -> Origin:

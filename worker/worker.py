@@ -5,6 +5,8 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from hsrv.channel import ChannelError
 from hsrv.child import ChildBoot
 from hsrv.conn import Conn
@@ -16,7 +18,7 @@ from hsrv.http.host import HTTPHost
 from hsrv.intake import Intake
 from hsrv.logging import get_logger
 from hsrv.messages import ConnectionHandoff, Handoff, Origin, Trace, decode_connection, decode_handoff
-from hsrv.rpc.methods import DrainParams
+from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.terms import EndReason
 from hsrv.worker.accept import Acceptor
 from hsrv.worker.handoff import HandoffDesk
@@ -102,6 +104,15 @@ class Worker(HTTPHost):
             self._unserved.close()
         elif not self._unserved.is_open:
             self._unserved.open()
+
+    def report(self) -> ChildReport:
+        return replace(
+            super().report(),
+            accepted=self._acceptor.accepted,
+            adopted=self._adoptions.received,
+            undecodable=self._adoptions.undecodable,
+            handoffs_sent=self._desk.sent,
+        )
 
     # drain
 

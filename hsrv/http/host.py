@@ -15,6 +15,7 @@ from hsrv.asgi import Application, Receive, Scope, Send
 from hsrv.config import Config
 from hsrv.errors import AppError, ClientError
 from hsrv.globs import pattern_of
+from hsrv.http.activity import Activity, activities, by_path, oldest
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.events import RequestHead
 from hsrv.http.exchange import Exchange
@@ -25,6 +26,7 @@ from hsrv.http.response import DefaultHeaders
 from hsrv.http.scope import ScopeBuilder
 from hsrv.logging import get_logger
 from hsrv.messages import Origin, Trace
+from hsrv.rpc.methods import ChildReport
 from hsrv.terms import EndReason, Identity
 
 SWEEP_INTERVAL: Final = 0.5
@@ -119,6 +121,29 @@ class HTTPHost:
             self.stream_found(
                 exchange, pattern_of(exchange.head.path, exchange.scope.get("path_params") or {})
             )
+
+    # what the operator is told
+
+    def is_stream(self, exchange: Exchange) -> bool:
+        """Whether its response turned out to be long-lived."""
+        return exchange in self._streams
+
+    def activities(self) -> list[Activity]:
+        """Everything that has to end before this process can."""
+        return list(activities(self))
+
+    def report(self) -> ChildReport:
+        """What this process is doing."""
+        now, found = self.loop.time(), self.activities()
+        return ChildReport(
+            running=len(found),
+            oldest=oldest(found, now),
+            streams=by_path(found, now),
+            connections=len(self.connections),
+            idle=sum(connection.state is State.IDLE for connection in self.connections),
+            waiting=sum(connection.state is State.WAITING for connection in self.connections),
+            ended={str(reason): count for reason, count in self.ended.items()},
+        )
 
     # what connections report
 

@@ -36,7 +36,7 @@ from hsrv.rpc.messages import (
 )
 from hsrv.rpc.meta import with_meta
 
-__all__ = ["CANCEL", "PROGRESS", "Context", "Dispatcher", "OnNotify", "OnRequest"]
+__all__ = ["CANCEL", "PROGRESS", "Context", "Dispatcher", "OnNotify", "OnProgress", "OnRequest"]
 
 COURTESY_CANCEL_TIMEOUT: Final = 1.0
 """Seconds to tell a peer that we gave up. Shielded, so without a bound a full pipe would hang the caller's

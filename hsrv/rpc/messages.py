@@ -22,6 +22,8 @@ class ErrorCode:
     """Too many requests in flight."""
     REFUSED: Final = -32003
     """The peer understood and declines, with the reason in the message."""
+    FAILED: Final = -32004
+    """The peer tried and failed; `data` may hold a traceback."""
 
 
 class RpcError(Exception):

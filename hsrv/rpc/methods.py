@@ -1,12 +1,15 @@
 """Who may ask whom for what: one table for both ends and for the documentation."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
-from hsrv.rpc.dispatcher import Context, Dispatcher, OnRequest
+from hsrv.rpc.dispatcher import Context, Dispatcher, OnProgress, OnRequest
 from hsrv.rpc.messages import ErrorCode, RpcError
+
+REPORT_LIMIT: Final = 100
+"""Entries of each list of a report: it must fit a line, and a person's patience."""
 
 P = TypeVar("P", bound=msgspec.Struct)
 R = TypeVar("R", bound=msgspec.Struct)
@@ -46,10 +49,65 @@ class PoolAvailableParams(msgspec.Struct, frozen=True, kw_only=True):
     available: bool
 
 
+class LogLevelParams(msgspec.Struct, frozen=True, kw_only=True):
+    level: Literal["debug", "info", "warning", "error"]
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a process has to finish before it can end."""
+
+    kind: Literal["request", "stream", "websocket", "connection"]
+    """"connection": one that is neither idle nor runs a request, such as a response that its client reads slowly."""
+    state: str
+    method: str
+    path: str
+    client: str
+    """Host and port, or the path of a Unix socket; "" when unknown."""
+    request_id: str
+    seconds: float
+    """Since it began."""
+
+
+class PathStreams(msgspec.Struct, frozen=True, kw_only=True):
+    count: int
+    oldest: float
+    """Seconds."""
+
+
+class ChildReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker or pool is doing, and what it has done since it began."""
+
+    running: int
+    oldest: list[Running]
+    """The oldest REPORT_LIMIT of them."""
+    streams: dict[str, PathStreams]
+    """By path, the REPORT_LIMIT with the most; also WebSockets."""
+    connections: int
+    idle: int
+    """Of those: between two requests."""
+    waiting: int
+    """Requests that wait for a place, or for room in the handoff channel."""
+    handoffs_sent: int = 0
+    handoffs_received: int = 0
+    adopted: int = 0
+    """Idle connections received from other processes."""
+    undecodable: int = 0
+    """Packets that were dropped."""
+    accepted: int = 0
+    """New connections."""
+    ended: dict[str, int] = {}
+    """Connections that left this process, by reason."""
+
+
+class StacksResult(msgspec.Struct, frozen=True, kw_only=True):
+    text: str
+
+
 class Method(Generic[P, R]):
     """A request or notification: its name, and what goes there and back."""
 
     def __init__(self, name: str, params: type[P], result: type[R], doc: str) -> None:
+        """`doc`: who asks whom for what, in one line."""
         self.name = name
         self.params = params
         self.result = result
@@ -66,6 +124,14 @@ LEARNED: Final = Method("learned", LearnedParams, Empty, "both ways: paths that 
 POOL_AVAILABLE: Final = Method(
     "pool_available", PoolAvailableParams, Empty, "supervisor to worker: a pool takes streams"
 )
+LOG_LEVEL: Final = Method("log_level", LogLevelParams, Empty, "supervisor to child: log from this level on")
+REPORT: Final = Method("report", Empty, ChildReport, "supervisor to child: what it is doing")
+TASK_STACKS: Final = Method(
+    "task_stacks",
+    Empty,
+    StacksResult,
+    "supervisor to child: the stacks of its tasks, which no thread runs at present",
+)
 READY: Final = Method("ready", ReadyParams, Empty, "child to supervisor: lifespan startup is complete")
 FAILED: Final = Method(
     "failed", FailedParams, Empty, "child to supervisor: the application could not be started"
@@ -74,9 +140,18 @@ FAILED: Final = Method(
 Handler = Callable[[Context, Any], Awaitable[Any]]
 
 
-async def call(dispatcher: Dispatcher, method: Method[P, R], params: P, *, timeout: float | None) -> R:
+async def call(
+    dispatcher: Dispatcher,
+    method: Method[P, R],
+    params: P,
+    *,
+    timeout: float | None,
+    on_progress: OnProgress | None = None,
+) -> R:
     """Ask the peer. Raises RpcError (see `Dispatcher.send_raw_request`), also for a result of the wrong shape."""
-    result = await dispatcher.send_raw_request(method.name, msgspec.to_builtins(params), timeout=timeout)
+    result = await dispatcher.send_raw_request(
+        method.name, msgspec.to_builtins(params), timeout=timeout, on_progress=on_progress
+    )
     try:
         return msgspec.convert(result, method.result)
     except msgspec.ValidationError as error:

@@ -4,6 +4,7 @@ Side effects are lines appended to the file named by RECORD: one O_APPEND write 
 """
 
 import asyncio
+import ctypes
 import json
 import os
 import time
@@ -24,6 +25,11 @@ def record(line: str) -> None:
 
 def whoami(scope: Scope) -> dict[str, Any]:
     return {"pid": os.getpid(), **scope["extensions"]["hsrv"]}
+
+
+def hold_the_gil() -> None:
+    while True:  # a signal ends each
+        ctypes.PyDLL(None).sleep(60)  # unlike CDLL it doesn't let go of it
 
 
 class Request:
@@ -120,6 +126,13 @@ class Request:
         while time.perf_counter() < end:
             n += 1
         await self.json(whoami(self.scope))
+
+    async def spin(self) -> None:
+        while True:
+            pass
+
+    async def gil(self) -> None:
+        hold_the_gil()
 
     async def sse(self) -> None:
         """Events until `n` or until the client is gone. `plain` hides what they are from the content type."""

@@ -201,7 +201,7 @@ def completed(line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("hsrv st", ["start"]),
+        ("hsrv sta", ["start", "status", "stacks"]),
         ("hsrv start --limit-request-b", ["--limit-request-body"]),
         ("hsrv start --preload l", ["libraries"]),
         ("hsrv start --log-level ", ["debug", "info", "warning", "error"]),

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
+from hsrv import stacks
 from hsrv.channel import Channel, ChannelClosed
 from hsrv.config import Config
 from hsrv.errors import ExitCode
@@ -103,7 +104,9 @@ class Running:
 
     def fork(self, identity: Identity = WORKER) -> Child:
         ours, theirs = socket.socketpair()
-        self.channel.send(encode(Fork(identity=identity)), theirs.fileno())
+        dump = stacks.new_dump_file()
+        self.channel.send(encode(Fork(identity=identity)), theirs.fileno(), dump)
+        os.close(dump)
         theirs.close()
         forked = self.hear(Forked)
         assert forked.identity == identity
@@ -286,13 +289,13 @@ def test_a_child_that_raises_is_logged_and_exits_as_a_fault(ready: Start) -> Non
 
 
 def test_what_was_printed_on_import_is_printed_once(ready: Start) -> None:
-    template = ready(f"print('imported')\n{APP}")
+    template = ready(f"print('good morning')\n{APP}")
     for _ in range(3):
         template.fork().tell("exit 0")
         template.hear(Exited)
     template.quit()
     template.exit_code()
-    assert template.output.read_text().count("imported") == 1
+    assert template.output.read_text().count("good morning") == 1
 
 
 # signals and descriptors

@@ -18,6 +18,8 @@ from hsrv.supervisor.actions import (
     ForkChild,
     Kill,
     KillTemplate,
+    OperationEnded,
+    OperationStep,
     PoolAvailable,
     QuitTemplate,
     Say,
@@ -25,6 +27,7 @@ from hsrv.supervisor.actions import (
     SpawnTemplate,
     StopListening,
 )
+from hsrv.supervisor.capacity import not_ready, replace, scale
 from hsrv.supervisor.fleet import GENERATION, Budgets, Gen, GenEvent
 from hsrv.supervisor.plan import KILL_TIMEOUT, SILENCE_TIMEOUT, Phase, Plan
 from hsrv.tables import IllegalMoveError, Machine
@@ -55,13 +58,17 @@ class Fleet:
                 identity = action.identity
                 self.names[identity.generation, identity.name] = identity
         self.said = [action for action in seen if isinstance(action, Say)]
-        return [action for action in seen if not isinstance(action, Say)]
+        self.ended = [action for action in seen if isinstance(action, OperationEnded) and action.operation]
+        return [action for action in seen if not isinstance(action, Say | OperationStep | OperationEnded)]
 
     def who(self, name: str, generation: int = 1) -> Identity:
         return self.names[generation, name]
 
-    def start(self) -> list[Action]:
-        return self.saw(self.plan.start(self.now))
+    def start(self, reload_id: str = "") -> list[Action]:
+        return self.saw(self.plan.start(self.now, reload_id))
+
+    def replace(self, slot: int, operation: str = "op") -> list[Action]:
+        return self.saw(replace(self.plan, slot, operation, self.now))
 
     def template_ready(self, generation: int = 1) -> list[Action]:
         return self.saw(self.plan.template_ready(generation, self.now))
@@ -88,7 +95,7 @@ class Fleet:
         return self.saw(self.plan.stop_now("QUIT", self.now))
 
     def scale(self, step: int) -> list[Action]:
-        return self.saw(self.plan.scale(step, self.now))
+        return self.saw(scale(self.plan, self.plan.workers + step, self.now))
 
     def tick(self, seconds: float = 0.0) -> list[Action]:
         self.now += seconds
@@ -704,6 +711,153 @@ def test_scaling_before_the_template_is_ready_counts() -> None:
 
 
 # strays
+
+
+def test_scaling_by_several_at_once(fleet: Fleet) -> None:
+    assert roles(fleet.scale(+3)) == ["worker-3", "worker-4", "worker-5"]
+    for name in ("worker-3", "worker-4", "worker-5"):
+        fleet.ready(name)
+    assert [action.identity.name for action in fleet.scale(-4) if isinstance(action, Drain)] == [
+        "worker-5",
+        "worker-4",
+        "worker-3",
+        "worker-2",
+    ]
+    assert fleet.plan.workers == 1
+
+
+# replacement
+
+
+def test_a_replacement_serves_before_the_old_one_drains(fleet: Fleet) -> None:
+    old = fleet.who("worker-1")
+    [fork] = fleet.replace(1)
+    assert isinstance(fork, ForkChild)
+    assert (fork.identity.name, fork.identity.leader) == ("worker-1", True)
+    assert fork.identity is not old
+    assert fleet.ready("worker-1") == [Serve(fork.identity), Drain(old, adopt=True)]
+    assert fleet.ended == [OperationEnded("op")]
+    assert fleet.saw(fleet.plan.child_exited(old, "exited with code 0", fleet.now)) == []
+    assert [child.identity for child in fleet.plan.generations[1].everyone() if child.key == (Role.WORKER, 1)] == [
+        fork.identity
+    ]
+
+
+@pytest.mark.parametrize("how", ["fails", "exits", "is late"])
+def test_a_replacement_that_can_not_start_leaves_the_old_one(fleet: Fleet, how: str) -> None:
+    old = fleet.who("worker-1")
+    fleet.replace(1)
+    if how == "fails":
+        fleet.failed("worker-1")
+        assert fleet.ended[0].error
+    elif how == "is late":
+        fleet.now += 121
+        [kill] = fleet.saw(fleet.plan.tick(fleet.now))
+        assert isinstance(kill, Kill)
+        assert kill.identity is not old
+    fleet.exited("worker-1", reason="exited with code 3")
+    if how != "fails":
+        assert "exited with code 3" in fleet.ended[0].error
+    assert fleet.plan.find(old) is not None
+    assert [child.identity for child in fleet.plan.generations[1].everyone() if child.key == (Role.WORKER, 1)] == [old]
+    assert fleet.plan.generations[1].due == {}
+
+
+def test_an_old_one_that_dies_first_is_replaced_by_what_is_on_its_way(fleet: Fleet) -> None:
+    old = fleet.who("worker-1")
+    fleet.replace(1)
+    new = fleet.who("worker-1")
+    assert fleet.saw(fleet.plan.child_exited(old, "was killed by SIGSEGV", fleet.now)) == []
+    assert fleet.ended == [OperationEnded("op")]
+    assert fleet.plan.generations[1].due == {}
+    assert fleet.ready("worker-1") == [Serve(new)]
+
+
+def test_what_can_not_be_replaced_says_why(fleet: Fleet) -> None:
+    assert fleet.replace(9) == []
+    assert "no worker-9" in fleet.ended[0].error
+    fleet.replace(1)
+    assert fleet.replace(1, "other") == []
+    assert "already" in fleet.ended[0].error
+    fleet.saw(fleet.plan.stop(fleet.now))
+    fleet.replace(2)
+    assert "stops" in fleet.ended[0].error
+
+
+@pytest.mark.parametrize("what", ["a reload", "a stop", "a kill", "scaling down"])
+def test_a_replacement_is_given_up_by(fleet: Fleet, what: str) -> None:
+    fleet.replace(2)
+    new = fleet.who("worker-2")
+    if what == "a reload":
+        fleet.start()
+        fleet.template_ready(2)
+        for name in ("pool-1", "worker-1", "worker-2"):
+            actions = fleet.ready(name, 2)
+    elif what == "a stop":
+        actions = fleet.saw(fleet.plan.stop(fleet.now))
+    elif what == "a kill":
+        actions = fleet.saw(fleet.plan.stop_now("QUIT", fleet.now))
+    else:
+        actions = fleet.scale(-1)
+    assert [ended.operation for ended in fleet.ended] == ["op"]
+    assert fleet.ended[0].error
+    assert any(isinstance(action, Dismiss | Kill) and action.identity is new for action in actions)
+
+
+# operations and readiness
+
+
+def test_a_reload_ends_when_the_new_generation_serves(fleet: Fleet) -> None:
+    fleet.start("r1")
+    fleet.template_ready(2)
+    fleet.ready("pool-1", 2)
+    fleet.ready("worker-1", 2)
+    assert fleet.ended == []
+    fleet.ready("worker-2", 2)
+    assert fleet.ended == [OperationEnded("r1")]
+    assert [generation.reload_id for generation in fleet.plan.generations.values()] == ["r1", ""]
+
+
+def test_a_reload_that_fails_tells_why(fleet: Fleet) -> None:
+    fleet.start("r1")
+    fleet.saw(fleet.plan.template_failed(2, "no module", "Traceback", fleet.now))
+    assert fleet.ended == [OperationEnded("r1", "no module", "Traceback")]
+
+
+def test_a_reload_in_a_queue_keeps_its_id(fleet: Fleet) -> None:
+    fleet.start("r1")
+    fleet.start("r2")
+    assert fleet.plan.queued_reload == "r2"
+    fleet.saw(fleet.plan.template_failed(2, "no module", "", fleet.now))
+    assert [ended.operation for ended in fleet.ended] == ["r1"]
+    assert fleet.start("r3") == []
+    assert fleet.plan.generations[3].reload_id == "r2"
+
+
+def test_a_reload_that_a_stop_overtakes_ends(fleet: Fleet) -> None:
+    fleet.start("r1")
+    fleet.saw(fleet.plan.stop(fleet.now))
+    assert [(ended.operation, ended.error) for ended in fleet.ended] == [("r1", "the server stops")]
+
+
+def test_readiness_follows_start_loss_hold_and_stop() -> None:
+    fleet = Fleet()
+    assert not_ready(fleet.plan) == "starting"
+    fleet.start()
+    fleet.template_ready()
+    for name in ("pool-1", "worker-1", "worker-2"):
+        assert not_ready(fleet.plan) == "starting"
+        fleet.ready(name)
+    assert not_ready(fleet.plan) == ""
+    fleet.exited("pool-1")
+    assert not_ready(fleet.plan) == "no pool serves"
+    fleet.ready("pool-1")
+    fleet.plan.held = True
+    assert not_ready(fleet.plan) == "drained by the operator"
+    fleet.plan.held = False
+    assert not_ready(fleet.plan) == ""
+    fleet.saw(fleet.plan.stop(fleet.now))
+    assert not_ready(fleet.plan) == "stopping"
 
 
 def test_events_of_unknown_or_gone_processes_are_harmless(fleet: Fleet) -> None:

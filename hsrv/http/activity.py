@@ -1,0 +1,115 @@
+"""What a process is busy with, for people: `hsrv status` and the reason why a drain takes its time."""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from hsrv.globs import pattern_of
+from hsrv.http.connection import HTTPConnection, State
+from hsrv.http.events import Address, RequestHead
+from hsrv.http.exchange import Exchange
+from hsrv.messages import Trace
+from hsrv.rpc.methods import REPORT_LIMIT, PathStreams, Running
+
+if TYPE_CHECKING:
+    from hsrv.http.host import HTTPHost
+
+AT_REST: Final = frozenset({State.IDLE, State.CLOSED, State.HANDED_OFF})
+
+Kind = Literal["request", "stream", "websocket", "connection"]
+
+
+class Activity(NamedTuple):
+    """One thing that has to end before its process can."""
+
+    began: float
+    """loop.time()"""
+    kind: Kind
+    state: str
+    head: RequestHead | None
+    trace: Trace | None
+    client: Address | None
+    pattern: str
+    """The glob of the path of a stream; "" for others."""
+
+
+def activities(host: "HTTPHost") -> Iterator[Activity]:
+    """Of every connection that isn't idle, and every application call that outlives its connection."""
+    seen: set[Exchange] = set()
+    for connection in host.connections:
+        if connection.state not in AT_REST:
+            yield _of_connection(host, connection)
+            if connection.exchange is not None:
+                seen.add(connection.exchange)
+    for exchange in host.exchanges - seen:
+        kind: Kind = "stream" if host.is_stream(exchange) else "request"
+        yield Activity(
+            exchange.started_at,
+            kind,
+            "response over, application runs",
+            exchange.head,
+            exchange.trace,
+            None,
+            "",
+        )
+
+
+def _of_connection(host: "HTTPHost", connection: HTTPConnection) -> Activity:
+    state = connection.state.name.lower()
+    client = connection.conn.origin.client
+    exchange = connection.exchange
+    if exchange is not None:
+        stream = host.is_stream(exchange)
+        pattern = pattern_of(exchange.head.path, exchange.scope.get("path_params") or {}) if stream else ""
+        return Activity(
+            exchange.started_at,
+            "stream" if stream else "request",
+            state,
+            exchange.head,
+            exchange.trace,
+            client,
+            pattern,
+        )
+    head, trace = connection.waiting or (None, None)
+    return Activity(
+        connection.opened_at, "connection" if head is None else "request", state, head, trace, client, ""
+    )
+
+
+def oldest(found: Iterable[Activity], now: float) -> list[Running]:
+    """The REPORT_LIMIT oldest, in words."""
+    return [
+        _in_words(activity, now)
+        for activity in heapq.nsmallest(REPORT_LIMIT, found, key=lambda one: one.began)
+    ]
+
+
+def by_path(found: Iterable[Activity], now: float) -> dict[str, PathStreams]:
+    """The streams by path, the REPORT_LIMIT with the most."""
+    began: dict[str, list[float]] = defaultdict(list)
+    for activity in found:
+        if activity.kind in ("stream", "websocket"):
+            began[activity.pattern].append(activity.began)
+    most = heapq.nlargest(REPORT_LIMIT, began.items(), key=lambda item: len(item[1]))
+    return {path: PathStreams(count=len(times), oldest=now - min(times)) for path, times in most}
+
+
+def _in_words(activity: Activity, now: float) -> Running:
+    head, trace = activity.head, activity.trace
+    return Running(
+        kind=activity.kind,
+        state=activity.state,
+        method=head.method if head is not None else "",
+        path=head.path if head is not None else "",
+        client=_client(activity.client),
+        request_id=trace.request_id if trace is not None else "",
+        seconds=round(now - activity.began, 3),
+    )
+
+
+def _client(address: Address | None) -> str:
+    if address is None:
+        return ""
+    host, port = address
+    return host if port is None else f"{host}:{port}"

@@ -1,0 +1,5 @@
+"""The operator's side: the commands that talk to a running server.
+
+In reading order: `client` (find a server, ask it), `views` (its answers, for people), `check` (what bites later),
+`commands` (the command line). Nothing here is imported by a server.
+"""

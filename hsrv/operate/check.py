@@ -1,0 +1,168 @@
+"""`hsrv check`: what would bite later, before it does.
+
+Loads the application and runs its lifespan once, as a worker would, in this process. Warnings come from functions from
+the configuration and the system's facts to sentences.
+"""
+
+import asyncio
+import os
+import resource
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from hsrv import preload
+from hsrv.apploader import load_app
+from hsrv.bindspec import UnixBind, parse_bind
+from hsrv.config import Config
+from hsrv.cpus import resolve_workers
+from hsrv.lifespan import LifespanManager
+from hsrv.terms import Identity, Preload, Role
+
+KEEP_ALIVE: Final = 60.0
+"""Seconds after which the usual load balancer closes an idle connection (AWS ALB, and most after it)."""
+
+STREAM_END: Final = 4.0
+"""Seconds beyond --stream-grace that streams have to end in."""
+
+SPARE_DESCRIPTORS: Final = 200
+"""Of a process, beside its streams: the application's own files, sockets and database connections."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What only the operator knows."""
+
+    termination_grace_period: float | None = None
+    """Seconds between TERM and KILL (Kubernetes, systemd's TimeoutStopSec); None when unknown."""
+    streams: int = 800
+    """Open at a time."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    app: str
+    """The import string that was resolved."""
+    lifespan: bool
+    """Whether the application supports it."""
+    warnings: list[str]
+
+
+def check(config: Config, wishes: Wishes) -> Findings:
+    """Raises AppLoadError when the application can't be loaded or started."""
+    before = _descriptors()
+    loaded = load_app(config)
+    unsafe = preload.unsafe_to_fork(before)
+    lifespan = asyncio.run(_try_lifespan(config, loaded.app))
+    warnings = [
+        *keep_alive_warnings(config),
+        *budget_warnings(config, wishes),
+        *preload_warnings(config, unsafe),
+        *worker_warnings(config),
+        *descriptor_warnings(config, wishes, resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        *unix_socket_warnings(config),
+    ]
+    return Findings(loaded.import_string, lifespan, warnings)
+
+
+def _descriptors() -> set[int]:
+    folder = Path("/proc/self/fd" if Path("/proc/self/fd").is_dir() else "/dev/fd")
+    return {int(entry.name) for entry in folder.iterdir()}
+
+
+async def _try_lifespan(config: Config, app: object) -> bool:
+    identity = Identity(Role.WORKER, 1, 1, leader=True)
+    lifespan = LifespanManager(
+        app,  # type: ignore[arg-type]  # checked by load_app
+        config.lifespan,
+        startup_timeout=config.lifespan_startup_timeout,
+        shutdown_timeout=config.lifespan_shutdown_timeout,
+        extension={"role": str(identity.role), "slot": 1, "generation": 1, "leader": True},
+    )
+    supported = await lifespan.startup()
+    await lifespan.shutdown()
+    return supported
+
+
+def keep_alive_warnings(config: Config) -> Iterator[str]:
+    """A connection that we close while the balancer sends a request on it is a 502."""
+    if config.keep_alive <= KEEP_ALIVE:
+        yield (
+            f"--keep-alive {config.keep_alive:g} is not longer than the {KEEP_ALIVE:g} s of the usual load balancer: "
+            "it will send requests on connections that are being closed, and answer 502; 75 is the default"
+        )
+
+
+def stop_budget(config: Config) -> float:
+    """The longest that a stop takes, in seconds."""
+    return (
+        config.drain_delay
+        + max(config.graceful_timeout, config.stream_grace + STREAM_END)
+        + config.lifespan_shutdown_timeout
+    )
+
+
+def budget_warnings(config: Config, wishes: Wishes) -> Iterator[str]:
+    grace, longest = wishes.termination_grace_period, stop_budget(config)
+    if grace is not None and longest > grace:
+        yield (
+            f"a stop may take {longest:g} s (--drain-delay {config.drain_delay:g} + the longer of --graceful-timeout "
+            f"{config.graceful_timeout:g} and --stream-grace {config.stream_grace:g} + {STREAM_END:g}, + "
+            f"--lifespan-shutdown-timeout {config.lifespan_shutdown_timeout:g}), but KILL comes after {grace:g} s: "
+            "shorten the budgets, or lengthen the grace period (it also covers the preStop hook)"
+        )
+
+
+def preload_warnings(config: Config, unsafe: str | None) -> Iterator[str]:
+    if unsafe is not None and config.preload in (Preload.AUTO, Preload.APP):
+        then = (
+            "each process will import for itself, which costs memory and time"
+            if config.preload is Preload.AUTO
+            else "they don't exist in the forked workers, but locks they held may stay locked"
+        )
+        yield f"--preload {config.preload}: {unsafe}; {then}. Open them in lifespan startup instead"
+
+
+def worker_warnings(config: Config) -> Iterator[str]:
+    allowed, why = resolve_workers(msgspec.structs.replace(config, workers="auto"))
+    if config.workers != "auto" and config.workers > allowed:
+        yield f"--workers {config.workers} is more than this machine feeds: {allowed} ({why})"
+
+
+def descriptor_warnings(config: Config, wishes: Wishes, limit: int) -> Iterator[str]:
+    needed = wishes.streams // config.pools + SPARE_DESCRIPTORS
+    if limit not in (-1, resource.RLIM_INFINITY) and limit < needed:
+        yield (
+            f"{limit} files may be open per process, but {wishes.streams} streams in {config.pools} pool(s) need about "
+            f"{needed}: raise `ulimit -n` (LimitNOFILE= in systemd)"
+        )
+
+
+def unix_socket_warnings(config: Config) -> Iterator[str]:
+    mode = int(config.unix_mode, 8)
+    paths = [bind.path for bind in map(parse_bind, config.bind) if isinstance(bind, UnixBind)]
+    for path in paths:
+        if not mode & 0o222:
+            yield f"--unix-mode {config.unix_mode}: nobody but root can connect to {path}; connecting needs the w bit"
+        elif not mode & 0o022:
+            yield (
+                f"--unix-mode {config.unix_mode}: only user {os.geteuid()} and root can connect to {path}; a proxy "
+                "under another user can't (0660 and a common group, or 0666)"
+            )
+        yield from _closed_folders(Path(path))
+
+
+def _closed_folders(path: Path) -> Iterable[str]:
+    for folder in path.absolute().parents:
+        try:
+            mode = folder.stat().st_mode
+        except OSError as error:
+            yield f"--bind unix:{path}: {folder}: {error.strerror}"
+            return
+        if not stat.S_IMODE(mode) & 0o011:
+            yield f"--bind unix:{path}: only the owner may enter {folder}, so nobody else can connect"
+            return

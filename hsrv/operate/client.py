@@ -1,0 +1,235 @@
+"""Finding a running server, and asking it.
+
+Promises: every call ends, also when the server hangs: it is pinged while it works, and one that doesn't answer within
+--answer-timeout is given up. Each failure is one message: what was wrong, where, what to do.
+"""
+
+import os
+import pwd
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import anyio
+import msgspec
+import psutil
+
+from hsrv import rundir
+from hsrv.errors import NoServerError, OperatorError
+from hsrv.rpc import methods, operator
+from hsrv.rpc.dispatcher import Context, Dispatcher
+from hsrv.rpc.framing import socket_streams
+from hsrv.rpc.messages import ErrorCode, RpcError
+
+ANSWER_TIMEOUT: Final = 5.0
+"""Seconds for a supervisor to answer what it need not work for."""
+
+PING_INTERVAL: Final = 2.0
+"""Seconds between two looks whether a supervisor that works still lives."""
+
+EXIT_TIMEOUT: Final = 10.0
+"""Seconds between a supervisor's last word and its end."""
+
+P = TypeVar("P", bound=msgspec.Struct)
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which server is meant."""
+
+    run_dir: str | None = None
+    pid: int | None = None
+    """Of its supervisor."""
+    patience: float = ANSWER_TIMEOUT
+    """Seconds of silence after which it counts as hung."""
+
+
+def find(target: Target) -> Path:
+    """The operator's socket of the one server that is meant. Raises NoServerError."""
+    found = [path for path in rundir.candidates(target.run_dir) if target.pid in (None, rundir.pid_of(path))]
+    living = [path for path in found if not rundir.is_stale(path)]
+    if len(living) == 1:
+        return living[0]
+    if living:
+        listed = "\n".join(f"  --pid {rundir.pid_of(path)}  {_introduce(path)}" for path in living)
+        raise NoServerError(f"several servers are running; say which one:\n{listed}")
+    where = target.run_dir or str(rundir.default_run_dir())
+    which = "" if target.pid is None else f" with pid {target.pid}"
+    raise NoServerError(
+        f"no running server{which} found in {where}; if its operator's socket is elsewhere (it is in the server's "
+        "first lines), name the directory with --run-dir or HSRV_RUN_DIR"
+    )
+
+
+def _introduce(path: Path) -> str:
+    try:
+        status = ask(path, operator.STATUS, operator.StatusParams())
+    except (NoServerError, OperatorError) as error:
+        return f"{path} ({error})"
+    return f"{status.app} at {' '.join(listener.url for listener in status.listeners)}"
+
+
+def ask(
+    path: Path,
+    method: methods.Method[P, R],
+    params: P,
+    *,
+    on_step: Callable[[str], None] | None = None,
+    patience: float = ANSWER_TIMEOUT,
+) -> R:
+    """The server's answer. Raises NoServerError (not reached) or OperatorError (refused, failed)."""
+
+    async def story() -> R:
+        async with connected(path, patience) as session:
+            return await session.ask(method, params, on_step)
+
+    return anyio.run(story)
+
+
+class Session:
+    """A connection to a server."""
+
+    def __init__(self, path: Path, dispatcher: Dispatcher, patience: float) -> None:
+        self.path = path
+        self._patience = patience
+        self._dispatcher = dispatcher
+
+    async def ask(
+        self, method: methods.Method[P, R], params: P, on_step: Callable[[str], None] | None = None
+    ) -> R:
+        """As long as it takes, while the server answers pings."""
+        answer: list[R] = []
+
+        async def work() -> None:
+            answer.append(await self._ask(method, params, on_step))
+            tasks.cancel_scope.cancel()
+
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(work)
+                while True:
+                    await self._ask(operator.PING, methods.Empty(), None, timeout=self._patience)
+                    await anyio.sleep(PING_INTERVAL)
+        except BaseExceptionGroup as group:
+            first = next(iter(_leaves(group)))
+            raise first from None
+        return answer[0]
+
+    async def _ask(
+        self,
+        method: methods.Method[P, R],
+        params: P,
+        on_step: Callable[[str], None] | None,
+        timeout: float | None = None,
+    ) -> R:
+        def progress(params: dict[str, Any]) -> None:
+            if on_step is not None:
+                on_step(str(params.get("step")))
+
+        try:
+            return await methods.call(self._dispatcher, method, params, timeout=timeout, on_progress=progress)
+        except RpcError as error:
+            raise self._translate(error) from error
+
+    def _translate(self, error: RpcError) -> NoServerError | OperatorError:
+        pid = rundir.pid_of(self.path)
+        if error.code == ErrorCode.TIMEOUT:
+            return NoServerError(
+                f"the server with pid {pid} does not answer within {self._patience:g} s: it is stopped or overloaded "
+                f"({_state_of(pid)})"
+            )
+        if error.code == ErrorCode.CONNECTION_CLOSED:
+            return NoServerError(
+                f"the server with pid {pid} closed the connection: it ends, or has denied it"
+            )
+        if error.code == ErrorCode.METHOD_NOT_FOUND:
+            return NoServerError(f"the server with pid {pid} is of another version: {error.message}")
+        traceback = error.data.get("traceback", "") if isinstance(error.data, dict) else ""
+        return OperatorError(f"{traceback}{error.message}" if traceback else error.message)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+def _state_of(pid: int) -> str:
+    try:
+        return f"its process is {psutil.Process(pid).status()}"
+    except psutil.Error:
+        return "its process is gone"
+
+
+@asynccontextmanager
+async def connected(path: Path, patience: float = ANSWER_TIMEOUT) -> AsyncIterator[Session]:
+    """A session. Raises NoServerError."""
+    dispatcher = Dispatcher(*socket_streams(_connect(path, patience)), name="server")
+    failure: NoServerError | OperatorError | None = None
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(dispatcher.run, _decline, _ignore)
+        try:
+            yield Session(path, dispatcher, patience)
+        except (NoServerError, OperatorError) as error:
+            failure = error  # and not a group of it
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _connect(path: Path, patience: float) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(patience)
+    try:
+        sock.connect(str(path))
+    except PermissionError as error:
+        sock.close()
+        raise NoServerError(f"{path}: permission denied; {_owner_of(path)}") from error
+    except TimeoutError as error:
+        sock.close()
+        raise NoServerError(f"{path}: the server accepts nobody; it is stopped or overloaded") from error
+    except OSError as error:
+        sock.close()
+        raise NoServerError(f"{path}: {error.strerror or error}") from error
+    return sock
+
+
+async def _decline(context: Context, method: str, params: Any) -> Any:
+    raise RpcError(ErrorCode.METHOD_NOT_FOUND, "an operator answers nothing")
+
+
+async def _ignore(context: Context, method: str, params: Any) -> None:
+    """The server tells an operator nothing unasked."""
+
+
+def _owner_of(path: Path) -> str:
+    try:
+        uid = path.stat().st_uid
+    except OSError:
+        return "only root and the user of the server may operate it"
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    return f"the server runs as {name}: run the command as {name} or root (you are {os.geteuid()})"
+
+
+async def wait_for_end(pid: int) -> bool:
+    """Whether the process ends within EXIT_TIMEOUT."""
+    with anyio.move_on_after(EXIT_TIMEOUT):
+        while _runs(pid):  # noqa: ASYNC110  # somebody else's child: nothing tells us
+            await anyio.sleep(0.05)
+        return True
+    return not _runs(pid)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

@@ -1,0 +1,261 @@
+"""The commands that talk to a running server: what they take, what they print, how they end."""
+
+import inspect
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import anyio
+import msgspec
+import typer
+
+from hsrv import rundir
+from hsrv.config import SERVER_LOG_LEVELS
+from hsrv.errors import NoServerError, OperatorError
+from hsrv.operate import views
+from hsrv.operate.client import ANSWER_TIMEOUT, Session, Target, ask, connected, find, wait_for_end
+from hsrv.rpc import operator
+from hsrv.rpc.methods import Method
+
+_TARGET: Final = (
+    ("run_dir", str | None, None, typer.Option(
+        "--run-dir", envvar="HSRV_RUN_DIR", help="directory of the server's operator's socket", metavar="DIRECTORY")),
+    ("pid", int | None, None, typer.Option("--pid", help="of the supervisor, when several run", metavar="PID")),
+    ("patience", float, ANSWER_TIMEOUT, typer.Option(
+        "--answer-timeout", help="seconds of silence after which it counts as hung", metavar="SECONDS", min=0.1)),
+)  # fmt: skip
+"""Parameters of every command: name, type, default, option."""
+
+WATCH_INTERVAL: Final = 1.0
+"""Seconds between two looks of --watch."""
+
+CLEAR: Final = "\033[H\033[2J"
+
+P = TypeVar("P", bound=msgspec.Struct)
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    panel = "A running server"
+    commands: dict[str, Callable[..., None]] = {
+        "status": status,
+        "reload": reload,
+        "stop": stop,
+        "drain": drain,
+        "undrain": undrain,
+        "restart-worker": restart_worker,
+        "stacks": stacks,
+        "log-level": log_level,
+        "prestop": prestop,
+    }
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=panel)(_with_target(command))
+    # "-1" is a number of workers less, and not an option
+    lenient = {"ignore_unknown_options": True}
+    app.command("scale", rich_help_panel=panel, context_settings=lenient)(_with_target(scale))
+
+
+def _with_target(command: Callable[..., None]) -> Callable[..., None]:
+    """A typer command that also takes which server is meant, and calls `command` with it as the first argument."""
+
+    def run(*, run_dir: str | None, pid: int | None, patience: float, **given: Any) -> None:
+        command(Target(run_dir, pid, patience), **given)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        *(one.replace(kind=keyword) for one in list(inspect.signature(command).parameters.values())[1:]),
+        *(
+            inspect.Parameter(name, keyword, default=default, annotation=Annotated[kind, option])
+            for name, kind, default, option in _TARGET
+        ),
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__name__ = command.__name__
+    run.__doc__ = command.__doc__
+    return run
+
+
+def say(text: str) -> None:
+    """Progress, beside the result."""
+    sys.stderr.write(f"hsrv: {text}\n")
+    sys.stderr.flush()
+
+
+def show(text: str) -> None:
+    """The result."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _ask(target: Target, method: Method[P, R], params: P) -> R:
+    return ask(find(target), method, params, on_step=say, patience=target.patience)
+
+
+def status(
+    target: Target,
+    as_json: Annotated[bool, typer.Option("--json", help="as docs/control.md describes it")] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="also what each process that drains is waiting for")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="again every second, until Ctrl-C")] = False,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="exit 1 unless the server is ready for traffic")
+    ] = False,
+) -> None:
+    """Show generations, processes and what they do, listeners and streams."""
+    path = find(target)
+
+    def text(found: operator.ServerStatus) -> str:
+        if as_json:
+            return json.dumps(msgspec.to_builtins(found)) + "\n"
+        return views.status_text(found) + (f"\n{views.why_text(found)}" if why else "")
+
+    if watch:
+        anyio.run(_watch, path, target.patience, text)
+    found = ask(path, operator.STATUS, operator.StatusParams(), patience=target.patience)
+    show(text(found))
+    if ready and not found.ready:
+        raise OperatorError(f"not ready: {found.not_ready_because}")
+
+
+async def _watch(path: Path, patience: float, text: Callable[[operator.ServerStatus], str]) -> None:
+    """Until the server ends, or Ctrl-C."""
+    async with connected(path, patience) as session:
+        while True:
+            found = await session.ask(operator.STATUS, operator.StatusParams())
+            show((CLEAR if sys.stdout.isatty() else "") + text(found))
+            await anyio.sleep(WATCH_INTERVAL)
+
+
+def reload(
+    target: Target,
+    wait: Annotated[bool, typer.Option("--wait", help="also until the old generation is gone")] = False,
+) -> None:
+    """Load the code anew: exit 0 when it serves, 1 with the traceback when it can't and the old code goes on."""
+    result = _ask(target, operator.RELOAD, operator.ReloadParams(wait=wait))
+    show(f"generation {result.generation} serves (reload {result.reload_id})\n")
+
+
+def stop(
+    target: Target,
+    now: Annotated[bool, typer.Option("--now", help="wait for nobody")] = False,
+) -> None:
+    """Stop the server, and wait until it has ended."""
+    path = find(target)
+    anyio.run(_stop, path, target.patience, now)
+    show("stopped\n")
+
+
+async def _stop(path: Path, patience: float, now: bool) -> None:
+    async with connected(path, patience) as session:
+        await session.ask(operator.STOP, operator.StopParams(now=now))
+        try:
+            await _see_it_end(session)
+        except NoServerError:
+            if not await wait_for_end(rundir.pid_of(path)):
+                raise
+            return
+
+
+async def _see_it_end(session: Session) -> None:
+    """Raises NoServerError when it is gone, or hangs."""
+    told, next_at = "", time.monotonic() + WATCH_INTERVAL
+    while True:
+        found = await session.ask(operator.STATUS, operator.StatusParams())
+        reports = [child.report for one in found.generations for child in one.processes]
+        running = sum(report.running for report in reports if report is not None)
+        text = f"waiting for {running} requests and streams (hsrv status --why names them)"
+        if time.monotonic() >= next_at and text != told:
+            told = text
+            say(text)
+        await anyio.sleep(0.2)
+
+
+def scale(
+    target: Target,
+    workers: Annotated[
+        str, typer.Argument(help="how many; or +1, -2: so many more or fewer", metavar="N|+N|-N")
+    ],
+) -> None:
+    """Change the number of workers without dropping a request; ends when they serve."""
+    try:
+        number = int(workers)
+    except ValueError:
+        raise typer.BadParameter(f"{workers!r} is no number of workers, like 8, +1 or -2") from None
+    if workers.lstrip()[:1] in ("+", "-"):
+        params = operator.ScaleParams(step=number)
+    else:
+        params = operator.ScaleParams(workers=number)
+    result = _ask(target, operator.SCALE, params)
+    show(f"{result.workers} workers (before: {result.before})\n")
+
+
+def drain(target: Target) -> None:
+    """Take readiness away, so that load balancers send no more traffic. Requests are served as before."""
+    _hold(target, held=True)
+
+
+def undrain(target: Target) -> None:
+    """Give readiness back."""
+    _hold(target, held=False)
+
+
+def _hold(target: Target, *, held: bool) -> None:
+    result = _ask(target, operator.HOLD, operator.HoldParams(held=held))
+    show("ready\n" if result.ready else f"not ready: {result.not_ready_because}\n")
+
+
+def restart_worker(
+    target: Target,
+    slot: Annotated[int, typer.Argument(help="number of the worker", metavar="SLOT")],
+) -> None:
+    """Replace one worker: a fresh process serves first, then the old one drains."""
+    result = _ask(target, operator.RESTART_WORKER, operator.RestartParams(slot=slot))
+    show(f"{result.name} serves as pid {result.pid}\n")
+
+
+def stacks(
+    target: Target,
+    process: Annotated[
+        str,
+        typer.Argument(
+            help="number of a worker, pool, or a name like pool-1; without it: all", metavar="[SLOT|pool]"
+        ),
+    ] = "",
+) -> None:
+    """Show every Python stack of live processes, also of one that is stuck."""
+    result = _ask(target, operator.STACKS, operator.StacksParams(target=process))
+    show(views.stacks_text(result.processes))
+
+
+def log_level(
+    target: Target,
+    level: Annotated[str, typer.Argument(help=", ".join(SERVER_LOG_LEVELS), metavar="LEVEL")],
+) -> None:
+    """Change the log level of every process, until the server ends."""
+    if level not in SERVER_LOG_LEVELS:
+        raise typer.BadParameter(f"{level!r} is none of {', '.join(SERVER_LOG_LEVELS)}")
+    known: Literal["debug", "info", "warning", "error"] = level  # type: ignore[assignment]  # one of them
+    _ask(target, operator.LOG_LEVEL, operator.LogLevelParams(level=known))
+    show(f"logging from {level} on\n")
+
+
+def prestop(
+    target: Target,
+    delay: Annotated[
+        float, typer.Option(help="seconds to wait at least, for load balancers to notice", min=0)
+    ] = 5.0,
+    quiet: Annotated[
+        float, typer.Option(help="seconds without a new connection that make it safe", min=0)
+    ] = 1.0,
+    timeout: Annotated[float, typer.Option(help="seconds to wait at most", min=0)] = 20.0,
+) -> None:
+    """For a container's preStop hook: readiness off, then wait until it is safe to send TERM."""
+    params = operator.PrestopParams(delay=delay, quiet=quiet, timeout=timeout)
+    result = _ask(target, operator.PRESTOP, params)
+    show(views.prestop_text(result))

@@ -1,0 +1,103 @@
+"""Where the operator's socket of a running server is, and how a command finds it again.
+
+One socket per server, named after the supervisor's pid, in a directory that only its user may enter.
+"""
+
+import os
+import socket
+import stat
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from hsrv.errors import BindError
+
+SUFFIX: Final = ".sock"
+
+PATH_LIMIT: Final = 103
+"""Bytes of a socket's path (unix(7): 108 on Linux, 104 on macOS, one of them for the end)."""
+
+PROBE_TIMEOUT: Final = 1.0
+"""Seconds to find out whether somebody still listens."""
+
+
+def default_run_dir() -> Path:
+    """$XDG_RUNTIME_DIR/hsrv; without one /run/hsrv for root, and a directory of our own below /tmp for others."""
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(runtime) / "hsrv"
+    if os.geteuid() == 0 and Path("/run").is_dir():
+        return Path("/run/hsrv")
+    return Path(tempfile.gettempdir()) / f"hsrv-{os.geteuid()}"
+
+
+def prepare(run_dir: str | None) -> Path:
+    """The directory, made if it isn't there. Raises BindError when it can't be, or isn't safe to use."""
+    path = Path(run_dir) if run_dir is not None else default_run_dir()
+    where = f"--run-dir {path}"
+    try:
+        path.mkdir(mode=0o700, parents=run_dir is not None, exist_ok=True)
+        found = path.stat()
+    except OSError as error:
+        raise BindError(f"{where}: {error.strerror or error}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise BindError(f"{where}: not a directory")
+    if run_dir is None and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
+        raise BindError(f"{where}: belongs to somebody else, or others may enter it; name another one")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise BindError(f"{where}: no permission to make files there")
+    return path
+
+
+def socket_path(run_dir: Path, pid: int) -> Path:
+    """Of the server whose supervisor has this pid. Raises BindError when no socket can have such a long name."""
+    path = (run_dir / f"{pid}{SUFFIX}").absolute()
+    if len(os.fsencode(path)) > PATH_LIMIT:
+        raise BindError(
+            f"--run-dir {run_dir}: the path is too long for a Unix socket (limit {PATH_LIMIT} bytes)"
+        )
+    return path
+
+
+def candidates(run_dir: str | None) -> list[Path]:
+    """Every operator's socket that may be there, also of servers that are gone. Root sees those of all users."""
+    if run_dir is not None:
+        folders = [Path(run_dir)]
+    else:
+        folders = [default_run_dir(), Path(tempfile.gettempdir()) / f"hsrv-{os.geteuid()}"]
+        if os.geteuid() == 0:
+            folders += [Path("/run/hsrv"), *Path("/run/user").glob("*/hsrv")]
+            folders += Path(tempfile.gettempdir()).glob("hsrv-*")
+    found = (path for folder in dict.fromkeys(folders) for path in _sockets(folder))
+    return sorted(found, key=lambda path: (str(path.parent), pid_of(path)))
+
+
+def _sockets(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.suffix == SUFFIX and path.stem.isdigit()]
+    except OSError:
+        return []  # not there, or not for us: then no server of ours is in it
+
+
+def pid_of(path: Path) -> int:
+    """The supervisor's pid."""
+    return int(path.stem)
+
+
+def is_stale(path: Path) -> bool:
+    """Whether nobody listens there any more."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(PROBE_TIMEOUT)
+        try:
+            sock.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return True
+        except OSError:
+            return False  # not for us, or too busy to accept: it is there
+        return False
+
+
+def remove_stale(run_dir: Path) -> None:
+    """Remove what servers that were killed have left."""
+    for path in _sockets(run_dir):
+        if is_stale(path):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,192 @@
+"""The whole server at one moment, for `hsrv status`.
+
+Promises: asking costs the same however many ask (an answer is used for STATUS_TTL); a process that doesn't answer holds
+up nobody for longer than REPORT_TIMEOUT.
+"""
+
+import platform
+import socket
+import struct
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import anyio
+import psutil
+
+from hsrv import __version__
+from hsrv.rpc.messages import ErrorCode, RpcError
+from hsrv.rpc.methods import ChildReport
+from hsrv.rpc.operator import (
+    STATUS_VERSION,
+    GenerationStatus,
+    ListenerStatus,
+    ProcessStatus,
+    ServerStatus,
+)
+from hsrv.supervisor.capacity import not_ready
+from hsrv.supervisor.children import ChildHandle
+from hsrv.supervisor.fleet import Child, Generation
+from hsrv.supervisor.listeners import Listener
+from hsrv.supervisor.plan import Plan
+from hsrv.terms import Identity
+
+STATUS_TTL: Final = 0.5
+"""Seconds for which an answer is used again."""
+
+REPORT_TIMEOUT: Final = 0.5
+"""Seconds for a process to say what it is doing."""
+
+_TCP_INFO_QUEUE: Final = struct.Struct("24xII")
+"""struct tcp_info of a listening socket: tcpi_unacked is the accept queue, tcpi_sacked its limit (linux/tcp.h)."""
+
+
+class StatusReader:
+    """Asks every process and the system, not more often than it must."""
+
+    def __init__(self, plan: Plan, listeners: list[Listener], handles: Mapping[int, ChildHandle]) -> None:
+        """`handles`: by pid, as the supervisor keeps them."""
+        self._plan = plan
+        self._listeners = listeners
+        self._handles = handles
+        self._started = time.time()
+        self._asking = anyio.Lock()
+        self._last: ServerStatus | None = None
+        self._last_at = -1e9
+        self._processes: dict[int, psutil.Process] = {}
+        """For the CPU time since the last look."""
+        self.template_pids: dict[int, int] = {}
+        """By generation."""
+        self.app = ""
+        self.log_level = ""
+
+    def forget(self) -> None:
+        """Something changed: who asks now must not be told how it was."""
+        self._last = None
+
+    async def read(self) -> ServerStatus:
+        """At most STATUS_TTL old."""
+        async with self._asking:
+            if self._last is not None and time.monotonic() - self._last_at < STATUS_TTL:
+                return self._last
+            reports = await self._ask_all()
+            found = self._last = self._put_together(reports)
+            self._last_at = time.monotonic()
+            return found
+
+    async def _ask_all(self) -> dict[int, ChildReport | None]:
+        """By pid: what each says; None when it has nothing to say yet. Absent: no answer."""
+        reports: dict[int, ChildReport | None] = {}
+
+        async def ask(pid: int, handle: ChildHandle) -> None:
+            try:
+                reports[pid] = await handle.report(timeout=REPORT_TIMEOUT)
+            except RpcError as error:
+                if error.code == ErrorCode.REFUSED:  # it isn't ready yet
+                    reports[pid] = None
+
+        async with anyio.create_task_group() as tasks:
+            for pid, handle in self._handles.items():
+                tasks.start_soon(ask, pid, handle)
+        return reports
+
+    def _put_together(self, reports: Mapping[int, ChildReport | None]) -> ServerStatus:
+        plan, why = self._plan, not_ready(self._plan)
+        pids = {id(handle.identity): (pid, handle) for pid, handle in self._handles.items()}
+        self._processes = {pid: self._process(pid) for pid in self._handles}
+        return ServerStatus(
+            status_version=STATUS_VERSION,
+            hsrv=__version__,
+            python=platform.python_version(),
+            pid=psutil.Process().pid,
+            app=self.app,
+            started_at=round(self._started, 3),
+            uptime=round(time.time() - self._started, 3),
+            phase=plan.phase.name.lower(),  # type: ignore[arg-type]  # the names are those of the enumeration
+            ready=not why,
+            not_ready_because=why,
+            workers=plan.workers,
+            pools=plan.pools,
+            log_level=self.log_level,
+            listeners=[_listener(listener) for listener in self._listeners],
+            generations=[self._generation(one, pids, reports) for one in plan.generations.values()],
+        )
+
+    def _process(self, pid: int) -> psutil.Process:
+        if pid in self._processes:
+            return self._processes[pid]
+        try:
+            return psutil.Process(pid)
+        except psutil.NoSuchProcess:
+            return psutil.Process()  # gone a moment ago: `_sample` finds out by the pid
+
+    def _generation(
+        self,
+        generation: Generation,
+        pids: Mapping[int, tuple[int, ChildHandle]],
+        reports: Mapping[int, ChildReport | None],
+    ) -> GenerationStatus:
+        return GenerationStatus(
+            number=generation.number,
+            state=generation.state.name.lower(),  # type: ignore[arg-type]  # the names are those of the enumeration
+            reload_id=generation.reload_id,
+            template_pid=self.template_pids.get(generation.number, 0),
+            processes=[
+                self._child(child, *pids.get(id(child.identity), (0, None)), reports=reports)
+                for child in sorted(generation.everyone(), key=_order)
+            ],
+        )
+
+    def _child(
+        self, child: Child, pid: int, handle: ChildHandle | None, *, reports: Mapping[int, ChildReport | None]
+    ) -> ProcessStatus:
+        identity, left = child.identity, child.deadline - time.monotonic()
+        return ProcessStatus(
+            name=identity.name,
+            role=str(identity.role),
+            slot=identity.slot,
+            generation=identity.generation,
+            pid=pid,
+            state=child.state.name.lower(),  # type: ignore[arg-type]  # the names are those of the enumeration
+            leader=identity.leader,
+            age=round(time.monotonic() - handle.forked_at, 3) if handle is not None else 0.0,
+            answers=pid in reports,
+            report=reports.get(pid),
+            deadline=round(left, 3) if left < 1e9 else None,
+            **_sample(self._processes.get(pid), pid),
+        )
+
+
+def _order(child: Child) -> tuple[bool, int]:
+    identity: Identity = child.identity
+    return identity.role != "pool", identity.slot
+
+
+def _sample(process: psutil.Process | None, pid: int) -> dict[str, Any]:
+    nothing = {"rss": None, "pss": None, "cpu_seconds": None, "cpu_percent": None}
+    if process is None or process.pid != pid:
+        return nothing
+    try:
+        with process.oneshot():
+            memory, cpu = process.memory_info(), process.cpu_times()
+            percent = process.cpu_percent()  # 0.0 at the first look, which has nothing to compare with
+        return {
+            "rss": memory.rss,
+            "pss": getattr(process.memory_full_info(), "pss", None),
+            "cpu_seconds": round(cpu.user + cpu.system, 2),
+            "cpu_percent": percent,
+        }
+    except psutil.Error:  # it ended meanwhile, or the system keeps it to itself
+        return nothing
+
+
+def _listener(listener: Listener) -> ListenerStatus:
+    waiting = backlog = None
+    if sys.platform == "linux" and listener.info.unix_inode is None:
+        try:
+            info = listener.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_QUEUE.size)
+            waiting, backlog = _TCP_INFO_QUEUE.unpack(info)
+        except (OSError, struct.error):
+            waiting = backlog = None  # closed, or no TCP socket
+    return ListenerStatus(url=listener.info.url, waiting=waiting, backlog=backlog)

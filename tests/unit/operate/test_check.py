@@ -1,0 +1,79 @@
+"""Each warning by what causes it."""
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from hsrv.config import Config
+from hsrv.operate.check import (
+    Wishes,
+    budget_warnings,
+    descriptor_warnings,
+    keep_alive_warnings,
+    preload_warnings,
+    stop_budget,
+    unix_socket_warnings,
+    worker_warnings,
+)
+from hsrv.terms import Preload
+
+
+@pytest.mark.parametrize(("seconds", "warned"), [(59.0, 1), (60.0, 1), (61.0, 0), (75.0, 0)])
+def test_a_keep_alive_shorter_than_the_balancers(seconds: float, warned: int) -> None:
+    assert len(list(keep_alive_warnings(Config(keep_alive=seconds)))) == warned
+
+
+def test_budgets_longer_than_the_grace_period() -> None:
+    config = Config(drain_delay=5.0, graceful_timeout=20.0, stream_grace=30.0, lifespan_shutdown_timeout=10.0)
+    assert stop_budget(config) == 49.0
+    assert list(budget_warnings(config, Wishes())) == []
+    assert list(budget_warnings(config, Wishes(termination_grace_period=49.0))) == []
+    [warning] = budget_warnings(config, Wishes(termination_grace_period=30.0))
+    assert "49 s" in warning
+    assert "30 s" in warning
+
+
+@pytest.mark.parametrize(
+    ("policy", "warned"), [(Preload.AUTO, 1), (Preload.APP, 1), (Preload.LIBRARIES, 0), (Preload.NONE, 0)]
+)
+def test_preloading_with_threads(policy: Preload, warned: int) -> None:
+    config = Config(preload=policy)
+    assert len(list(preload_warnings(config, "importing started threads"))) == warned
+    assert list(preload_warnings(config, None)) == []
+
+
+def test_more_workers_than_the_machine_feeds() -> None:
+    assert list(worker_warnings(Config(workers="auto"))) == []
+    assert list(worker_warnings(Config(workers=1))) == []
+    [warning] = worker_warnings(Config(workers=100_000))
+    assert "--workers 100000" in warning
+
+
+@pytest.mark.parametrize(
+    ("limit", "pools", "warned"), [(1024, 1, 1), (1200, 1, 0), (1024, 2, 0), (resource.RLIM_INFINITY, 1, 0)]
+)
+def test_too_few_descriptors_for_the_wished_streams(limit: int, pools: int, warned: int) -> None:
+    assert len(list(descriptor_warnings(Config(pools=pools), Wishes(streams=1000), limit))) == warned
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"), [("0666", ""), ("0660", ""), ("0600", "only user"), ("0440", "nobody but root")]
+)
+def test_a_unix_socket_that_nobody_can_open(tmp_path: Path, mode: str, said: str) -> None:
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o011 == 0:
+            folder.chmod(0o755)
+    config = Config(bind=(f"unix:{tmp_path}/s", "127.0.0.1:0"), unix_mode=mode)
+    warnings = list(unix_socket_warnings(config))
+    assert len(warnings) == bool(said)
+    assert said in "".join(warnings)
+
+
+def test_a_folder_that_nobody_may_enter_or_that_is_not_there(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    [warning] = unix_socket_warnings(Config(bind=(f"unix:{closed}/s",), unix_mode="0666"))
+    assert f"only the owner may enter {closed}" in warning
+    [warning] = unix_socket_warnings(Config(bind=(f"unix:{tmp_path}/nowhere/s",), unix_mode="0666"))
+    assert "No such file" in warning
