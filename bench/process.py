@@ -21,6 +21,7 @@ from bench import servers
 SERVER_CPU, CLIENT_CPU = 0, 1
 START_TIMEOUT: Final = 40.0
 STOP_TIMEOUT: Final = 15.0
+LOG_TIMEOUT: Final = 5.0
 QUIET: Final = 0.6
 """Seconds in which a tree that has started uses next to no CPU."""
 
@@ -95,6 +96,14 @@ class Tree:
             elif time.monotonic() - since > QUIET:
                 return
         raise Failure("the server never became quiet")
+
+    def wait_for_lines(self, offset: int, count: int) -> None:
+        """The log holds so many lines after `offset`; a server may write them behind its answers."""
+        end = time.monotonic() + LOG_TIMEOUT
+        while self.log.read_bytes()[offset:].count(b"\n") < count:
+            if time.monotonic() > end:
+                raise Failure("the access log lacks requests")
+            time.sleep(0.1)
 
     def tail(self) -> str:
         """The last line it said, without machine paths."""
