@@ -3,12 +3,15 @@
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Final
 
 EVENT: Final = "instructions:u"
+ATTACH: Final = 0.3
+"""Seconds for perf to attach. It doesn't say when it has; an idle server adds next to nothing to the count."""
 
 
 def parse(output: str, event: str = EVENT) -> float | None:
@@ -41,6 +44,7 @@ def counting(pids: Sequence[int], result: dict[str, float], event: str = EVENT) 
         return
     command = ["perf", "stat", "-x,", "-e", event, "-p", ",".join(map(str, pids))]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    time.sleep(ATTACH)
     try:
         yield
     finally:
