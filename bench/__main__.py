@@ -64,7 +64,10 @@ def run(options: argparse.Namespace) -> None:
         rows = measure(scenario, chosen, options.rounds, options.seconds)
         document["scenarios"][scenario.name] = rows
         document["run"]["minutes"] = round((time.monotonic() - began) / 60, 1)
-        print(report.section(scenario, rows) + f"\n({time.monotonic() - started:.0f} s)\n", flush=True)
+        print(
+            report.section(scenario, document["scenarios"]) + f"\n({time.monotonic() - started:.0f} s)\n",
+            flush=True,
+        )
         if folder:
             report.write(document, folder)
     print(f"total: {(time.monotonic() - began) / 60:.1f} minutes")

@@ -1,13 +1,14 @@
 """The results as files: raw JSON, Markdown, one SVG."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from bench.scenarios import BY_NAME, Scenario
 from bench.stats import summarise
 from bench.svg import LIMIT, OURS, THEIRS, Bar, Panel, chart
-from bench.tables import Rows, table, values
+from bench.tables import Rows, shares, table, values
 
 FOLDER: Final = Path(__file__).parent.parent / "docs" / "benchmarks"
 
@@ -20,8 +21,12 @@ Made by `make bench`; [README.md](README.md) says how to read them. The raw samp
 """
 
 
-def section(scenario: Scenario, rows: Rows) -> str:
-    return f"## {scenario.name}\n\n{scenario.title}.\n\n{table(rows, scenario.metrics)}\n"
+def section(scenario: Scenario, tables: Mapping[str, Rows]) -> str:
+    rows, baseline = tables[scenario.name], tables.get(scenario.baseline)
+    text = f"## {scenario.name}\n\n{scenario.title}.\n\n{table(rows, scenario.metrics)}\n"
+    if baseline:
+        text += f"\nAs a part of `{scenario.baseline}`: {shares(rows, baseline, scenario.metrics[0])}.\n"
+    return text
 
 
 def facts(title: str, found: dict[str, str]) -> str:
@@ -31,7 +36,7 @@ def facts(title: str, found: dict[str, str]) -> str:
 
 def markdown(document: dict[str, Any]) -> str:
     parts = [INTRODUCTION]
-    parts += [section(BY_NAME[name], rows) for name, rows in document["scenarios"].items()]
+    parts += [section(BY_NAME[name], document["scenarios"]) for name in document["scenarios"]]
     parts += [facts("Machine", document["machine"]), facts("Versions", document["versions"])]
     parts += [facts("Run", {name: str(value) for name, value in document["run"].items()})]
     return "\n".join(parts)

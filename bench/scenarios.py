@@ -40,6 +40,8 @@ class Scenario:
     rounds: int = 99
     """At most so many: for what takes long or hardly varies."""
     uses_wrk: bool = False
+    baseline: str = ""
+    """The scenario that this one differs from in one thing, if there is one."""
 
 
 def over_http(
@@ -85,10 +87,11 @@ def http(
     app: str = "raw:app",
     kinds: tuple[str, ...] = ("asgi",),
     log: str = LOG_OFF,
+    baseline: str = "",
 ) -> Scenario:
     """`expected` None: the JSON item."""
     run = over_http(load, expected, log != LOG_OFF)
-    return Scenario(name, title, app, run, kinds=kinds, log=log, uses_wrk=True)
+    return Scenario(name, title, app, run, kinds=kinds, log=log, uses_wrk=True, baseline=baseline)
 
 
 # fmt: off
@@ -103,8 +106,8 @@ SCENARIOS: Final = (
     http("large", "Response of 1 MiB, 16 connections", Load("/large", connections=16), LARGE, kinds=("asgi", "wsgi")),
     http("middleware", "Starlette with one BaseHTTPMiddleware, 64 connections", Load(), app="middle:app"),
     http("wait", "A handler that awaits 50 ms, 128 connections (2,560/s is the limit)", Load("/wait", connections=128)),
-    http("log-text", "Hello with a text access log", Load(), log=LOG_TEXT),
-    http("log-json", "Hello with a JSON access log", Load(), log=LOG_JSON),
+    http("log-text", "Hello with a text access log", Load(), log=LOG_TEXT, baseline="hello"),
+    http("log-json", "Hello with a JSON access log", Load(), log=LOG_JSON, baseline="hello"),
     Scenario("websocket", "WebSocket echo of 64 bytes, 64 connections", "raw:app", websocket.echo,
              (Metric("rate", "messages/s", 0, more_is_better=True), *LATENCIES, *COST, ERRORS, CLIENT)),
     Scenario("fanout", "Event streams: 20 events/s to each of 500 clients, delay from publishing to reading", "raw:app",

@@ -78,3 +78,9 @@ def table(rows: Rows, metrics: Sequence[Metric]) -> str:
     ]
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *(cells(rows, name, used) for name in rows)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def shares(rows: Rows, baseline: Rows, metric: Metric) -> str:
+    """Each median as a part of the same server's in another table."""
+    ours, theirs = medians(rows, metric), medians(baseline, metric)
+    return ", ".join(f"{name} {ours[name] / theirs[name]:.2f}" for name in ours if theirs.get(name))

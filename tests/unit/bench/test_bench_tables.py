@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from bench.tables import Metric, Row, table
+from bench.tables import Metric, Row, shares, table
 
 RATE: Final = Metric("rate", "requests/s", 0, more_is_better=True)
 P99: Final = Metric("p99", "p99 ms", 1)
@@ -58,3 +58,9 @@ def test_a_column_that_nobody_fills_is_left_out() -> None:
 def test_a_bar_in_a_reason_makes_no_new_cell() -> None:
     rows: dict[str, Row] = {"a": {"samples": [], "failed": "x | y"}}
     assert "x \\| y" in table(rows, [RATE])
+
+
+def test_shares_are_of_the_same_server_and_leave_out_who_is_not_in_both() -> None:
+    rows: dict[str, Row] = {"a": {"samples": [{"rate": 5}]}, "b": {"samples": [{"rate": 3}]}}
+    baseline: dict[str, Row] = {"a": {"samples": [{"rate": 10}]}, "b": {"samples": []}}
+    assert shares(rows, baseline, RATE) == "a 0.50"
