@@ -1,12 +1,15 @@
 """How late are stream ticks while every worker burns CPU?
 
 200 event-stream clients, ten ticks a second each; meanwhile 8 clients ask for 200 ms of pure-Python work over and over.
-A tick's lateness is the time from when it was due, counted from the client's first tick, to when the client read it.
-Ticks that never came count as lost.
+Every tick says when it was due by the clock of the machine; its lateness is the time from then until the client read it.
+A tick that never came is as late as the end of the measurement: leaving it out would reward whoever stalls longest.
+A stream whose handler starts late is told apart, by the time to its first tick.
 """
 
 import asyncio
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from bench.apps.raw import TICK
@@ -20,28 +23,48 @@ BURNERS: Final = 8
 REQUEST: Final = b"GET /ticks HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n"
 
 
-async def stream(port: int, seconds: float, late: list[float]) -> int:
-    """Read ticks for `seconds`; how many should have come and did not."""
+@dataclass(frozen=True)
+class Tick:
+    number: int
+    due: float
+    read: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    late: list[float]
+    """Seconds, one for each tick that was due."""
+    first: float
+    """Seconds from asking to the first tick."""
+    lost: int
+
+
+def judge(ticks: Sequence[Tick], asked: float, end: float) -> Verdict:
+    """Pure. A stream that never began had its first tick due when it was asked for."""
+    origin = ticks[0].due - ticks[0].number * TICK if ticks else asked
+    came = {tick.number: tick.read - tick.due for tick in ticks}
+    late = list(came.values())
+    absent = [number for number in range(max(0, int((end - origin) / TICK))) if number not in came]
+    late += [end - (origin + number * TICK) for number in absent]
+    return Verdict(late, (ticks[0].read if ticks else end) - asked, len(absent))
+
+
+async def stream(port: int, end: float) -> Verdict:
+    asked, ticks = time.monotonic(), []
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(REQUEST)
-    count, offset = 0, None
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(end - time.monotonic()):
+            writer.write(REQUEST)
             await reader.readuntil(b"\r\n\r\n")
-            while True:
-                line = await reader.readline()
-                if not line:
-                    break
+            while line := await reader.readline():
                 if line.startswith(b"data: "):
-                    now = time.monotonic()
-                    number = int(line[6:])
-                    offset = now if offset is None else offset
-                    late.append((now - (offset + number * TICK)) * 1e3)
-                    count += 1
+                    number, due = line[6:].split()
+                    ticks.append(Tick(int(number), int(due) / 1e9, time.monotonic()))
     except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
         pass
-    writer.close()
-    return max(0, int(seconds / TICK) - count)
+    finally:
+        writer.close()
+    return judge(ticks, asked, end)
 
 
 async def burner(port: int, end: float) -> int:
@@ -56,17 +79,17 @@ async def burner(port: int, end: float) -> int:
 
 
 async def _measure(tree: Tree, seconds: float) -> Result:
-    late: list[float] = []
     with metered(tree) as result:
         end = time.monotonic() + seconds
-        done = await asyncio.gather(
-            *(stream(tree.port, seconds, late) for _ in range(CLIENTS)),
-            *(burner(tree.port, end) for _ in range(BURNERS)),
-        )
+        burners = asyncio.gather(*(burner(tree.port, end) for _ in range(BURNERS)))
+        streams = await asyncio.gather(*(stream(tree.port, end) for _ in range(CLIENTS)))
+        result["burns"] = sum(await burners)
+    late = [value * 1e3 for verdict in streams for value in verdict.late]
     if not late:
         raise Failure("no tick arrived")
     result["p50"], result["p99"], result["max"] = percentile(late, 50), percentile(late, 99), max(late)
-    result["lost"], result["burns"] = sum(done[:CLIENTS]), sum(done[CLIENTS:])
+    result["first"] = percentile([verdict.first * 1e3 for verdict in streams], 99)
+    result["lost"], result["due"] = sum(verdict.lost for verdict in streams), len(late)
     return result
 
 

@@ -78,13 +78,15 @@ async def begin_stream(send: Any) -> None:
 
 
 async def ticks(scope: Any, receive: Any, send: Any) -> None:
-    """The number of the tick, ten times a second."""
-    await begin_stream(send)
+    """Ten times a second, the number of the tick and when it was due."""
     began, number = time.monotonic(), 0
+    await begin_stream(send)
     while True:
-        await send({"type": "http.response.body", "body": b"data: %d\n\n" % number, "more_body": True})
+        due = began + number * TICK
+        body = b"data: %d %d\n\n" % (number, due * 1e9)
+        await send({"type": "http.response.body", "body": body, "more_body": True})
         number += 1
-        await asyncio.sleep(max(0.0, began + number * TICK - time.monotonic()))
+        await asyncio.sleep(max(0.0, due + TICK - time.monotonic()))
 
 
 class Feed:
@@ -95,13 +97,14 @@ class Feed:
         self.publisher: asyncio.Task[None] | None = None
 
     async def publish(self) -> None:
-        number = 0
+        """On a schedule: a server that is late gets no fewer events."""
+        began, number = time.monotonic(), 0
         while self.queues:
             event = b"data: %d %d\n\n" % (number, time.monotonic_ns())
             for queue in self.queues:
                 queue.put_nowait(event)
             number += 1
-            await asyncio.sleep(FAN_OUT)
+            await asyncio.sleep(max(0.0, began + number * FAN_OUT - time.monotonic()))
 
     async def subscribe(self, send: Any) -> None:
         queue: asyncio.Queue[bytes] = asyncio.Queue()
