@@ -113,7 +113,7 @@ SCENARIOS: Final = (
     Scenario("fanout", "Event streams: 20 events/s to each of 500 clients, delay from publishing to reading", "raw:app",
              fanout.measure, (Metric("p99", "p99 ms", 1), Metric("p50", "p50 ms", 1), Metric("rate", "events/s", 0),
                               *COST, Metric("lost", "events lost", 0), CLIENT)),
-    Scenario("fairness", "1 ms requests beside 200 ms of CPU: 4 workers, 16 fast and 2 slow connections, kept alive",
+    Scenario("fairness", "1 ms of CPU beside 200 ms: 16 fast and 2 slow kept-alive connections, 4 workers",
              "raw:app", fairness.measure,
              (Metric("p99", "fast p99 ms", 1), Metric("p50", "fast p50 ms", 2), Metric("max", "fast max ms", 0),
               Metric("fast", "fast/s", 0), Metric("slow", "slow/s", 1), ERRORS), workers=4, pinned=False),
