@@ -22,13 +22,16 @@ lint: $(VENV)/installed
 
 check: lint test
 
-# The servers to compare with have an environment of their own: they are no business of the tests.
+# The servers to compare with have an environment of their own: they are no business of the tests. wrk and nginx come
+# from the system. BENCH='hello fastapi --rounds 2' runs less; the output of everything goes to docs/benchmarks/.
 bench: .bench/installed
-	.bench/venv/bin/python bench/lateness.py
+	.bench/venv/bin/python -m bench $(BENCH)
 
-.bench/installed: $(VENV)/installed
+# gunicorn_h1c by its own name: as gunicorn[fast] it can pull in an older gunicorn.
+.bench/installed: $(VENV)/installed Makefile
 	$(PYTHON) -m venv --clear .bench/venv
-	.bench/venv/bin/python -m pip install --quiet --disable-pip-version-check -e . 'uvicorn[standard]' gunicorn granian hypercorn
+	.bench/venv/bin/python -m pip install --quiet --disable-pip-version-check -e . \
+	  'uvicorn[standard]' gunicorn gunicorn_h1c 'granian[uvloop]' 'hypercorn[uvloop]' fastapi py-spy
 	@touch $@
 
 # The newest Python that works, found by using it: a launcher may exist and fail, and a distribution may ship

@@ -1,72 +1,70 @@
-"""How late are stream ticks while every worker burns CPU? hsrv, and other servers beside it where they are installed.
+"""How late are stream ticks while every worker burns CPU?
 
-200 server-sent-event clients, ten ticks a second each, for SECONDS; meanwhile 8 clients ask for 200 ms of pure-Python
-work over and over. A tick's lateness is the time from when it was due, counted from the client's first tick, to when the
-client read it. Ticks that never came count as lost. Same application, same number of processes for every server.
-
-    python bench/lateness.py [SECONDS]
+200 event-stream clients, ten ticks a second each; meanwhile 8 clients ask for 200 ms of pure-Python work over and over.
+Every tick says when it was due by the clock of the machine; its lateness is the time from then until the client read it.
+A tick that never came is as late as the end of the measurement: leaving it out would reward whoever stalls longest.
+A stream whose handler starts late is told apart, by the time to its first tick.
 """
 
 import asyncio
-import os
-import signal
-import socket
-import statistics
-import subprocess
-import sys
 import time
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
-CLIENTS = 200
-BURNERS = 8
-INTERVAL = 0.1
-WORKERS = 8
-HERE = Path(__file__).parent
+from bench.apps.raw import TICK
+from bench.fairness import ask
+from bench.meter import Result, metered
+from bench.process import Failure, Tree
+from bench.stats import percentile
 
-# fmt: off
-SERVERS = {
-    "hsrv": ["-m", "hsrv", "start", "lateness_app:app", "-w", str(WORKERS), "-b", "127.0.0.1:{port}", "--no-access-log"],
-    "uvicorn": ["-m", "uvicorn", "lateness_app:app", "--workers", str(WORKERS), "--port", "{port}", "--no-access-log"],
-    "gunicorn": ["-m", "gunicorn", "lateness_app:app", "-k", "asgi", "-w", str(WORKERS), "-b", "127.0.0.1:{port}"],
-    "granian": ["-m", "granian", "lateness_app:app", "--interface", "asgi", "--workers", str(WORKERS), "--port", "{port}"],
-    "hypercorn": ["-m", "hypercorn", "lateness_app:app", "-w", str(WORKERS), "-b", "127.0.0.1:{port}"],
-}
-# fmt: on
+CLIENTS: Final = 200
+BURNERS: Final = 8
+REQUEST: Final = b"GET /ticks HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+@dataclass(frozen=True)
+class Tick:
+    number: int
+    due: float
+    read: float
 
 
-def installed(name: str) -> bool:
-    command = [sys.executable, "-c", f"import {name}"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+@dataclass(frozen=True)
+class Verdict:
+    late: list[float]
+    """Seconds, one for each tick that was due."""
+    first: float
+    """Seconds from asking to the first tick."""
+    lost: int
 
 
-async def stream(port: int, seconds: float, late: list[float]) -> int:
-    """Read ticks for `seconds`; how many should have come and did not."""
+def judge(ticks: Sequence[Tick], asked: float, end: float) -> Verdict:
+    """Pure. A stream that never began had its first tick due when it was asked for."""
+    origin = ticks[0].due - ticks[0].number * TICK if ticks else asked
+    came = {tick.number: tick.read - tick.due for tick in ticks}
+    late = list(came.values())
+    absent = [number for number in range(max(0, int((end - origin) / TICK))) if number not in came]
+    late += [end - (origin + number * TICK) for number in absent]
+    return Verdict(late, (ticks[0].read if ticks else end) - asked, len(absent))
+
+
+async def stream(port: int, end: float) -> Verdict:
+    asked, ticks = time.monotonic(), []
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /ticks HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n")
-    await reader.readuntil(b"\r\n\r\n")
-    began, count, offset = time.monotonic(), 0, None
     try:
-        async with asyncio.timeout(seconds):
-            while True:
-                line = await reader.readline()
-                if not line:
-                    break
+        async with asyncio.timeout(end - time.monotonic()):
+            writer.write(REQUEST)
+            await reader.readuntil(b"\r\n\r\n")
+            while line := await reader.readline():
                 if line.startswith(b"data: "):
-                    now = time.monotonic()
-                    number = int(line[6:])
-                    offset = now if offset is None else offset
-                    late.append(now - (offset + number * INTERVAL))
-                    count += 1
-    except TimeoutError:
+                    number, due = line[6:].split()
+                    ticks.append(Tick(int(number), int(due) / 1e9, time.monotonic()))
+    except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
         pass
-    writer.close()
-    return max(0, int((time.monotonic() - began) / INTERVAL) - count)
+    finally:
+        writer.close()
+    return judge(ticks, asked, end)
 
 
 async def burner(port: int, end: float) -> int:
@@ -74,64 +72,28 @@ async def burner(port: int, end: float) -> int:
     answers = 0
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while time.monotonic() < end:
-        writer.write(b"GET /burn HTTP/1.1\r\nHost: bench\r\n\r\n")
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(head)
-        await reader.readexactly(2)
+        await ask(reader, writer, "/busy")
         answers += 1
     writer.close()
     return answers
 
 
-async def measure(port: int, seconds: float) -> tuple[list[float], int, int]:
-    late: list[float] = []
-    end = time.monotonic() + seconds
-    results = await asyncio.gather(
-        *(stream(port, seconds, late) for _ in range(CLIENTS)), *(burner(port, end) for _ in range(BURNERS))
-    )
-    return late, sum(results[:CLIENTS]), sum(results[CLIENTS:])
+async def _measure(tree: Tree, seconds: float) -> Result:
+    with metered(tree) as result:
+        end = time.monotonic() + seconds
+        burners = asyncio.gather(*(burner(tree.port, end) for _ in range(BURNERS)))
+        streams = await asyncio.gather(*(stream(tree.port, end) for _ in range(CLIENTS)))
+        result["burns"] = sum(await burners)
+    late = [value * 1e3 for verdict in streams for value in verdict.late]
+    if not late:
+        raise Failure("no tick arrived")
+    result["p50"], result["p99"], result["max"] = percentile(late, 50), percentile(late, 99), max(late)
+    result["first"] = percentile([verdict.first * 1e3 for verdict in streams], 99)
+    result["lost"], result["due"] = sum(verdict.lost for verdict in streams), len(late)
+    return result
 
 
-def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    end = time.monotonic() + 30
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 1) as sock:
-                sock.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
-                if sock.recv(12) == b"HTTP/1.1 200":
-                    return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError("the server did not come up")
-
-
-def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
-    print(f"{CLIENTS} streams at {1 / INTERVAL:g} Hz, {BURNERS} CPU-bound clients, {os.cpu_count()} CPUs")
-    print(f"{seconds:g} s, Python {sys.version.split()[0]}\n")
-    print("| server | p50 ms | p99 ms | max ms | ticks lost | burns answered |\n|---|--:|--:|--:|--:|--:|")
-    for name, arguments in SERVERS.items():
-        if not installed(name):
-            print(f"| {name} | not installed here | | | | |")
-            continue
-        port = free_port()
-        command = [sys.executable, *(part.format(port=port) for part in arguments)]
-        process = subprocess.Popen(command, cwd=HERE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            wait_for(port, process)
-            late, lost, burnt = asyncio.run(measure(port, seconds))
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        cuts = statistics.quantiles(late, n=100)
-        figures = " | ".join(f"{value * 1000:.1f}" for value in (cuts[49], cuts[98], max(late)))
-        print(f"| {name} | {figures} | {lost} of {lost + len(late)} | {burnt} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def measure(tree: Tree, seconds: float) -> Result:
+    return asyncio.run(
+        _measure(tree, max(8.0, 4 * seconds))
+    )  # in less, what queues has hardly begun to queue
