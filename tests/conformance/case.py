@@ -119,7 +119,7 @@ def refused(name: str, rfc: str, data: str, *status: int, before: tuple[Seen, ..
     error = Answer(
         status=frozenset(status or {400}),
         method="HEAD" if data.startswith("HEAD ") else "GET",
-        headers={"connection": "close"},
+        headers={"connection": "close|upgrade" if 426 in status else "close"},
     )
     good = served(name, rfc, data, *before).answers
     return Case(name=name, rfc=rfc, data=data, answers=(*good, error), after=After.CLOSED)

@@ -181,13 +181,14 @@ def _expectations() -> Iterator[Case]:
         post(CONTINUE, "Content-Length: 5", body="hello"),
         posted("hello"),
     )
-    yield _answered(
+    closed = _answered(
         "answered without the body: closed",
         "9110 10.1.1",
         post(CONTINUE, "Content-Length: 5").replace(P, f"{P}/respond/whole"),
         Answer(status=OK, call=early, body="hello", headers={"connection": "close"}),
         after=After.CLOSED,
     )
+    yield replace(closed, stalls=True)
     yield _answered(
         "answered without the body, which comes all the same",
         "9110 10.1.1",
