@@ -140,7 +140,7 @@ def _drop_empty_lines(buffer: bytearray) -> int:
         end += 2
     if end > 2 * MAX_EMPTY_LINES:
         raise ClientError(400, "too many empty lines before the request line")
-    if buffer[end:] in (b"", b"\r"):
+    if end == len(buffer) or buffer[end:] == b"\r":
         return 0
     del buffer[:end]
     return end

@@ -118,7 +118,7 @@ def _cases() -> Iterator[Case]:
         "length with a blank before the colon", "9112 5.1", post("Content-Length : 5", body="hello")
     )
     yield refused("negative length of HTTP/1.0", "9112 6.3", post("Content-Length: -5", version="1.0"))
-    for name, value in [
+    for name, number in [
         ("2^31", 2**31),
         ("2^32+5", 2**32 + 5),
         ("2^63", 2**63),
@@ -126,7 +126,7 @@ def _cases() -> Iterator[Case]:
         ("10^100", 10**100),
     ]:
         yield refused(
-            f"length {name}", "9110 8.6, 15.5.14", post(f"Content-Length: {value}", body="hello"), 413
+            f"length {name}", "9110 8.6, 15.5.14", post(f"Content-Length: {number}", body="hello"), 413
         )
     yield served("chunked", "9112 7.1", chunked("5\r\nhello\r\n0\r\n\r\n"), posted("hello"))
     for value in ("Chunked", "CHUNKED", "\tchunked\t ", "chunked  "):

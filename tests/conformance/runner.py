@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
 from hsrv.testing import LiveServer
 from tests.conformance.case import OK, PROBE, PROBED, After, Answer, Case, P, Seen
@@ -290,7 +291,7 @@ class _Run:
         if answer.seen is not None and answer.method != "HEAD":
             yield from self._compare(json.loads(response.body), answer.seen)
 
-    def _compare(self, echo: dict[str, str], seen: Seen) -> Iterator[str]:
+    def _compare(self, echo: dict[str, Any], seen: Seen) -> Iterator[str]:
         for key in ("method", "path", "query", "version", "body"):
             value = getattr(seen, key).replace(P, self.path)
             if echo[key] != value:

@@ -22,7 +22,7 @@ from tests.conformance.runner import PLACES, World, failures
 THEMES = (request_line, host_and_target, fields, framing, chunked, connection, limits, smuggling, responses)
 
 
-BATCH = 32
+BATCH = 16
 """Cases that run at the same time: one test."""
 
 

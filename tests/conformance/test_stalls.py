@@ -11,7 +11,7 @@ from tests.conformance.runner import PLACES, World, failures
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    timeouts = {"header_timeout": 0.3, "body_timeout": 0.3, "keep_alive": 0.3}
+    timeouts = {"header_timeout": 1.5, "body_timeout": 1.5, "keep_alive": 1.5}
     with serving(tmp_path_factory.mktemp("w"), **timeouts) as world:
         yield world
 
