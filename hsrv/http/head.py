@@ -87,8 +87,8 @@ def take_head(buffer: bytearray, searched: int, parse: HeadParser, limits: HeadL
     """
     if buffer.startswith(b"\r\n"):
         searched = max(0, searched - _drop_empty_lines(buffer))
-        if buffer.startswith(b"\r"):
-            return None
+        if buffer.startswith(b"\r\n"):
+            return None  # and nothing else so far
     end = buffer.find(b"\r\n\r\n", max(0, searched - 3))
     if end < 0:
         _check_incomplete(buffer, searched, limits)

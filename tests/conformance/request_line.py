@@ -106,6 +106,7 @@ def _cases() -> Iterator[Case]:
         yield served(f"{number} empty lines first", "9112 2.2", "\r\n" * number + request(), GET)
     yield refused("9 empty lines first", "9112 2.2", "\r\n" * 9 + request())
     yield refused("empty line by a bare LF first", "9112 2.2", "\n" + request())
+    yield refused("CR behind an empty line", "9112 2.2", "\r\n\r" + request())
     yield refused("CR CR LF first", "9112 2.2", "\r\r\n" + request())
     yield served(
         "empty line after a POST",

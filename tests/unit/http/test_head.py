@@ -115,6 +115,7 @@ def test_empty_lines_before_the_request_line_are_skipped_up_to_a_bound() -> None
     assert take(b"\r\n" * MAX_EMPTY_LINES + get()).path == "/"
     assert refusal(b"\r\n" * (MAX_EMPTY_LINES + 1) + get()) == 400
     assert refusal(b"\n" + get()) == 400
+    assert refusal(b"\r\n\rGET") == 400
 
 
 def test_empty_lines_that_come_one_by_one_count_together() -> None:
