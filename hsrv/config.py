@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 import msgspec
 
 from hsrv.bindspec import Bind, TcpBind, parse_bind
-from hsrv.terms import LifespanMode, Preload
+from hsrv.terms import HeaderMap, LifespanMode, Preload
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -100,6 +100,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limit_request_head: Annotated[Bytes, Opt("largest request head", _HTTP, metavar="BYTES")] = 64 * KIB
     limit_request_fields: Annotated[Count, Opt("most header fields of a request", _HTTP, metavar="N")] = 128
     limit_request_body: Annotated[Bytes, Opt("largest request body", _HTTP, metavar="BYTES")] = GIB
+    header_map: Annotated[HeaderMap, Opt("header names with an underscore, which CGI-like code takes for a dash", _HTTP)] = HeaderMap.DROP
     http: Annotated[Literal["auto", "h11"], Opt("HTTP parser", _HTTP)] = "auto"
 
     ws_max_message: Annotated[Bytes, Opt("largest message, decompressed; a larger one ends with 1009", _WS, metavar="BYTES")] = 16 * MIB

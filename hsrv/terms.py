@@ -35,6 +35,20 @@ class LifespanMode(StrEnum):
 
 
 @unique
+class HeaderMap(StrEnum):
+    """What becomes of header names with an underscore.
+
+    They are legal, but to everything CGI-like (WSGI, Django's META) `X_Forwarded_For` and `X-Forwarded-For` are one
+    name, so they let a client speak for the proxy.
+    """
+
+    DROP = "drop"
+    REFUSE = "refuse"
+    """The request is answered with 400."""
+    KEEP = "keep"
+
+
+@unique
 class EndReason(StrEnum):
     """Why a connection left this process. Counted and logged under this name."""
 

@@ -22,6 +22,10 @@ hundreds of bytes for each byte of body."""
 MAX_TRAILERS: Final = 16 * 1024
 """Bytes of trailer fields. They are read to find the end, and dropped."""
 
+FORBIDDEN_TRAILERS: Final = frozenset({b"content-length", b"host", b"transfer-encoding"})
+"""Who sends framing or routing after the body (RFC 9110 section 6.5.1) hopes for somebody who merges it into the
+head. The others that have no business in a trailer section do no harm by being dropped."""
+
 _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+"'
 _EXTENSION: Final = (
     rb"[ \t]*+;[ \t]*+" + TOKEN + rb"(?:[ \t]*+=[ \t]*+(?:" + TOKEN + rb"|" + _QUOTED + rb"))?"
@@ -149,6 +153,8 @@ class ChunkedBody:
             self._next = _Next.NOTHING
         elif is_field_line(line) is None:
             raise ClientError(400, "malformed trailer field")
+        elif line.partition(b":")[0].lower() in FORBIDDEN_TRAILERS:
+            raise ClientError(400, "forbidden trailer field")
         else:
             self._trailers += len(line)
 

@@ -202,7 +202,7 @@ class HTTPConnection:
         try:
             head = take_head(self.buffer, self.searched, self.host.parse, self.host.limits)
         except ClientError as error:
-            self._refuse(error)
+            self._refuse(error, head_only=self.buffer.startswith(b"HEAD "))
             return
         if head is None:
             self._await_head()
@@ -214,7 +214,7 @@ class HTTPConnection:
 
     def _await_head(self) -> None:
         self.searched = len(self.buffer)
-        if self.buffer and self.state is State.IDLE:
+        if self.state is State.IDLE and self.buffer.strip(b"\r\n"):  # empty lines are no request yet
             self.state = State.READING
             self.deadline = self._loop.time() + self.host.settings.header_timeout
 
@@ -383,12 +383,15 @@ class HTTPConnection:
 
     # leaving
 
-    def _refuse(self, error: ClientError) -> None:
-        """Answer a request that can't be served. Nothing after it is interpreted."""
+    def _refuse(self, error: ClientError, *, head_only: bool = False) -> None:
+        """Answer a request that can't be served. Nothing after it is interpreted.
+
+        `head_only`: it was a HEAD, as far as its head can be read. The answer to that has no content.
+        """
         exchange = self.exchange
         self.host.refused(self, error)
         if exchange is None or not exchange.encoder.started:
-            self._answer(exchange, error.status, str(error), error.headers)
+            self._answer(exchange, error.status, str(error), error.headers, head_only=head_only)
         else:
             self._lose()
 
@@ -398,9 +401,15 @@ class HTTPConnection:
         self._answer(None, status, text, headers)
 
     def _answer(
-        self, exchange: Exchange | None, status: int, text: str, headers: Sequence[tuple[bytes, bytes]] = ()
+        self,
+        exchange: Exchange | None,
+        status: int,
+        text: str,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        *,
+        head_only: bool = False,
     ) -> None:
-        head_only = self.waiting is not None and self.waiting[0].method == "HEAD"
+        head_only |= self.waiting is not None and self.waiting[0].method == "HEAD"
         self.waiting = None
         if exchange is not None:
             exchange.client_gone()  # whatever the application still sends has no reader

@@ -17,6 +17,7 @@ from hsrv.errors import ClientError
 from hsrv.http.events import Headers, RequestHead
 from hsrv.http.grammar import TOKEN, VALUE, is_field_line, is_token
 from hsrv.http.raw import HeadParser, RawHead
+from hsrv.terms import HeaderMap
 
 MAX_EMPTY_LINES: Final = 8
 """Empty lines ignored before a request line. RFC 9112 section 2.2 asks for at least one."""
@@ -56,7 +57,7 @@ Meaningful = dict[bytes, list[bytes]]
 
 
 class HeadLimits(msgspec.Struct, frozen=True):
-    """The most that is accepted of a head and of the body it declares."""
+    """What is accepted of a head and of the body it declares, where that is the operator's to say."""
 
     request_line: int
     """Bytes, without the CRLF. 414 above."""
@@ -66,6 +67,7 @@ class HeadLimits(msgspec.Struct, frozen=True):
     """Field lines. 431 above."""
     body: int
     """Bytes. 413 above."""
+    header_map: HeaderMap = HeaderMap.DROP
 
 
 class Framing(msgspec.Struct, frozen=True):
@@ -81,18 +83,20 @@ def take_head(buffer: bytearray, searched: int, parse: HeadParser, limits: HeadL
     """Remove one complete head from the front of `buffer`. None: incomplete.
 
     `searched` is the number of bytes at the front that are known not to hold its end. Raises ClientError with
-    400, 413, 414, 417, 426, 431, 501 or 505; the connection can't go on after that.
+    400, 413, 414, 417, 426, 431, 501 or 505; the connection can't go on after that, and the head is still there.
     """
     if buffer.startswith(b"\r\n"):
         searched = max(0, searched - _drop_empty_lines(buffer))
+        if buffer.startswith(b"\r\n"):
+            return None  # and nothing else so far
     end = buffer.find(b"\r\n\r\n", max(0, searched - 3))
     if end < 0:
         _check_incomplete(buffer, searched, limits)
         return None
     end += 4
-    block = bytes(buffer[:end])
+    head = read_head(bytes(buffer[:end]), parse, limits)
     del buffer[:end]
-    return read_head(block, parse, limits)
+    return head
 
 
 def read_head(block: bytes, parse: HeadParser, limits: HeadLimits) -> RequestHead:
@@ -102,7 +106,9 @@ def read_head(block: bytes, parse: HeadParser, limits: HeadLimits) -> RequestHea
     raw = parse(block)
     method = raw.method.decode("ascii")
     path, query = _split_target(method, raw.target, framing.host)
-    headers, found = _sort_fields(block, raw)
+    headers, found = _sort_fields(block, raw, limits.header_map)
+    if framing.host is None:
+        headers = _with_host(raw.target, headers)
     has_body = framing.chunked or bool(framing.content_length)
     return RequestHead(
         method=method,
@@ -125,12 +131,17 @@ def read_head(block: bytes, parse: HeadParser, limits: HeadLimits) -> RequestHea
 
 
 def _drop_empty_lines(buffer: bytearray) -> int:
-    """Remove the empty lines that precede a request line; how many bytes they were."""
+    """Remove the empty lines that precede a request line; how many bytes they were.
+
+    As long as nothing follows they stay: those that come later count with them.
+    """
     end = 0
     while buffer.startswith(b"\r\n", end):
         end += 2
     if end > 2 * MAX_EMPTY_LINES:
         raise ClientError(400, "too many empty lines before the request line")
+    if end == len(buffer) or buffer[end:] == b"\r":
+        return 0
     del buffer[:end]
     return end
 
@@ -274,6 +285,12 @@ def _origin_form(method: str, target: bytes, host: bytes | None) -> bytes:
     return path + query
 
 
+def _with_host(target: bytes, headers: Headers) -> Headers:
+    """The headers with the host of an absolute-form (RFC 9112 section 3.2.2): HTTP/1.0 may give no other."""
+    match = _absolute_target(target)
+    return headers if match is None else [(b"host", match[2]), *headers]
+
+
 def _decode_path(path: bytes) -> str:
     text = path.decode("ascii")
     return unquote(text) if "%" in text else text
@@ -282,15 +299,13 @@ def _decode_path(path: bytes) -> str:
 # after the parser: what the fields mean
 
 
-def _sort_fields(block: bytes, raw: RawHead) -> tuple[Headers, Meaningful]:
-    """The headers for the application, and those that mean something to us.
-
-    Names with an underscore are legal and dropped: to everything CGI-like (WSGI, Django's META)
-    `X_Forwarded_For` and `X-Forwarded-For` are one name, so they would let a client speak for the proxy.
-    """
+def _sort_fields(block: bytes, raw: RawHead, header_map: HeaderMap) -> tuple[Headers, Meaningful]:
+    """The headers for the application, and those that mean something to us."""
     headers = raw.headers
-    if b"_" in block:
+    if b"_" in block and header_map is not HeaderMap.KEEP:
         headers = [field for field in headers if b"_" not in field[0]]
+        if header_map is HeaderMap.REFUSE and len(headers) < len(raw.headers):
+            raise ClientError(400, "underscore in a header name")
     found: Meaningful = {}
     for name, value in headers:
         if name in _MEANINGFUL:

@@ -60,6 +60,7 @@ class HTTPHost:
             head=config.limit_request_head,
             fields=config.limit_request_fields,
             body=config.limit_request_body,
+            header_map=config.header_map,
         )
         self.scopes = ScopeBuilder(
             root_path=config.root_path,

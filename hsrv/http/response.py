@@ -78,7 +78,7 @@ class Framing(Enum):
     """How the client finds the end of the body."""
 
     NONE = auto()
-    """There is none whatever the application sends: HEAD, 204, 304."""
+    """There is none whatever the application sends: HEAD, 204, 205, 304."""
     LENGTH = auto()
     CHUNKS = auto()
     CLOSE = auto()
@@ -226,6 +226,9 @@ class ResponseEncoder:
         if self.status == 204:
             self._framing = Framing.NONE
             return None  # RFC 9110 section 8.6
+        if self.status == 205:
+            self._framing = Framing.NONE
+            return 0  # RFC 9110 section 15.3.6: no content, and the client must be told so
         if self._head_only or self.status == 304:
             self._framing = Framing.NONE
             return size if declared is None and self._head_only and whole and size else declared

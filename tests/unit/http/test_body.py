@@ -123,6 +123,9 @@ def test_no_more_than_asked_for_is_taken() -> None:
         b"0\r\nno colon\r\n\r\n",
         b"0\r\n\n",
         b"0\r\nX: \x00\r\n\r\n",
+        b"0\r\nContent-Length: 5\r\n\r\n",
+        b"0\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"0\r\nX: y\r\nHOST:b\r\n\r\n",
     ],
 )
 def test_malformed_chunks_are_a_400_however_they_are_split(data: bytes) -> None:

@@ -1,11 +1,13 @@
 """Bytes to request heads: what is accepted and what it means, what is refused and how."""
 
 import pytest
+from msgspec.structs import replace
 
 from hsrv.errors import ClientError
 from hsrv.http.events import RequestHead
-from hsrv.http.head import MAX_EMPTY_LINES, HeadLimits, take_head
+from hsrv.http.head import MAX_EMPTY_LINES, HeadLimits, read_head, take_head
 from hsrv.http.parser import choose_parser
+from hsrv.terms import HeaderMap
 
 LIMITS = HeadLimits(request_line=200, head=2000, fields=10, body=1000)
 PARSE = choose_parser("auto")
@@ -113,6 +115,20 @@ def test_empty_lines_before_the_request_line_are_skipped_up_to_a_bound() -> None
     assert take(b"\r\n" * MAX_EMPTY_LINES + get()).path == "/"
     assert refusal(b"\r\n" * (MAX_EMPTY_LINES + 1) + get()) == 400
     assert refusal(b"\n" + get()) == 400
+    assert refusal(b"\r\n\rGET") == 400
+
+
+def test_empty_lines_that_come_one_by_one_count_together() -> None:
+    assert byte_by_byte(b"\r\n" * MAX_EMPTY_LINES + get()) == take(get())
+    with pytest.raises(ClientError):
+        byte_by_byte(b"\r\n" * (MAX_EMPTY_LINES + 1))
+
+
+def test_a_refused_head_stays_in_the_buffer() -> None:
+    buffer = bytearray(b"\r\nHEAD / HTTP/1.1\r\n\r\n")
+    with pytest.raises(ClientError):
+        take_head(buffer, 0, PARSE, LIMITS)
+    assert buffer.startswith(b"HEAD ")
 
 
 @pytest.mark.parametrize(
@@ -211,10 +227,37 @@ def test_an_event_stream_is_wanted_only_by_name(accept: list[bytes], expected: b
     assert take(get(*accept)).event_stream is expected
 
 
+UNDERSCORES = get(b"X_Forwarded_For: 1.1.1.1", b"Content_Length: 5", b"X-Forwarded-For: a_b")
+
+
 def test_names_with_an_underscore_are_dropped() -> None:
-    head = take(get(b"X_Forwarded_For: 1.1.1.1", b"Content_Length: 5", b"X-Forwarded-For: a_b"))
+    head = take(UNDERSCORES)
     assert head.headers == [(b"host", b"a"), (b"x-forwarded-for", b"a_b")]
     assert head.content_length is None
+
+
+def test_names_with_an_underscore_can_be_kept_and_mean_nothing_to_us() -> None:
+    head = read_head(UNDERSCORES, PARSE, replace(LIMITS, header_map=HeaderMap.KEEP))
+    assert [name for name, _ in head.headers] == [
+        b"host",
+        b"x_forwarded_for",
+        b"content_length",
+        b"x-forwarded-for",
+    ]
+    assert head.content_length is None
+
+
+def test_names_with_an_underscore_can_be_refused() -> None:
+    limits = replace(LIMITS, header_map=HeaderMap.REFUSE)
+    with pytest.raises(ClientError) as caught:
+        read_head(UNDERSCORES, PARSE, limits)
+    assert caught.value.status == 400
+    assert read_head(get(b"X: a_b", line=b"GET /a_b HTTP/1.1"), PARSE, limits).path == "/a_b"
+
+
+def test_the_host_of_an_absolute_target_is_given_where_no_field_does() -> None:
+    assert take(get(line=b"GET http://A:81/x HTTP/1.0", host=None)).headers == [(b"host", b"A:81")]
+    assert take(get(line=b"GET / HTTP/1.0", host=None)).headers == []
 
 
 # what is refused

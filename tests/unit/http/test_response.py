@@ -166,7 +166,9 @@ def test_less_than_the_declared_length_is_refused_at_the_end() -> None:
 
 
 @pytest.mark.parametrize("bodies", [[b"hello"], [b"hel", b"lo"]])
-@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304), ("HEAD", 404)])
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 205), ("GET", 304), ("HEAD", 404)]
+)
 def test_where_no_body_may_follow_it_is_swallowed(method: str, status: int, bodies: list[bytes]) -> None:
     sent = respond(encoder_for(method), *bodies, status=status)
     assert sent.body == b""
@@ -186,6 +188,8 @@ def test_where_no_body_may_follow_it_is_swallowed(method: str, status: int, bodi
         ("GET", 304, [], [b""], []),
         ("GET", 204, [(b"content-length", b"0")], [b""], []),
         ("HEAD", 204, [], [b"x"], []),
+        ("GET", 205, [], [b"x"], [b"content-length: 0"]),
+        ("GET", 205, [(b"content-length", b"2")], [b"x", b"y"], [b"content-length: 0"]),
     ],
 )
 def test_the_length_of_a_body_that_is_not_sent(

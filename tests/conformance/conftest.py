@@ -1,0 +1,57 @@
+"""One server for all cases of a module."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hsrv.testing import LiveServer
+from tests.conformance import limits
+from tests.conformance.runner import World
+
+ROOT = Path(__file__).parent.parent.parent
+PARSER = os.environ.pop("HSRV_TEST_PARSER", None)
+"""Taken out of the environment: the server would take it for a misspelt option."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@contextmanager
+def serving(folder: Path, **options: Any) -> Iterator[World]:
+    """The server. In the end it stops, and its application may have seen nothing but what the cases expect."""
+    record, unix = folder / "record", folder / "s"
+    server = LiveServer(
+        "tests.conformance.app:app",
+        cwd=ROOT,
+        env={"RECORD": str(record)},
+        bind=["127.0.0.1:0", f"unix:{unix}"],
+        stream=["/pool/*"],
+        http=PARSER,
+        access_log=False,
+        **options,
+    )
+    world = World(server, unix, record, PARSER or "auto")
+    with server:
+        yield world
+    seen = Counter(record.read_text("latin-1").splitlines())
+    assert seen == world.expected, f"also called: {seen - world.expected}"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    sizes = {
+        "limit_request_line": limits.REQUEST_LINE,
+        "limit_request_head": limits.HEAD,
+        "limit_request_fields": limits.FIELDS,
+        "limit_request_body": limits.BODY,
+    }
+    with serving(tmp_path_factory.mktemp("w"), **sizes) as world:
+        yield world
