@@ -532,7 +532,8 @@ def test_a_hundred_status_calls_per_second_disturb_nothing(serve: Serve) -> None
         eventually(lambda: len(pids(server, "worker") - {victim}) == 2, "the worker is replaced")
         assert run(server, "reload").returncode == 0
         assert run(server, "scale", "3").returncode == 0
-        assert asked > 200
+        before = asked
+        eventually(lambda: asked > before, "and the flood is still answered")
     finally:
         stop.set()
         flood.kill()
