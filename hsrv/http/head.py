@@ -103,6 +103,8 @@ def read_head(block: bytes, parse: HeadParser, limits: HeadLimits) -> RequestHea
     method = raw.method.decode("ascii")
     path, query = _split_target(method, raw.target, framing.host)
     headers, found = _sort_fields(block, raw)
+    if framing.chunked:  # h11 lowers the coding's name, whose case means nothing: then all parsers do
+        headers = [(name, b"chunked" if name == b"transfer-encoding" else value) for name, value in headers]
     has_body = framing.chunked or bool(framing.content_length)
     return RequestHead(
         method=method,
