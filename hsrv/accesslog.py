@@ -50,13 +50,14 @@ class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of JSON: the schema of every other line (`hsrv.logging`), and the request."""
+class Entry(msgspec.Struct, frozen=True):
+    """A line of JSON: the schema of every other line (`hsrv.logging`), and the request. The process comes last, it is
+    the same in every line."""
 
     timestamp: datetime
-    level: str = "info"
-    logger: str = "hsrv.access"
-    event: str = "request"
+    level: str
+    logger: str
+    event: str
     kind: str
     method: str
     path: str
@@ -71,10 +72,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: str | None
     request_id: str
     traceparent: str | None
-    role: str | None
-    slot: int | None
-    generation: int | None
-    pid: int
 
 
 Atom = Callable[[AccessRecord], str]
@@ -179,30 +176,30 @@ def _text_lines(text: str) -> Callable[[AccessRecord], bytes]:
 def _json_lines() -> Callable[[AccessRecord], bytes]:
     encode = msgspec.json.Encoder().encode
     process = process_fields()
-    role, slot, generation, pid = (process.get(key) for key in ("role", "slot", "generation", "pid"))
+    fields = {key: process.get(key) for key in ("role", "slot", "generation", "pid")}
+    tail = b"," + encode(fields)[1:] + b"\n"
 
     def line(record: AccessRecord) -> bytes:
-        path, _, query = _target(record).partition("?")
+        path, _, query = record.target.decode("latin-1").partition("?")
         entry = Entry(
-            timestamp=datetime.now(UTC),
-            kind=record.kind,
-            method=record.method,
-            path=path,
-            query=query,
-            http_version=record.http_version,
-            status=record.status,
-            bytes=record.body_bytes,
-            duration_ms=round(record.duration * 1000, 3),
-            client=record.client[0] if record.client else None,
-            user_agent=record.header(b"user-agent"),
-            request_id=record.trace.request_id,
-            traceparent=record.trace.traceparent,
-            role=role,
-            slot=slot,
-            generation=generation,
-            pid=pid or 0,
+            datetime.now(UTC),
+            "info",
+            "hsrv.access",
+            "request",
+            record.kind,
+            record.method,
+            path,
+            query,
+            record.http_version,
+            record.status,
+            record.body_bytes,
+            int(record.duration * 1_000_000 + 0.5) / 1000,
+            record.client[0] if record.client else None,
+            record.header(b"user-agent"),
+            record.trace.request_id,
+            record.trace.traceparent,
         )
-        return _ascii(encode(entry)) + b"\n"
+        return _ascii(encode(entry))[:-1] + tail
 
     return line
 
