@@ -1,7 +1,8 @@
 """One line per request.
 
 Promises: the format is compiled once; no client can forge a line or a field; a log that can't be written
-costs the line and a count, never a request. On the hot path: one encode and one write, no logging module.
+costs the line and a count, never a request; lines of several processes don't mix. On the hot path: one encode, no
+logging module, and the lines of one turn of the loop are written together.
 """
 
 import json
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from select import PIPE_BUF
 from typing import Final
 
 import msgspec
@@ -147,11 +149,21 @@ def _safe(text: str) -> str:
 
 
 class AccessLog:
-    """Writes records to standard error as the configuration says. Made after `hsrv.logging.setup()`."""
+    """Writes records to standard error as the configuration says. Made after `hsrv.logging.setup()`.
 
-    def __init__(self, config: Config) -> None:
+    `call_soon`: how to be called at the end of this turn of the loop, when the lines are written. The process may
+    die before; then it dies with a turn's lines. Without it each line is written at once.
+    """
+
+    def __init__(
+        self, config: Config, call_soon: Callable[[Callable[[], None]], object] | None = None
+    ) -> None:
         self.enabled = config.access_log and LEVELS[config.log_level] <= LEVELS["info"]
         self._writer = LineWriter(STDERR)
+        self._call_soon = call_soon
+        self._waiting: list[bytes] = []
+        self._room = PIPE_BUF
+        """What fits behind the lines that wait: a pipe takes so much whole, so lines of several processes don't mix."""
         self._line: Callable[[AccessRecord], bytes]
         if config.access_log_format is None and wants_json(config.log_format, sys.stderr):
             self._line = _json_lines()
@@ -164,8 +176,24 @@ class AccessLog:
         return self._writer.dropped
 
     def log(self, record: AccessRecord) -> None:
-        """Write one line."""
-        self._writer.write(self._line(record))
+        """Write one line, now or at the end of this turn."""
+        line = self._line(record)
+        if self._call_soon is None:
+            self._writer.write(line)
+            return
+        if len(line) > self._room:
+            self.flush()
+        if not self._waiting:
+            self._call_soon(self.flush)
+        self._waiting.append(line)
+        self._room -= len(line)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            self._writer.write(b"".join(self._waiting), lines=len(self._waiting))
+            self._waiting.clear()
+            self._room = PIPE_BUF
 
 
 def _text_lines(text: str) -> Callable[[AccessRecord], bytes]:
