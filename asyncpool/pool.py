@@ -77,6 +77,7 @@ class AsyncPool(HTTPHost):
         self.start_sweep()
         await self._drained.wait()
         self.stop_sweep()
+        self.access_log.flush()
         self._handoffs.close()
         if self._retry is not None:
             self._retry.cancel()

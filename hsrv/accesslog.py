@@ -1,7 +1,8 @@
 """One line per request.
 
 Promises: the format is compiled once; no client can forge a line or a field; a log that can't be written
-costs the line and a count, never a request. On the hot path: one encode and one write, no logging module.
+costs the line and a count, never a request; lines of several processes don't mix. On the hot path: one encode, no
+logging module, and the lines of one turn of the loop are written together.
 """
 
 import json
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from select import PIPE_BUF
 from typing import Final
 
 import msgspec
@@ -50,13 +52,14 @@ class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of JSON: the schema of every other line (`hsrv.logging`), and the request."""
+class Entry(msgspec.Struct, frozen=True):
+    """A line of JSON: the schema of every other line (`hsrv.logging`), and the request. The process comes last, it is
+    the same in every line."""
 
     timestamp: datetime
-    level: str = "info"
-    logger: str = "hsrv.access"
-    event: str = "request"
+    level: str
+    logger: str
+    event: str
     kind: str
     method: str
     path: str
@@ -71,10 +74,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: str | None
     request_id: str
     traceparent: str | None
-    role: str | None
-    slot: int | None
-    generation: int | None
-    pid: int
 
 
 Atom = Callable[[AccessRecord], str]
@@ -150,11 +149,21 @@ def _safe(text: str) -> str:
 
 
 class AccessLog:
-    """Writes records to standard error as the configuration says. Made after `hsrv.logging.setup()`."""
+    """Writes records to standard error as the configuration says. Made after `hsrv.logging.setup()`.
 
-    def __init__(self, config: Config) -> None:
+    `call_soon`: how to be called at the end of this turn of the loop, when the lines are written. The process may
+    die before; then it dies with a turn's lines. Without it each line is written at once.
+    """
+
+    def __init__(
+        self, config: Config, call_soon: Callable[[Callable[[], None]], object] | None = None
+    ) -> None:
         self.enabled = config.access_log and LEVELS[config.log_level] <= LEVELS["info"]
         self._writer = LineWriter(STDERR)
+        self._call_soon = call_soon
+        self._waiting: list[bytes] = []
+        self._room = PIPE_BUF
+        """What fits behind the lines that wait: a pipe takes so much whole, so lines of several processes don't mix."""
         self._line: Callable[[AccessRecord], bytes]
         if config.access_log_format is None and wants_json(config.log_format, sys.stderr):
             self._line = _json_lines()
@@ -167,8 +176,24 @@ class AccessLog:
         return self._writer.dropped
 
     def log(self, record: AccessRecord) -> None:
-        """Write one line."""
-        self._writer.write(self._line(record))
+        """Write one line, now or at the end of this turn."""
+        line = self._line(record)
+        if self._call_soon is None:
+            self._writer.write(line)
+            return
+        if len(line) > self._room:
+            self.flush()
+        if not self._waiting:
+            self._call_soon(self.flush)
+        self._waiting.append(line)
+        self._room -= len(line)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            self._writer.write(b"".join(self._waiting), lines=len(self._waiting))
+            self._waiting.clear()
+            self._room = PIPE_BUF
 
 
 def _text_lines(text: str) -> Callable[[AccessRecord], bytes]:
@@ -179,30 +204,30 @@ def _text_lines(text: str) -> Callable[[AccessRecord], bytes]:
 def _json_lines() -> Callable[[AccessRecord], bytes]:
     encode = msgspec.json.Encoder().encode
     process = process_fields()
-    role, slot, generation, pid = (process.get(key) for key in ("role", "slot", "generation", "pid"))
+    fields = {key: process.get(key) for key in ("role", "slot", "generation", "pid")}
+    tail = b"," + encode(fields)[1:] + b"\n"
 
     def line(record: AccessRecord) -> bytes:
-        path, _, query = _target(record).partition("?")
+        path, _, query = record.target.decode("latin-1").partition("?")
         entry = Entry(
-            timestamp=datetime.now(UTC),
-            kind=record.kind,
-            method=record.method,
-            path=path,
-            query=query,
-            http_version=record.http_version,
-            status=record.status,
-            bytes=record.body_bytes,
-            duration_ms=round(record.duration * 1000, 3),
-            client=record.client[0] if record.client else None,
-            user_agent=record.header(b"user-agent"),
-            request_id=record.trace.request_id,
-            traceparent=record.trace.traceparent,
-            role=role,
-            slot=slot,
-            generation=generation,
-            pid=pid or 0,
+            datetime.now(UTC),
+            "info",
+            "hsrv.access",
+            "request",
+            record.kind,
+            record.method,
+            path,
+            query,
+            record.http_version,
+            record.status,
+            record.body_bytes,
+            int(record.duration * 1_000_000 + 0.5) / 1000,
+            record.client[0] if record.client else None,
+            record.header(b"user-agent"),
+            record.trace.request_id,
+            record.trace.traceparent,
         )
-        return _ascii(encode(entry)) + b"\n"
+        return _ascii(encode(entry))[:-1] + tail
 
     return line
 

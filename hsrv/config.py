@@ -101,7 +101,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limit_request_fields: Annotated[Count, Opt("most header fields of a request", _HTTP, metavar="N")] = 128
     limit_request_body: Annotated[Bytes, Opt("largest request body", _HTTP, metavar="BYTES")] = GIB
     header_map: Annotated[HeaderMap, Opt("header names with an underscore, which CGI-like code takes for a dash", _HTTP)] = HeaderMap.DROP
-    http: Annotated[Literal["auto", "h11"], Opt("HTTP parser", _HTTP)] = "auto"
+    http: Annotated[Literal["auto", "h11", "split"], Opt("HTTP parser", _HTTP)] = "auto"
 
     ws_max_message: Annotated[Bytes, Opt("largest message, decompressed; a larger one ends with 1009", _WS, metavar="BYTES")] = 16 * MIB
     ws_ping_interval: Annotated[SecondsOrNone, Opt("between pings; 0: none", _WS)] = 20.0

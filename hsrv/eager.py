@@ -7,7 +7,9 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any
+from typing import Any, Final
+
+Step = Callable[[], object]
 
 if sys.version_info >= (3, 12):
 
@@ -18,6 +20,10 @@ if sys.version_info >= (3, 12):
         return asyncio.Task(coro, loop=loop, context=context, eager_start=True)
 
 else:
+    _steps: Final[list[Step]] = []
+
+    def _catch(step: Step, *, context: Context | None = None) -> None:
+        _steps.append(step)
 
     def start(
         coro: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: Context
@@ -28,15 +34,11 @@ else:
         instance attribute catches it, and it runs here. The task is a genuine one, so current_task() and
         cancellation work inside the first step. The loop must be a Python subclass (see `hsrv.loops`).
         """
-        steps: list[Callable[[], object]] = []
-
-        def catch(step: Callable[[], object], *, context: Context | None = None) -> None:
-            steps.append(step)
-
-        vars(loop)["call_soon"] = catch
+        attributes = loop.__dict__
+        attributes["call_soon"] = _catch
         try:
             task = asyncio.Task(coro, loop=loop, context=context)
         finally:
-            del vars(loop)["call_soon"]
-        context.run(steps[0])
+            del attributes["call_soon"]
+        context.run(_steps.pop())
         return task

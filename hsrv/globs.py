@@ -15,10 +15,10 @@ class Globs:
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns = tuple(patterns)
-        self._expression = re.compile("|".join(map(translate, self.patterns)) or r"(?!)")
+        self._match = re.compile("|".join(map(translate, self.patterns))).match if self.patterns else None
 
     def match(self, path: str) -> bool:
-        return self._expression.match(path) is not None
+        return self._match is not None and self._match(path) is not None
 
 
 class LearnedPaths:

@@ -75,7 +75,7 @@ def process_fields() -> dict[str, Any]:
 
 
 class LineWriter:
-    """Writes whole lines to a descriptor, each in one system call: lines of several processes don't mix.
+    """Writes whole lines to a descriptor, each call in one system call: lines of several processes don't mix.
 
     What can't be written (a full disk, a reader that is gone or asleep) is dropped and counted.
     """
@@ -86,17 +86,17 @@ class LineWriter:
         """Ends a line that was written in part, so that it doesn't spoil the next one."""
         self.dropped = 0
 
-    def write(self, line: bytes) -> None:
-        """`line` ends with a line feed. Never raises OSError."""
-        data = self._mend + line
+    def write(self, text: bytes, lines: int = 1) -> None:
+        """`text` is that many log lines and ends with a line feed. Never raises OSError."""
+        data = self._mend + text
         try:
             written = os.write(self._fd, data)
         except OSError:
-            self.dropped += 1
+            self.dropped += lines
             return
         self._mend = b""
         if written < len(data):
-            self.dropped += 1
+            self.dropped += min(lines, data.count(b"\n", written))
             self._mend = b"\n"
 
 

@@ -51,6 +51,7 @@ PURE: Final = (
     "hsrv.http.head",
     "hsrv.http.parser",
     "hsrv.http.parser_h11",
+    "hsrv.http.parser_split",
     "hsrv.http.raw",
     "hsrv.http.response",
     "hsrv.http.scope",

@@ -67,6 +67,7 @@ class Worker(HTTPHost):
         self.start_sweep()
         await self._drained.wait()
         self.stop_sweep()
+        self.access_log.flush()
         self._desk.close()
 
     def announce_close(self) -> None:

@@ -68,10 +68,11 @@ class State(Enum):
     HANDED_OFF = auto()
 
 
-GIVEABLE: Final = frozenset({State.IDLE, State.READING})
-"""States in which the connection, with what was read, means the same in another process."""
+GIVEABLE: Final = (State.IDLE, State.READING)
+"""States in which the connection, with what was read, means the same in another process. A tuple: to look in a set,
+an Enum is hashed, in Python."""
 
-_OVER: Final = frozenset({State.CLOSED, State.HANDED_OFF})
+_OVER: Final = (State.CLOSED, State.HANDED_OFF)
 
 
 class HTTPConnection:

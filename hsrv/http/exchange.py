@@ -181,9 +181,9 @@ class Exchange:
         elif kind == "http.response.pathsend":
             self._send_file(message)
         elif kind == "http.response.early_hint":
-            self._write(self.encoder.early_hint(message))
+            self._write(_some(self.encoder.early_hint(message)))
         elif kind == "http.response.trailers":
-            self._write(self.encoder.trailers(message))
+            self._write(_some(self.encoder.trailers(message)))
             self._after_write()
         else:
             raise AppError(f"unexpected ASGI message type {kind!r}")
@@ -202,7 +202,7 @@ class Exchange:
     def _send_body(self, message: Message) -> None:
         if self.ending and self._boundary_counts():
             message = self._cut_at_boundary(message)
-        self._write(*self.encoder.body(message, self._link.defaults()))
+        self._write(self.encoder.body(message, self._link.defaults()))
         if self.encoder.event_stream:
             self._tail = (self._tail + message.get("body", b"")[-4:])[-4:]
         self._after_write()
@@ -216,7 +216,7 @@ class Exchange:
         size = os.fstat(fd).st_size
         try:
             head = self.encoder.file(size, self._link.defaults())
-            self._write(head)
+            self._write((head,))
         except BaseException:
             os.close(fd)
             raise
@@ -226,12 +226,12 @@ class Exchange:
             os.close(fd)
         self._after_write()
 
-    def _write(self, *parts: bytes) -> None:
-        data = tuple(filter(None, parts))
-        if not data:
+    def _write(self, parts: tuple[bytes, ...]) -> None:
+        """Write `parts`, none of them empty; there may be none at all."""
+        if not parts:
             return
         try:
-            self._link.conn.write(*data)
+            self._link.conn.write(*parts)
         except ClientDisconnected:
             self._link.client_lost()
             raise
@@ -268,7 +268,11 @@ class Exchange:
 
     def _terminate(self) -> None:
         try:
-            self._write(*self.encoder.body({"type": "http.response.body"}, self._link.defaults()))
+            self._write(self.encoder.body({"type": "http.response.body"}, self._link.defaults()))
         except ClientDisconnected:
             return
         self._after_write()
+
+
+def _some(data: bytes) -> tuple[bytes, ...]:
+    return (data,) if data else ()

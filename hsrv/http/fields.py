@@ -4,8 +4,7 @@ Promises: nothing that could end a line early or start another (header injection
 that is the server's to decide: Transfer-Encoding and the other hop-by-hop fields (RFC 9110 section 7.6.1).
 """
 
-from collections.abc import Iterable
-from enum import Enum, auto
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from hsrv.errors import AppError
@@ -15,34 +14,6 @@ CRLF: Final = b"\r\n"
 
 _CACHE_SIZE: Final = 1024
 """Names remembered as checked. Applications use few; one that makes them up must not fill the memory."""
-
-
-class _Meaning(Enum):
-    PLAIN = auto()
-    CONTENT_LENGTH = auto()
-    CONTENT_TYPE = auto()
-    CONNECTION = auto()
-    UPGRADE = auto()
-    SERVER = auto()
-    DATE = auto()
-    DROPPED = auto()
-
-
-_MEANINGS: Final = {
-    b"content-length": _Meaning.CONTENT_LENGTH,
-    b"content-type": _Meaning.CONTENT_TYPE,
-    b"connection": _Meaning.CONNECTION,
-    b"upgrade": _Meaning.UPGRADE,
-    b"server": _Meaning.SERVER,
-    b"date": _Meaning.DATE,
-    b"transfer-encoding": _Meaning.DROPPED,
-    b"keep-alive": _Meaning.DROPPED,
-    b"proxy-connection": _Meaning.DROPPED,
-    b"te": _Meaning.DROPPED,
-}
-
-_known: Final[dict[bytes, tuple[bytes, _Meaning]]] = {}
-"""By name as the application writes it: its part of the line, and what it means."""
 
 
 class Fields:
@@ -63,62 +34,101 @@ class Fields:
         """The line of Upgrade; for a 426, which must have one (RFC 9110 section 15.5.22)."""
 
 
+_Note = Callable[[Fields, object], bool]
+
+
 def collect(headers: Iterable[Any]) -> Fields:
     """The fields of an ASGI message's `headers`. Raises AppError naming the first that is wrong."""
-    pairs: list[Any] = list(headers)
+    pairs = headers if type(headers) is list else list(headers)
     fields = Fields()
     parts: list[bytes] = []
     try:
         for name, value in pairs:
-            prefix, meaning = _known.get(name) or _learn(name)
-            if meaning is _Meaning.PLAIN or _take_note(fields, meaning, prefix, value):
+            prefix, note = _known.get(name) or _learn(name)
+            if note is None or note(fields, value):
                 parts += (prefix, value, CRLF)
-        fields.lines = b"".join(parts)
+        fields.lines = lines = b"".join(parts)
     except (TypeError, ValueError):
         raise AppError(_fault(pairs)) from None
-    if fields.lines.translate(None, VALUE_BYTES) != CRLF * (len(parts) // 3):
+    if lines.translate(None, VALUE_BYTES) != CRLF * (len(parts) // 3):
         raise AppError(_fault(pairs))
     return fields
 
 
-def _learn(name: object) -> tuple[bytes, _Meaning]:
+def _learn(name: object) -> tuple[bytes, _Note | None]:
     """The entry of a name that was not seen before. Raises ValueError, TypeError."""
     if not isinstance(name, bytes) or is_token(name) is None:
         raise ValueError(name)
     lower = name.lower()
-    entry = lower + b": ", _MEANINGS.get(lower, _Meaning.PLAIN)
+    entry = lower + b": ", _NOTES.get(lower)
     if len(_known) < _CACHE_SIZE:
         _known[name] = entry
     return entry
 
 
-def _take_note(fields: Fields, meaning: _Meaning, prefix: bytes, value: object) -> bool:
-    """Keep what the field means. True: it is also sent as it is. Raises ValueError, TypeError."""
+# the fields that mean something. True: the line is also sent as it is. Those that return False never reach
+# the check of all lines in `collect`, so they check their value themselves. All raise ValueError, TypeError.
+
+
+def _checked(value: object) -> bytes:
     if not isinstance(value, bytes) or value.translate(None, VALUE_BYTES):
         raise ValueError(value)
-    match meaning:
-        case _Meaning.CONTENT_LENGTH:
-            fields.content_length = _content_length(fields.content_length, value)
-        case _Meaning.CONTENT_TYPE:
-            fields.event_stream = value.lower().startswith(b"text/event-stream")
-        case _Meaning.CONNECTION:
-            fields.close |= b"close" in map(bytes.strip, value.lower().split(b","))
-        case _Meaning.UPGRADE:
-            fields.upgrade = prefix + value + CRLF
-        case _Meaning.SERVER:
-            fields.has_server = True
-        case _Meaning.DATE:
-            fields.has_date = True
-    return meaning in _SENT
+    return value
 
 
-_SENT: Final = frozenset({_Meaning.CONTENT_TYPE, _Meaning.SERVER, _Meaning.DATE})
-
-
-def _content_length(before: int | None, value: bytes) -> int:
-    if not value.isdigit() or before not in (None, int(value)):
+def _note_length(fields: Fields, value: object) -> bool:
+    length = int(value) if isinstance(value, bytes) and value.isdigit() else -1
+    if length < 0 or fields.content_length not in (None, length):
         raise ValueError(value)
-    return int(value)
+    fields.content_length = length
+    return False
+
+
+def _note_type(fields: Fields, value: object) -> bool:
+    fields.event_stream = _checked(value)[:17].lower() == b"text/event-stream"
+    return True
+
+
+def _note_connection(fields: Fields, value: object) -> bool:
+    fields.close |= b"close" in map(bytes.strip, _checked(value).lower().split(b","))
+    return False
+
+
+def _note_upgrade(fields: Fields, value: object) -> bool:
+    fields.upgrade = b"upgrade: " + _checked(value) + CRLF
+    return False
+
+
+def _note_server(fields: Fields, value: object) -> bool:
+    fields.has_server = True
+    return True
+
+
+def _note_date(fields: Fields, value: object) -> bool:
+    fields.has_date = True
+    return True
+
+
+def _drop(fields: Fields, value: object) -> bool:
+    _checked(value)
+    return False
+
+
+_NOTES: Final[dict[bytes, _Note]] = {
+    b"content-length": _note_length,
+    b"content-type": _note_type,
+    b"connection": _note_connection,
+    b"upgrade": _note_upgrade,
+    b"server": _note_server,
+    b"date": _note_date,
+    b"transfer-encoding": _drop,
+    b"keep-alive": _drop,
+    b"proxy-connection": _drop,
+    b"te": _drop,
+}
+
+_known: Final[dict[bytes, tuple[bytes, _Note | None]]] = {}
+"""By name as the application writes it: its part of the line, and what takes note of it."""
 
 
 def _fault(pairs: list[Any]) -> str:

@@ -41,6 +41,8 @@ _zero_quality: Final = re.compile(rb"q=0(?:\.0*)?").fullmatch
 _DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 
 _NONE: Final[list[bytes]] = []
+_PLAIN_KEEP_ALIVE: Final = [b"keep-alive"]
+"""What browsers and proxies send with every request: not worth taking apart."""
 _MEANINGFUL: Final = frozenset(
     {
         b"accept",
@@ -109,6 +111,8 @@ def read_head(block: bytes, parse: HeadParser, limits: HeadLimits) -> RequestHea
     headers, found = _sort_fields(block, raw, limits.header_map)
     if framing.host is None:
         headers = _with_host(raw.target, headers)
+    if framing.chunked:  # h11 lowers the coding's name, whose case means nothing: then all parsers do
+        headers = [(name, b"chunked" if name == b"transfer-encoding" else value) for name, value in headers]
     has_body = framing.chunked or bool(framing.content_length)
     return RequestHead(
         method=method,
@@ -321,6 +325,8 @@ def _elements(values: Iterable[bytes]) -> list[bytes]:
 def _keep_alive(version: str, connection: list[bytes]) -> bool:
     if not connection:
         return version == "1.1"
+    if connection == _PLAIN_KEEP_ALIVE:
+        return True
     options = _elements(connection)
     return b"close" not in options and (version == "1.1" or b"keep-alive" in options)
 
@@ -356,9 +362,10 @@ def _is_websocket(method: str, version: str, found: Meaningful, *, has_body: boo
 
 def _accepts_event_stream(accept: list[bytes]) -> bool:
     """Whether text/event-stream is named, with a quality above 0 (RFC 9110 section 12.5.1)."""
+    if not any(b"text/event-stream" in value.lower() for value in accept):
+        return False
     for element in _elements(accept):
-        if element.startswith(b"text/event-stream"):
-            media_type, *parameters = (part.strip(b" \t") for part in element.split(b";"))
-            if media_type == b"text/event-stream" and not any(map(_zero_quality, parameters)):
-                return True
+        media_type, *parameters = (part.strip(b" \t") for part in element.split(b";"))
+        if media_type == b"text/event-stream" and not any(map(_zero_quality, parameters)):
+            return True
     return False

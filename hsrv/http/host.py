@@ -78,7 +78,7 @@ class HTTPHost:
         self.ended: Counter[EndReason] = Counter()
         """Connections that left this process, by reason."""
         self._defaults = DefaultHeaders(server=config.server_header, date=config.date_header)
-        self.access_log = AccessLog(config)
+        self.access_log = AccessLog(config, loop.call_soon)
         self._sweep_timer: asyncio.TimerHandle | None = None
 
     def set_lifespan_state(self, state: dict[str, Any]) -> None:

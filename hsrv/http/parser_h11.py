@@ -1,4 +1,4 @@
-"""Request heads split by h11: pure Python, works everywhere."""
+"""Request heads split by h11: a parser of its own grammar and its own tests, the reference for the other."""
 
 from typing import Final
 

@@ -9,7 +9,7 @@ Spec: ASGI HTTP 2.5, https://asgi.readthedocs.io/en/latest/specs/www.html and ..
 
 from collections.abc import Sequence
 from email.utils import formatdate
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -26,13 +26,14 @@ STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
 }
 
+_NO_FIELDS: Final = Fields()
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _CLOSE: Final = b"connection: close\r\n"
 _KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
 _CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 
 
-class Phase(Enum):
+class Phase(StrEnum):  # StrEnum: looked up in a table for each message, and a plain Enum hashes in Python
     """How far a response is. The value completes the sentence "... was sent ...", in `_after`."""
 
     EMPTY = "before http.response.start"
@@ -43,7 +44,7 @@ class Phase(Enum):
     COMPLETE = "after the response was complete"
 
 
-class Event(Enum):
+class Event(StrEnum):
     """The application's messages as far as they differ in what they lead to."""
 
     HINT = "http.response.early_hint"
@@ -110,7 +111,7 @@ class ResponseEncoder:
         self._head_only = method == "HEAD"
         self._modern = http_version != "1.0"
         self._phase = Phase.EMPTY
-        self._fields = Fields()
+        self._fields = _NO_FIELDS
         self._framing = Framing.NONE
         self._last = Event.LAST
         self._left = 0

@@ -31,7 +31,7 @@ def trace_of(headers: Headers) -> Trace:
             request_ids.append(value)
         elif name == b"traceparent":
             traceparents.append(value)
-    request_id = _only(request_ids, _is_request_id) or f"{random.getrandbits(128):032x}"
+    request_id = _only(request_ids, _is_request_id) or random.getrandbits(128).to_bytes(16, "big").hex()
     return Trace(request_id=request_id, traceparent=_only(traceparents, _is_traceparent))
 
 

@@ -1,6 +1,5 @@
 """One server for all cases of a module."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +11,9 @@ import pytest
 from hsrv.testing import LiveServer
 from tests.conformance import limits
 from tests.conformance.runner import World
+from tests.conftest import PARSER
 
 ROOT = Path(__file__).parent.parent.parent
-PARSER = os.environ.pop("HSRV_TEST_PARSER", None)
-"""Taken out of the environment: the server would take it for a misspelt option."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,7 +36,7 @@ def serving(folder: Path, **options: Any) -> Iterator[World]:
         access_log=False,
         **options,
     )
-    world = World(server, unix, record, PARSER or "auto")
+    world = World(server, unix, record, PARSER)
     with server:
         yield world
     seen = Counter(record.read_text("latin-1").splitlines())

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from hsrv.testing import LiveServer
+from tests.conftest import PARSER
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 20.0
@@ -38,7 +39,7 @@ def serve(record: Path) -> Iterator[Serve]:
     servers: list[LiveServer] = []
 
     def start(app: str = "tests.apps.raw:app", **options: Any) -> LiveServer:
-        env = {"RECORD": str(record), **options.pop("env", {})}
+        env = {"RECORD": str(record), "HSRV_HTTP": PARSER, **options.pop("env", {})}
         server = LiveServer(app, env=env, cwd=ROOT, **options)
         server.__enter__()
         servers.append(server)

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from select import PIPE_BUF
 from typing import Any
 
 import pytest
@@ -53,13 +55,16 @@ def record(**changes: Any) -> AccessRecord:
         ("M", "1234.6"),
         ("D", "1234567"),
         ("L", "1.234567"),
-        ("p", f"<{os.getpid()}>"),
         ("{Host}i", "a.example"),
         ("{x-none}i", "-"),
     ],
 )
 def test_atom(atom: str, text: str) -> None:
     assert compile_format(f"<%({atom})s>")(record()) == f"<{text}>"
+
+
+def test_the_process_atom() -> None:
+    assert compile_format("<%(p)s>")(record()) == f"<<{os.getpid()}>>"
 
 
 def test_the_time_atom_is_the_common_log_formats() -> None:
@@ -206,3 +211,47 @@ def test_a_line_that_can_not_be_written_is_counted_and_costs_nothing_else() -> N
         os.dup2(saved, 2)
         os.close(saved)
     assert log.dropped == 2
+
+
+def test_lines_of_one_turn_of_the_loop_are_written_together(capfd: pytest.CaptureFixture[str]) -> None:
+    due: list[Callable[[], None]] = []
+    log = AccessLog(Config(access_log_format="%(m)s"), due.append)
+    for method in ("GET", "PUT", "GET"):
+        log.log(record(method=method))
+    assert capfd.readouterr().err == ""
+    assert len(due) == 1
+    due.pop()()
+    assert capfd.readouterr().err == "GET\nPUT\nGET\n"
+    log.log(record())
+    assert len(due) == 1, "the next turn writes too"
+
+
+def test_no_more_is_written_together_than_a_pipe_takes_whole(capfd: pytest.CaptureFixture[str]) -> None:
+    due: list[Callable[[], None]] = []
+    log = AccessLog(Config(access_log_format="%(U)s"), due.append)
+    sizes = [PIPE_BUF - 10, 9, 1, PIPE_BUF + 1, 2]
+    written = []
+    for size in sizes:
+        log.log(record(target=b"x" * (size - 1)))
+        written.append(len(capfd.readouterr().err))
+    assert written == [0, 0, 0, PIPE_BUF, PIPE_BUF + 1]
+    for flush in due:
+        flush()
+    assert len(capfd.readouterr().err) == 2
+
+
+def test_of_lines_that_are_written_together_each_is_counted_when_dropped() -> None:
+    saved = os.dup(2)
+    read, write = os.pipe()
+    os.dup2(write, 2)
+    os.close(write)
+    os.close(read)
+    try:
+        log = AccessLog(Config(log_format="json"), lambda flush: None)
+        for _ in range(3):
+            log.log(record())
+        log.flush()
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+    assert log.dropped == 3

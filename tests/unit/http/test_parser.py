@@ -3,6 +3,7 @@
 import pytest
 
 from hsrv.errors import ClientError
+from hsrv.http.head import HeadLimits, read_head
 from hsrv.http.parser import PARSERS, HeadParser, RawHead, choose_parser
 
 
@@ -43,6 +44,15 @@ def test_one_head_leaves_nothing_for_the_next(parse: HeadParser) -> None:
 def test_a_large_head_is_no_matter_of_the_parser(parse: HeadParser) -> None:
     value = b"x" * 200_000
     assert parse(b"GET / HTTP/1.0\r\na: " + value + b"\r\n\r\n").headers == [(b"a", value)]
+
+
+@pytest.mark.parametrize(
+    ("sent", "seen"), [(b"chunked", b"chunked"), (b"CHUNKED", b"chunked"), (b" Chunked\t", b"chunked")]
+)
+def test_a_transfer_coding_is_seen_in_lower_case(parse: HeadParser, sent: bytes, seen: bytes) -> None:
+    block = b"POST / HTTP/1.1\r\nHost: A\r\nTransfer-Encoding:" + sent + b"\r\n\r\n"
+    limits = HeadLimits(request_line=200, head=2000, fields=10, body=1000)
+    assert read_head(block, parse, limits).headers == [(b"host", b"A"), (b"transfer-encoding", seen)]
 
 
 @pytest.mark.parametrize("block", [b"GET /\r\n\r\n", b"GET / HTTP/1.1\r\nhost: a\r\n", b"\r\n"])

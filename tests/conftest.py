@@ -1,0 +1,17 @@
+"""Switches of the test suite. Taken out of the environment: the server refuses HSRV_ variables that are no option."""
+
+import os
+
+
+def switch(name: str, default: str) -> str:
+    """Its value, also in the processes that pytest-xdist starts after we took it."""
+    value = os.environ.pop(f"HSRV_{name}", None) or os.environ.get(name, default)
+    os.environ[name] = value
+    return value
+
+
+LONG = switch("TEST_LONG", "") == "1"
+"""HSRV_TEST_LONG=1: what is tried a few thousand times is tried a million times."""
+
+PARSER = switch("TEST_PARSER", "auto")
+"""HSRV_TEST_PARSER=h11: the integration tests run with that parser of request heads."""
