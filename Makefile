@@ -12,8 +12,9 @@ WORKERS ?= 8
 run: $(VENV)/installed
 	@exec $(PYTHON) -m hsrv start hsrv.demo:app --workers $(WORKERS) --bind $(HOST):$(PORT)
 
+# Two at a time: most tests wait for processes. A file stays together, for what its tests share.
 test: $(VENV)/installed
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed
 	$(PYTHON) -m ruff check hsrv tests bench examples
