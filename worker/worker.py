@@ -193,7 +193,7 @@ class Worker(HTTPHost):
     # requests
 
     def take(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> bool:
-        if route(head, self._policy, self._learned.globs) is Route.POOL:
+        if route(head, self._policy, self._learned) is Route.POOL:
             self._pass_on(connection, head, trace)
             return True
         if self._places.free:
