@@ -201,12 +201,12 @@ def _parsed(patterns: Iterable[str]) -> GitIgnoreSpec:
     """Raises ValueError."""
     lines = list(patterns)
     for line in lines:
-        if not line.strip():
-            raise ValueError("an empty pattern matches nothing")
         try:
-            GitIgnoreSpec.from_lines([line])
+            parsed = GitIgnoreSpec.from_lines([line])
         except ValueError as error:
             raise ValueError(f"{line!r} is no pattern: {error}") from error
+        if all(pattern.include is None for pattern in parsed.patterns):  # empty, "/", a comment
+            raise ValueError(f"{line!r} is a pattern that matches nothing")
     return GitIgnoreSpec.from_lines(lines)
 
 
