@@ -13,6 +13,7 @@ import anyio
 import pytest
 from anyio import to_thread
 from structlog.testing import capture_logs
+from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from hsrv.supervisor import watch as watching
 from hsrv.supervisor.watch import Watcher, watch
@@ -399,7 +400,7 @@ def refusing(error: Exception) -> Callable[..., Any]:
         OSError('OS file watch limit reached. about ["/x"] (Error { kind: MaxFilesWatch, paths: ["/x"] })'),
         OSError(28, "No space left on device"),
         PermissionError(13, "Permission denied"),
-        watching.WatchfilesRustInternalError(
+        WatchfilesRustInternalError(
             "Error creating recommended watcher: Too many open files (os error 24)"
         ),
     ],
@@ -433,7 +434,7 @@ async def test_a_watch_that_fails_later_goes_on_by_polling(app: Path, monkeypatc
             pass
 
         def watch(self, *args: Any) -> Any:
-            raise watching.WatchfilesRustInternalError("the queue is broken")
+            raise WatchfilesRustInternalError("the queue is broken")
 
     monkeypatch.setattr(watching, "RustNotify", lambda *args: Failing())
     with capture_logs() as lines:
