@@ -172,8 +172,11 @@ class Watcher:
         return rules.shapes(name) or (rules.folder(name) is not None and Path(path).is_dir())
 
     def _fall_back(self, why: str) -> None:
-        """Libraries are left out: there are many of them, and they change seldom."""
         log.warning("watching files by polling", why=why, every=POLL_INTERVAL, hint=_HINT)
+        self._poll_from_now_on()
+
+    def _poll_from_now_on(self) -> None:
+        """Libraries are left out: there are many of them, and they change seldom."""
         self._is_polling = True
         self._rules = self._rules.without_libraries()
 
@@ -194,7 +197,8 @@ class Watcher:
 
     async def _begin(self) -> None:
         if _asked_to_poll():
-            self._fall_back("asked for, or this is WSL")
+            log.info("watching files by polling", why="asked for, or this is WSL", every=POLL_INTERVAL)
+            self._poll_from_now_on()
         self._picture = await self._survey(self._rules)
         self._known = dict(self._picture.stamps)
 
