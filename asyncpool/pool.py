@@ -81,16 +81,17 @@ class AsyncPool(HTTPHost):
 
     def begin_drain(self, drain: DrainParams) -> None:
         """Let the streams end by themselves for `drain.stream_grace` seconds, then end them."""
-        if self._drain is not None:
+        if self._drain is not None and (drain.adopt or not self._drain.adopt):
             return  # the supervisor asked for it and died meanwhile: its budgets go on
+        if self._drain is None:
+            self._drain_began = self.loop.time()
         self._drain = drain
-        self._drain_began = self.loop.time()
         self.closing = not drain.adopt
         if drain.adopt:
             self._lot.send_away()
         else:
             self._lot.close()
-        self._check_drained()
+        self._sweep_drain(drain, self.loop.time() - self._drain_began)
 
     def finish(self) -> None:
         """No worker will hand anything over any more: `run` ends with the last stream."""

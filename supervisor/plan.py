@@ -32,6 +32,7 @@ from hsrv.supervisor.actions import (
     StopListening,
 )
 from hsrv.supervisor.fleet import Budgets, Child, ChildState, Gen, Generation, GenEvent, Key, TemplateState
+from hsrv.messages import Failure
 from hsrv.terms import Identity, Preload, Role
 
 SILENCE_TIMEOUT: Final = 5.0
@@ -56,8 +57,21 @@ class Phase(Enum):
 class Plan:
     """The fleet: every generation and the phase of the server."""
 
-    def __init__(self, budgets: Budgets, *, workers: int, pools: int, preload: Preload) -> None:
+    def __init__(
+        self,
+        budgets: Budgets,
+        *,
+        workers: int,
+        pools: int,
+        preload: Preload,
+        stop_budgets: Budgets | None = None,
+        development: bool = False,
+    ) -> None:
+        """`stop_budgets`: those of the end of the server, where they differ. `development`: new code is wanted at once,
+        and what is broken is shown instead of not served (`hsrv.supervisor.development`)."""
         self.budgets = budgets
+        self.stop_budgets = stop_budgets or budgets
+        self.development = development
         self.workers = workers
         self.pools = pools
         self.preload = preload
@@ -97,6 +111,8 @@ class Plan:
         """Start the next generation: the first one, or a reload, which `reload_id` names."""
         if self.phase is not Phase.RUNNING:
             return
+        if self.development:
+            yield from self._make_way(now)
         if self._first(Gen.STARTING) is not None:
             self.queued_reload = reload_id  # what starts at present may have read the code before its last change
             yield Say("info", "reload queued", {"why": "a generation is starting already"})
@@ -111,6 +127,33 @@ class Plan:
             yield Say("info", "reloading", {"generation": generation.number})
         yield OperationStep(reload_id, f"generation {generation.number} starts")
         yield from self._spawn_template(generation, now)
+
+    def _make_way(self, now: float) -> Actions:
+        """Development: nobody is served by code that has changed. What comes waits for the new one."""
+        for generation in list(self.generations.values()):
+            if generation.state is Gen.STARTING:
+                yield from self._abandon(generation, now, "the code has changed again")
+            elif generation.state is Gen.SERVING:
+                yield from self._drain_generation(generation, now, adopt=True)
+
+    def _abandon(self, generation: Generation, now: float, why: str) -> Actions:
+        """Nobody needs it any more, and it serves nobody."""
+        yield OperationEnded(generation.reload_id, why)
+        generation.machine.move(GenEvent.FAILED)
+        generation.want_nothing()
+        for child in generation.everyone():
+            if child.state is ChildState.FORKING:
+                yield from self.drain_child(child, now, adopt=False)
+            else:
+                yield from self._kill(child, why, now)
+        yield from self._after_exit(generation)
+
+    def _show_broken(self, failure: Failure, now: float) -> Actions:
+        """Development: a generation that serves nothing but the reason."""
+        self._last_number += 1
+        number = self._last_number
+        self.generations[number] = Generation(number, Preload.NONE, broken=failure)
+        yield from self._spawn_template(self.generations[number], now)
 
     def _spawn_template(self, generation: Generation, now: float) -> Actions:
         generation.template = TemplateState.STARTING
@@ -348,6 +391,12 @@ class Plan:
     def _fail(self, generation: Generation, message: str, traceback: str, now: float) -> Actions:
         """It can't start. The first generation ends the server; a later one leaves the running one
         untouched."""
+        if self.development and generation.broken is None:
+            yield Say("error", "the code is broken", _failure(message, traceback))
+            yield OperationEnded(generation.reload_id, message, traceback)
+            yield from self._abandon(generation, now, "the code is broken")
+            yield from self._show_broken(Failure(message, traceback), now)
+            return
         first = self.serving() is None
         event = "application could not be started" if first else "reload failed, the running code goes on"
         yield Say("error", event, _failure(message, traceback))
@@ -386,17 +435,24 @@ class Plan:
     def drain_child(self, child: Child, now: float, *, adopt: bool) -> Actions:
         if child.state in NOT_SERVING:
             child.state = ChildState.DISMISSED
+            budgets = self.budgets if self.phase is Phase.RUNNING else self.stop_budgets
             child.must_end_by(
-                now + self.budgets.dismissal(), "it was dismissed and did not end within its budget"
+                now + budgets.dismissal(), "it was dismissed and did not end within its budget"
             )
             yield Dismiss(child.identity)
         elif child.state is ChildState.SERVING:
             child.state = ChildState.DRAINING
-            budget = self.budgets.drain(child.identity.role)
-            child.must_end_by(now + budget, "its drain took longer than its budgets")
-            yield Drain(child.identity, adopt)
+            child.deadline = inf
+            yield self._drain_within(child, now, adopt=adopt)
         elif child.state is ChildState.DRAINING and not adopt:
-            yield Drain(child.identity, adopt)
+            yield self._drain_within(child, now, adopt=adopt)
+
+    def _drain_within(self, child: Child, now: float, *, adopt: bool) -> Drain:
+        """The budgets of a stop are those of a drain, unless it is a shorter one."""
+        budgets = self.budgets if adopt else self.stop_budgets
+        deadline = min(child.deadline, now + budgets.drain(child.identity.role))
+        child.must_end_by(deadline, "its drain took longer than its budgets")
+        return Drain(child.identity, adopt, budgets.graceful, budgets.stream_grace)
 
     def stop(self, now: float) -> Actions:
         """TERM or INT. A second one is `stop_now`."""

@@ -32,6 +32,8 @@ class ReadyParams(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     lifespan: bool
     """Whether the application supports lifespan."""
+    modules: dict[str, str | None] = {}
+    """Development: what is imported, and from which file. Only the leader tells."""
 
 
 class FailedParams(msgspec.Struct, frozen=True, kw_only=True):
