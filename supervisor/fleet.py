@@ -17,8 +17,8 @@ from hsrv.terms import Identity, Preload, Role
 KILL_MARGIN: Final = 3.0
 """Seconds beyond its budgets that a draining process has before it is killed."""
 
-STREAM_END_MARGIN: Final = 5.0
-"""Seconds beyond the grace that a pool has to end its streams."""
+STREAM_END_MARGIN: Final = 8.0
+"""Seconds beyond the grace that a pool has to end its streams: it spreads the ends over some of them."""
 
 Key = tuple[Role, int]
 """A slot."""
@@ -134,6 +134,8 @@ class Generation:
     """By which command of the operator a fresh process for the slot was started. Until it serves, or never will."""
     reload_id: str = ""
     """Of the reload that starts or drains it."""
+    hurried: bool = False
+    """Too many generations drain: its streams were told to end."""
     broken: Failure | None = None
     """Development: why there is no application. It serves a page that says so."""
     due: dict[Key, float] = field(default_factory=dict)

@@ -6,6 +6,7 @@ every event is harmless at any time, also one about a process that is unknown or
 end, ends within a bound, and so does every start.
 """
 
+from dataclasses import replace
 from enum import Enum, auto
 from math import inf
 from typing import Final
@@ -65,12 +66,14 @@ class Plan:
         pools: int,
         preload: Preload,
         stop_budgets: Budgets | None = None,
+        max_draining: int = 4,
         development: bool = False,
     ) -> None:
         """`stop_budgets`: those of the end of the server, where they differ. `development`: new code is wanted at once,
         and what is broken is shown instead of not served (`hsrv.supervisor.development`)."""
         self.budgets = budgets
         self.stop_budgets = stop_budgets or budgets
+        self.max_draining = max_draining
         self.development = development
         self.workers = workers
         self.pools = pools
@@ -278,6 +281,7 @@ class Plan:
         if old is not None:
             old.reload_id = reload_id
             yield from self._drain_generation(old, now, adopt=True)
+            yield from self._hurry_oldest(now)
         yield from self._start_queued(now)
 
     def _let_serve(self, generation: Generation, child: Child) -> Actions:
@@ -423,6 +427,19 @@ class Plan:
             yield from self.drain_child(child, now, adopt=adopt)
         yield from self._after_exit(generation)
 
+    def _hurry_oldest(self, now: float) -> Actions:
+        """Generations that drain hold memory: beyond the limit the oldest have no time left for their streams."""
+        draining = [one for one in self.generations.values() if one.state is Gen.DRAINING]
+        for generation in draining[: -self.max_draining]:
+            if not generation.hurried:
+                generation.hurried = True
+                why = f"more than {self.max_draining} generations drain (--max-draining)"
+                yield Say("warning", "streams ended early", {"generation": generation.number, "why": why})
+                budgets = replace(self.budgets, stream_grace=0.0)
+                for child in generation.everyone():
+                    if child.state is ChildState.DRAINING:
+                        yield self._drain_within(child, now, budgets, adopt=True)
+
     def _give_up(self, generation: Generation) -> Actions:
         """What was to come of it will not: its start, and its replacements."""
         if generation.state is Gen.STARTING:
@@ -433,9 +450,9 @@ class Plan:
         generation.incoming.clear()
 
     def drain_child(self, child: Child, now: float, *, adopt: bool) -> Actions:
+        budgets = self.budgets if self.phase is Phase.RUNNING else self.stop_budgets
         if child.state in NOT_SERVING:
             child.state = ChildState.DISMISSED
-            budgets = self.budgets if self.phase is Phase.RUNNING else self.stop_budgets
             child.must_end_by(
                 now + budgets.dismissal(), "it was dismissed and did not end within its budget"
             )
@@ -443,13 +460,12 @@ class Plan:
         elif child.state is ChildState.SERVING:
             child.state = ChildState.DRAINING
             child.deadline = inf
-            yield self._drain_within(child, now, adopt=adopt)
+            yield self._drain_within(child, now, budgets, adopt=adopt)
         elif child.state is ChildState.DRAINING and not adopt:
-            yield self._drain_within(child, now, adopt=adopt)
+            yield self._drain_within(child, now, budgets, adopt=adopt)
 
-    def _drain_within(self, child: Child, now: float, *, adopt: bool) -> Drain:
-        """The budgets of a stop are those of a drain, unless it is a shorter one."""
-        budgets = self.budgets if adopt else self.stop_budgets
+    def _drain_within(self, child: Child, now: float, budgets: Budgets, *, adopt: bool) -> Drain:
+        """A drain in progress may get less time, never more."""
         deadline = min(child.deadline, now + budgets.drain(child.identity.role))
         child.must_end_by(deadline, "its drain took longer than its budgets")
         return Drain(child.identity, adopt, budgets.graceful, budgets.stream_grace)

@@ -76,6 +76,7 @@ class Supervisor:
             pools=config.pools,
             preload=config.preload if self._development is None else self._development.preload,
             stop_budgets=None if self._development is None else self._development.stop_budgets(budgets),
+            max_draining=config.max_draining,
             development=self._development is not None,
         )
         self.operations = Operations()
@@ -194,6 +195,7 @@ class Supervisor:
             self.plan.budgets = self.plan.stop_budgets = budgets_of(config)
             self.plan.preload = config.preload
         self.plan.pools = config.pools
+        self.plan.max_draining = config.max_draining
         if config.workers != before.workers:
             self.plan.workers = int(config.workers)
         if config.log_level != before.log_level:

@@ -88,7 +88,7 @@ class Worker(HTTPHost):
 
         With `drain.adopt`, connections between two requests move to another worker; otherwise they are closed.
         """
-        if self._drain is not None and (drain.adopt or not self._drain.adopt):
+        if self._drain is not None and not drain.is_shorter_than(self._drain):
             return  # the supervisor asked for it and died meanwhile: its budgets go on
         if self._drain is None:
             self._drain_began = self.loop.time()

@@ -307,10 +307,10 @@ def test_a_pool_has_its_grace_beyond_the_budget_of_requests() -> None:
     fleet.serve()
     fleet.serve(2)
     assert roles(fleet.tick(WORKER_DRAIN)) == ["worker-1", "worker-2"]
-    assert fleet.next_in() == min(KILL_TIMEOUT, 118.0 - WORKER_DRAIN)
+    assert fleet.next_in() == min(KILL_TIMEOUT, 121.0 - WORKER_DRAIN)
     fleet.exited("worker-1")
     fleet.exited("worker-2")
-    assert roles(fleet.tick(118.0 - WORKER_DRAIN)) == ["pool-1"]
+    assert roles(fleet.tick(121.0 - WORKER_DRAIN)) == ["pool-1"]
 
 
 FAILURES: dict[str, Callable[[Fleet], object]] = {
@@ -819,10 +819,23 @@ def test_a_replacement_is_given_up_by(fleet: Fleet, what: str) -> None:
     assert any(isinstance(action, Dismiss | Kill) and action.identity is new for action in actions)
 
 
+def test_the_oldest_of_too_many_draining_generations_has_no_time_left_for_its_streams(fleet: Fleet) -> None:
+    fleet.plan.max_draining = 2
+    hurried = []
+    for number in (2, 3, 4, 5):
+        fleet.start()
+        fleet.template_ready(number)
+        for name in ("pool-1", "worker-1", "worker-2"):
+            actions = fleet.ready(name, number)
+        hurried.append({a.identity.generation for a in actions if isinstance(a, Drain) and a.stream_grace == 0})
+    assert hurried == [set(), set(), {1}, {2}]
+    assert all(action.adopt for action in actions if isinstance(action, Drain))
+
+
 # development
 
 
-STOP_BUDGETS = replace_budgets(BUDGETS, graceful=0.25, stream_grace=0.0, lifespan_shutdown=0.25, margin=0.2)
+STOP_BUDGETS = replace_budgets(BUDGETS, graceful=0.25, stream_grace=0.0, lifespan_shutdown=0.25, margin=0.2, stream_end=0.25)
 
 
 @pytest.fixture
