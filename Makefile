@@ -6,7 +6,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 WORKERS ?= 8
 
-.PHONY: run test lint check bench clean
+.PHONY: run test lint check bench bench-reload clean
 
 # exec: Ctrl-C and the exit code are the server's own.
 run: $(VENV)/installed
@@ -28,11 +28,15 @@ check: lint test
 bench: .bench/installed
 	.bench/venv/bin/python -m bench $(BENCH)
 
+# From a save to the first answer of new code, side by side.
+bench-reload: .bench/installed
+	.bench/venv/bin/python -m bench.devreload --out docs/benchmarks $(BENCH)
+
 # gunicorn_h1c by its own name: as gunicorn[fast] it can pull in an older gunicorn.
 .bench/installed: $(VENV)/installed Makefile
 	$(PYTHON) -m venv --clear .bench/venv
 	.bench/venv/bin/python -m pip install --quiet --disable-pip-version-check -e . \
-	  'uvicorn[standard]' gunicorn gunicorn_h1c 'granian[uvloop]' 'hypercorn[uvloop]' fastapi py-spy
+	  'uvicorn[standard]' gunicorn gunicorn_h1c 'granian[uvloop]' 'hypercorn[uvloop]' fastapi py-spy sqlalchemy numpy 'granian[reload]'
 	@touch $@
 
 # The newest Python that works, found by using it: a launcher may exist and fail, and a distribution may ship
