@@ -84,6 +84,9 @@ class Service(Protocol):
     def pool_available(self, available: bool) -> None: ...
     def report(self) -> methods.ChildReport: ...
 
+    on_worn_out: Callable[[str], None]
+    """Called when the process should be replaced, with the reason."""
+
 
 MakeService = Callable[[ChildBoot, asyncio.AbstractEventLoop, Callable[[str], None]], Service]
 
@@ -146,6 +149,7 @@ class _Child:
 
     async def live(self, loaded: ChildBoot | AppLoadError, make_service: MakeService) -> int:
         async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
             await tasks.start(self._control, loaded)
             if isinstance(loaded, AppLoadError):
                 code: int = await self._fail("import", loaded)
@@ -170,6 +174,7 @@ class _Child:
             return await self._fail("lifespan", error)
         service = self._service = make_service(boot, self._loop, self._learn)
         service.set_lifespan_state(lifespan.state)
+        service.on_worn_out = self._worn_out
         gc.freeze()
         with bound_contextvars(**boot.log_context):
             log.info("ready", lifespan=supported)
@@ -261,6 +266,12 @@ class _Child:
             return
         with contextlib.suppress(asyncio.QueueFull):
             self._learned.put_nowait(pattern)
+
+    def _worn_out(self, why: str) -> None:
+        """Called by the service, on the hot path."""
+        self._tasks.start_soon(
+            methods.notify, self._dispatcher, methods.RECYCLE, methods.RecycleParams(why=why)
+        )
 
     async def _report_learned(self) -> None:
         while True:

@@ -76,7 +76,7 @@ def _why_not(plan: Plan, generation: Generation | None, key: Key) -> str:
         return "the server stops"
     if generation is None:
         return "no generation serves"
-    if key in generation.operations:
+    if key in generation.incoming:
         return f"worker-{key[1]} is being replaced already"
     child = generation.children.get(key)
     if child is None or child.state is not ChildState.SERVING:

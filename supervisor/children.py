@@ -73,7 +73,9 @@ class ChildHandle:
         self._hearing = anyio.CancelScope()
         self._killed_because = ""
 
-    async def run(self, on_ready: Report, on_failed: Report, on_learned: Report) -> None:
+    async def run(
+        self, on_ready: Report, on_failed: Report, on_learned: Report, on_recycle: Report
+    ) -> None:
         """Hear the child until its control channel ends: all it said, also when its end is known before."""
 
         async def ready(context: Context, params: methods.ReadyParams) -> None:
@@ -85,7 +87,17 @@ class ChildHandle:
         async def learned(context: Context, params: methods.LearnedParams) -> None:
             on_learned(self, params)
 
-        serve = handlers({methods.READY: ready, methods.FAILED: failed, methods.LEARNED: learned})
+        async def recycle(context: Context, params: methods.RecycleParams) -> None:
+            on_recycle(self, params)
+
+        serve = handlers(
+            {
+                methods.READY: ready,
+                methods.FAILED: failed,
+                methods.LEARNED: learned,
+                methods.RECYCLE: recycle,
+            }
+        )
         with self._hearing:
             await self._dispatcher.run(serve, serve)
 

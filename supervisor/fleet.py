@@ -130,6 +130,8 @@ class Generation:
     """Those that hold no slot: they gave it up, or don't have it yet."""
     incoming: dict[Key, Child] = field(default_factory=dict)
     """Those of `leaving` that were started to take over a slot."""
+    worn_out: dict[Key, str] = field(default_factory=dict)
+    """Slots whose process wants to be replaced, and why. One at a time."""
     operations: dict[Key, str] = field(default_factory=dict)
     """By which command of the operator a fresh process for the slot was started. Until it serves, or never will."""
     reload_id: str = ""
@@ -167,11 +169,12 @@ class Generation:
             self.leaving.append(child)
         return child
 
-    def take_in(self, child: Child, operation: str) -> None:
-        """A process that is to take over a slot."""
+    def take_in(self, child: Child, operation: str = "") -> None:
+        """A process that is to take over a slot. `operation`: of the operator who wants it."""
         self.leaving.append(child)
         self.incoming[child.key] = child
-        self.operations[child.key] = operation
+        if operation:
+            self.operations[child.key] = operation
 
     def give_slot(self, child: Child) -> None:
         """The slot of an incoming process is free: it is its own now."""
@@ -182,6 +185,7 @@ class Generation:
     def want_nothing(self) -> None:
         """No process is started any more."""
         self.due.clear()
+        self.worn_out.clear()
         self.template_at = inf
 
     def pool_report_at(self) -> float:

@@ -246,6 +246,7 @@ class Plan:
             yield from self._let_serve(generation, child)
             yield from self._take_over(generation, child, now)
             yield from self._end_operation(generation, child)
+            yield from self._recycle_next(generation, now)
         else:
             ready = sum(child.state is ChildState.READY for child in generation.children.values())
             yield OperationStep(generation.reload_id, f"{ready} of {len(self._wanted())} processes ready")
@@ -256,6 +257,7 @@ class Plan:
         if generation.incoming.get(child.key) is child:
             old = generation.retire(child.key)
             generation.give_slot(child)
+            generation.worn_out.pop(child.key, None)
             if old is not None:
                 yield from self.drain_child(old, now, adopt=True)
 
@@ -307,6 +309,28 @@ class Plan:
             yield OperationEnded(self.queued_reload, "the server stops")
             self.queued_reload = None
 
+    def recycle(self, identity: Identity, why: str, now: float) -> Actions:
+        """A process asks to be replaced: after those that asked before, by one that serves first."""
+        child, generation = self.find(identity), self.generations.get(identity.generation)
+        if child is None or generation is None or child.state is not ChildState.SERVING:
+            return
+        if generation.state is Gen.SERVING and self.phase is Phase.RUNNING:
+            generation.worn_out[child.key] = why
+            yield from self._recycle_next(generation, now)
+
+    def _recycle_next(self, generation: Generation, now: float) -> Actions:
+        if generation.incoming or generation.template is not TemplateState.READY:
+            return
+        while generation.worn_out:
+            key = next(iter(generation.worn_out))
+            why, old = generation.worn_out.pop(key), generation.children.get(key)
+            if old is not None and old.state is ChildState.SERVING:
+                yield Say("info", "recycling", {"process": old.identity.name, "why": why})
+                fresh = self.new_child(generation, key, now)
+                generation.take_in(fresh)
+                yield ForkChild(fresh.identity)
+                return
+
     def child_failed(
         self, identity: Identity, stage: str, message: str, traceback: str, now: float
     ) -> Actions:
@@ -351,6 +375,8 @@ class Plan:
             }
             yield Say("info", "process ended", details)
             yield from self._after_exit(generation)
+            if generation.state is Gen.SERVING:
+                yield from self._recycle_next(generation, now)
         elif generation.state is Gen.STARTING:
             yield from self._fail(generation, f"{identity.name} {reason} while starting", "", now)
         else:

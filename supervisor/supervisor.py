@@ -296,7 +296,7 @@ class Supervisor:
     async def _hear_child(self, child: ChildHandle) -> None:
         """Until its end, and all that it said before."""
         clear_contextvars()  # of what it was forked for: the rest of its life is another story
-        await child.run(self._on_ready, self._on_failed, self._on_learned)
+        await child.run(self._on_ready, self._on_failed, self._on_learned, self._on_recycle)
         if not child.gone.is_set():
             self.plan.child_silent(child.identity, time.monotonic())
             self.changed.set()
@@ -321,6 +321,9 @@ class Supervisor:
                     child.identity, params.stage, params.message, params.traceback, time.monotonic()
                 )
             )
+
+    def _on_recycle(self, child: ChildHandle, params: methods.RecycleParams) -> None:
+        self.perform(self.plan.recycle(child.identity, params.why, time.monotonic()))
 
     def _on_learned(self, child: ChildHandle, params: methods.LearnedParams) -> None:
         new = [pattern for pattern in params.patterns if pattern not in self._learned]

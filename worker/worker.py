@@ -1,6 +1,7 @@
 """A worker's connections and decisions."""
 
 import asyncio
+import random
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -40,6 +41,10 @@ listening socket would reset them."""
 log = get_logger("hsrv.worker")
 
 
+def _life(requests: int, jitter: int) -> int:
+    return requests and requests + random.randint(0, jitter)
+
+
 class Worker(HTTPHost):
     """Short requests: accepts, runs what is short, passes the rest to the pool."""
 
@@ -62,6 +67,9 @@ class Worker(HTTPHost):
         )
         """Open while no pool reads the handoff channel."""
         self._park_after = boot.config.park_after
+        self._served = 0
+        self._worn_out_at = _life(boot.config.worker_max_requests, boot.config.worker_max_requests_jitter)
+        """Requests after which the supervisor is asked for a replacement; 0: never."""
         self._places = Places(boot.config.worker_concurrency, self._acceptor, loop)
         self._drain: DrainParams | None = None
         self._drain_began = 0.0
@@ -205,6 +213,13 @@ class Worker(HTTPHost):
     def _pass_on(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> None:
         if not self._desk.pass_on(connection, head, trace, patience=self.settings.handoff_timeout):
             self.shed(connection, "no pool takes streams at present")
+
+    def finished(self, connection: HTTPConnection, exchange: Exchange, reason: EndReason) -> None:
+        super().finished(connection, exchange, reason)
+        self._served += 1
+        if self._served == self._worn_out_at:
+            self._worn_out_at += self.settings.worker_max_requests  # should it not have been replaced by then
+            self.on_worn_out(f"{self._served} requests served (--worker-max-requests)")
 
     def started(self, connection: HTTPConnection, exchange: Exchange) -> None:
         super().started(connection, exchange)

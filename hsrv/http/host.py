@@ -8,6 +8,7 @@ what becomes of an idle connection.
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final
 
 from hsrv.accesslog import AccessLog, AccessRecord
@@ -78,6 +79,8 @@ class HTTPHost:
         """Connections that left this process, by reason."""
         self._defaults = DefaultHeaders(server=config.server_header, date=config.date_header)
         self.access_log = AccessLog(config, loop.call_soon)
+        self.on_worn_out: Callable[[str], None] = _ignore
+        """Called when this process should be replaced, with the reason."""
         self._sweep_timer: asyncio.TimerHandle | None = None
 
     def set_lifespan_state(self, state: dict[str, Any]) -> None:
@@ -263,6 +266,10 @@ class HTTPHost:
             if exchange.task is not None:
                 exchange.task.cancel()
         return cut
+
+
+def _ignore(why: str) -> None:
+    """Nobody replaces this process."""
 
 
 def scope_extension(identity: Identity) -> dict[str, Any]:

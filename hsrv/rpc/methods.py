@@ -40,6 +40,10 @@ class ReadyParams(msgspec.Struct, frozen=True, kw_only=True):
     """Development: what is imported, and from which file. Only the leader tells."""
 
 
+class RecycleParams(msgspec.Struct, frozen=True, kw_only=True):
+    why: str
+
+
 class FailedParams(msgspec.Struct, frozen=True, kw_only=True):
     stage: str
     """"import" or "lifespan"."""
@@ -141,6 +145,7 @@ TASK_STACKS: Final = Method(
     "supervisor to child: the stacks of its tasks, which no thread runs at present",
 )
 READY: Final = Method("ready", ReadyParams, Empty, "child to supervisor: lifespan startup is complete")
+RECYCLE: Final = Method("recycle", RecycleParams, Empty, "worker to supervisor: replace me when it suits you")
 FAILED: Final = Method(
     "failed", FailedParams, Empty, "child to supervisor: the application could not be started"
 )

@@ -45,7 +45,7 @@ def within_deadline(story: Callable[[ChildHandle, Heard], Awaitable[None]]) -> H
 
 
 async def run(child: ChildHandle, heard: Heard) -> None:
-    await child.run(heard, heard, heard)
+    await child.run(heard, heard, heard, heard)
 
 
 def notification(method: str, **params: Any) -> bytes:

@@ -918,6 +918,36 @@ def test_a_stop_may_have_shorter_budgets_than_a_reload(dev: Fleet) -> None:
     assert all(child.deadline <= dev.now + 6 for child in dev.plan.generations[1].everyone())
 
 
+# recycling
+
+
+def test_a_worn_out_worker_is_replaced_by_one_that_serves_first_and_one_at_a_time(fleet: Fleet) -> None:
+    first, second = fleet.who("worker-1"), fleet.who("worker-2")
+    assert roles(fleet.saw(fleet.plan.recycle(first, "50 requests", fleet.now))) == ["worker-1"]
+    assert [said.event for said in fleet.said] == ["recycling"]
+    assert fleet.saw(fleet.plan.recycle(second, "50 requests", fleet.now)) == []
+    actions = fleet.ready("worker-1")
+    assert actions[:2] == [Serve(fleet.who("worker-1")), drain(first, adopt=True)]
+    assert roles(actions[2:]) == ["worker-2"], "now it is its turn"
+    assert drain(second, adopt=True) in fleet.ready("worker-2")
+    assert fleet.plan.generations[1].worn_out == {}
+
+
+def test_a_replacement_for_a_worn_out_worker_that_fails_leaves_it_and_the_next_has_its_turn(fleet: Fleet) -> None:
+    first, second = fleet.who("worker-1"), fleet.who("worker-2")
+    fleet.saw(fleet.plan.recycle(first, "50 requests", fleet.now))
+    fleet.saw(fleet.plan.recycle(second, "50 requests", fleet.now))
+    assert roles(fleet.exited("worker-1", reason="exited with code 3")) == ["worker-2"]
+    assert fleet.plan.find(first) is not None
+
+
+def test_who_drains_starts_or_is_unknown_is_not_recycled(fleet: Fleet) -> None:
+    worker = fleet.who("worker-1")
+    fleet.saw(fleet.plan.stop(fleet.now))
+    assert fleet.saw(fleet.plan.recycle(worker, "50 requests", fleet.now)) == []
+    assert fleet.saw(fleet.plan.recycle(Identity(Role.WORKER, 9, 9), "50 requests", fleet.now)) == []
+
+
 # operations and readiness
 
 

@@ -88,7 +88,7 @@ def test_a_template_boots_forks_tells_and_quits(
         assert isinstance(exited, Exited)
         assert exited.pid == forked.pid
         assert child.theirs.fileno() < 0, "the child's end is the child's"
-        await child.run(talk_of_nothing, talk_of_nothing, talk_of_nothing)
+        await child.run(*[talk_of_nothing] * 4)
 
     within_deadline(story)
 
@@ -125,8 +125,8 @@ def test_one_that_is_gone_can_be_spoken_to_without_harm(config: Config) -> None:
         template.quit()
         template.close()
         await child.run(
-            talk_of_nothing, talk_of_nothing, talk_of_nothing
-        )  # it ends: nobody has the other end
+            talk_of_nothing, talk_of_nothing, talk_of_nothing, lambda *_: None
+            )  # it ends: nobody has the other end
 
     within_deadline(story)
 
