@@ -174,7 +174,8 @@ class AsyncPool(HTTPHost):
 
     def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
         super().closed(connection, reason)
-        self._check_drained()
+        if reason is not EndReason.HANDED_OFF:  # `idle` looks when the lot has it: until then nobody seems to
+            self._check_drained()
 
     def returned(self, exchange: Exchange) -> None:
         super().returned(exchange)
@@ -211,9 +212,13 @@ class AsyncPool(HTTPHost):
     def _sweep_drain(self, drain: DrainParams, age: float) -> None:
         if not drain.adopt:
             self.close_idle()
+        # What was not answered yet is no stream to be ended but a request: to end it would be to refuse it. It has the
+        # time of requests, less what its end may take, and is ended once it has become a stream.
+        answer_by = max(drain.stream_grace, drain.graceful_timeout - END_TIMEOUT - CLOSE_TIMEOUT)
         if age >= drain.stream_grace:
-            self._end_streams()
-        if age >= drain.stream_grace + 2 * (END_TIMEOUT + CLOSE_TIMEOUT) and self._finishing:
+            self._end_streams(also_unanswered=age >= answer_by)
+        end_by = answer_by if self._any_unanswered() else drain.stream_grace
+        if age >= end_by + 2 * (END_TIMEOUT + CLOSE_TIMEOUT) and self._finishing:
             for session in list(self._sessions):
                 session.abort()
             self._lot.close()
@@ -221,9 +226,16 @@ class AsyncPool(HTTPHost):
             self._drained.set()
         self._check_drained()
 
-    def _end_streams(self) -> None:
+    def _any_unanswered(self) -> bool:
+        return any(session.unanswered for session in self._sessions) or any(
+            connection.unanswered for connection in self.connections
+        )
+
+    def _end_streams(self, *, also_unanswered: bool) -> None:
         """Tell every stream that it is over: WebSocket 1012 (Service Restart), event streams at an event boundary."""
         for session in list(self._sessions):
-            session.shutdown(1012, "service restart")
+            if also_unanswered or not session.unanswered:
+                session.shutdown(1012, "service restart")
         for connection in list(self.connections):
-            connection.end_stream()
+            if also_unanswered or not connection.unanswered:
+                connection.end_stream()

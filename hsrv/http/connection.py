@@ -537,6 +537,11 @@ class HTTPConnection:
 
     # time
 
+    @property
+    def unanswered(self) -> bool:
+        """The application is called, or will be, and has not begun its response."""
+        return self.exchange is not None and not self.exchange.encoder.started
+
     def end_stream(self) -> None:
         """Ask a running response to end; it is cut END_TIMEOUT later. May be called again."""
         if self.state is State.RUNNING and self.exchange is not None and not self.exchange.ending:
