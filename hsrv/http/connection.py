@@ -533,7 +533,10 @@ class HTTPConnection:
 
     def origin(self) -> Origin:
         """What another process must know of this connection."""
-        return msgspec.structs.replace(self.conn.origin, requests_served=self.served)
+        generation = self.host.identity.generation
+        return msgspec.structs.replace(
+            self.conn.origin, requests_served=self.served, generation=generation
+        )
 
     # time
 
