@@ -534,9 +534,7 @@ class HTTPConnection:
     def origin(self) -> Origin:
         """What another process must know of this connection."""
         generation = self.host.identity.generation
-        return msgspec.structs.replace(
-            self.conn.origin, requests_served=self.served, generation=generation
-        )
+        return msgspec.structs.replace(self.conn.origin, requests_served=self.served, generation=generation)
 
     # time
 

@@ -10,11 +10,19 @@ from urllib.parse import parse_qsl
 
 from hsrv.asgi import Receive, Scope, Send
 
-VERSION = int(Path(os.environ.get("VERSION_FILE", os.devnull)).read_text() or 0)
+FILE = Path(os.environ.get("VERSION_FILE", os.devnull))
 TICK = 0.1
 PIECE = bytes(range(256)) * 64
 PIECES = 64
 """Of PIECE in /large: 1 MiB."""
+
+
+def written() -> int:
+    """What the file says now."""
+    return int(FILE.read_text() or 0)
+
+
+VERSION = written()
 
 
 def me(scope: Scope, **more: Any) -> bytes:
@@ -55,12 +63,16 @@ async def large(scope: Scope, receive: Receive, send: Send, query: dict[str, str
 
 
 async def sse(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
-    """`n` events; with `halves` each in two parts, with time between; with `late` nothing at all for so long."""
+    """`n` events, or until the file says `until`; with `halves` each in two parts with time between; with `late`
+    nothing at all for so long."""
     await asyncio.sleep(float(query.get("late", 0)))
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    last = int(query.get("n", 1 << 30)) - 1
-    for number in range(last + 1):
+    last, until, number = int(query.get("n", 1 << 30)) - 1, int(query.get("until", 0)), -1
+    while number < last:
+        number += 1
+        if until and written() >= until:
+            last = number
         event = b"data: " + me(scope, n=number) + b"\n\n"
         if "halves" in query:
             await send({"type": "http.response.body", "body": event[:9], "more_body": True})
