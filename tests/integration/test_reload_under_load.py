@@ -16,6 +16,7 @@ from hsrv.errors import OperatorError
 from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
 from hsrv.rpc.operator import ProcessStatus, ServerStatus
+from hsrv.supervisor.supervisor import TEMPLATE_EXIT_TIMEOUT
 from hsrv.terms import Role
 from hsrv.testing import LiveServer
 from tests.conftest import LONG
@@ -312,7 +313,7 @@ def test_code_that_cannot_start_changes_nothing(serve: Serve, code: Code) -> Non
             assert ends() == ended, "no stream was ended for it"
             source.write_text(GOOD)
             code.next()
-            assert hsrv("reload", "--wait", "--run-dir", server.run_dir).returncode == 0
+            reload(server, wait=True)
             eventually(lambda: load.problems or ends() == ended + 8, "now every stream was ended, once")  # noqa: B023
             seen_by_all(load, code.version)
             assert load.problems == []
@@ -353,11 +354,12 @@ def test_reloads_good_and_bad_leave_nothing_behind(serve: Serve, code: Code) -> 
 
 
 def stable(measure: Callable[[], tuple[int, int]]) -> bool:
-    """Whether it stays the same for a moment."""
-    first, end = measure(), time.monotonic() + 0.3
+    """Whether it stays the same for as long as the supervisor holds the channel of a template that has quit."""
+    first, end = measure(), time.monotonic() + TEMPLATE_EXIT_TIMEOUT + 0.2
     while time.monotonic() < end:
         if measure() != first:
             return False
+        time.sleep(0.02)
     return True
 
 
