@@ -181,7 +181,8 @@ class AsyncPool(HTTPHost):
 
     def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
         super().closed(connection, reason)
-        self._check_drained()
+        if reason is not EndReason.HANDED_OFF:  # `idle` looks when the lot has it: until then nobody seems to
+            self._check_drained()
 
     def returned(self, exchange: Exchange) -> None:
         super().returned(exchange)
@@ -218,10 +219,14 @@ class AsyncPool(HTTPHost):
     def _sweep_drain(self, drain: DrainParams, age: float) -> None:
         if not drain.adopt:
             self.close_idle()
+        # What was not answered yet is no stream to be ended but a request: to end it would be to refuse it. It has the
+        # time of requests, less what its end may take, and is ended once it has become a stream.
+        answer_by = max(drain.stream_grace, drain.graceful_timeout - END_TIMEOUT - CLOSE_TIMEOUT)
         spread = min(END_SPREAD, drain.stream_grace * END_SPREAD_SHARE)
         if age >= drain.stream_grace:
-            self._end_streams(age - drain.stream_grace, spread)
-        if age >= drain.stream_grace + spread + 2 * (END_TIMEOUT + CLOSE_TIMEOUT) and self._finishing:
+            self._end_streams(age - drain.stream_grace, spread, also_unanswered=age >= answer_by)
+        end_by = max(drain.stream_grace + spread, answer_by if self._any_unanswered() else 0.0)
+        if age >= end_by + 2 * (END_TIMEOUT + CLOSE_TIMEOUT) and self._finishing:
             for session in list(self._sessions):
                 session.abort()
             self._lot.close()
@@ -229,7 +234,12 @@ class AsyncPool(HTTPHost):
             self._drained.set()
         self._check_drained()
 
-    def _end_streams(self, late: float, spread: float) -> None:
+    def _any_unanswered(self) -> bool:
+        return any(session.unanswered for session in self._sessions) or any(
+            connection.unanswered for connection in self.connections
+        )
+
+    def _end_streams(self, late: float, spread: float, *, also_unanswered: bool) -> None:
         """Tell the streams that they are over: WebSocket 1012 (Service Restart), event streams at an event boundary.
 
         Not all at once but, `late` seconds after their time, that share of them which `spread` seconds allow: their
@@ -237,10 +247,10 @@ class AsyncPool(HTTPHost):
         """
         share = 1.0 if late >= spread else late / spread
         for session in list(self._sessions):
-            if _lot_of(session) <= share:
+            if _lot_of(session) <= share and (also_unanswered or not session.unanswered):
                 session.shutdown(1012, "service restart")
         for connection in list(self.connections):
-            if _lot_of(connection) <= share:
+            if _lot_of(connection) <= share and (also_unanswered or not connection.unanswered):
                 connection.end_stream()
 
 

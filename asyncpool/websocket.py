@@ -144,6 +144,11 @@ class WebSocketSession:
         """Act on what is overdue at `now` (loop.time()); to be called about once a second."""
         self._link.check_deadlines(now)
 
+    @property
+    def unanswered(self) -> bool:
+        """The application has not answered the upgrade request yet."""
+        return self._link.state is Wire.UNANSWERED
+
     def activity(self) -> Activity:
         """What the operator is told of it."""
         handoff = self.handoff

@@ -138,12 +138,20 @@ def wait_until_up(tree: Tree) -> None:
 
 @contextmanager
 def running(
-    server: servers.Server, app: str, workers: int = 1, log: str = servers.LOG_OFF, pinned: bool = True
+    server: servers.Server,
+    app: str,
+    workers: int = 1,
+    log: str = servers.LOG_OFF,
+    pinned: bool = True,
+    *,
+    grace: int = 0,
 ) -> Iterator[Tree]:
     """The server, answering; stopped afterwards, whatever happened."""
     with tempfile.TemporaryDirectory(prefix="hsrv-bench-") as name:
         folder, port = Path(name), free_port()
-        arguments = servers.command(server, app, workers=workers, port=port, log=log, folder=folder)
+        arguments = servers.command(
+            server, app, workers=workers, port=port, log=log, folder=folder, grace=grace
+        )
         if pinned and can_pin() and shutil.which("taskset"):
             arguments = ["taskset", "-c", str(SERVER_CPU), *arguments]
         output = folder / "output"
@@ -151,7 +159,7 @@ def running(
             root = subprocess.Popen(
                 arguments,
                 cwd=servers.APPS,
-                env=servers.environment(),
+                env={**servers.environment(), "BENCH_FOLDER": name},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,

@@ -27,7 +27,9 @@ def once(scenario: Scenario, server: servers.Server, seconds: float) -> Result:
     """A fresh server for every sample: one lucky memory layout isn't measured five times."""
     try:
         with (
-            running(server, scenario.app, scenario.workers, scenario.log, scenario.pinned) as tree,
+            running(
+                server, scenario.app, scenario.workers, scenario.log, scenario.pinned, grace=scenario.grace
+            ) as tree,
             client_pinned(scenario.pinned),
         ):
             return scenario.run(tree, seconds)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bench import fairness, fanout, lateness, memory, websocket, wrk
+from bench import fairness, fanout, lateness, memory, reload, websocket, wrk
 from bench.apps.raw import HELLO, LARGE
 from bench.meter import Result, metered, per_unit
 from bench.process import Failure, Tree, get
@@ -40,6 +40,8 @@ class Scenario:
     rounds: int = 99
     """At most so many: for what takes long or hardly varies."""
     uses_wrk: bool = False
+    grace: int = 0
+    """Seconds that servers give their streams during a reload; 0: their defaults."""
     baseline: str = ""
     """The scenario that this one differs from in one thing, if there is one."""
 
@@ -127,6 +129,12 @@ SCENARIOS: Final = (
                                 Metric("first", "first tick p99 ms", 0), Metric("lost", "ticks lost", 0),
                                 Metric("due", "of", 0), Metric("burns", "burns answered", 0)),
              workers=8, pinned=False, rounds=2),
+    Scenario("reload", "Five reloads (HUP) under 16 kept and 8 new connections, 20 event streams, 20 WebSockets; 2 workers",
+             "versioned:app", reload.measure,
+             (Metric("failed", "failed requests", 0), Metric("closed", "closed kept connections", 0),
+              Metric("cut", "cut streams", 0), Metric("ended", "streams ended properly", 0),
+              Metric("new", "all new after ms", 0), Metric("newest", "slowest ms", 0), Metric("asked", "answered", 0)),
+             kinds=("reload",), workers=2, pinned=False, grace=reload.GRACE, rounds=2),
 )
 # fmt: on
 BY_NAME: Final = {scenario.name: scenario for scenario in SCENARIOS}

@@ -36,6 +36,8 @@ class Server:
     """Without the interpreter; {app}, {workers}, {port} and {bind} are filled in."""
     log: dict[str, str] = field(default_factory=dict)
     """How the access log is switched, by LOG_OFF, LOG_TEXT, LOG_JSON. A missing one can't be had by options alone."""
+    grace: str = ""
+    """How long streams may go on during a reload, with {seconds}; only in scenarios that reload."""
     kinds: tuple[str, ...] = ("asgi",)
     """Which scenarios it takes part in."""
     limit: bool = False
@@ -52,6 +54,8 @@ SERVERS: Final = (
         "hsrv",
         "-m hsrv start {app} --workers {workers} --bind {bind}",
         {LOG_OFF: "--no-access-log", LOG_TEXT: "--log-format console", LOG_JSON: "--log-format json"},
+        grace="--stream-grace {seconds}",
+        kinds=("asgi", "reload"),
     ),
     Server(
         "uvicorn",
@@ -62,6 +66,8 @@ SERVERS: Final = (
             LOG_TEXT: "--access-log",
             LOG_JSON: "--log-config uvicorn_json_log.json",
         },
+        grace="--timeout-graceful-shutdown {seconds}",
+        kinds=("asgi", "reload"),
     ),
     Server(
         "gunicorn",
@@ -72,6 +78,8 @@ SERVERS: Final = (
             LOG_TEXT: f"--access-logfile - --access-logformat '{TEXT_ATOMS}'",
             LOG_JSON: f"--access-logfile - --access-logformat '{JSON_ATOMS}'",
         },
+        grace="--graceful-timeout {seconds}",
+        kinds=("asgi", "reload"),
     ),
     Server(
         "granian",
@@ -82,6 +90,8 @@ SERVERS: Final = (
             LOG_TEXT: "--access-log",
             LOG_JSON: f"--access-log --access-log-fmt '{GRANIAN_JSON}'",
         },
+        grace="--workers-kill-timeout {seconds}",
+        kinds=("asgi", "reload"),
     ),
     Server(
         "hypercorn",
@@ -130,12 +140,15 @@ def version(server: Server) -> str:
     return done.stderr.strip().rpartition("/")[2]
 
 
-def command(server: Server, app: str, *, workers: int, port: int, log: str, folder: Path) -> list[str]:
+def command(
+    server: Server, app: str, *, workers: int, port: int, log: str, folder: Path, grace: int = 0
+) -> list[str]:
     """What to execute. Split before filling in, so that a folder may contain spaces."""
     values = {"app": app, "workers": workers, "port": port, "bind": f"127.0.0.1:{port}", "folder": folder}
     parts = [part.format(**values) for part in shlex.split(server.command)]
     if server.package:
-        return [sys.executable, *parts, *shlex.split(server.log[log])]
+        limits = shlex.split(server.grace.format(seconds=grace)) if grace else []
+        return [sys.executable, *parts, *shlex.split(server.log[log]), *limits]
     folder.joinpath("nginx.conf").write_text(NGINX_CONF.format(**values))
     return [nginx_path() or "nginx", *parts[1:]]
 

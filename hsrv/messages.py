@@ -29,6 +29,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     accepted_at: float
     """time.monotonic() at accept; the clock is shared by all processes of one machine."""
     requests_served: int = 0
+    generation: int = 0
+    """The newest whose code this client may have seen. Nothing older serves it from then on."""
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ from hsrv.messages import (
     Trace,
     decode_connection,
     decode_handoff,
+    encode,
 )
 from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.terms import EndReason
@@ -174,9 +175,21 @@ class Worker(HTTPHost):
         self._connect(sock, origin).start()
 
     def _adopted(self, message: ConnectionHandoff, sock: socket.socket) -> None:
+        if message.origin.generation > self.identity.generation and self._leave_to_newer(message, sock):
+            return
         connection = self._connect(sock, message.origin)
         connection.parkable = message.parkable
         connection.start(message.buffered, message.deadline)
+
+    def _leave_to_newer(self, message: ConnectionHandoff, sock: socket.socket) -> bool:
+        """Our drain is on its way and we were too busy to hear of it; all generations share the adopt channel. Put back
+        what has seen newer code than ours, and take no more. False: no room; an older answer is better than none."""
+        try:
+            Conn(sock, self.loop, message.origin).give(self._adopt_send, encode(message))
+        except ChannelError:
+            return False
+        self._adoptions.close()
+        return True
 
     def _connect(self, sock: socket.socket, origin: Origin) -> HTTPConnection:
         connection = HTTPConnection(Conn(sock, self.loop, origin), self)

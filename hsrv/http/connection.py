@@ -300,7 +300,8 @@ class HTTPConnection:
         """The application returned, raised or was cancelled."""
         error = None if task.cancelled() else task.exception()
         if exchange.encoder.complete or exchange.gone:
-            if error is not None and not (exchange.gone and _follows_from_disconnect(error)):
+            over = exchange.gone or exchange.ending
+            if error is not None and not (over and _follows_from_disconnect(error)):
                 self.host.report_app_error(exchange, error)
             return
         if error is None and (exchange.half_closed or exchange.ending):
@@ -532,9 +533,15 @@ class HTTPConnection:
 
     def origin(self) -> Origin:
         """What another process must know of this connection."""
-        return msgspec.structs.replace(self.conn.origin, requests_served=self.served)
+        generation = self.host.identity.generation
+        return msgspec.structs.replace(self.conn.origin, requests_served=self.served, generation=generation)
 
     # time
+
+    @property
+    def unanswered(self) -> bool:
+        """The application is called, or will be, and has not begun its response."""
+        return self.exchange is not None and not self.exchange.encoder.started
 
     def end_stream(self) -> None:
         """Ask a running response to end; it is cut END_TIMEOUT later. May be called again."""

@@ -185,6 +185,9 @@ class Exchange:
         """ASGI send. Raises ClientDisconnected (an OSError) once the client is gone, AppError on misuse."""
         if self.gone:
             raise ClientDisconnected(errno.EPIPE, "the client is gone")
+        if self.ending and self.encoder.complete:
+            # We ended the response in its stead, maybe while it slept: no misuse, and nothing to be logged as one.
+            raise ClientDisconnected(errno.EPIPE, "the stream was ended")
         kind = message["type"]
         if kind == "http.response.body":
             self._send_body(message)

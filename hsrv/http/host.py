@@ -82,6 +82,8 @@ class HTTPHost:
         self.on_worn_out: Callable[[str], None] = _ignore
         """Called when this process should be replaced, with the reason."""
         self._sweep_timer: asyncio.TimerHandle | None = None
+        self._sweep_due = 0.0
+        self._sweep_put_off = False
 
     def set_lifespan_state(self, state: dict[str, Any]) -> None:
         """What the application's lifespan startup left in `scope["state"]`."""
@@ -100,6 +102,7 @@ class HTTPHost:
     # sweep
 
     def start_sweep(self) -> None:
+        self._sweep_due = self.loop.time() + SWEEP_INTERVAL
         self._sweep_timer = self.loop.call_later(SWEEP_INTERVAL, self._sweep)
 
     def stop_sweep(self) -> None:
@@ -107,8 +110,15 @@ class HTTPHost:
             self._sweep_timer.cancel()
 
     def _sweep(self) -> None:
+        """When this process stood still (a handler computed, the machine did something else), the loop comes to its
+        timers before its sockets: nobody is judged before what came in time is read. Put off once only, or a worker
+        that computes all the time would never sweep."""
+        now = self.loop.time()
+        late = now - self._sweep_due > SWEEP_INTERVAL
+        self._sweep_put_off = late and not self._sweep_put_off
         self.start_sweep()
-        self.sweep(self.loop.time())
+        if not self._sweep_put_off:
+            self.sweep(now)
 
     def sweep(self, now: float) -> None:
         """Act on every overdue deadline, and on responses that turn out to be long-lived."""
