@@ -295,7 +295,7 @@ class HTTPConnection:
         """The application returned, raised or was cancelled."""
         error = None if task.cancelled() else task.exception()
         if exchange.encoder.complete or exchange.gone:
-            if error is not None and not (exchange.gone and _follows_from_disconnect(error)):
+            if error is not None and not (exchange.released and _follows_from_disconnect(error)):
                 self.host.report_app_error(exchange, error)
             return
         if error is None and (exchange.half_closed or exchange.ending):

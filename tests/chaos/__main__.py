@@ -23,12 +23,17 @@ def main() -> int:
         storm = Storm(profiles[(seed - given.seed) % len(profiles)], seed, given.seconds)
         violations = storm.run()
         verdict = f"{len(violations)} violations" if violations else "ok"
-        print(f"seed {seed} {storm.profile.name}: {verdict}; {storm.summary()}", flush=True)
+        say(f"seed {seed} {storm.profile.name}: {verdict}; {storm.summary()}")
         if violations:
             failed += 1
-            print(storm.report(violations), flush=True)
+            say(storm.report(violations))
         seed += 1
     return 1 if failed else 0
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

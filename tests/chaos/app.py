@@ -25,16 +25,15 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     elif kind == "sse":
         await _events(key, int(arguments[0]), scope, receive, send)
     else:
-        await _answer(key, kind, arguments, scope, receive, send)
+        await _answer(key, [kind, *arguments], scope, receive, send)
 
 
 def _whoami(key: str, scope: Scope) -> dict[str, object]:
     return {"key": key, "pid": os.getpid(), "generation": scope["extensions"]["hsrv"]["generation"]}
 
 
-async def _answer(
-    key: str, kind: str, arguments: list[str], scope: Scope, receive: Receive, send: Send
-) -> None:
+async def _answer(key: str, wanted: list[str], scope: Scope, receive: Receive, send: Send) -> None:
+    kind, *arguments = wanted
     size = 0
     more = True
     while more:
@@ -47,7 +46,9 @@ async def _answer(
         await asyncio.sleep(float(arguments[0]))
     padding = "x" * int(arguments[0]) if kind == "big" else ""
     body = json.dumps({**_whoami(key, scope), "size": size, "padding": padding}).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]}
+    )
     await send({"type": "http.response.body", "body": body})
 
 

@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from tests.chaos.timeline import End, Request, Timeline
@@ -114,16 +115,24 @@ class Client(threading.Thread):
                     self._end_all(line, End.STUCK, repr(error))
                     return
                 except (EOFError, OSError) as error:
-                    self._end_all(line, End.LOST, repr(error))
+                    self._end_all(line, End.LOST, f"{error!r} {self._last_words(line)!r}")
                     return
                 if not goes_on or line.closing:
                     return
                 if self.dice.random() < 0.3:
                     self.stop.wait(self.dice.uniform(0, 0.6))  # idle, as people are
 
+    def _last_words(self, line: Line) -> bytes:
+        """What the server said before it was gone."""
+        line.sock.settimeout(1)
+        try:
+            return line.rest()
+        except OSError:
+            return line.buffer
+
     def _end_all(self, line: Line, end: End, detail: str) -> None:
         for asked in line.open:
-            self._over(asked, end, f"{detail} {line.buffer[:80]!r}")
+            self._over(asked, end, detail)
         line.open.clear()
 
     def _over(self, asked: Request, end: End, detail: str = "") -> None:
@@ -147,7 +156,7 @@ class Client(threading.Thread):
             self._over(asked, End.REFUSED, str(answer.status))
             return False
         self._over(asked, End.OK)
-        line.alive_at = asked.ended
+        line.alive_at = asked.began  # the rest may have come out of the kernel, of a server that is dead
         line.closing = answer.headers.get("connection") == "close"
         if not answer.headers.get("content-type", "").startswith("text/event-stream"):
             self._check(line, asked.key, answer.json)
@@ -291,16 +300,16 @@ class Client(threading.Thread):
                 request(f"/wait/{key}/0.3"),
                 request(f"/sse/{key}/60", EVENT_STREAM),
                 upgrade(f"/ws/{key}"),
-                request(f"/upload/{key}", f"Content-Length: {len(UPLOAD)}", method="POST", body=UPLOAD[:100_000]),
+                request(
+                    f"/upload/{key}", f"Content-Length: {len(UPLOAD)}", method="POST", body=UPLOAD[:100_000]
+                ),
             ]
         )
         line.send(script[: self.dice.choice([len(script), self.dice.randint(0, len(script))])])
         if self.dice.random() < 0.5:
             line.sock.settimeout(0.05)
-            try:
+            with suppress(TimeoutError):
                 line.sock.recv(100)
-            except TimeoutError:
-                pass
         if self.dice.random() < 0.5:
             line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self._end_all(line, End.LEFT, "on purpose")
@@ -308,7 +317,9 @@ class Client(threading.Thread):
 
     def garbage(self, line: Line) -> bool:
         """Never anything that is a request; the server must come to an end with it."""
-        start = self.dice.choice([b"", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", b"POST /x HTTP/1.1\r\nHost: a\r\n"])
+        start = self.dice.choice(
+            [b"", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", b"POST /x HTTP/1.1\r\nHost: a\r\n"]
+        )
         line.send(start + b"\x00" + self.dice.randbytes(self.dice.randint(1, 2000)) + b"\r\n\r\n")
         try:
             line.rest()

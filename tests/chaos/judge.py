@@ -12,14 +12,18 @@ SLACK: Final = 0.25
 EXCUSES: Final = frozenset({"drained", "send_timeout"})
 """Reasons of the server's own to cut a response."""
 
-FORBIDDEN: Final = frozenset({"packet dropped", "invalid message", "peer does not read", "killing", "log call failed"})
+FORBIDDEN: Final = frozenset(
+    {"packet dropped", "invalid message", "peer does not read", "killing", "log call failed"}
+)
 """Lines that tell of a fault, or of a budget that should have sufficed."""
 
 Entry = dict[str, Any]
 
 
 class Judge:
-    def __init__(self, timeline: Timeline, record: Iterable[str], log: list[Entry], *, has_log: bool = True) -> None:
+    def __init__(
+        self, timeline: Timeline, record: Iterable[str], log: list[Entry], *, has_log: bool = True
+    ) -> None:
         self._timeline = timeline
         self._calls = [line.split(" ") for line in record]
         self._pids = {key: int(pid) for key, pid in self._calls}
@@ -74,14 +78,17 @@ class Judge:
             for kill in self._timeline.kills
             if begin - SLACK <= kill.at <= request.ended
         )
-        return killed or any(entry.get("reason") in EXCUSES for entry in self._by_request.get(request.key, ()))
+        return killed or any(
+            entry.get("reason") in EXCUSES for entry in self._by_request.get(request.key, ())
+        )
 
     def _told(self, request: Request, fault: str) -> str:
         began = self._timeline.began
-        lines = [
-            f"{request.kind} {request.key}: {fault} ({request.detail}); connection alive at "
-            f"{request.since - began:.3f}, asked at {request.began - began:.3f}, over at {request.ended - began:.3f}, "
-            f"run by {self._pids.get(request.key)}",
-            *(f"    {entry}" for entry in self._by_request.get(request.key, ())),
-        ]
+        times = ", ".join(
+            f"{what} at {at - began:.3f}"
+            for what, at in (("alive", request.since), ("asked", request.began), ("over", request.ended))
+        )
+        pid = self._pids.get(request.key)
+        first = f"{request.kind} {request.key}: {fault} ({request.detail}); {times}, run by {pid}"
+        lines = [first, *(f"    {entry}" for entry in self._by_request.get(request.key, ()))]
         return "\n".join(lines)

@@ -10,7 +10,6 @@ from contextlib import suppress
 import psutil
 
 from hsrv.testing import Child
-from tests.chaos.profiles import Profile
 from tests.chaos.server import StormServer
 from tests.chaos.timeline import Timeline
 
@@ -18,14 +17,12 @@ from tests.chaos.timeline import Timeline
 class Disturber(threading.Thread):
     """One disturbance after the other until `stop`. `hsrv` commands and signals each have a thread of this kind."""
 
-    def __init__(
-        self, name: str, server: StormServer, profile: Profile, timeline: Timeline, seed: str, stop: threading.Event
-    ) -> None:
-        super().__init__(name=name, daemon=True)
+    def __init__(self, server: StormServer, timeline: Timeline, seed: int, stop: threading.Event) -> None:
+        super().__init__(name=type(self).__name__, daemon=True)
         self.server = server
-        self.profile = profile
+        self.profile = server.profile
         self.timeline = timeline
-        self.dice = random.Random(seed)
+        self.dice = random.Random(f"{seed}/{self.name}")
         self.stop = stop
 
     def run(self) -> None:
@@ -82,7 +79,9 @@ class Ghost(Disturber):
 
     def _pause(self, victim: Child) -> None:
         seconds = self.dice.choice([0.05, 0.3, 1.2])
-        self.timeline.event(f"stop {victim.pid} {victim.role}-{victim.slot} g{victim.generation} for {seconds} s")
+        self.timeline.event(
+            f"stop {victim.pid} {victim.role}-{victim.slot} g{victim.generation} for {seconds} s"
+        )
         victim.process.suspend()
         self.stop.wait(seconds)
         with suppress(psutil.Error):

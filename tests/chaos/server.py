@@ -1,6 +1,5 @@
 """The server under the storm."""
 
-import os
 import shlex
 import socket
 import subprocess
@@ -10,6 +9,8 @@ import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final, Self
+
+import psutil
 
 from hsrv.testing import LiveServer
 from tests.chaos.profiles import Profile
@@ -24,9 +25,9 @@ class StormServer(LiveServer):
     """With few descriptors, or a log that nobody can write to."""
 
     def __init__(self, profile: Profile, folder: Path) -> None:
+        self.profile = profile
         self.record = folder / "record"
         self.unix = folder / "app.sock"
-        self._full_disk = profile.full_disk
         options: dict[str, Any] = {**OPTIONS, **profile.options}
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = int(free.getsockname()[1])
@@ -41,11 +42,11 @@ class StormServer(LiveServer):
         )
 
     def __enter__(self) -> Self:
-        if not self._full_disk:
+        if not self.profile.full_disk:
             return super().__enter__()
         self.run_dir = self._own_run_dir = tempfile.mkdtemp(prefix="hsrv-test-")
         self._env["HSRV_RUN_DIR"] = self.run_dir
-        with open("/dev/full", "wb") as full:
+        with Path("/dev/full").open("wb") as full:
             self.process = subprocess.Popen(
                 self._command, env=self._env, cwd=self._cwd, stderr=full, stdin=subprocess.DEVNULL
             )
@@ -81,8 +82,6 @@ class StormServer(LiveServer):
 
     def memory(self) -> dict[str, int]:
         """The largest RSS in bytes, by role."""
-        import psutil
-
         found = {"supervisor": int(psutil.Process(self.pid).memory_info().rss)}
         for child in self.children():
             rss = int(child.process.memory_info().rss)
@@ -100,5 +99,5 @@ def _python(profile: Profile, folder: Path) -> str:
         return sys.executable
     path = folder / "python"
     path.write_text(f'#!/bin/sh\nulimit -n {profile.descriptors}\nexec {shlex.quote(sys.executable)} "$@"\n')
-    os.chmod(path, 0o700)
+    path.chmod(0o700)
     return str(path)

@@ -26,7 +26,8 @@ CALM: Final = 60.0
 GROWTH: Final = 48 << 20
 """Bytes by which a process may have grown. A leak of 1 KiB per request would be more, in a long storm."""
 
-LAST_EVENTS: Final = 80
+LAST_EVENTS: Final = 200
+LAST_LINES: Final = 400
 
 
 class Storm:
@@ -60,10 +61,7 @@ class Storm:
             for number in range(self.profile.clients)
         ]
         before = self._warm(clients)
-        ghosts = [
-            kind(kind.__name__, self.server, self.profile, timeline, f"{self.seed}/{kind.__name__}", calm)
-            for kind in DISTURBERS
-        ]
+        ghosts = [kind(self.server, timeline, self.seed, calm) for kind in DISTURBERS]
         for thread in [*clients, *ghosts]:
             thread.start()
         stop.wait(self.seconds)
@@ -98,17 +96,23 @@ class Storm:
             self.timeline.violation(f"scale after the storm: {done.returncode} {done.stderr}")
         now = before
         try:
-            eventually(lambda: Picture(self.server).roles == before.roles, "as many processes as before", CALM)
+            eventually(
+                lambda: Picture(self.server).roles == before.roles, "as many processes as before", CALM
+            )
             self._serve_all(clients)
             now = Picture(self.server)
-            eventually(lambda: now.is_stable() and not list(now.excess(before)), "descriptors as before", CALM)
+            eventually(
+                lambda: now.is_stable() and not list(now.excess(before)), "descriptors as before", CALM
+            )
         except AssertionError as error:
             self.timeline.violation(f"{error}: {before.roles} then, {Picture(self.server).roles} now")
             for excess in now.excess(before):
                 self.timeline.violation(excess)
         for role, size in self.server.memory().items():
             if size > before.memory.get(role, 0) + GROWTH:
-                self.timeline.violation(f"{role} has grown from {before.memory.get(role, 0):,} to {size:,} bytes")
+                self.timeline.violation(
+                    f"{role} has grown from {before.memory.get(role, 0):,} to {size:,} bytes"
+                )
 
     def _stop(self) -> set[psutil.Process]:
         """TERM while a stream and a WebSocket are open; each ends as it should."""
@@ -153,7 +157,8 @@ class Storm:
     def report(self, violations: list[str]) -> str:
         """What a failure prints."""
         title = f"seed {self.seed}, profile {self.profile.name}, {self.seconds:g} s"
-        return "\n".join([title, *self.timeline.lines()[-LAST_EVENTS:], *violations])
+        log = [str(entry) for entry in self.server.logs if entry["event"] != "request"]
+        return "\n".join([title, *self.timeline.lines()[-LAST_EVENTS:], *log[-LAST_LINES:], *violations])
 
     def summary(self) -> str:
         ends = Counter(request.end.name.lower() for request in self.timeline.requests)
@@ -191,4 +196,3 @@ class Picture:
             for shape in shapes:
                 if shape - most:
                     yield f"{role} holds {dict(shape - most)} more than before"
-

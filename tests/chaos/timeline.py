@@ -28,7 +28,7 @@ class Request:
     key: str
     kind: str
     since: float
-    """When its connection was last known to be alive: an answer was read, or it was opened."""
+    """When its connection was last known to be alive: it was opened, or asked what was answered later."""
     began: float
     ended: float = 0.0
     end: End = End.LEFT

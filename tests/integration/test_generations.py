@@ -4,6 +4,8 @@ import signal
 import threading
 from pathlib import Path
 
+from hsrv.operate.client import Target, ask, find
+from hsrv.rpc import operator
 from hsrv.testing import LiveServer
 from tests.integration.conftest import Serve, pids
 from tests.integration.wire import Wire, eventually, request
@@ -77,6 +79,40 @@ def test_hup_serves_the_new_code_and_no_client_notices(serve: Serve, tmp_path: P
         lambda: len(pids(server, "worker")) == 2 and len(pids(server, "pool")) == 1, "the old are gone"
     )
     eventually(lambda: len(pids(server, "template")) == 1, "and their template")
+    told = [entry["event"] for entry in server.logs]
+    assert "application raised" not in told, "to go on sending after we ended its stream is no fault of it"
+
+
+def test_streams_that_wait_for_an_old_pool_run_there_although_its_workers_are_gone(serve: Serve) -> None:
+    server = serve(workers=2)
+    [pool] = server.children("pool")
+    pool.process.suspend()
+    streams = [Wire(server.host, server.port) for _ in range(20)]
+    try:
+        for number, stream in enumerate(streams):
+            stream.send(request(f"/sse?n=3&key={number}", EVENT_STREAM))
+        eventually(lambda: sum(sent(server)) == len(streams), "all are handed over")
+        old = pids(server, "worker")
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: not old & pids(server, "worker"), "the old workers are gone")
+        pool.process.resume()
+        for stream in streams:
+            answer = stream.response()
+            assert answer.status == 200
+            assert str(pool.pid).encode() in answer.body
+    finally:
+        pool.process.resume()
+        for stream in streams:
+            stream.sock.close()
+    eventually(lambda: pool.pid not in pids(server, "pool"), "the old pool ends")
+    assert not [entry for entry in server.logs if "exception" in entry]
+
+
+def sent(server: LiveServer) -> list[int]:
+    """Handoffs sent, by worker."""
+    status = ask(find(Target(run_dir=server.run_dir)), operator.STATUS, operator.StatusParams())
+    processes = [one for generation in status.generations for one in generation.processes]
+    return [one.report.handoffs_sent for one in processes if one.report is not None]
 
 
 def test_a_reload_that_cannot_start_leaves_the_running_code(serve: Serve, tmp_path: Path) -> None:
