@@ -7,28 +7,24 @@ stream is ended properly. Must not run what a worker should: no request that arr
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
 
+from hsrv.asyncpool.parking import ParkingLot, most_parked
 from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
-from hsrv.channel import ChannelError
 from hsrv.child import ChildBoot
 from hsrv.conn import Conn
 from hsrv.http.activity import Activity
-from hsrv.http.connection import END_TIMEOUT, HTTPConnection, State
+from hsrv.http.connection import END_TIMEOUT, HTTPConnection
 from hsrv.http.exchange import Exchange
 from hsrv.http.host import HTTPHost, access_record
 from hsrv.intake import Intake
 from hsrv.logging import get_logger
-from hsrv.messages import Handoff, WebSocketHandoff, decode_handoff
+from hsrv.messages import Handoff, ParkedHandoff, WebSocketHandoff, decode_handoff
 from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.terms import EndReason
-
-ADOPT_RETRY: Final = 0.02
-"""Seconds until a connection that found the adopt channel full is passed again."""
 
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds a WebSocket peer has to answer our close frame."""
@@ -51,10 +47,8 @@ class AsyncPool(HTTPHost):
         self._handoffs: Intake[Handoff] = Intake(
             boot.handoff_receive, loop, decode_handoff, self.accept_handoff
         )
-        self._adopt = boot.adopt_send
-        self._returning: deque[HTTPConnection] = deque()
-        """Idle connections that wait for room in the adopt channel; nothing is read from them here."""
-        self._retry: asyncio.TimerHandle | None = None
+        self._lot = ParkingLot(boot.adopt_send, loop, most_parked())
+        self._parks = bool(config.park_after)
         self._sessions: set[WebSocketSession] = set()
         self._ws_settings = WebSocketSettings(
             max_message=config.ws_max_message,
@@ -79,8 +73,7 @@ class AsyncPool(HTTPHost):
         self.stop_sweep()
         self.access_log.flush()
         self._handoffs.close()
-        if self._retry is not None:
-            self._retry.cancel()
+        self._lot.close()
 
     def announce_close(self) -> None:
         """From now on every response asks its client to reconnect."""
@@ -93,6 +86,10 @@ class AsyncPool(HTTPHost):
         self._drain = drain
         self._drain_began = self.loop.time()
         self.closing = not drain.adopt
+        if drain.adopt:
+            self._lot.send_away()
+        else:
+            self._lot.close()
         self._check_drained()
 
     def finish(self) -> None:
@@ -117,7 +114,8 @@ class AsyncPool(HTTPHost):
     def report(self) -> ChildReport:
         return replace(
             super().report(),
-            connections=len(self.connections) + len(self._sessions),
+            connections=len(self.connections) + len(self._sessions) + len(self._lot),
+            parked=len(self._lot),
             handoffs_received=self._handoffs.received,
             undecodable=self._handoffs.undecodable,
         )
@@ -127,7 +125,9 @@ class AsyncPool(HTTPHost):
     def accept_handoff(self, message: Handoff, sock: socket.socket) -> None:
         """Run a request that a worker handed over. Owns `sock` from here on."""
         conn = Conn(sock, self.loop, message.origin)
-        if isinstance(message, WebSocketHandoff):
+        if isinstance(message, ParkedHandoff):
+            self._lot.park(conn, message.deadline)
+        elif isinstance(message, WebSocketHandoff):
             self._start_session(conn, message)
         else:
             connection = HTTPConnection(conn, self)
@@ -183,37 +183,18 @@ class AsyncPool(HTTPHost):
     # connections that go back to the workers
 
     def idle(self, connection: HTTPConnection) -> bool:
-        if self._returning or not self._give_back(connection):
-            connection.conn.unwatch()
-            self._returning.append(connection)
-            self._schedule()
+        conn, buffered = connection.release()
+        if buffered or not self._parks:
+            self._lot.give_back(conn, connection.deadline, buffered)
+        else:
+            self._lot.park(conn, connection.deadline)
+        self._check_drained()
         return True
-
-    def _give_back(self, connection: HTTPConnection) -> bool:
-        try:
-            connection.conn.give(self._adopt, connection.adoption())
-        except ChannelError:
-            return False
-        connection.drop()
-        return True
-
-    def _schedule(self) -> None:
-        if self._retry is None and self._returning:
-            self._retry = self.loop.call_later(ADOPT_RETRY, self._try_again)
-
-    def _try_again(self) -> None:
-        self._retry = None
-        while self._returning:
-            connection = self._returning[0]
-            if connection.state is State.IDLE and not self._give_back(connection):
-                break
-            self._returning.popleft()
-        self._schedule()
 
     # drain
 
     def busy(self) -> bool:
-        return super().busy() or bool(self._sessions)
+        return super().busy() or bool(self._sessions) or bool(self._lot)
 
     def _check_drained(self) -> None:
         if self._finishing and self._drain is not None and not self.busy():
@@ -223,6 +204,7 @@ class AsyncPool(HTTPHost):
         super().sweep(now)
         for session in list(self._sessions):
             session.check_deadlines(now)
+        self.ended[EndReason.IDLE_TIMEOUT] += self._lot.sweep(now)
         if self._drain is not None:
             self._sweep_drain(self._drain, now - self._drain_began)
 
@@ -234,6 +216,7 @@ class AsyncPool(HTTPHost):
         if age >= drain.stream_grace + 2 * (END_TIMEOUT + CLOSE_TIMEOUT) and self._finishing:
             for session in list(self._sessions):
                 session.abort()
+            self._lot.close()
             self.cut_all()
             self._drained.set()
         self._check_drained()

@@ -65,6 +65,7 @@ class WebSocketSession:
         "_encoder",
         "_greeting",
         "_link",
+        "_pattern",
         "_loop",
         "_on_closed",
         "_said",
@@ -112,6 +113,7 @@ class WebSocketSession:
         self._task: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._burst = 0
+        self._pattern: str | None = None
 
     # for the pool
 
@@ -145,7 +147,9 @@ class WebSocketSession:
     def activity(self) -> Activity:
         """What the operator is told of it."""
         handoff = self.handoff
-        pattern = pattern_of(handoff.head.path, self._scope.get("path_params") or {})
+        pattern = self._pattern or pattern_of(handoff.head.path, self._scope.get("path_params") or {})
+        if self._said.state is not Said.CONNECTING:  # routed by now
+            self._pattern = pattern
         state = self._link.state.name.lower()
         return Activity(
             self.started_at, "websocket", state, handoff.head, handoff.trace, handoff.origin.client, pattern

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 import anyio
 from anyio.abc import TaskStatus
+from structlog.contextvars import bound_contextvars
 
 from hsrv import stacks
 from hsrv.apploader import LoadedApp, load_app
@@ -25,7 +26,7 @@ from hsrv.asgi import Application
 from hsrv.channel import Channel
 from hsrv.config import Config
 from hsrv.errors import AppLoadError, ExitCode
-from hsrv.globs import LEARNED_LIMIT
+from hsrv.globs import LEARNED_LIMIT, PATTERN_LIMIT
 from hsrv.http.host import scope_extension
 from hsrv.lifespan import LifespanManager
 from hsrv.logging import get_logger, set_level
@@ -151,7 +152,8 @@ class _Child:
         service = self._service = make_service(boot, self._loop, self._learn)
         service.set_lifespan_state(lifespan.state)
         gc.freeze()
-        log.info("ready", lifespan=supported, **boot.log_context)
+        with bound_contextvars(**boot.log_context):
+            log.info("ready", lifespan=supported)
         await methods.notify(
             self._dispatcher, methods.READY, methods.ReadyParams(pid=os.getpid(), lifespan=supported)
         )
@@ -204,7 +206,7 @@ class _Child:
 
     async def _on_drain(self, context: Context, params: DrainParams) -> None:
         service = self._running()
-        log.info("draining", requests=service.report().running)
+        log.info("draining")
         self._soon(service.begin_drain, params)
 
     async def _on_finish(self, context: Context, params: Empty) -> None:
@@ -239,6 +241,8 @@ class _Child:
 
     def _learn(self, pattern: str) -> None:
         """Called by the service, on the hot path: only notes it down. A full note-book forgets: it is learned again."""
+        if len(pattern) > PATTERN_LIMIT:
+            return
         with contextlib.suppress(asyncio.QueueFull):
             self._learned.put_nowait(pattern)
 

@@ -91,6 +91,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     run_dir: Annotated[str | None, Opt("where the operator's socket is; default: $XDG_RUNTIME_DIR/hsrv, /run/hsrv (root) or /tmp/hsrv-UID", _STOP, metavar="DIRECTORY")] = None
 
     keep_alive: Annotated[Seconds, Opt("an idle connection is closed after this time", _HTTP)] = 75.0
+    park_after: Annotated[SecondsOrNone, Opt("an idle connection moves to the parking lot after this time, from where any free worker takes it; 0: never", _HTTP)] = 1.0
     header_timeout: Annotated[Seconds, Opt("for a request head to arrive", _HTTP)] = 10.0
     body_timeout: Annotated[Seconds, Opt("without a byte of a request body", _HTTP)] = 30.0
     send_timeout: Annotated[Seconds, Opt("a client that takes nothing of a response for so long is cut", _HTTP)] = 60.0

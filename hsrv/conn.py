@@ -121,6 +121,15 @@ class Conn:
         except OSError:
             return b""
 
+    def at_end(self) -> bool:
+        """Whether what there is to read is the end (also when the peer reset). Reads nothing."""
+        try:
+            return not self._sock.recv(1, socket.MSG_PEEK)
+        except _WOULD_BLOCK:
+            return False
+        except OSError:
+            return True
+
     # writing
 
     def write(self, *parts: bytes) -> None:

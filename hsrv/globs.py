@@ -1,13 +1,19 @@
 """Path patterns: the operator's `--stream` globs and the paths that turned out to be streams. Pure."""
 
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from fnmatch import translate
 from typing import Any, Final
 
 LEARNED_LIMIT: Final = 1024
 """Learned patterns kept. The least recently learned is forgotten first."""
+
+PATTERN_LIMIT: Final = 256
+"""Characters of a learned pattern. A longer one is a path that a client made up: worth no memory in every process."""
+
+REST: Final = "**"
+"""The last segment of a pattern that stands for any number of segments."""
 
 
 class Globs:
@@ -24,35 +30,97 @@ class Globs:
 class LearnedPaths:
     """Paths whose responses turned out to be streams.
 
-    Learned from responses only: what a client claims teaches nothing, so no client can send a path to the pool.
+    Learned from responses only: what a client claims teaches nothing, so no client can send a path to the pool. Looked
+    up, never compiled: where clients choose the paths of streams, one is learned per request.
     """
 
     def __init__(self) -> None:
         self._patterns: OrderedDict[str, None] = OrderedDict()
-        self.globs = Globs(())
+        self._shapes: Counter[_Shape] = Counter()
+        """Of the patterns with a star, and how many have it."""
+
+    @property
+    def patterns(self) -> list[str]:
+        """The least recently learned first."""
+        return list(self._patterns)
 
     def add(self, patterns: Iterable[str]) -> None:
+        """Those over PATTERN_LIMIT are not kept."""
         for pattern in patterns:
-            self._patterns[pattern] = None
-            self._patterns.move_to_end(pattern)
+            if len(pattern) <= PATTERN_LIMIT:
+                self._add(pattern)
         while len(self._patterns) > LEARNED_LIMIT:
-            self._patterns.popitem(last=False)
-        self.globs = Globs(self._patterns)
+            self._forget(next(iter(self._patterns)))
+
+    def _add(self, pattern: str) -> None:
+        if pattern in self._patterns:
+            self._patterns.move_to_end(pattern)
+            return
+        self._patterns[pattern] = None
+        if (shape := _shape(pattern)) is not None:
+            self._shapes[shape] += 1
+
+    def _forget(self, pattern: str) -> None:
+        del self._patterns[pattern]
+        if (shape := _shape(pattern)) is not None:
+            self._shapes[shape] -= 1
+            if not self._shapes[shape]:
+                del self._shapes[shape]
+
+    def match(self, path: str) -> bool:
+        """Whether some pattern stands for this path."""
+        if not self._patterns:
+            return False
+        literal = _literal(path)
+        if literal in self._patterns:
+            return True
+        return bool(self._shapes) and self._match_shapes(literal.split("/"))
+
+    def _match_shapes(self, segments: list[str]) -> bool:
+        for count, stars, rest in self._shapes:
+            if len(segments) < count if rest else len(segments) != count:
+                continue
+            tried = [*segments[: count - 1], REST] if rest else segments.copy()
+            for star in stars:
+                tried[star] = "*"
+            if "/".join(tried) in self._patterns:
+                return True
+        return False
 
     def __contains__(self, pattern: str) -> bool:
         return pattern in self._patterns
 
 
+_Shape = tuple[int, tuple[int, ...], bool]
+"""Number of segments, which of them are `*`, and whether the last is `**`."""
+
+
+def _shape(pattern: str) -> _Shape | None:
+    segments = pattern.split("/")
+    stars = tuple(number for number, segment in enumerate(segments) if segment == "*")
+    rest = segments[-1] == REST
+    return (len(segments), stars, rest) if stars or rest else None
+
+
 def pattern_of(path: str, path_params: Mapping[str, Any]) -> str:
-    """The glob that stands for this path's route: segments that a framework took as parameters become `*`.
+    """The glob that stands for this path's route: segments that a framework took as parameters become `*`, a last one
+    of several segments (`{rest:path}`) becomes `**`.
 
     `path_params` is what Starlette, FastAPI and Litestar leave in the scope; without it the path stands for itself.
     """
     values = {str(value) for value in path_params.values()}
+    for value in values:
+        rest = value.lstrip("/")
+        if "/" in rest and path.endswith(f"/{rest}"):
+            return _segments(path.removesuffix(rest), values) + REST
+    return _segments(path, values)
+
+
+def _segments(path: str, values: set[str]) -> str:
     return "/".join(
         "*" if segment and segment in values else _literal(segment) for segment in path.split("/")
     )
 
 
-def _literal(segment: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", segment)
+def _literal(text: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", text)

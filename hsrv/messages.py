@@ -67,11 +67,24 @@ class ConnectionHandoff(msgspec.Struct, frozen=True, kw_only=True, tag="connecti
     origin: Origin
     buffered: bytes
     """What was read after the last exchange: part of a head, or pipelined requests."""
+    deadline: float | None = None
+    """time.monotonic() at which it is closed if nothing more comes; None: the receiver's own time from now on."""
+    parkable: bool = True
+    """False: the parking lot was full, so it should not be sent there again."""
     version: int = VERSION
 
 
-Handoff = StreamingHandoff | WebSocketHandoff
-AnyHandoff = StreamingHandoff | WebSocketHandoff | ConnectionHandoff
+class ParkedHandoff(msgspec.Struct, frozen=True, kw_only=True, tag="parked"):
+    """A connection between two requests, of which nothing was read, for the lot. Comes with the client socket."""
+
+    origin: Origin
+    deadline: float
+    """time.monotonic() at which it is closed if nothing comes."""
+    version: int = VERSION
+
+
+Handoff = StreamingHandoff | WebSocketHandoff | ParkedHandoff
+AnyHandoff = StreamingHandoff | WebSocketHandoff | ParkedHandoff | ConnectionHandoff
 
 
 class ListenerInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -36,10 +37,12 @@ def prepare(run_dir: str | None) -> Path:
     where = f"--run-dir {path}"
     try:
         path.mkdir(mode=0o700, parents=run_dir is not None, exist_ok=True)
-        found = path.stat()
+        found = path.stat() if run_dir is not None else path.lstat()
     except OSError as error:
         raise BindError(f"{where}: {error.strerror or error}") from error
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(
+        found.st_mode
+    ):  # of a usual place also a link: whoever made it could turn it elsewhere
         raise BindError(f"{where}: not a directory")
     if run_dir is None and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
         raise BindError(f"{where}: belongs to somebody else, or others may enter it; name another one")
@@ -63,12 +66,31 @@ def candidates(run_dir: str | None) -> list[Path]:
     if run_dir is not None:
         folders = [Path(run_dir)]
     else:
-        folders = [default_run_dir(), Path(tempfile.gettempdir()) / f"hsrv-{os.geteuid()}"]
-        if os.geteuid() == 0:
-            folders += [Path("/run/hsrv"), *Path("/run/user").glob("*/hsrv")]
-            folders += Path(tempfile.gettempdir()).glob("hsrv-*")
+        folders = [folder for folder, uid in _usual_places() if _belongs_to(folder, uid)]
     found = (path for folder in dict.fromkeys(folders) for path in _sockets(folder))
     return sorted(found, key=lambda path: (str(path.parent), pid_of(path)))
+
+
+def _usual_places() -> Iterator[tuple[Path, int]]:
+    """Each with the user whose it must be."""
+    own, temporary = os.geteuid(), Path(tempfile.gettempdir())
+    yield default_run_dir(), own
+    yield temporary / f"hsrv-{own}", own
+    if own == 0:
+        yield Path("/run/hsrv"), 0
+        for folder in [*Path("/run/user").glob("*/hsrv"), *temporary.glob("hsrv-*")]:
+            uid = folder.parent.name if folder.name == "hsrv" else folder.name.removeprefix("hsrv-")
+            if uid.isdigit():
+                yield folder, int(uid)
+
+
+def _belongs_to(folder: Path, uid: int) -> bool:
+    """Whether it is a folder of this user that nobody else can write to: else its sockets may be anybody's."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == uid and not found.st_mode & 0o022
 
 
 def _sockets(folder: Path) -> list[Path]:

@@ -46,9 +46,11 @@ def scale(plan: Plan, workers: int, now: float) -> Actions:
 
 
 def _retire(plan: Plan, generation: Generation, key: Key, now: float) -> Actions:
+    if (operation := generation.operations.pop(key, None)) is not None:
+        yield OperationEnded(operation, "the slot was given up")
     incoming = generation.incoming.get(key)
     if incoming is not None:
-        yield OperationEnded(generation.replaced(incoming), "the slot was given up")
+        del generation.incoming[key]
         yield from plan.drain_child(incoming, now, adopt=True)
     child = generation.retire(key)
     if child is not None:
@@ -74,7 +76,7 @@ def _why_not(plan: Plan, generation: Generation | None, key: Key) -> str:
         return "the server stops"
     if generation is None:
         return "no generation serves"
-    if key in generation.incoming:
+    if key in generation.operations:
         return f"worker-{key[1]} is being replaced already"
     child = generation.children.get(key)
     if child is None or child.state is not ChildState.SERVING:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
+from structlog.contextvars import clear_contextvars
 
 from hsrv import stacks
 from hsrv.logging import get_logger
@@ -27,6 +28,9 @@ done; its deadlines are the plan's matter, so an answer that doesn't come is onl
 LAST_WORDS_TIMEOUT: Final = 1.0
 """Seconds between a child's end and the end of its control channel. A process that the application forked may
 hold a copy of it."""
+
+MAX_TELLING: Final = 32
+"""Notifications that wait for a process to read. It is busy, and what it misses it learns again."""
 
 STACKS_TIMEOUT: Final = 2.0
 """Seconds for a process to write its stacks. One that hangs in the kernel doesn't."""
@@ -55,6 +59,10 @@ class ChildHandle:
         self.dump = stacks.new_dump_file()
         """The descriptor of the file that it writes its stacks to."""
         self._dumping = anyio.Lock()
+        self._asked: anyio.Event | None = None
+        """Set when the report that was asked for is there, or will not come."""
+        self._report: ChildReport | None = None
+        self._telling = 0
         try:
             ours, self.theirs = socket.socketpair()
         except OSError:
@@ -85,9 +93,29 @@ class ChildHandle:
         """Send a command without waiting for its confirmation."""
         tasks.start_soon(self._command, method, Empty() if params is None else params)
 
-    async def report(self, *, timeout: float) -> ChildReport:
-        """What it is doing. Raises RpcError: REFUSED before it is ready, TIMEOUT while it computes."""
-        return await methods.call(self._dispatcher, methods.REPORT, Empty(), timeout=timeout)
+    async def report(self, tasks: TaskGroup, *, timeout: float) -> ChildReport | None:
+        """What it is doing; None before it is ready. Raises TimeoutError while it computes.
+
+        One question at a time, however often it is asked: those that a busy process has not read yet would fill its
+        channel, until not even a command fits.
+        """
+        if self._asked is None:
+            self._asked = anyio.Event()
+            tasks.start_soon(self._ask_for_report, self._asked)
+        with anyio.fail_after(timeout):
+            await self._asked.wait()
+        return self._report
+
+    async def _ask_for_report(self, asked: anyio.Event) -> None:
+        clear_contextvars()
+        self._report = None
+        try:
+            self._report = await methods.call(self._dispatcher, methods.REPORT, Empty(), timeout=None)
+        except RpcError as error:
+            log.debug("no report", process=self.identity.name, error=str(error))
+        finally:
+            self._asked = None
+            asked.set()
 
     async def task_stacks(self, *, timeout: float) -> str:
         """Of the tasks of its event loop. Raises RpcError."""
@@ -96,13 +124,17 @@ class ChildHandle:
     async def thread_stacks(self) -> str:
         """Of all of its threads, whatever it is doing; "" when it did not react within STACKS_TIMEOUT."""
         async with self._dumping:
+            text = ""
+            if self.gone.is_set():  # the pid and the descriptor may be another's
+                return text
             stacks.clear_dump(self.dump)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, stacks.SIGNAL)
-            text = ""
             with anyio.move_on_after(STACKS_TIMEOUT):
                 while True:
                     await anyio.sleep(STACKS_QUIET)
+                    if self.gone.is_set():
+                        break
                     before, text = text, stacks.read_dump(self.dump)
                     if text and text == before:
                         break
@@ -117,8 +149,16 @@ class ChildHandle:
             )
 
     def tell(self, tasks: TaskGroup, method: Method[Any, Any], params: Any) -> None:
-        """Send a notification."""
-        tasks.start_soon(methods.notify, self._dispatcher, method, params)
+        """Send a notification; dropped when it has MAX_TELLING that it did not read."""
+        if self._telling < MAX_TELLING:
+            self._telling += 1
+            tasks.start_soon(self._tell, method, params)
+
+    async def _tell(self, method: Method[Any, Any], params: Any) -> None:
+        try:
+            await methods.notify(self._dispatcher, method, params)
+        finally:
+            self._telling -= 1
 
     def dismiss(self) -> None:
         """End the control channel: a child that doesn't serve yet shuts its lifespan down and exits."""

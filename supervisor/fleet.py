@@ -127,7 +127,7 @@ class Generation:
     incoming: dict[Key, Child] = field(default_factory=dict)
     """Those of `leaving` that were started to take over a slot."""
     operations: dict[Key, str] = field(default_factory=dict)
-    """By which command of the operator."""
+    """By which command of the operator a fresh process for the slot was started. Until it serves, or never will."""
     reload_id: str = ""
     """Of the reload that starts or drains it."""
     due: dict[Key, float] = field(default_factory=dict)
@@ -165,10 +165,11 @@ class Generation:
         self.incoming[child.key] = child
         self.operations[child.key] = operation
 
-    def replaced(self, child: Child) -> str:
-        """`child` is not incoming any more; the operation that wanted it."""
+    def give_slot(self, child: Child) -> None:
+        """The slot of an incoming process is free: it is its own now."""
         del self.incoming[child.key]
-        return self.operations.pop(child.key)
+        self.leaving.remove(child)
+        self.children[child.key] = child
 
     def want_nothing(self) -> None:
         """No process is started any more."""

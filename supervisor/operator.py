@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from hsrv import rundir
@@ -56,6 +57,12 @@ LOOK_INTERVAL: Final = 0.25
 
 TASKS_TIMEOUT: Final = 1.0
 """Seconds for a process to tell the stacks of its tasks."""
+
+STACKS_LIMIT: Final = 256 * 1024
+"""Characters of all stacks of one answer: JSON may need four bytes for one, and the answer must fit a line."""
+
+PRESTOP_LIMIT: Final = 20
+"""Of the things that still run when a prestop is over: how many are named."""
 
 log = get_logger("hsrv.supervisor")
 
@@ -132,7 +139,8 @@ class OperatorSocket:
         self._operators += 1
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + IDLE_TIMEOUT) as idle:
-                table = {method: _not_idle(handler, idle) for method, handler in desk.table().items()}
+                attention = _Attention(idle)
+                table = {method: attention.while_it_runs(handler) for method, handler in desk.table().items()}
                 serve = handlers(table)
                 await dispatcher.run(serve, serve)
         finally:
@@ -152,22 +160,25 @@ class OperatorSocket:
             self._refusals -= 1
 
 
-def _not_idle(handler: Handler, idle: anyio.CancelScope) -> Handler:
-    """The same handler; while it runs the operator isn't idle."""
-    busy = 0
+class _Attention:
+    """Keeps an operator's connection from idling out while anything that he asked runs."""
 
-    async def handle(context: Context, params: object) -> object:
-        nonlocal busy
-        busy += 1
-        idle.deadline = math.inf
-        try:
-            return await handler(context, params)
-        finally:
-            busy -= 1
-            if not busy:
-                idle.deadline = anyio.current_time() + IDLE_TIMEOUT
+    def __init__(self, idle: anyio.CancelScope) -> None:
+        self._idle = idle
+        self._running = 0
 
-    return handle
+    def while_it_runs(self, handler: Handler) -> Handler:
+        async def handle(context: Context, params: object) -> object:
+            self._running += 1
+            self._idle.deadline = math.inf
+            try:
+                return await handler(context, params)
+            finally:
+                self._running -= 1
+                if not self._running:
+                    self._idle.deadline = anyio.current_time() + IDLE_TIMEOUT
+
+        return handle
 
 
 class OperatorDesk:
@@ -236,7 +247,14 @@ class OperatorDesk:
         self._supervisor.perform(scale(self._plan, wanted, time.monotonic()))
         await context.progress(f"{before} → {wanted} workers")
         with anyio.move_on_after(self._plan.budgets.startup) as patience:
-            await self._until(lambda: self._plan.workers != wanted or self._workers_serving() >= wanted)
+            await self._until(
+                lambda: (
+                    self._plan.phase is not Phase.RUNNING
+                    or self._plan.workers != wanted
+                    or self._workers_serving() >= wanted
+                )
+            )
+        self._check_running()
         if patience.cancelled_caught:
             raise RpcError(ErrorCode.FAILED, f"{self._workers_serving()} of {wanted} workers serve so far")
         return operator.ScaleResult(before=before, workers=self._plan.workers)
@@ -297,7 +315,7 @@ class OperatorDesk:
         reports = [child.report for one in status.generations for child in one.processes]
         running = [running for report in reports if report is not None for running in report.oldest]
         seconds = round(anyio.current_time() - began, 3)
-        return operator.PrestopResult(seconds=seconds, quiet=quiet, running=running)
+        return operator.PrestopResult(seconds=seconds, quiet=quiet, running=running[:PRESTOP_LIMIT])
 
     async def _accepted(self) -> int:
         """New connections so far, of every process that lives. A process that ends or is busy makes it differ, and
@@ -320,7 +338,9 @@ class OperatorDesk:
         async with anyio.create_task_group() as tasks:
             for child in chosen:
                 tasks.start_soon(look, child)
-        return operator.StacksResult(processes=sorted(found, key=lambda one: (one.generation, one.name)))
+        share = STACKS_LIMIT // (2 * len(found))
+        cut = [msgspec.structs.replace(one, threads=one.threads[:share], tasks=one.tasks[:share]) for one in found]
+        return operator.StacksResult(processes=sorted(cut, key=lambda one: (one.generation, one.name)))
 
     async def _log_level(self, context: Context, params: operator.LogLevelParams) -> Empty:
         self._supervisor.set_log_level(params.level)

@@ -199,6 +199,7 @@ class Plan:
         if generation.state is Gen.SERVING:
             yield from self._let_serve(generation, child)
             yield from self._take_over(generation, child, now)
+            yield from self._end_operation(generation, child)
         else:
             ready = sum(child.state is ChildState.READY for child in generation.children.values())
             yield OperationStep(generation.reload_id, f"{ready} of {len(self._wanted())} processes ready")
@@ -206,15 +207,19 @@ class Plan:
 
     def _take_over(self, generation: Generation, child: Child, now: float) -> Actions:
         """A process that was started to replace another takes its slot, and the other one drains."""
-        if generation.incoming.get(child.key) is not child:
-            return
-        operation = generation.replaced(child)
-        generation.leaving.remove(child)
-        old = generation.retire(child.key)
-        generation.children[child.key] = child
-        if old is not None:
-            yield from self.drain_child(old, now, adopt=True)
-        yield OperationEnded(operation)
+        if generation.incoming.get(child.key) is child:
+            old = generation.retire(child.key)
+            generation.give_slot(child)
+            if old is not None:
+                yield from self.drain_child(old, now, adopt=True)
+
+    def _end_operation(
+        self, generation: Generation, child: Child, error: str = "", traceback: str = ""
+    ) -> Actions:
+        """The process that an operation waits for, if this is it, serves or never will."""
+        waits_for = generation.incoming.get(child.key) or generation.children.get(child.key)
+        if waits_for is child and (operation := generation.operations.pop(child.key, None)):
+            yield OperationEnded(operation, error, traceback)
 
     def promote_if_complete(self, generation: Generation, now: float) -> Actions:
         ready = {key for key, child in generation.children.items() if child.state is ChildState.READY}
@@ -249,6 +254,12 @@ class Plan:
         if self.queued_reload is not None:
             yield from self.start(now, self.queued_reload)
 
+    def _forget_queued(self) -> Actions:
+        """The server stops: no reload follows the one in progress."""
+        if self.queued_reload is not None:
+            yield OperationEnded(self.queued_reload, "the server stops")
+            self.queued_reload = None
+
     def child_failed(
         self, identity: Identity, stage: str, message: str, traceback: str, now: float
     ) -> Actions:
@@ -262,8 +273,7 @@ class Plan:
         else:
             details = {"process": identity.name, "stage": stage, **_failure(message, traceback)}
             yield Say("error", "application failed to start", details)
-            if generation.incoming.get(child.key) is child:
-                yield OperationEnded(generation.replaced(child), message, traceback)
+            yield from self._end_operation(generation, child, message, traceback)
 
     def child_silent(self, identity: Identity, now: float) -> None:
         """Its control channel has ended, and it has not. Without one it can't be led."""
@@ -277,8 +287,9 @@ class Plan:
         if child is None:
             return
         generation = self.generations[identity.generation]
+        yield from self._end_operation(generation, child, f"the new {identity.name} {reason}")
         if generation.incoming.get(child.key) is child:
-            yield OperationEnded(generation.replaced(child), f"the new {identity.name} {reason}")
+            del generation.incoming[child.key]
         retired = generation.children.get(child.key) is not child
         if retired:
             generation.leaving.remove(child)
@@ -305,10 +316,7 @@ class Plan:
         if incoming is None:
             generation.due[child.key] = now + delay
         else:  # its replacement is on the way already
-            operation = generation.replaced(incoming)
-            generation.leaving.remove(incoming)
-            generation.children[child.key] = incoming
-            yield OperationEnded(operation)
+            generation.give_slot(incoming)
         details: dict[str, object] = {
             "process": child.identity.name,
             "child": pid,
@@ -346,6 +354,7 @@ class Plan:
         if first:
             self.phase = Phase.STOPPING
             self.exit_code = ExitCode.APP
+            yield from self._forget_queued()
         yield OperationEnded(generation.reload_id, message, traceback)
         yield from self._drain_generation(generation, now, adopt=False, because=GenEvent.FAILED)
         yield from self._start_queued(now)
@@ -369,8 +378,10 @@ class Plan:
         """What was to come of it will not: its start, and its replacements."""
         if generation.state is Gen.STARTING:
             yield OperationEnded(generation.reload_id, "the server stops")
-        for child in list(generation.incoming.values()):
-            yield OperationEnded(generation.replaced(child), f"generation {generation.number} ends")
+        for operation in generation.operations.values():
+            yield OperationEnded(operation, f"generation {generation.number} ends")
+        generation.operations.clear()
+        generation.incoming.clear()
 
     def drain_child(self, child: Child, now: float, *, adopt: bool) -> Actions:
         if child.state in NOT_SERVING:
@@ -392,6 +403,7 @@ class Plan:
         if self.phase is not Phase.RUNNING:
             yield from self.stop_now("a second signal", now)
             return
+        yield from self._forget_queued()
         serving = self.serving()
         delay = self.budgets.drain_delay if serving is not None else 0.0
         yield Say("info", "stopping", {"drain_delay": delay})
@@ -417,6 +429,7 @@ class Plan:
         if self.phase is Phase.OVER:
             return
         self._forced()
+        yield from self._forget_queued()
         self.phase = Phase.STOPPING
         yield StopListening()
         for generation in list(self.generations.values()):

@@ -10,13 +10,14 @@ import struct
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import anyio
 import psutil
+from anyio.abc import TaskGroup
 
 from hsrv import __version__
-from hsrv.rpc.messages import ErrorCode, RpcError
 from hsrv.rpc.methods import ChildReport
 from hsrv.rpc.operator import (
     STATUS_VERSION,
@@ -38,6 +39,10 @@ STATUS_TTL: Final = 0.5
 REPORT_TIMEOUT: Final = 0.5
 """Seconds for a process to say what it is doing."""
 
+PSS_TTL: Final = 5.0
+"""Seconds for which the proportional memory of a process is used again: the kernel walks its page tables for it, 14 ms
+per GiB."""
+
 _TCP_INFO_QUEUE: Final = struct.Struct("24xII")
 """struct tcp_info of a listening socket: tcpi_unacked is the accept queue, tcpi_sacked its limit (linux/tcp.h)."""
 
@@ -58,6 +63,9 @@ class StatusReader:
         """For the CPU time since the last look."""
         self.template_pids: dict[int, int] = {}
         """By generation."""
+        self.tasks: TaskGroup
+        """Set before the first question: where those run that nobody waits for any more."""
+        self._pss: dict[int, tuple[float, int | None]] = {}
         self.app = ""
         self.log_level = ""
 
@@ -80,11 +88,8 @@ class StatusReader:
         reports: dict[int, ChildReport | None] = {}
 
         async def ask(pid: int, handle: ChildHandle) -> None:
-            try:
-                reports[pid] = await handle.report(timeout=REPORT_TIMEOUT)
-            except RpcError as error:
-                if error.code == ErrorCode.REFUSED:  # it isn't ready yet
-                    reports[pid] = None
+            with suppress(TimeoutError):
+                reports[pid] = await handle.report(self.tasks, timeout=REPORT_TIMEOUT)
 
         async with anyio.create_task_group() as tasks:
             for pid, handle in self._handles.items():
@@ -95,6 +100,7 @@ class StatusReader:
         plan, why = self._plan, not_ready(self._plan)
         pids = {id(handle.identity): (pid, handle) for pid, handle in self._handles.items()}
         self._processes = {pid: self._process(pid) for pid in self._handles}
+        self._pss = {pid: seen for pid, seen in self._pss.items() if pid in self._handles}
         return ServerStatus(
             status_version=STATUS_VERSION,
             hsrv=__version__,
@@ -154,31 +160,39 @@ class StatusReader:
             answers=pid in reports,
             report=reports.get(pid),
             deadline=round(left, 3) if left < 1e9 else None,
-            **_sample(self._processes.get(pid), pid),
+            **self._sample(pid),
         )
+
+
+    def _sample(self, pid: int) -> dict[str, Any]:
+        nothing = {"rss": None, "pss": None, "cpu_seconds": None, "cpu_percent": None}
+        process = self._processes.get(pid)
+        if process is None or process.pid != pid:
+            return nothing
+        try:
+            with process.oneshot():
+                memory, cpu = process.memory_info(), process.cpu_times()
+                percent = process.cpu_percent()  # 0.0 at the first look, which has nothing to compare with
+            return {
+                "rss": memory.rss,
+                "pss": self._pss_of(process),
+                "cpu_seconds": round(cpu.user + cpu.system, 2),
+                "cpu_percent": percent,
+            }
+        except psutil.Error:  # it ended meanwhile, or the system keeps it to itself
+            return nothing
+
+    def _pss_of(self, process: psutil.Process) -> int | None:
+        seen_at, pss = self._pss.get(process.pid, (-PSS_TTL, None))
+        if time.monotonic() - seen_at >= PSS_TTL:
+            pss = getattr(process.memory_full_info(), "pss", None)
+            self._pss[process.pid] = (time.monotonic(), pss)
+        return pss
 
 
 def _order(child: Child) -> tuple[bool, int]:
     identity: Identity = child.identity
     return identity.role != "pool", identity.slot
-
-
-def _sample(process: psutil.Process | None, pid: int) -> dict[str, Any]:
-    nothing = {"rss": None, "pss": None, "cpu_seconds": None, "cpu_percent": None}
-    if process is None or process.pid != pid:
-        return nothing
-    try:
-        with process.oneshot():
-            memory, cpu = process.memory_info(), process.cpu_times()
-            percent = process.cpu_percent()  # 0.0 at the first look, which has nothing to compare with
-        return {
-            "rss": memory.rss,
-            "pss": getattr(process.memory_full_info(), "pss", None),
-            "cpu_seconds": round(cpu.user + cpu.system, 2),
-            "cpu_percent": percent,
-        }
-    except psutil.Error:  # it ended meanwhile, or the system keeps it to itself
-        return nothing
 
 
 def _listener(listener: Listener) -> ListenerStatus:

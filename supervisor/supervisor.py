@@ -76,6 +76,7 @@ class Supervisor:
         self.operations = Operations()
         self._door = door
         self._todo: deque[Action] = deque()
+        self._acting = False
         self._adopt = Channel.pair()
         self._handoff: dict[int, tuple[Channel, Channel]] = {}
         self._templates: dict[int, TemplateHandle] = {}
@@ -96,6 +97,7 @@ class Supervisor:
         """Start everything, and return when everything has ended."""
         async with anyio.create_task_group() as tasks:
             self.tasks: TaskGroup = tasks
+            self.status.tasks = tasks
             await tasks.start(self._hear_signals)
             if self._door is not None:
                 tasks.start_soon(self._door.serve, OperatorDesk(self))
@@ -295,14 +297,22 @@ class Supervisor:
 
     def perform(self, wanted: Iterable[Action]) -> None:
         """Act in order. What an action leads to comes after what was decided before."""
-        acting = bool(self._todo)
         self._todo += wanted
-        if not acting:
-            while self._todo:
-                self._act(self._todo[0])
-                self._todo.popleft()
+        if not self._acting:
+            self._acting = True
+            try:
+                while self._todo:
+                    self._try(self._todo.popleft())
+            finally:
+                self._acting = False
         self.status.forget()
         self.changed.set()
+
+    def _try(self, action: Action) -> None:
+        try:
+            self._act(action)
+        except Exception:  # a defect of ours; a supervisor that acts no more would be the worse one
+            log.exception("action failed", action=type(action).__name__)
 
     def _act(self, action: Action) -> None:
         if isinstance(action, actions.Say):
@@ -364,7 +374,7 @@ class Supervisor:
             self._kill_template(template, f"it did not fork {child.identity.name}")
 
     def _patterns_known(self) -> list[str]:
-        return list(self._learned.globs.patterns)
+        return self._learned.patterns
 
     def handle(self, identity: Identity) -> ChildHandle | None:
         everyone = [*self.children.values(), *(c for queue in self._forking.values() for c in queue)]

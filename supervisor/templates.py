@@ -62,14 +62,14 @@ class TemplateHandle:
             preload=preload,
             listeners=tuple(listener.info for listener in listeners),
             files=files,
-            log_context=get_contextvars(),
+            log_context=_story(),
         )
         fds = [channel.fileno() for channel in channels] + [listener.sock.fileno() for listener in listeners]
         self._send(message, *fds)
 
     def fork(self, child: ChildHandle) -> None:
         """Ask for a child. The answer is a `Forked`, in the order of the requests."""
-        message = Fork(identity=child.identity, log_context=get_contextvars())
+        message = Fork(identity=child.identity, log_context=_story())
         self._send(message, child.theirs.fileno(), child.dump)
         child.theirs.close()
 
@@ -109,6 +109,11 @@ class TemplateHandle:
 
     def close(self) -> None:
         self._channel.close()
+
+
+def _story() -> dict[str, str]:
+    """What we are part of at present, in the log of whoever is started for it."""
+    return {name: str(value) for name, value in get_contextvars().items() if name == "reload_id"}
 
 
 def _spawn(fd: int) -> int:

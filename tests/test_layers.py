@@ -40,6 +40,7 @@ PURE: Final = (
     "hsrv.asyncpool.ws_inbox",
     "hsrv.asyncpool.ws_states",
     "hsrv.bindspec",
+    "hsrv.brokenpage",
     "hsrv.config",
     "hsrv.errors",
     "hsrv.globs",
@@ -62,6 +63,7 @@ PURE: Final = (
     "hsrv.supervisor.plan",
     "hsrv.tables",
     "hsrv.terms",
+    "hsrv.watchrules",
     "hsrv.worker.route",
 )
 """Functions from values to values: what they need from outside, like the time, is passed in."""

@@ -28,6 +28,7 @@ class HandoffDesk:
         self.available = True
         """False while no pool has been ready for longer than a stream may wait."""
         self.sent = 0
+        self.parked = 0
 
     def pass_on(
         self, connection: HTTPConnection, head: RequestHead, trace: Trace, *, patience: float
@@ -40,6 +41,19 @@ class HandoffDesk:
             return False
         self._waiting.append(connection)
         self._schedule()
+        return True
+
+    def park(self, connection: HTTPConnection) -> bool:
+        """Pass an idle connection to the parking lot. False: there is no room at present, it stays."""
+        if not self.available or self._waiting:
+            return False
+        try:
+            connection.conn.give(self._channel, connection.parking())
+        except ChannelError:
+            connection.watch_again()
+            return False
+        self.parked += 1
+        connection.drop()
         return True
 
     def _send(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from enum import Enum, auto
 
-from hsrv.globs import Globs
+from hsrv.globs import Globs, LearnedPaths
 from hsrv.http.events import RequestHead
 
 
@@ -22,7 +22,7 @@ class StreamPolicy:
         self.no_stream = Globs(no_stream)
 
 
-def route(head: RequestHead, policy: StreamPolicy, learned: Globs) -> Route:
+def route(head: RequestHead, policy: StreamPolicy, learned: LearnedPaths) -> Route:
     """Where a request runs. The rules in order of precedence; the first that applies wins."""
     if head.websocket:
         return Route.POOL

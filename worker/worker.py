@@ -17,7 +17,15 @@ from hsrv.http.exchange import Exchange
 from hsrv.http.host import HTTPHost
 from hsrv.intake import Intake
 from hsrv.logging import get_logger
-from hsrv.messages import ConnectionHandoff, Handoff, Origin, Trace, decode_connection, decode_handoff
+from hsrv.messages import (
+    ConnectionHandoff,
+    Handoff,
+    Origin,
+    ParkedHandoff,
+    Trace,
+    decode_connection,
+    decode_handoff,
+)
 from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.terms import EndReason
 from hsrv.worker.accept import Acceptor
@@ -53,6 +61,7 @@ class Worker(HTTPHost):
             boot.handoff_receive, loop, decode_handoff, self._shed_handoff
         )
         """Open while no pool reads the handoff channel."""
+        self._park_after = boot.config.park_after
         self._places = Places(boot.config.worker_concurrency, self._acceptor, loop)
         self._drain: DrainParams | None = None
         self._drain_began = 0.0
@@ -113,6 +122,7 @@ class Worker(HTTPHost):
             adopted=self._adoptions.received,
             undecodable=self._adoptions.undecodable,
             handoffs_sent=self._desk.sent,
+            parked=self._desk.parked,
         )
 
     # drain
@@ -156,7 +166,9 @@ class Worker(HTTPHost):
         self._connect(sock, origin).start()
 
     def _adopted(self, message: ConnectionHandoff, sock: socket.socket) -> None:
-        self._connect(sock, message.origin).start(message.buffered)
+        connection = self._connect(sock, message.origin)
+        connection.parkable = message.parkable
+        connection.start(message.buffered, message.deadline)
 
     def _connect(self, sock: socket.socket, origin: Origin) -> HTTPConnection:
         connection = HTTPConnection(Conn(sock, self.loop, origin), self)
@@ -165,6 +177,9 @@ class Worker(HTTPHost):
 
     def _shed_handoff(self, message: Handoff, sock: socket.socket) -> None:
         connection = self._connect(sock, message.origin)
+        if isinstance(message, ParkedHandoff):
+            connection.start(deadline=message.deadline)
+            return
         connection.wait(message.head, message.trace, self.settings.handoff_timeout)
         self.shed(connection, "no pool was ready within --handoff-timeout")
 
@@ -178,7 +193,7 @@ class Worker(HTTPHost):
     # requests
 
     def take(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> bool:
-        if route(head, self._policy, self._learned.globs) is Route.POOL:
+        if route(head, self._policy, self._learned) is Route.POOL:
             self._pass_on(connection, head, trace)
             return True
         if self._places.free:
@@ -206,6 +221,14 @@ class Worker(HTTPHost):
         super().sweep(now)
         if self._drain is not None:
             self._sweep_drain(self._drain, now - self._drain_began)
+        elif self._park_after:
+            self._park_idle(now)
+
+    def _park_idle(self, now: float) -> None:
+        for connection in list(self.connections):
+            rests = connection.rests_since(now)
+            if connection.parkable and rests >= self._park_after and not self._desk.park(connection):
+                return  # no room at present; the next sweep tries again
 
     def stream_found(self, exchange: Exchange, pattern: str) -> None:
         """It goes on here, as a call that has begun can't move; the next one goes to the pool."""

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from hsrv.globs import pattern_of
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.events import Address, RequestHead
 from hsrv.http.exchange import Exchange
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
     from hsrv.http.host import HTTPHost
 
 AT_REST: Final = frozenset({State.IDLE, State.CLOSED, State.HANDED_OFF})
+
+PATH_LIMIT: Final = 200
+"""Characters of a path that are shown."""
 
 Kind = Literal["request", "stream", "websocket", "connection"]
 
@@ -61,7 +63,7 @@ def _of_connection(host: "HTTPHost", connection: HTTPConnection) -> Activity:
     exchange = connection.exchange
     if exchange is not None:
         stream = host.is_stream(exchange)
-        pattern = pattern_of(exchange.head.path, exchange.scope.get("path_params") or {}) if stream else ""
+        pattern = exchange.pattern() if stream else ""
         return Activity(
             exchange.started_at,
             "stream" if stream else "request",
@@ -90,7 +92,7 @@ def by_path(found: Iterable[Activity], now: float) -> dict[str, PathStreams]:
     began: dict[str, list[float]] = defaultdict(list)
     for activity in found:
         if activity.kind in ("stream", "websocket"):
-            began[activity.pattern].append(activity.began)
+            began[activity.pattern[:PATH_LIMIT]].append(activity.began)
     most = heapq.nlargest(REPORT_LIMIT, began.items(), key=lambda item: len(item[1]))
     return {path: PathStreams(count=len(times), oldest=now - min(times)) for path, times in most}
 
@@ -101,7 +103,7 @@ def _in_words(activity: Activity, now: float) -> Running:
         kind=activity.kind,
         state=activity.state,
         method=head.method if head is not None else "",
-        path=head.path if head is not None else "",
+        path=head.path[:PATH_LIMIT] if head is not None else "",
         client=_client(activity.client),
         request_id=trace.request_id if trace is not None else "",
         seconds=round(now - activity.began, 3),

@@ -30,7 +30,7 @@ from hsrv.http.head import take_head
 from hsrv.http.response import simple_response
 from hsrv.http.trace import trace_of
 from hsrv.logging import current_trace
-from hsrv.messages import ConnectionHandoff, Origin, Trace, encode
+from hsrv.messages import ConnectionHandoff, Origin, ParkedHandoff, Trace, encode
 from hsrv.terms import EndReason
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class HTTPConnection:
         "exchange",
         "host",
         "opened_at",
+        "parkable",
         "searched",
         "served",
         "state",
@@ -100,6 +101,8 @@ class HTTPConnection:
         """Requests answered on this connection, in whichever process."""
         self.opened_at = host.loop.time()
         """loop.time() when this process got it."""
+        self.parkable = True
+        """Whether the parking lot may have it when it is idle."""
         self._loop = host.loop
         self.buffer = bytearray()
         """Read, not yet interpreted."""
@@ -116,13 +119,15 @@ class HTTPConnection:
 
     # entering: a new connection, one from another process, one with a request that was not run yet
 
-    def start(self, buffered: bytes = b"") -> None:
-        """Serve from between two requests on. `buffered`: what was read already."""
+    def start(self, buffered: bytes = b"", deadline: float | None = None) -> None:
+        """Serve from between two requests on. `buffered`: what was read already. `deadline`: loop.time() at which it
+        is closed if nothing comes; None: as for a new connection, or one that has just become idle."""
         self.conn.watch(self._on_readable)
         first = self.served == 0
-        self.deadline = self._loop.time() + (
-            self.host.settings.header_timeout if first else self.host.settings.keep_alive
-        )
+        if deadline is None:
+            settings = self.host.settings
+            deadline = self._loop.time() + (settings.header_timeout if first else settings.keep_alive)
+        self.deadline = deadline
         if buffered:
             self.buffer += buffered
             self._advance()
@@ -497,6 +502,29 @@ class HTTPConnection:
         self.deadline = math.inf
         self.waiting = None
         self.host.closed(self, EndReason.HANDED_OFF)
+
+    def release(self) -> tuple[Conn, bytes]:
+        """Let go of an idle connection: it is the caller's now, unwatched, with what was read of the next request."""
+        conn, buffered = self.conn, bytes(self.buffer)
+        conn.unwatch()
+        conn.on_broken = conn.on_flushed = None
+        conn.origin = self.origin()
+        deadline = self.deadline
+        self.drop()
+        self.deadline = deadline
+        return conn, buffered
+
+    def rests_since(self, now: float) -> float:
+        """Seconds for which it has been idle, with nothing read: what the parking lot takes. 0: it isn't."""
+        if self.state is not State.IDLE or self.buffer:
+            return 0.0
+        settings = self.host.settings
+        limit = settings.keep_alive if self.served else settings.header_timeout
+        return now - (self.deadline - limit)
+
+    def parking(self) -> bytes:
+        """The packet that moves this connection to the parking lot."""
+        return encode(ParkedHandoff(origin=self.origin(), deadline=self.deadline))
 
     def adoption(self) -> bytes:
         """The packet that moves this connection, in a state of `GIVEABLE`, to another process."""

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from hsrv.asgi import Message, Scope
 from hsrv.conn import HIGH_WATER, Conn
 from hsrv.errors import AppError, ClientDisconnected
+from hsrv.globs import pattern_of
 from hsrv.http.body import BodyDecoder
 from hsrv.http.events import RequestHead
 from hsrv.http.response import ResponseEncoder
@@ -50,6 +51,7 @@ class Exchange:
         "_body_delivered",
         "_continue_due",
         "_link",
+        "_pattern",
         "_tail",
         "_waiter",
         "begun_at",
@@ -98,6 +100,16 @@ class Exchange:
         self._continue_due = head.expect_continue
         self._waiter: asyncio.Future[None] | None = None
         self._tail = b""
+        self._pattern: str | None = None
+
+    def pattern(self) -> str:
+        """The glob of its path, kept once the response has begun: by then the framework has routed it."""
+        if self._pattern is not None:
+            return self._pattern
+        pattern = pattern_of(self.head.path, self.scope.get("path_params") or {})
+        if self.encoder.started:
+            self._pattern = pattern
+        return pattern
 
     # for the connection
 

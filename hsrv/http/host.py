@@ -14,7 +14,6 @@ from hsrv.accesslog import AccessLog, AccessRecord
 from hsrv.asgi import Application, Receive, Scope, Send
 from hsrv.config import Config
 from hsrv.errors import AppError, ClientError
-from hsrv.globs import pattern_of
 from hsrv.http.activity import Activity, activities, by_path, oldest
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.events import RequestHead
@@ -119,9 +118,7 @@ class HTTPHost:
     def _found_stream(self, exchange: Exchange) -> None:
         if exchange not in self._streams and not exchange.encoder.complete and not exchange.gone:
             self._streams.add(exchange)
-            self.stream_found(
-                exchange, pattern_of(exchange.head.path, exchange.scope.get("path_params") or {})
-            )
+            self.stream_found(exchange, exchange.pattern())
 
     # what the operator is told
 

@@ -20,6 +20,7 @@ import psutil
 from hsrv import rundir
 from hsrv.errors import NoServerError, OperatorError
 from hsrv.rpc import methods, operator
+from hsrv.rpc.credentials import peer_credentials
 from hsrv.rpc.dispatcher import Context, Dispatcher
 from hsrv.rpc.framing import socket_streams
 from hsrv.rpc.messages import ErrorCode, RpcError
@@ -67,7 +68,7 @@ def find(target: Target) -> Path:
 
 def _introduce(path: Path) -> str:
     try:
-        status = ask(path, operator.STATUS, operator.StatusParams())
+        status = ask(path, operator.STATUS, operator.StatusParams(), limit=ANSWER_TIMEOUT)
     except (NoServerError, OperatorError) as error:
         return f"{path} ({error})"
     return f"{status.app} at {' '.join(listener.url for listener in status.listeners)}"
@@ -80,12 +81,15 @@ def ask(
     *,
     on_step: Callable[[str], None] | None = None,
     patience: float = ANSWER_TIMEOUT,
+    limit: float | None = None,
 ) -> R:
-    """The server's answer. Raises NoServerError (not reached) or OperatorError (refused, failed)."""
+    """The server's answer. `limit`: seconds for it, also while the server lives; None: as long as it takes.
+
+    Raises NoServerError (not reached) or OperatorError (refused, failed)."""
 
     async def story() -> R:
         async with connected(path, patience) as session:
-            return await session.ask(method, params, on_step)
+            return await session.ask(method, params, on_step, limit=limit)
 
     return anyio.run(story)
 
@@ -99,13 +103,18 @@ class Session:
         self._dispatcher = dispatcher
 
     async def ask(
-        self, method: methods.Method[P, R], params: P, on_step: Callable[[str], None] | None = None
+        self,
+        method: methods.Method[P, R],
+        params: P,
+        on_step: Callable[[str], None] | None = None,
+        *,
+        limit: float | None = None,
     ) -> R:
-        """As long as it takes, while the server answers pings."""
+        """As long as it takes, or `limit` seconds, while the server answers pings."""
         answer: list[R] = []
 
         async def work() -> None:
-            answer.append(await self._ask(method, params, on_step))
+            answer.append(await self._ask(method, params, on_step, timeout=limit))
             tasks.cancel_scope.cancel()
 
         try:
@@ -139,7 +148,7 @@ class Session:
         pid = rundir.pid_of(self.path)
         if error.code == ErrorCode.TIMEOUT:
             return NoServerError(
-                f"the server with pid {pid} does not answer within {self._patience:g} s: it is stopped or overloaded "
+                f"the server with pid {pid} does not answer in time ({error.message}): it is stopped or overloaded "
                 f"({_state_of(pid)})"
             )
         if error.code == ErrorCode.CONNECTION_CLOSED:
@@ -196,6 +205,10 @@ def _connect(path: Path, patience: float) -> socket.socket:
     except OSError as error:
         sock.close()
         raise NoServerError(f"{path}: {error.strerror or error}") from error
+    uid = peer_credentials(sock).uid
+    if uid not in (0, os.geteuid(), path.parent.stat().st_uid):
+        sock.close()
+        raise NoServerError(f"{path}: user {uid} listens there, whose directory it is not")
     return sock
 
 

@@ -32,6 +32,9 @@ _TARGET: Final = (
 WATCH_INTERVAL: Final = 1.0
 """Seconds between two looks of --watch."""
 
+STACKS_TIME: Final = 10.0
+"""Seconds that processes have to write their stacks, beside the answer."""
+
 CLEAR: Final = "\033[H\033[2J"
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -92,8 +95,8 @@ def show(text: str) -> None:
     sys.stdout.flush()
 
 
-def _ask(target: Target, method: Method[P, R], params: P) -> R:
-    return ask(find(target), method, params, on_step=say, patience=target.patience)
+def _ask(target: Target, method: Method[P, R], params: P, limit: float | None = None) -> R:
+    return ask(find(target), method, params, on_step=say, patience=target.patience, limit=limit)
 
 
 def status(
@@ -117,7 +120,9 @@ def status(
 
     if watch:
         anyio.run(_watch, path, target.patience, text)
-    found = ask(path, operator.STATUS, operator.StatusParams(), patience=target.patience)
+    found = ask(
+        path, operator.STATUS, operator.StatusParams(), patience=target.patience, limit=target.patience
+    )
     show(text(found))
     if ready and not found.ready:
         raise OperatorError(f"not ready: {found.not_ready_because}")
@@ -127,7 +132,7 @@ async def _watch(path: Path, patience: float, text: Callable[[operator.ServerSta
     """Until the server ends, or Ctrl-C."""
     async with connected(path, patience) as session:
         while True:
-            found = await session.ask(operator.STATUS, operator.StatusParams())
+            found = await session.ask(operator.STATUS, operator.StatusParams(), limit=patience)
             show((CLEAR if sys.stdout.isatty() else "") + text(found))
             await anyio.sleep(WATCH_INTERVAL)
 
@@ -206,7 +211,7 @@ def undrain(target: Target) -> None:
 
 
 def _hold(target: Target, *, held: bool) -> None:
-    result = _ask(target, operator.HOLD, operator.HoldParams(held=held))
+    result = _ask(target, operator.HOLD, operator.HoldParams(held=held), target.patience)
     show("ready\n" if result.ready else f"not ready: {result.not_ready_because}\n")
 
 
@@ -229,7 +234,8 @@ def stacks(
     ] = "",
 ) -> None:
     """Show every Python stack of live processes, also of one that is stuck."""
-    result = _ask(target, operator.STACKS, operator.StacksParams(target=process))
+    limit = target.patience + STACKS_TIME
+    result = _ask(target, operator.STACKS, operator.StacksParams(target=process), limit)
     show(views.stacks_text(result.processes))
 
 
@@ -241,7 +247,7 @@ def log_level(
     if level not in SERVER_LOG_LEVELS:
         raise typer.BadParameter(f"{level!r} is none of {', '.join(SERVER_LOG_LEVELS)}")
     known: Literal["debug", "info", "warning", "error"] = level  # type: ignore[assignment]  # one of them
-    _ask(target, operator.LOG_LEVEL, operator.LogLevelParams(level=known))
+    _ask(target, operator.LOG_LEVEL, operator.LogLevelParams(level=known), target.patience)
     show(f"logging from {level} on\n")
 
 

@@ -198,6 +198,9 @@ class Dispatcher:
                 self._take(inbound, message, sender)
             except InvalidMessage as error:
                 self._report_invalid(error)
+            await (
+                anyio.lowlevel.checkpoint()
+            )  # one message per turn: cancels take effect before what follows them
 
     def _take(self, inbound: Inbound, message: Message | Exception, sender: SenderContext | None) -> None:
         if isinstance(message, Exception):

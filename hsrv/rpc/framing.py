@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import anyio
+import anyio.lowlevel
 
 from hsrv.poller import wait_readable, wait_writable
 from hsrv.rpc.messages import InvalidMessage, Message, decode, encode
@@ -63,6 +64,7 @@ class LineReader:
         if not data:
             raise anyio.EndOfStream
         self._buffer += data
+        await anyio.lowlevel.checkpoint()  # a flood must not keep the loop to itself
 
     async def _receive(self) -> bytes:
         while True:
@@ -93,11 +95,14 @@ class LineWriter:
         """Of a line that was begun. It stays when its sender is cancelled, and goes out before the next one."""
 
     async def send(self, message: Message) -> None:
-        """Raises anyio.ClosedResourceError, anyio.BrokenResourceError or TypeError (not JSON).
+        """Raises anyio.ClosedResourceError, anyio.BrokenResourceError, TypeError (not JSON) or ValueError (the line
+        would be over LINE_LIMIT, and the peer would skip it).
 
         A send that is cancelled before its first byte went out never goes out.
         """
         data = memoryview(encode(message) + b"\n")
+        if len(data) > LINE_LIMIT:
+            raise ValueError(f"a message of {len(data)} bytes, the limit is {LINE_LIMIT}")
         async with self._lock:
             if self._sock.fileno() < 0:
                 raise anyio.ClosedResourceError

@@ -51,7 +51,7 @@ class Sender(Protocol):
     credentials: Credentials | None
 
     async def send(self, message: Message) -> None:
-        """Raises RpcError (the peer is gone or doesn't read) or TypeError (not JSON)."""
+        """Raises RpcError (the peer is gone or doesn't read), TypeError (not JSON) or ValueError (too large)."""
 
     async def notify(self, method: str, params: Any = None) -> None: ...
 
@@ -233,8 +233,8 @@ class Inbound:
         try:
             await self._try_to_send(message)
         except (TypeError, ValueError) as error:
-            log.error("answer is not JSON", peer=self._channel.name, id=message.id, error=str(error))
-            substitute = RpcError(ErrorCode.INTERNAL, f"the result is not JSON: {error}")
+            log.error("answer can not be sent", peer=self._channel.name, id=message.id, error=str(error))
+            substitute = RpcError(ErrorCode.INTERNAL, f"the result is not JSON, or too large: {error}")
             await self._try_to_send(error_response(message.id, substitute))
 
     async def _try_to_send(self, message: Message) -> None:
@@ -250,6 +250,10 @@ class Inbound:
         try:
             meta.enter(context.meta)
             await self._on_notify(context, message.method or "", message.params)
+        except RpcError as error:  # refused, as a request would be, but nobody waits for the reason
+            log.debug(
+                "notification refused", method=message.method, peer=self._channel.name, error=str(error)
+            )
         except Exception as error:  # a handler's defect costs its own message only
             log.error("handler raised", method=message.method, peer=self._channel.name, exc_info=error)
         finally:

@@ -14,6 +14,9 @@ MAX_FIELDS: Final = 16
 MAX_TEXT: Final = 256
 """Characters of each."""
 
+MAX_BITS: Final = 53
+"""Of a whole number: what every JSON reader takes."""
+
 _PLAIN: Final = (str, int, float, bool)
 
 
@@ -42,12 +45,15 @@ def enter(meta: dict[str, Any]) -> None:
     fields = meta.get("log")
     if isinstance(fields, dict):
         kept = [(name, value) for name, value in fields.items() if isinstance(value, _PLAIN)][:MAX_FIELDS]
-        bind_contextvars(**{str(name)[:MAX_TEXT]: _short(value) for name, value in kept})
+        bind_contextvars(**{str(name)[:MAX_TEXT]: _bounded(value) for name, value in kept})
     request_id, traceparent = meta.get("request_id"), meta.get("traceparent")
     if isinstance(request_id, str):
         parent = traceparent[:MAX_TEXT] if isinstance(traceparent, str) else None
         current_trace.set(Trace(request_id=request_id[:MAX_TEXT], traceparent=parent))
 
 
-def _short(value: Any) -> Any:
+def _bounded(value: Any) -> Any:
+    """A text that is not too long, and no number that another encoding can't hold."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > MAX_BITS:
+        value = str(value)
     return value[:MAX_TEXT] if isinstance(value, str) else value

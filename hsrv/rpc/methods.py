@@ -89,6 +89,8 @@ class ChildReport(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that wait for a place, or for room in the handoff channel."""
     handoffs_sent: int = 0
     handoffs_received: int = 0
+    parked: int = 0
+    """A worker: idle connections that it sent to the parking lot. A pool: those that stand there."""
     adopted: int = 0
     """Idle connections received from other processes."""
     undecodable: int = 0

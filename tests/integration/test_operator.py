@@ -642,3 +642,121 @@ def test_check_fails_like_a_start_would(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "nowhere" in done.stderr
     assert hsrv("check", "broken:app", "--keep-alive", "soon", cwd=tmp_path).returncode == 2
+
+
+# what a fault or a stranger must not do
+
+
+def raw_request(server: LiveServer, **message: Any) -> bytes:
+    """The first line of the answer."""
+    [path] = Path(server.run_dir).glob("*.sock")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(DEADLINE)
+        sock.connect(str(path))
+        sock.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, **message}).encode() + b"\n")
+        with sock.makefile("rb") as lines:
+            return next(line for line in lines if b'"id":1,"result"' in line or b'"id":1,"error"' in line)
+
+
+def test_an_operators_log_context_of_any_kind_breaks_no_reload(serve: Serve) -> None:
+    server = serve()
+    for log_context in ({"n": 10**30}, {"attempt": 1}, {"event": "x", "lifespan": True, "level": "no"}):
+        answer = raw_request(server, method="reload", params={"_meta": {"log": log_context}})
+        assert b'"result"' in answer, answer
+    assert run(server, "stop").returncode == 0
+
+
+def test_an_answer_that_fits_no_line_is_cut_and_not_lost(serve: Serve) -> None:
+    server = serve(pools=2)
+    wires = [Wire(server.host, server.port) for _ in range(120)]
+    try:
+        for number, wire in enumerate(wires):
+            wire.send(request(f"/sse/{'x' * 7500}?key={number}", EVENT_STREAM))
+        for wire in wires:
+            wire.until(b"\n\n")
+        found = status(server)
+        assert (
+            sum(one.report.running for one in found.generations[0].processes if one.report is not None) == 120
+        )
+        assert run(server, "stacks").returncode == 0
+    finally:
+        for wire in wires:
+            wire.sock.close()
+
+
+def test_a_flood_on_the_socket_does_not_keep_the_supervisor_to_itself(serve: Serve) -> None:
+    server = serve()
+    [path] = Path(server.run_dir).glob("*.sock")
+    with socket.socket(socket.AF_UNIX) as flood:
+        flood.connect(str(path))
+        flood.settimeout(1)
+        stop = threading.Event()
+
+        def write() -> None:
+            while not stop.is_set():
+                try:
+                    flood.sendall(b"\n" * 65536)
+                except TimeoutError:
+                    continue
+
+        writers = [threading.Thread(target=write) for _ in range(3)]
+        for writer in writers:
+            writer.start()
+        try:
+            assert run(server, "status").returncode == 0
+            assert run(server, "reload").returncode == 0
+        finally:
+            stop.set()
+            for writer in writers:
+                writer.join()
+
+
+def test_stacks_while_a_process_ends_show_the_others(serve: Serve) -> None:
+    server = serve(workers=2, graceful_timeout=1, lifespan_shutdown_timeout=1)
+    victim = max(child.pid for child in server.children("worker"))
+    os.kill(victim, signal.SIGSTOP)
+    command = [sys.executable, "-m", "hsrv", "stacks", "--run-dir", server.run_dir]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as stacks:
+        os.kill(victim, signal.SIGKILL)
+        output, _ = stacks.communicate(timeout=DEADLINE)
+    assert stacks.returncode == 0
+    assert "=== pool-1" in output
+
+
+def test_a_worker_that_was_asked_while_it_computed_still_obeys(serve: Serve) -> None:
+    """Questions that it could not read must not take the place of the command that follows them."""
+    server = serve(workers=1, lifespan_shutdown_timeout=1)
+    with Wire(server.host, server.port) as wire:
+        wire.send(request("/burn?s=6"))
+        eventually(lambda: not status(server).generations[0].processes[1].answers, "it computes")
+        for _ in range(150):
+            raw_request(server, method="status")
+        assert run(server, "reload", "--wait").returncode == 0
+        assert wire.response().status == 200
+    commands = [entry for entry in server.logs if entry["event"] == "killing"]
+    assert commands == []
+
+
+def test_paths_that_clients_make_up_cost_the_supervisor_nothing(serve: Serve) -> None:
+    server = serve(workers=2)
+    for number in range(150):
+        with Wire(server.host, server.port) as wire:
+            wire.send(request(f"/sse/{number}/{'y' * 7000}", EVENT_STREAM))
+            wire.until(b"\n\n")
+        with Wire(server.host, server.port) as wire:
+            wire.send(request(f"/sse/{number}/short", EVENT_STREAM))
+            wire.until(b"\n\n")
+    assert run(server, "status", "--answer-timeout", "2").returncode == 0
+    assert run(server, "reload").returncode == 0
+
+
+def test_a_reload_in_the_queue_is_told_when_the_server_stops(serve: Serve, code: Path) -> None:
+    server = serve("changing:app", app_dir=code)
+    write_version(code, "import time; time.sleep(5); VERSION = 'late'")
+    command = [sys.executable, "-m", "hsrv", "reload", "--run-dir", server.run_dir]
+    reloads = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    server.wait_for_log(lambda entry: entry["event"] == "reload queued")
+    server.process.send_signal(signal.SIGTERM)
+    told = [reload.communicate(timeout=DEADLINE)[1] for reload in reloads]
+    assert [reload.returncode for reload in reloads] == [1, 1]
+    assert all("the server stops" in text for text in told)

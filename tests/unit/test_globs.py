@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hsrv.globs import LEARNED_LIMIT, Globs, LearnedPaths, pattern_of
+from hsrv.globs import LEARNED_LIMIT, PATTERN_LIMIT, Globs, LearnedPaths, pattern_of
 
 
 def test_no_pattern_matches_nothing() -> None:
@@ -35,6 +35,10 @@ def test_a_glob_matches_the_whole_path(pattern: str, path: str, matches: bool) -
         ("/chat/42/events", {"id": "other"}, "/chat/42/events"),
         ("/a*b/[x]", {}, "/a[*]b/[[]x]"),
         ("//", {"id": ""}, "//"),
+        ("/files/a/b/c", {"rest": "a/b/c"}, "/files/**"),
+        ("/files/a/b/c", {"rest": "/a/b/c"}, "/files/**"),
+        ("/u/7/files/a/b", {"id": 7, "rest": "a/b"}, "/u/*/files/**"),
+        ("/files/a/b/edit", {"rest": "a/b"}, "/files/a/b/edit"),
     ],
 )
 def test_what_a_framework_took_as_parameter_becomes_a_star(
@@ -50,5 +54,48 @@ def test_the_oldest_learned_patterns_are_forgotten() -> None:
     learned.add(["/0", "/new"])
     assert "/0" in learned
     assert "/1" not in learned
-    assert learned.globs.match("/new")
-    assert not learned.globs.match("/1")
+    assert learned.match("/new")
+    assert not learned.match("/1")
+    learned.add(["/star/*/x"])
+    learned.add(f"/{number}" for number in range(LEARNED_LIMIT))
+    assert not learned.match("/star/1/x")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "matches"),
+    [
+        ("/events", "/events", True),
+        ("/events", "/events/", False),
+        ("/chat/*/events", "/chat/42/events", True),
+        ("/chat/*/events", "/chat/a/b/events", False),
+        ("/chat/*/events", "/chat/42/other", False),
+        ("/*/*", "/a/b", True),
+        ("/a[*]b/[[]x]", "/a*b/[x]", True),
+        ("/a[*]b", "/axb", False),
+        ("/files/**", "/files/a/b/c", True),
+        ("/files/**", "/files/a", True),
+        ("/files/**", "/files", False),
+        ("/u/*/**", "/u/7/a/b", True),
+        ("/u/*/**", "/v/7/a/b", False),
+    ],
+)
+def test_learned_patterns_match_by_segments(pattern: str, path: str, matches: bool) -> None:
+    learned = LearnedPaths()
+    learned.add(["/other", "/an/*/other", pattern])
+    assert learned.match(path) is matches
+    assert not LearnedPaths().match(path)
+
+
+def test_a_pattern_that_a_client_made_up_is_not_kept() -> None:
+    learned = LearnedPaths()
+    learned.add(["/" + "x" * PATTERN_LIMIT])
+    assert learned.patterns == []
+
+
+def test_thousands_of_learned_paths_cost_nothing_to_learn_and_little_to_match() -> None:
+    """One expression over all of them took a second to compile, at each new one."""
+    learned = LearnedPaths()
+    for number in range(5000):
+        learned.add([f"/{'x' * 200}/{number}", f"/*/{number}"])
+    assert learned.match(f"/{'x' * 200}/4999")
+    assert learned.match("/anything/4999")

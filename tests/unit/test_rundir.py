@@ -86,3 +86,24 @@ def test_a_place_without_permission_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(BindError, match="permission"):
         rundir.prepare(str(tmp_path))
+
+
+def test_a_link_in_a_usual_place_is_not_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    (elsewhere / "12.sock").touch()
+    (tmp_path / "hsrv").symlink_to(elsewhere)
+    with pytest.raises(BindError, match="not a directory"):
+        rundir.prepare(None)
+    assert tmp_path / "hsrv" / "12.sock" not in rundir.candidates(None)
+
+
+def test_a_folder_that_others_may_write_to_is_not_looked_into(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "hsrv").mkdir()
+    (tmp_path / "hsrv").chmod(0o777)
+    (tmp_path / "hsrv" / "12.sock").touch()
+    assert tmp_path / "hsrv" / "12.sock" not in rundir.candidates(None)

@@ -435,7 +435,21 @@ async def test_timeout_cancel_and_notification_are_bounded_when_the_pipe_is_wedg
         assert scope.cancelled_caught or scope.cancel_called
 
 
-async def test_the_end_is_bounded_when_answers_are_wedged(make_pair: MakePair, impatient: None) -> None:
+async def test_a_courtesy_cancel_has_a_bound_of_its_own(
+    with_peer: MakePeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "COURTESY_CANCEL_TIMEOUT", 0.05)
+    monkeypatch.setattr(module, "WRITE_TIMEOUT", DEADLINE * 10)
+    async with with_peer() as (left, _):
+        await wedge(left)
+        with pytest.raises(RpcError, match="no answer"):
+            await left.send_raw_request("x", timeout=0.02)
+
+
+async def test_the_end_is_bounded_when_answers_are_wedged(
+    make_pair: MakePair, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WRITE_TIMEOUT", DEADLINE * 10)
     near, far = make_pair()
     dispatcher, peer = Dispatcher(*near), Peer(far)
     asked = anyio.Event()

@@ -768,9 +768,19 @@ def test_an_old_one_that_dies_first_is_replaced_by_what_is_on_its_way(fleet: Fle
     fleet.replace(1)
     new = fleet.who("worker-1")
     assert fleet.saw(fleet.plan.child_exited(old, "was killed by SIGSEGV", fleet.now)) == []
-    assert fleet.ended == [OperationEnded("op")]
+    assert fleet.ended == [], "nobody serves yet"
     assert fleet.plan.generations[1].due == {}
     assert fleet.ready("worker-1") == [Serve(new)]
+    assert fleet.ended == [OperationEnded("op")]
+
+
+def test_when_both_die_the_operation_has_failed_and_the_slot_is_filled_again(fleet: Fleet) -> None:
+    old = fleet.who("worker-1")
+    fleet.replace(1)
+    fleet.saw(fleet.plan.child_exited(old, "was killed by SIGSEGV", fleet.now))
+    [fork] = fleet.exited("worker-1", reason="exited with code 3") or fleet.saw(fleet.plan.tick(fleet.now + 60))
+    assert isinstance(fork, ForkChild)
+    assert fleet.plan.generations[1].operations == {}
 
 
 def test_what_can_not_be_replaced_says_why(fleet: Fleet) -> None:
@@ -834,10 +844,16 @@ def test_a_reload_in_a_queue_keeps_its_id(fleet: Fleet) -> None:
     assert fleet.plan.generations[3].reload_id == "r2"
 
 
-def test_a_reload_that_a_stop_overtakes_ends(fleet: Fleet) -> None:
+@pytest.mark.parametrize("how", ["stop", "stop_now"])
+def test_reloads_that_a_stop_overtakes_end(fleet: Fleet, how: str) -> None:
     fleet.start("r1")
-    fleet.saw(fleet.plan.stop(fleet.now))
-    assert [(ended.operation, ended.error) for ended in fleet.ended] == [("r1", "the server stops")]
+    fleet.start("r2")
+    fleet.saw(fleet.plan.stop(fleet.now) if how == "stop" else fleet.plan.stop_now("QUIT", fleet.now))
+    assert {(ended.operation, ended.error) for ended in fleet.ended} == {
+        ("r1", "the server stops"),
+        ("r2", "the server stops"),
+    }
+    assert fleet.plan.queued_reload is None
 
 
 def test_readiness_follows_start_loss_hold_and_stop() -> None:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from hsrv.globs import Globs
+from hsrv.globs import LearnedPaths
 from hsrv.http.events import RequestHead
 from hsrv.worker.route import Route, StreamPolicy, route
 
@@ -22,8 +22,9 @@ PLAIN = RequestHead(
     websocket=False,
     event_stream=False,
 )
-NOTHING = Globs(())
-LEARNED = Globs(["/events"])
+NOTHING = LearnedPaths()
+LEARNED = LearnedPaths()
+LEARNED.add(["/events"])
 MATCH, OTHER = ["/ev*"], ["/other"]
 
 
@@ -44,7 +45,7 @@ MATCH, OTHER = ["/ev*"], ["/other"]
     ],
 )
 def test_the_first_rule_that_applies_wins(
-    head: dict[str, bool], stream: list[str], no_stream: list[str], learned: Globs, expected: Route
+    head: dict[str, bool], stream: list[str], no_stream: list[str], learned: LearnedPaths, expected: Route
 ) -> None:
     request = msgspec.structs.replace(PLAIN, **head)
     assert route(request, StreamPolicy(stream, no_stream), learned) is expected

@@ -1,0 +1,150 @@
+"""The parking lot: idle keep-alive connections, held cheaply, given to whichever worker is free when they speak.
+
+Owns each connection from its arrival to the moment that a worker has it. Promises: nothing is read here; a client that
+speaks goes to a free worker through `adopt`, with the time it has left; one that hangs up is closed, one that stays
+silent too long as well; the lot never takes more descriptors than its limit, so that streams always find some. Must
+not touch the application.
+"""
+
+import asyncio
+import resource
+from collections import deque
+from enum import Enum, auto
+from typing import Final
+
+from hsrv.channel import Channel, ChannelError
+from hsrv.conn import Conn
+from hsrv.messages import ConnectionHandoff, encode
+
+ADOPT_RETRY: Final = 0.02
+"""Seconds until a connection that found the adopt channel full is passed again."""
+
+SHARE: Final = 0.5
+"""Of the descriptors that this process may open: the most that the lot takes."""
+
+
+def most_parked() -> int:
+    """How many connections may be parked, by the limit on open files."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 20 if limit == resource.RLIM_INFINITY else int(limit * SHARE)
+
+
+class _Gate(Enum):
+    OPEN = auto()
+    LEAVING = auto()
+    """Another generation has a lot of its own: whoever comes is sent to the workers."""
+    CLOSED = auto()
+    """The server stops: whoever comes is closed."""
+
+
+class Parked:
+    """One connection of the lot."""
+
+    __slots__ = ("buffered", "conn", "deadline", "parkable")
+
+    def __init__(self, conn: Conn, deadline: float, buffered: bytes = b"") -> None:
+        self.conn = conn
+        self.deadline = deadline
+        self.buffered = buffered
+        self.parkable = True
+        """Whether a worker may send it here again."""
+
+    def adoption(self) -> bytes:
+        """The packet that moves it to a worker."""
+        return encode(
+            ConnectionHandoff(
+                origin=self.conn.origin,
+                buffered=self.buffered,
+                deadline=self.deadline,
+                parkable=self.parkable,
+            )
+        )
+
+
+class ParkingLot:
+    """All parked connections of this process."""
+
+    def __init__(self, adopt: Channel, loop: asyncio.AbstractEventLoop, limit: int) -> None:
+        """`limit`: the most connections that are held; more go on to the workers, which keep them."""
+        self._adopt = adopt
+        self._loop = loop
+        self._limit = limit
+        self._gate = _Gate.OPEN
+        self._parked: dict[Parked, None] = {}
+        self._leaving: deque[Parked] = deque()
+        """Those that speak, or must go, and wait for room in the adopt channel. Nobody watches them."""
+        self._retry: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._parked) + len(self._leaving)
+
+    def park(self, conn: Conn, deadline: float) -> None:
+        """Hold an idle connection, which nobody watches, until it speaks or `deadline` (loop.time())."""
+        parked = Parked(conn, deadline)
+        if self._gate is _Gate.OPEN and len(self) < self._limit:
+            self._parked[parked] = None
+            conn.watch(lambda: self._on_readable(parked))
+        else:
+            parked.parkable = self._gate is not _Gate.OPEN
+            self._send(parked)
+
+    def give_back(self, conn: Conn, deadline: float, buffered: bytes) -> None:
+        """Pass a connection, which nobody watches, to a worker at once. `buffered`: what was read of the next request."""
+        self._send(Parked(conn, deadline, buffered))
+
+    def sweep(self, now: float) -> int:
+        """Close those whose time is over; how many."""
+        overdue = [parked for parked in self._parked if now >= parked.deadline]
+        for parked in overdue:
+            self._close(parked)
+        return len(overdue)
+
+    def send_away(self) -> None:
+        """From now on every connection goes to the workers."""
+        self._gate = _Gate.LEAVING
+        parked, self._parked = self._parked, {}
+        for one in parked:
+            one.conn.unwatch()
+            self._send(one)
+
+    def close(self) -> None:
+        """From now on every connection is closed: nobody is there to adopt it."""
+        self._gate = _Gate.CLOSED
+        for parked in [*self._parked, *self._leaving]:
+            parked.conn.close()
+        self._parked.clear()
+        self._leaving.clear()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _on_readable(self, parked: Parked) -> None:
+        if parked.conn.at_end():
+            self._close(parked)
+            return
+        del self._parked[parked]
+        parked.conn.unwatch()
+        self._send(parked)
+
+    def _close(self, parked: Parked) -> None:
+        del self._parked[parked]
+        parked.conn.close()
+
+    def _send(self, parked: Parked) -> None:
+        if self._gate is _Gate.CLOSED:
+            parked.conn.close()
+            return
+        self._leaving.append(parked)
+        if self._retry is None:
+            self._send_all()
+
+    def _send_all(self) -> None:
+        self._retry = None
+        while self._leaving:
+            parked = self._leaving[0]
+            try:
+                parked.conn.give(self._adopt, parked.adoption())
+            except ChannelError:  # full: in order, when there is room
+                self._retry = self._loop.call_later(ADOPT_RETRY, self._send_all)
+                return
+            self._leaving.popleft()

@@ -1,0 +1,125 @@
+"""Idle connections in the parking lot: they cost no worker, wait behind nobody, and outlive workers."""
+
+import os
+import signal
+import threading
+
+import msgspec
+import pytest
+
+from hsrv.rpc.operator import ServerStatus
+from hsrv.testing import LiveServer
+from tests.integration.conftest import Serve, hsrv
+from tests.integration.wire import Wire, eventually, request
+
+SOON = 0.2
+
+
+def status_of(server: LiveServer) -> str:
+    return hsrv("status", "--run-dir", server.run_dir).stdout
+
+
+def parked(server: LiveServer) -> int:
+    """How many connections stand in the lots."""
+    found = msgspec.json.decode(
+        hsrv("status", "--json", "--run-dir", server.run_dir).stdout, type=ServerStatus
+    )
+    processes = [process for generation in found.generations for process in generation.processes]
+    return sum(one.report.parked for one in processes if one.role == "pool" and one.report is not None)
+
+
+def test_a_parked_client_is_served_by_a_free_worker_while_its_old_one_is_stuck(serve: Serve) -> None:
+    server = serve(workers=2, park_after=SOON, graceful_timeout=1, lifespan_shutdown_timeout=1)
+    wires = [Wire(server.host, server.port) for _ in range(6)]
+    try:
+        for wire in wires:
+            wire.get("/")
+        eventually(lambda: parked(server) == 6, "all are parked")
+        wires.append(Wire(server.host, server.port))
+        wires[-1].send(request("/spin"))
+        eventually(lambda: "no answer" in status_of(server), "one worker is stuck")
+        for _ in range(2):
+            answers = {wire.get("/").json["pid"] for wire in wires[:6]}
+            assert len(answers) == 1, "the free worker's"
+            eventually(lambda: parked(server) == 6, "they are parked again")
+    finally:
+        for wire in wires:
+            wire.sock.close()
+
+
+def test_a_parked_connection_outlives_the_death_of_its_worker(serve: Serve) -> None:
+    server = serve(workers=1, park_after=SOON)
+    with Wire(server.host, server.port) as wire:
+        first = wire.get("/").json["pid"]
+        eventually(lambda: parked(server) == 1, "it is parked")
+        os.kill(first, signal.SIGKILL)
+        assert wire.get("/").json["pid"] != first
+
+
+def test_a_parked_connection_outlives_reloads(serve: Serve) -> None:
+    server = serve(workers=1, park_after=SOON)
+    with Wire(server.host, server.port) as wire:
+        assert wire.get("/").json["generation"] == 1
+        for generation in (2, 3):
+            eventually(lambda: parked(server) == 1, "it is parked")
+            assert hsrv("reload", "--wait", "--run-dir", server.run_dir).returncode == 0
+            assert wire.get("/").json["generation"] == generation
+
+
+def test_keep_alive_is_counted_from_the_last_answer_wherever_it_stands(serve: Serve) -> None:
+    server = serve(workers=1, park_after=SOON, keep_alive=1.5)
+    with Wire(server.host, server.port) as wire:
+        wire.get("/")
+        eventually(lambda: parked(server) == 1, "it is parked")
+        with pytest.raises(EOFError):
+            wire.get("/") if wire.sock.recv(1) else wire.more()
+    assert parked(server) == 0
+
+
+def test_a_client_that_hangs_up_is_forgotten(serve: Serve) -> None:
+    server = serve(workers=1, park_after=SOON)
+    with Wire(server.host, server.port) as wire:
+        wire.get("/")
+        eventually(lambda: parked(server) == 1, "it is parked")
+    eventually(lambda: parked(server) == 0, "it is forgotten")
+
+
+def test_a_finished_stream_is_parked_and_serves_the_next_request(serve: Serve) -> None:
+    server = serve(workers=1, park_after=SOON)
+    with Wire(server.host, server.port) as wire:
+        wire.get("/sse?n=2", "Accept: text/event-stream")
+        eventually(lambda: parked(server) == 1, "it is parked at once")
+        assert wire.get("/").json["role"] == "worker"
+
+
+def test_without_parking_connections_stay_with_their_worker(serve: Serve) -> None:
+    server = serve(workers=1, park_after=0)
+    with Wire(server.host, server.port) as wire, Wire(server.host, server.port) as stream:
+        wire.get("/")
+        stream.get("/sse?n=2", "Accept: text/event-stream")
+        assert stream.get("/").json["role"] == "worker"
+        assert parked(server) == 0
+
+
+def test_clients_that_come_and_go_in_the_lot_lose_nothing(serve: Serve) -> None:
+    """Think times around --park-after: requests meet every state of a connection's move."""
+    server = serve(workers=2, park_after=0.05)
+    wrong: list[str] = []
+
+    def client(number: int) -> None:
+        pause = threading.Event()
+        try:
+            with Wire(server.host, server.port) as wire:
+                for turn in range(12):
+                    if wire.get(f"/count?key={number}-{turn}").status != 200:
+                        wrong.append("status")
+                    pause.wait(0.1 + (number * 37 + turn * 101) % 50 / 100)
+        except (OSError, EOFError) as error:
+            wrong.append(repr(error))
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
