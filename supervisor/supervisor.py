@@ -32,6 +32,7 @@ from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.capacity import scale
 from hsrv.supervisor.children import ChildHandle, death_of
 from hsrv.supervisor.fleet import Budgets
+from hsrv.supervisor.handoffs import drop, move
 from hsrv.supervisor.listeners import Listener, close_listeners, stop_new_connections
 from hsrv.supervisor.operations import Operations, new_id
 from hsrv.supervisor.operator import OperatorDesk, OperatorSocket
@@ -327,6 +328,8 @@ class Supervisor:
             self._spawn(action)
         elif isinstance(action, actions.QuitTemplate | actions.KillTemplate):
             self._end_template(action)
+        elif isinstance(action, actions.MoveHandoffs):
+            self._move_handoffs(action.generation)
         elif isinstance(action, actions.ForkChild):
             self._fork(action.identity)
         elif isinstance(action, actions.StopListening):
@@ -403,13 +406,29 @@ class Supervisor:
             if template is not None:
                 self._kill_template(template, action.why)
             return
-        for channel in self._handoff.pop(action.generation, ()):
-            channel.close()
+        self._close_handoff(action.generation)
         self.status.template_pids.pop(action.generation, None)
         if template is not None:
             del self._current[action.generation]
             template.quit()
             self.tasks.start_soon(self._see_off, template)
+
+    def _move_handoffs(self, number: int) -> None:
+        """What waits for a pool of a generation without one goes to the pools of the one that serves."""
+        serving = self.plan.serving()
+        home = self._handoff.get(number)
+        if serving is not None and home is not None:
+            moved = move(home, self._handoff[serving.number][0])
+            if moved:
+                log.info("handoffs moved", generation=number, to=serving.number, count=moved)
+
+    def _close_handoff(self, number: int) -> None:
+        self._move_handoffs(number)
+        home = self._handoff.pop(number, None)
+        if home is not None:
+            lost = drop(home)
+            if lost:
+                log.error("handoffs lost", generation=number, count=lost, why="no pool is there to take them")
 
     async def _see_off(self, template: TemplateHandle) -> None:
         await anyio.sleep(TEMPLATE_EXIT_TIMEOUT)

@@ -17,7 +17,12 @@ from tests.chaos.profiles import Profile
 from tests.integration.conftest import ROOT, descriptors
 from tests.integration.wire import Wire, eventually
 
-OPTIONS: Final = {"stream_grace": 1.0, "header_timeout": 8.0, "lifespan_shutdown_timeout": 3.0}
+OPTIONS: Final = {
+    "stream_grace": 1.0,
+    "header_timeout": 8.0,
+    "park_after": 0.2,
+    "lifespan_shutdown_timeout": 3.0,
+}
 """Streams end soon at a drain; everything else has more time than any client of ours takes."""
 
 

@@ -1,5 +1,6 @@
 """JSON-RPC lines: whatever comes between them, the good ones are read, in order."""
 
+import contextlib
 import socket
 from typing import cast
 
@@ -30,15 +31,12 @@ class Pieces:
         return piece
 
 
-def receive(reader: LineReader) -> Message | Exception | None:
-    """The next message; None at the end. It never waits: there always is something to receive."""
-    try:
-        reader.receive().send(None)
-    except StopIteration as done:
-        return cast("Message | Exception", done.value)
-    except anyio.EndOfStream:
-        return None
-    raise AssertionError("it waits")
+async def receive_all(reader: LineReader) -> list[Message | Exception]:
+    found = []
+    with contextlib.suppress(anyio.EndOfStream):
+        while True:
+            found.append(await reader.receive())
+    return found
 
 
 def check(data: Input) -> None:
@@ -48,11 +46,9 @@ def check(data: Input) -> None:
         for number, piece in enumerate(pieces)
     )
     reader = LineReader(cast("socket.socket", Pieces(cut(stream, places))))
-    good = []
-    while (message := receive(reader)) is not None:
-        assert isinstance(message, Message | InvalidMessage)
-        if isinstance(message, Message) and str(message.id).startswith("good"):
-            good.append(message.id)
+    found = anyio.run(receive_all, reader)
+    assert all(isinstance(message, Message | InvalidMessage) for message in found)
+    good = [id_ for message in found if str(id_ := getattr(message, "id", "")).startswith("good")]
     assert good == [f"good{number}" for number in range(len(pieces))]
 
 

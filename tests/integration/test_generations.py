@@ -108,6 +108,27 @@ def test_streams_that_wait_for_an_old_pool_run_there_although_its_workers_are_go
     assert not [entry for entry in server.logs if "exception" in entry]
 
 
+def test_streams_that_wait_for_an_old_pool_that_dies_run_in_the_new_one(serve: Serve) -> None:
+    server = serve(workers=2)
+    [pool] = server.children("pool")
+    with Wire(server.host, server.port) as slow:
+        slow.send(request("/sleep?s=1"))
+        pool.process.suspend()
+        streams = [Wire(server.host, server.port) for _ in range(20)]
+        for number, stream in enumerate(streams):
+            stream.send(request(f"/sse?n=3&key={number}", EVENT_STREAM))
+        eventually(lambda: sum(sent(server)) == len(streams), "all are handed over")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_log(lambda entry: entry["event"] == "reloaded")
+        pool.process.kill()
+        for stream in streams:
+            answer = stream.response()
+            assert answer.status == 200
+            assert b'"generation": 2' in answer.body
+            stream.sock.close()
+        assert slow.response().status == 200
+
+
 def sent(server: LiveServer) -> list[int]:
     """Handoffs sent, by worker."""
     status = ask(find(Target(run_dir=server.run_dir)), operator.STATUS, operator.StatusParams())
