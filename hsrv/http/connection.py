@@ -270,6 +270,7 @@ class HTTPConnection:
             self._run(exchange)
         else:
             self.deadline = self._loop.time() + self.host.settings.body_timeout
+            self.conn.watch(self._on_readable)  # it may have waited for a place with a full buffer, unread
 
     def _run(self, exchange: Exchange) -> None:
         self.state = State.RUNNING

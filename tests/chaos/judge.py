@@ -51,7 +51,14 @@ class Judge:
         if count > 1:
             return f"ran {count} times"
         if request.end is End.OK:
-            return "" if count == 1 else "answered with 200, and never ran"
+            cut = any(entry["event"] == "response cut" for entry in self._by_request.get(request.key, ()))
+            return (
+                "answered whole, and cut by the log"
+                if cut
+                else ""
+                if count
+                else "answered with 200, and never ran"
+            )
         if request.end is End.STUCK:
             return "never answered"
         if request.end is End.REFUSED:

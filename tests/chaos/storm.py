@@ -17,7 +17,7 @@ from tests.chaos.judge import Judge
 from tests.chaos.operators import DISTURBERS
 from tests.chaos.profiles import Profile
 from tests.chaos.server import StormServer
-from tests.chaos.timeline import Timeline
+from tests.chaos.timeline import End, Timeline
 from tests.integration.wire import Wire, eventually, masked, request, upgrade
 
 CALM: Final = 60.0
@@ -25,6 +25,16 @@ CALM: Final = 60.0
 
 GROWTH: Final = 48 << 20
 """Bytes by which a process may have grown. A leak of 1 KiB per request would be more, in a long storm."""
+
+NOTABLE: Final = (
+    "reloaded",
+    "scaled",
+    "process died",
+    "out of descriptors",
+    "request shed",
+    "handoffs moved",
+)
+"""Lines whose number the summary tells: what of the server a storm has reached."""
 
 LAST_EVENTS: Final = 200
 LAST_LINES: Final = 400
@@ -163,7 +173,15 @@ class Storm:
     def summary(self) -> str:
         ends = Counter(request.end.name.lower() for request in self.timeline.requests)
         counts = ", ".join(f"{count} {end}" for end, count in ends.most_common())
-        return f"{len(self.timeline.requests)} requests ({counts}), {len(self.timeline.kills)} kills"
+        slowest = max(
+            (one.ended - one.began for one in self.timeline.requests if one.end is End.OK), default=0
+        )
+        told = Counter(entry["event"] for entry in self.server.logs)
+        events = ", ".join(f"{told[event]} {event}" for event in NOTABLE if told[event])
+        return (
+            f"{len(self.timeline.requests)} requests ({counts}; slowest {slowest:.1f} s), "
+            f"{len(self.timeline.kills)} kills; {events}"
+        )
 
 
 class Picture:
