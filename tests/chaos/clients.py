@@ -104,7 +104,8 @@ class Client(threading.Thread):
         try:
             line = Line(self.dice.choice(self.addresses))
         except OSError as error:
-            self.timeline.violation(f"{self.name} can't connect: {error!r}")
+            if time.monotonic() < self.timeline.terminated_at:
+                self.timeline.violation(f"{self.name} can't connect: {error!r}")
             self.stop.wait(0.5)
             return
         with line:

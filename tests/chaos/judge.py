@@ -77,8 +77,10 @@ class Judge:
 
     def _explained(self, request: Request) -> bool:
         """Whether the process was killed that had the request; when nobody began it, whether one was killed that may
-        have had it; or whether the log says why."""
+        have had it, or the server was told to stop and closed the connection meanwhile; or whether the log says why."""
         pid = self._pids.get(request.key)
+        if pid is None and request.ended >= self._timeline.terminated_at:
+            return True
         begin = request.began if pid else request.since
         killed = any(
             pid in (None, kill.pid) and kill.role in ("worker", "pool")

@@ -26,6 +26,7 @@ PROFILES: Final = {
         Profile(name="full-disk", full_disk=True),
         Profile(name="two-pools", workers=2, options={"pools": 2}),
         Profile(name="starved-kills", workers=2, clients=24, descriptors=31),
+        Profile(name="plain-loop", options={"loop": "asyncio", "preload": "none", "http": "h11"}),
         Profile(name="narrow", workers=2, clients=16, options={"worker_concurrency": 2}),
     )
 }

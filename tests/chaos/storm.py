@@ -26,6 +26,9 @@ CALM: Final = 60.0
 GROWTH: Final = 48 << 20
 """Bytes by which a process may have grown. A leak of 1 KiB per request would be more, in a long storm."""
 
+LAST_CLIENTS: Final = 8
+"""Those that are there when the server is told to stop."""
+
 NOTABLE: Final = (
     "reloaded",
     "scaled",
@@ -125,25 +128,16 @@ class Storm:
                 )
 
     def _stop(self) -> set[psutil.Process]:
-        """TERM while a stream and a WebSocket are open; each ends as it should."""
-        family = self.server.seen_processes()
-        with (
-            Wire(self.server.host, self.server.port) as stream,
-            Wire(self.server.host, self.server.port) as websocket,
-        ):
-            stream.send(request("/sse/up/1000", "Accept: text/event-stream"))
-            stream.head()
-            stream.chunk()
-            websocket.send(upgrade("/ws/up"))
-            websocket.until(b'"up"')
-            self.timeline.event("TERM")
-            self.server.process.terminate()
-            if not stream.chunked().endswith(b"\n\n"):
-                self.timeline.violation("the last stream ends within an event")
-            websocket.until(b"\x88")
-            if websocket.exactly(3)[1:] != (1012).to_bytes(2, "big"):
-                self.timeline.violation("the last WebSocket is not closed with 1012")
-            websocket.send(masked(8, b"\x03\xf4"))
+        """TERM amid requests, a stream and a WebSocket; each ends as it should."""
+        family, stop = self.server.seen_processes(), threading.Event()
+        numbers = range(self.profile.clients, self.profile.clients + LAST_CLIENTS)
+        clients = [
+            Client(number, f"{self.seed}/{number}", self.addresses, self.timeline, stop) for number in numbers
+        ]
+        for client in clients:
+            client.start()
+        stop.wait(1)
+        self._end_streams()
         try:
             self.server.process.wait(STOP_TIMEOUT)
             code = self.server.stop()
@@ -154,7 +148,27 @@ class Storm:
         else:
             if code != 0:
                 self.timeline.violation(f"exit code {code}")
+        stop.set()
+        for client in clients:
+            client.join(100)
         return family
+
+    def _end_streams(self) -> None:
+        host, port = self.server.host, self.server.port
+        with Wire(host, port) as stream, Wire(host, port) as websocket:
+            stream.send(request("/sse/up/1000", "Accept: text/event-stream"))
+            stream.head()
+            stream.chunk()
+            websocket.send(upgrade("/ws/up"))
+            websocket.until(b'"up"')
+            self.timeline.terminated()
+            self.server.process.terminate()
+            if not stream.chunked().endswith(b"\n\n"):
+                self.timeline.violation("the last stream ends within an event")
+            websocket.until(b"\x88")
+            if websocket.exactly(3)[1:] != (1012).to_bytes(2, "big"):
+                self.timeline.violation("the last WebSocket is not closed with 1012")
+            websocket.send(masked(8, b"\x03\xf4"))
 
     def _left(self, family: set[psutil.Process]) -> Iterator[str]:
         """What is there and should not be, when the server has ended."""

@@ -1,5 +1,6 @@
 """What happened when: what clients saw, and what was done to the server."""
 
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ class Timeline:
     events: list[tuple[float, str]] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
+    terminated_at: float = math.inf
+    """When the server was told to stop."""
     wrong: list[str] = field(default_factory=list)
     """Violations that were seen as they happened."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -66,6 +69,10 @@ class Timeline:
         """Call it before the kill: what the kill leads to must not look older."""
         with self._lock:
             self.kills.append(Kill(time.monotonic(), pid, role))
+
+    def terminated(self) -> None:
+        self.event("TERM")
+        self.terminated_at = time.monotonic()
 
     def request(self, key: str, kind: str, since: float) -> Request:
         made = Request(key, kind, since, time.monotonic())
