@@ -26,6 +26,12 @@ from hsrv.messages import Handoff, ParkedHandoff, WebSocketHandoff, decode_hando
 from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.terms import EndReason
 
+END_SPREAD: Final = 3.0
+"""Seconds over which a drain ends the streams, at most; the pool's budget for its end allows for it."""
+
+END_SPREAD_SHARE: Final = 0.3
+"""The same as a share of their grace: where there is none, they end at once."""
+
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds a WebSocket peer has to answer our close frame."""
 
@@ -81,16 +87,17 @@ class AsyncPool(HTTPHost):
 
     def begin_drain(self, drain: DrainParams) -> None:
         """Let the streams end by themselves for `drain.stream_grace` seconds, then end them."""
-        if self._drain is not None:
+        if self._drain is not None and not drain.is_shorter_than(self._drain):
             return  # the supervisor asked for it and died meanwhile: its budgets go on
+        if self._drain is None:
+            self._drain_began = self.loop.time()
         self._drain = drain
-        self._drain_began = self.loop.time()
         self.closing = not drain.adopt
         if drain.adopt:
             self._lot.send_away()
         else:
             self._lot.close()
-        self._check_drained()
+        self._sweep_drain(drain, self.loop.time() - self._drain_began)
 
     def finish(self) -> None:
         """No worker will hand anything over any more: `run` ends with the last stream."""
@@ -211,9 +218,10 @@ class AsyncPool(HTTPHost):
     def _sweep_drain(self, drain: DrainParams, age: float) -> None:
         if not drain.adopt:
             self.close_idle()
+        spread = min(END_SPREAD, drain.stream_grace * END_SPREAD_SHARE)
         if age >= drain.stream_grace:
-            self._end_streams()
-        if age >= drain.stream_grace + 2 * (END_TIMEOUT + CLOSE_TIMEOUT) and self._finishing:
+            self._end_streams(age - drain.stream_grace, spread)
+        if age >= drain.stream_grace + spread + 2 * (END_TIMEOUT + CLOSE_TIMEOUT) and self._finishing:
             for session in list(self._sessions):
                 session.abort()
             self._lot.close()
@@ -221,9 +229,21 @@ class AsyncPool(HTTPHost):
             self._drained.set()
         self._check_drained()
 
-    def _end_streams(self) -> None:
-        """Tell every stream that it is over: WebSocket 1012 (Service Restart), event streams at an event boundary."""
+    def _end_streams(self, late: float, spread: float) -> None:
+        """Tell the streams that they are over: WebSocket 1012 (Service Restart), event streams at an event boundary.
+
+        Not all at once but, `late` seconds after their time, that share of them which `spread` seconds allow: their
+        clients will be back at once, and must not come as one wave.
+        """
+        share = 1.0 if late >= spread else late / spread
         for session in list(self._sessions):
-            session.shutdown(1012, "service restart")
+            if _lot_of(session) <= share:
+                session.shutdown(1012, "service restart")
         for connection in list(self.connections):
-            connection.end_stream()
+            if _lot_of(connection) <= share:
+                connection.end_stream()
+
+
+def _lot_of(stream: object) -> float:
+    """A number from 0 to 1 that a stream keeps."""
+    return (id(stream) >> 4) * 2654435761 % 2**32 / 2**32

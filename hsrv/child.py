@@ -12,11 +12,13 @@ import contextvars
 import gc
 import os
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import anyio
+import msgspec
 from anyio.abc import TaskStatus
 from structlog.contextvars import bound_contextvars
 
@@ -25,19 +27,20 @@ from hsrv.apploader import LoadedApp, load_app
 from hsrv.asgi import Application
 from hsrv.channel import Channel
 from hsrv.config import Config
+from hsrv.devpages import broken_application, with_refresh
 from hsrv.errors import AppLoadError, ExitCode
 from hsrv.globs import LEARNED_LIMIT, PATTERN_LIMIT
 from hsrv.http.host import scope_extension
 from hsrv.lifespan import LifespanManager
 from hsrv.logging import get_logger, set_level
 from hsrv.loops import new_loop
-from hsrv.messages import ListenerInfo
+from hsrv.messages import Failure, ListenerInfo
 from hsrv.rpc import methods
 from hsrv.rpc.dispatcher import Context, Dispatcher
 from hsrv.rpc.framing import socket_streams
 from hsrv.rpc.messages import ErrorCode, RpcError
 from hsrv.rpc.methods import DrainParams, Empty, handlers
-from hsrv.terms import Identity
+from hsrv.terms import Identity, LifespanMode
 
 LEFTOVER_TIMEOUT: Final = 1.0
 """Seconds for tasks that the application left behind to end after they were cancelled."""
@@ -56,6 +59,8 @@ class ChildBoot:
     control: socket.socket
     log_context: dict[str, str]
     """For the lines about the start: the id of the reload it belongs to."""
+    broken: Failure | None = None
+    """Why the application can't be loaded: a page that says so is served in its place."""
     handoff_send: Channel
     handoff_receive: Channel
     adopt_send: Channel
@@ -96,10 +101,16 @@ def run_child(boot: ChildBoot, make_service: MakeService) -> int:
 
 
 def _load(boot: ChildBoot) -> ChildBoot | AppLoadError:
+    if boot.broken is not None:
+        config = msgspec.structs.replace(boot.config, lifespan=LifespanMode.OFF)
+        return replace(boot, app=LoadedApp(broken_application(boot.broken), "broken"), config=config)
     if boot.app is not None:
         return boot
     try:
-        return replace(boot, app=load_app(boot.config))
+        loaded = load_app(boot.config)
+        if boot.config.reload_browser:
+            loaded = replace(loaded, app=with_refresh(loaded.app, boot.identity.generation))
+        return replace(boot, app=loaded)
     except AppLoadError as error:
         return error
 
@@ -113,6 +124,15 @@ def _end(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(asyncio.wait(leftovers, timeout=LEFTOVER_TIMEOUT))
     loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), LEFTOVER_TIMEOUT))
     loop.close()
+
+
+def imported_files() -> dict[str, str | None]:
+    """Every imported module and the file it came from: what a file watcher should know."""
+    return {
+        name: file
+        for name, module in list(sys.modules.items())
+        if isinstance(file := getattr(module, "__file__", None), str)
+    }
 
 
 class _Child:
@@ -154,9 +174,10 @@ class _Child:
         gc.freeze()
         with bound_contextvars(**boot.log_context):
             log.info("ready", lifespan=supported)
-        await methods.notify(
-            self._dispatcher, methods.READY, methods.ReadyParams(pid=os.getpid(), lifespan=supported)
-        )
+        tells = config.reload and boot.identity.leader and boot.broken is None
+        modules = imported_files() if tells else {}
+        ready = methods.ReadyParams(pid=os.getpid(), lifespan=supported, modules=modules)
+        await methods.notify(self._dispatcher, methods.READY, ready)
         await self._serve.wait()
         if not self._orphaned:
             await service.run()

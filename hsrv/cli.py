@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
@@ -90,14 +91,19 @@ def _parameter(option: OptionInfo) -> inspect.Parameter:
 
 def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Callable[..., None]:
     """A typer command that takes every option of `Config` and calls `command` with the configuration, the source of
-    each value, and what was given for its `own` parameters."""
+    each value, and what was given for its `own` parameters. A parameter `reread` gets a function that reads the
+    configuration again."""
+    wants_reread = "reread" in inspect.signature(command).parameters
 
     def run(*, application: str | None, config: str | None, **given: Any) -> None:
         extra = {parameter.name: given.pop(parameter.name) for parameter in own}
         values = {name: value for name, value in given.items() if value not in (None, [])}
         if application is not None:
             values["app"] = application
-        command(*load_config(values, config_file=config), **extra)
+        read = partial(load_config, values, config_file=config)
+        if wants_reread:
+            extra["reread"] = lambda: read()[0]
+        command(*read(), **extra)
 
     application = Annotated[
         str | None,
@@ -126,18 +132,18 @@ def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Call
     return run
 
 
-def start(config: Config, sources: Sources) -> None:
+def start(config: Config, sources: Sources, *, reread: Callable[[], Config]) -> None:
     """Serve an application in the foreground."""
-    raise typer.Exit(serve(config, sources))
+    raise typer.Exit(serve(config, sources, reread))
 
 
-def serve(config: Config, sources: Sources) -> ExitCode:
+def serve(config: Config, sources: Sources, reread: Callable[[], Config] | None = None) -> ExitCode:
     """Serve until told to stop. Raises HsrvError before anything runs."""
     check_supported()
     from hsrv.supervisor.main import run  # noqa: PLC0415  # imports what only POSIX has, after the check
 
     _read_env_file(config)
-    return run(config, sources)
+    return run(config, sources, reread)
 
 
 def _read_env_file(config: Config) -> None:

@@ -47,6 +47,7 @@ _PROCESSES: Final = "Processes"
 _LISTEN: Final = "Listening"
 _STREAMS: Final = "Streams"
 _STOP: Final = "Starting and stopping"
+_DEV: Final = "Development"
 _HTTP: Final = "Limits and timeouts"
 _WS: Final = "WebSocket"
 _PROXY: Final = "Behind a proxy"
@@ -80,6 +81,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stream_after: Annotated[Seconds, Opt("a response still open after this time counts as a stream", _STREAMS)] = 5.0
     stream_send_timeout: Annotated[Seconds, Opt("a stream's client that takes nothing for so long is cut", _STREAMS)] = 30.0
     handoff_timeout: Annotated[Seconds, Opt("how long a stream may wait for a pool before it gets 503", _STREAMS)] = 5.0
+
+    max_draining: Annotated[Count, Opt("generations that may drain at a time; a further reload ends the streams of the oldest", _STOP, metavar="N")] = 4
+    reload: Annotated[bool, Opt("load the code anew when a file changes, and show what is broken in the browser", _DEV)] = False
+    reload_include: Annotated[Texts, Opt("files that count beside *.py, as in .gitignore; repeatable", _DEV, metavar="PATTERN")] = ()
+    reload_exclude: Annotated[Texts, Opt("files and folders that don't count; repeatable", _DEV, metavar="PATTERN")] = ()
+    reload_browser: Annotated[bool, Opt("HTML pages refresh themselves after a reload", _DEV)] = False
 
     startup_timeout: Annotated[Seconds, Opt("for a process to import the application and start up", _STOP)] = 120.0
     lifespan_startup_timeout: Annotated[Seconds, Opt("for lifespan startup", _STOP)] = 60.0

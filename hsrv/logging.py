@@ -58,6 +58,12 @@ def setup(config: Config, identity: Identity | None) -> None:
         _join_stdlib(lines.level)
 
 
+def set_identity(identity: Identity) -> None:
+    """From now on every line names this one."""
+    assert _process.lines is not None, "made by setup()"
+    _process.lines.fields = _fields(identity)
+
+
 def set_level(level: str) -> None:
     """Log from this level on: also loggers of the standard library, unless the application set a level itself."""
     lines = _process.lines

@@ -112,6 +112,23 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
     version: int = VERSION
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """Why an application could not be loaded or started."""
+
+    message: str
+    traceback: str
+
+
+class Renew(msgspec.Struct, frozen=True, kw_only=True, tag="renew"):
+    """Supervisor to template: what is forked from now on belongs to another generation (development). Descriptors: send
+    and receive end of its handoff channel."""
+
+    config: Config
+    generation: int
+    log_context: dict[str, str] = {}
+    version: int = VERSION
+
+
 class Fork(msgspec.Struct, frozen=True, kw_only=True, tag="fork"):
     """Supervisor to template: fork one child. Descriptors: the child's end of its control socket, and the file that
     its stacks are dumped to (`hsrv.stacks`)."""
@@ -119,6 +136,8 @@ class Fork(msgspec.Struct, frozen=True, kw_only=True, tag="fork"):
     identity: Identity
     log_context: dict[str, str] = {}
     """In the lines about its start."""
+    broken: "Failure | None" = None
+    """Why the application can't be loaded: the child serves a page that says so, and doesn't try."""
     version: int = VERSION
 
 
@@ -173,7 +192,7 @@ class Quit(msgspec.Struct, frozen=True, kw_only=True, tag="quit"):
     version: int = VERSION
 
 
-ToTemplate = Boot | Fork | Quit
+ToTemplate = Boot | Renew | Fork | Quit
 FromTemplate = TemplateReady | PreloadUnsafe | TemplateFailed | Forked | Exited
 
 _encoder = msgspec.msgpack.Encoder()

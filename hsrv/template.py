@@ -20,6 +20,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final, NoReturn
 
+import msgspec
 from setproctitle import setproctitle
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
@@ -37,6 +38,7 @@ from hsrv.messages import (
     FromTemplate,
     ListenerInfo,
     PreloadUnsafe,
+    Renew,
     TemplateFailed,
     TemplateReady,
     decode_to_template,
@@ -143,6 +145,8 @@ class Template:
                 return TemplateReady(preload=policy, detail=f"{count} modules", app=target)
             return self._import_app(policy)
         except AppLoadError as error:
+            if config.reload:  # the children meet it too, and their failure is shown in the browser
+                return TemplateReady(preload=Preload.NONE, detail="nothing", app=config.app or "")
             return TemplateFailed(message=str(error), traceback=error.traceback)
 
     def _import_app(self, policy: Preload) -> TemplateReady | PreloadUnsafe:
@@ -184,9 +188,23 @@ class Template:
                 continue
             with packet:
                 message = decode_to_template(packet.payload)
-                if not isinstance(message, Fork):
+                if isinstance(message, Fork):
+                    self._fork(message, packet.take_socket(), packet.take_fd())
+                elif isinstance(message, Renew):
+                    self._renew(message, packet)
+                else:
                     return
-                self._fork(message, packet.take_socket(), packet.take_fd())
+
+    def _renew(self, message: Renew, packet: Packet) -> None:
+        self._handoff_send.close()
+        self._handoff_receive.close()
+        self._handoff_send, self._handoff_receive = (Channel(packet.take_socket()) for _ in range(2))
+        self.boot = msgspec.structs.replace(self.boot, config=message.config, generation=message.generation)
+        setproctitle(f"hsrv: template g{message.generation}")
+        logging.set_identity(Identity(Role.TEMPLATE, 0, message.generation))
+        clear_contextvars()
+        bind_contextvars(**message.log_context)
+        log.info("renewed")
 
     def _receive(self, *, expect: int = 2) -> Packet | None:
         try:
@@ -264,6 +282,7 @@ class Template:
                     app=self._app,
                     control=control,
                     log_context=message.log_context,
+                    broken=message.broken,
                     handoff_send=self._handoff_send,
                     handoff_receive=self._handoff_receive,
                     adopt_send=self._adopt_send,

@@ -54,6 +54,10 @@ class Drain:
     identity: Identity
     adopt: bool
     """Whether somebody is there to take over its idle connections."""
+    graceful: float
+    """Seconds for requests."""
+    stream_grace: float
+    """Seconds for streams."""
 
 
 @dataclass(frozen=True)

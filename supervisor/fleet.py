@@ -9,6 +9,7 @@ from enum import Enum, auto
 from math import inf
 from typing import Final
 
+from hsrv.messages import Failure
 from hsrv.supervisor.backoff import Backoff
 from hsrv.tables import Machine, Table
 from hsrv.terms import Identity, Preload, Role
@@ -16,8 +17,8 @@ from hsrv.terms import Identity, Preload, Role
 KILL_MARGIN: Final = 3.0
 """Seconds beyond its budgets that a draining process has before it is killed."""
 
-STREAM_END_MARGIN: Final = 5.0
-"""Seconds beyond the grace that a pool has to end its streams."""
+STREAM_END_MARGIN: Final = 8.0
+"""Seconds beyond the grace that a pool has to end its streams: it spreads the ends over some of them."""
 
 Key = tuple[Role, int]
 """A slot."""
@@ -79,19 +80,22 @@ class Budgets:
     lifespan_shutdown: float
     drain_delay: float
     handoff: float
+    margin: float = KILL_MARGIN
+    """Beyond its budgets, before a process is killed."""
+    stream_end: float = STREAM_END_MARGIN
 
     def drain(self, role: Role) -> float:
         """How long a process of this role may take to drain."""
         longest = (
             self.graceful
             if role is Role.WORKER
-            else max(self.graceful, self.stream_grace + STREAM_END_MARGIN)
+            else max(self.graceful, self.stream_grace + self.stream_end)
         )
         return longest + self.dismissal()
 
     def dismissal(self) -> float:
         """How long a process that doesn't serve may take to go."""
-        return self.lifespan_shutdown + KILL_MARGIN
+        return self.lifespan_shutdown + self.margin
 
 
 @dataclass
@@ -130,6 +134,10 @@ class Generation:
     """By which command of the operator a fresh process for the slot was started. Until it serves, or never will."""
     reload_id: str = ""
     """Of the reload that starts or drains it."""
+    hurried: bool = False
+    """Too many generations drain: its streams were told to end."""
+    broken: Failure | None = None
+    """Development: why there is no application. It serves a page that says so."""
     due: dict[Key, float] = field(default_factory=dict)
     """Slots without a child, and when they get one."""
     backoffs: dict[Key | None, Backoff] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """The supervisor process: from a configuration to an exit code."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import anyio
 import msgspec
@@ -21,12 +21,15 @@ from hsrv.supervisor.supervisor import Supervisor
 log = logging.get_logger("hsrv.supervisor")
 
 
-def run(config: Config, sources: Mapping[str, str] | None = None) -> ExitCode:
+def run(
+    config: Config,
+    sources: Mapping[str, str] | None = None,
+    reread: Callable[[], Config] | None = None,
+) -> ExitCode:
     """Serve until told to stop. Before anything runs it raises BindError, AppLoadError (nothing found) and
-    PlatformError."""
+    PlatformError. `reread`: the configuration as it is now, for a reload; raises HsrvError."""
     check_supported()
-    workers, why = resolve_workers(config)
-    config = msgspec.structs.replace(config, workers=workers)
+    config, why = _with_workers(config)
     target = resolve_target(config)
     logging.setup(config, None)
     listeners = open_listeners(config.bind, backlog=config.backlog, unix_mode=int(config.unix_mode, 8))
@@ -37,12 +40,19 @@ def run(config: Config, sources: Mapping[str, str] | None = None) -> ExitCode:
         become_subreaper()
         where = str(door.path) if door is not None else ""
         banner = Banner(config, workers_why=why, app_found=target.how_found, operator=where)
-        return anyio.run(Supervisor(config, listeners, banner, door).run)
+        again = None if reread is None else lambda: _with_workers(reread())[0]
+        return anyio.run(Supervisor(config, listeners, banner, door, again).run)
     finally:
         close_listeners(listeners)
         if door is not None:
             door.close()
         sys.stderr.flush()
+
+
+def _with_workers(config: Config) -> tuple[Config, str]:
+    """With a number of workers, and why so many."""
+    workers, why = resolve_workers(config)
+    return msgspec.structs.replace(config, workers=workers), why
 
 
 def open_door(run_dir: str | None) -> OperatorSocket | None:

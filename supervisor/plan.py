@@ -6,6 +6,7 @@ every event is harmless at any time, also one about a process that is unknown or
 end, ends within a bound, and so does every start.
 """
 
+from dataclasses import replace
 from enum import Enum, auto
 from math import inf
 from typing import Final
@@ -33,6 +34,7 @@ from hsrv.supervisor.actions import (
     StopListening,
 )
 from hsrv.supervisor.fleet import Budgets, Child, ChildState, Gen, Generation, GenEvent, Key, TemplateState
+from hsrv.messages import Failure
 from hsrv.terms import Identity, Preload, Role
 
 SILENCE_TIMEOUT: Final = 5.0
@@ -57,8 +59,23 @@ class Phase(Enum):
 class Plan:
     """The fleet: every generation and the phase of the server."""
 
-    def __init__(self, budgets: Budgets, *, workers: int, pools: int, preload: Preload) -> None:
+    def __init__(
+        self,
+        budgets: Budgets,
+        *,
+        workers: int,
+        pools: int,
+        preload: Preload,
+        stop_budgets: Budgets | None = None,
+        max_draining: int = 4,
+        development: bool = False,
+    ) -> None:
+        """`stop_budgets`: those of the end of the server, where they differ. `development`: new code is wanted at once,
+        and what is broken is shown instead of not served (`hsrv.supervisor.development`)."""
         self.budgets = budgets
+        self.stop_budgets = stop_budgets or budgets
+        self.max_draining = max_draining
+        self.development = development
         self.workers = workers
         self.pools = pools
         self.preload = preload
@@ -98,6 +115,8 @@ class Plan:
         """Start the next generation: the first one, or a reload, which `reload_id` names."""
         if self.phase is not Phase.RUNNING:
             return
+        if self.development:
+            yield from self._make_way(now)
         if self._first(Gen.STARTING) is not None:
             self.queued_reload = reload_id  # what starts at present may have read the code before its last change
             yield Say("info", "reload queued", {"why": "a generation is starting already"})
@@ -112,6 +131,33 @@ class Plan:
             yield Say("info", "reloading", {"generation": generation.number})
         yield OperationStep(reload_id, f"generation {generation.number} starts")
         yield from self._spawn_template(generation, now)
+
+    def _make_way(self, now: float) -> Actions:
+        """Development: nobody is served by code that has changed. What comes waits for the new one."""
+        for generation in list(self.generations.values()):
+            if generation.state is Gen.STARTING:
+                yield from self._abandon(generation, now, "the code has changed again")
+            elif generation.state is Gen.SERVING:
+                yield from self._drain_generation(generation, now, adopt=True)
+
+    def _abandon(self, generation: Generation, now: float, why: str) -> Actions:
+        """Nobody needs it any more, and it serves nobody."""
+        yield OperationEnded(generation.reload_id, why)
+        generation.machine.move(GenEvent.FAILED)
+        generation.want_nothing()
+        for child in generation.everyone():
+            if child.state is ChildState.FORKING:
+                yield from self.drain_child(child, now, adopt=False)
+            else:
+                yield from self._kill(child, why, now)
+        yield from self._after_exit(generation)
+
+    def _show_broken(self, failure: Failure, now: float) -> Actions:
+        """Development: a generation that serves nothing but the reason."""
+        self._last_number += 1
+        number = self._last_number
+        self.generations[number] = Generation(number, Preload.NONE, broken=failure)
+        yield from self._spawn_template(self.generations[number], now)
 
     def _spawn_template(self, generation: Generation, now: float) -> Actions:
         generation.template = TemplateState.STARTING
@@ -236,6 +282,7 @@ class Plan:
         if old is not None:
             old.reload_id = reload_id
             yield from self._drain_generation(old, now, adopt=True)
+            yield from self._hurry_oldest(now)
         yield from self._start_queued(now)
 
     def _let_serve(self, generation: Generation, child: Child) -> Actions:
@@ -353,6 +400,12 @@ class Plan:
     def _fail(self, generation: Generation, message: str, traceback: str, now: float) -> Actions:
         """It can't start. The first generation ends the server; a later one leaves the running one
         untouched."""
+        if self.development and generation.broken is None:
+            yield Say("error", "the code is broken", _failure(message, traceback))
+            yield OperationEnded(generation.reload_id, message, traceback)
+            yield from self._abandon(generation, now, "the code is broken")
+            yield from self._show_broken(Failure(message, traceback), now)
+            return
         first = self.serving() is None
         event = "application could not be started" if first else "reload failed, the running code goes on"
         yield Say("error", event, _failure(message, traceback))
@@ -379,6 +432,19 @@ class Plan:
             yield from self.drain_child(child, now, adopt=adopt)
         yield from self._after_exit(generation)
 
+    def _hurry_oldest(self, now: float) -> Actions:
+        """Generations that drain hold memory: beyond the limit the oldest have no time left for their streams."""
+        draining = [one for one in self.generations.values() if one.state is Gen.DRAINING]
+        for generation in draining[: -self.max_draining]:
+            if not generation.hurried:
+                generation.hurried = True
+                why = f"more than {self.max_draining} generations drain (--max-draining)"
+                yield Say("warning", "streams ended early", {"generation": generation.number, "why": why})
+                budgets = replace(self.budgets, stream_grace=0.0)
+                for child in generation.everyone():
+                    if child.state is ChildState.DRAINING:
+                        yield self._drain_within(child, now, budgets, adopt=True)
+
     def _give_up(self, generation: Generation) -> Actions:
         """What was to come of it will not: its start, and its replacements."""
         if generation.state is Gen.STARTING:
@@ -389,19 +455,25 @@ class Plan:
         generation.incoming.clear()
 
     def drain_child(self, child: Child, now: float, *, adopt: bool) -> Actions:
+        budgets = self.budgets if self.phase is Phase.RUNNING else self.stop_budgets
         if child.state in NOT_SERVING:
             child.state = ChildState.DISMISSED
             child.must_end_by(
-                now + self.budgets.dismissal(), "it was dismissed and did not end within its budget"
+                now + budgets.dismissal(), "it was dismissed and did not end within its budget"
             )
             yield Dismiss(child.identity)
         elif child.state is ChildState.SERVING:
             child.state = ChildState.DRAINING
-            budget = self.budgets.drain(child.identity.role)
-            child.must_end_by(now + budget, "its drain took longer than its budgets")
-            yield Drain(child.identity, adopt)
+            child.deadline = inf
+            yield self._drain_within(child, now, budgets, adopt=adopt)
         elif child.state is ChildState.DRAINING and not adopt:
-            yield Drain(child.identity, adopt)
+            yield self._drain_within(child, now, budgets, adopt=adopt)
+
+    def _drain_within(self, child: Child, now: float, budgets: Budgets, *, adopt: bool) -> Drain:
+        """A drain in progress may get less time, never more."""
+        deadline = min(child.deadline, now + budgets.drain(child.identity.role))
+        child.must_end_by(deadline, "its drain took longer than its budgets")
+        return Drain(child.identity, adopt, budgets.graceful, budgets.stream_grace)
 
     def stop(self, now: float) -> Actions:
         """TERM or INT. A second one is `stop_now`."""

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Literal
 
@@ -21,7 +21,7 @@ from structlog.contextvars import bound_contextvars, clear_contextvars
 
 from hsrv.channel import Channel
 from hsrv.config import Config
-from hsrv.errors import ExitCode
+from hsrv.errors import ExitCode, HsrvError
 from hsrv.globs import LearnedPaths
 from hsrv.logging import get_logger, set_level
 from hsrv.messages import Exited, Forked, FromTemplate, PreloadUnsafe, TemplateFailed, TemplateReady
@@ -31,12 +31,13 @@ from hsrv.supervisor.actions import Action, ChildAction
 from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.capacity import scale
 from hsrv.supervisor.children import ChildHandle, death_of
-from hsrv.supervisor.fleet import Budgets
+from hsrv.supervisor.development import Development
 from hsrv.supervisor.handoffs import drop, move
 from hsrv.supervisor.listeners import Listener, close_listeners, stop_new_connections
 from hsrv.supervisor.operations import Operations, new_id
 from hsrv.supervisor.operator import OperatorDesk, OperatorSocket
-from hsrv.supervisor.plan import Plan
+from hsrv.supervisor.plan import Phase, Plan
+from hsrv.supervisor.settings import budgets_of, changed_config
 from hsrv.supervisor.signals import COMMANDS, Command, handled
 from hsrv.supervisor.status import StatusReader
 from hsrv.supervisor.templates import TemplateHandle
@@ -55,24 +56,29 @@ class Supervisor:
     """All processes of one server."""
 
     def __init__(
-        self, config: Config, listeners: list[Listener], banner: Banner, door: OperatorSocket | None
+        self,
+        config: Config,
+        listeners: list[Listener],
+        banner: Banner,
+        door: OperatorSocket | None,
+        reread: Callable[[], Config] | None = None,
     ) -> None:
-        """`door`: where operators come in; None when there is no such place."""
+        """`door`: where operators come in; None when there is no such place. `reread`: the configuration as it is now,
+        for a reload; raises HsrvError."""
+        self._reread = reread
         self.config = config
         self.listeners = listeners
         self._banner = banner
+        self._development = Development(config, self._code_changed) if config.reload else None
+        budgets = budgets_of(config)
         self.plan = Plan(
-            Budgets(
-                startup=config.startup_timeout,
-                graceful=config.graceful_timeout,
-                stream_grace=config.stream_grace,
-                lifespan_shutdown=config.lifespan_shutdown_timeout,
-                drain_delay=config.drain_delay,
-                handoff=config.handoff_timeout,
-            ),
+            budgets if self._development is None else self._development.budgets(budgets),
             workers=int(config.workers),
             pools=config.pools,
-            preload=config.preload,
+            preload=config.preload if self._development is None else self._development.preload,
+            stop_budgets=None if self._development is None else self._development.stop_budgets(budgets),
+            max_draining=config.max_draining,
+            development=self._development is not None,
         )
         self.operations = Operations()
         self._door = door
@@ -102,6 +108,8 @@ class Supervisor:
             await tasks.start(self._hear_signals)
             if self._door is not None:
                 tasks.start_soon(self._door.serve, OperatorDesk(self))
+            if self._development is not None:
+                tasks.start_soon(self._development.watch)
             self.perform(self.plan.start(time.monotonic()))
             await self._keep_time()
             tasks.cancel_scope.cancel()
@@ -166,9 +174,36 @@ class Supervisor:
         return self.plan.queued_reload or new_id()
 
     def reload(self, reload_id: str) -> None:
-        """Start the next generation, or queue it."""
+        """Start the next generation, or queue it, with the configuration as it is now."""
         with _story(reload_id):
+            try:
+                self._read_config()
+            except HsrvError as error:
+                log.error("reload failed, the running code goes on", error=str(error))
+                self.operations.end(reload_id, str(error), "")
+                return
             self.perform(self.plan.start(time.monotonic(), reload_id))
+
+    def _read_config(self) -> None:
+        """Raises HsrvError, and then nothing has changed."""
+        if self._reread is None:
+            return
+        config, unchanged = changed_config(self.config, self._reread())
+        for name in unchanged:
+            log.warning("not changed by a reload", option=name, hint="restart the server")
+        before, self.config = self.config, config
+        if self._development is None:
+            self.plan.budgets = self.plan.stop_budgets = budgets_of(config)
+            self.plan.preload = config.preload
+        self.plan.pools = config.pools
+        self.plan.max_draining = config.max_draining
+        if config.workers != before.workers:
+            self.plan.workers = int(config.workers)
+        if config.log_level != before.log_level:
+            self.set_log_level(config.log_level)
+
+    def _code_changed(self) -> None:
+        self.reload(self.next_reload_id())
 
     def set_log_level(self, level: Literal["debug", "info", "warning", "error"]) -> None:
         """In every process, also in those that come."""
@@ -228,11 +263,12 @@ class Supervisor:
         number, now = template.generation, time.monotonic()
         if isinstance(message, Exited):
             self._exited(message.pid, message.status)
+        elif isinstance(message, Forked):
+            self._forked(message)
         elif self._current.get(number) is not template:
             log.debug("late message of a template", generation=number, message=type(message).__name__)
-        elif isinstance(message, Forked):
-            self._forked(number, message)
         elif isinstance(message, TemplateReady):
+            template.is_ready = True
             self._banner.template_ready(message)
             self.status.app = message.app
             self.perform(self.plan.template_ready(number, now))
@@ -245,8 +281,12 @@ class Supervisor:
 
     # children
 
-    def _forked(self, number: int, message: Forked) -> None:
-        child = self._forking[number].pop(0)
+    def _forked(self, message: Forked) -> None:
+        waiting = self._forking.get(message.identity.generation)
+        if not waiting:
+            log.debug("late message of a template", message="Forked", child=message.pid)
+            return
+        child = waiting.pop(0)
         if message.error:
             child.ended(f"could not be forked: {message.error}")
             return
@@ -270,6 +310,8 @@ class Supervisor:
             )
 
     def _on_ready(self, child: ChildHandle, params: methods.ReadyParams) -> None:
+        if self._development is not None and params.modules:
+            self._development.imported(params.modules)
         with self._story_of(child.identity.generation):
             self.perform(self.plan.child_ready(child.identity, time.monotonic()))
 
@@ -357,9 +399,7 @@ class Supervisor:
             child.command(self.tasks, methods.ANNOUNCE_CLOSE)
         elif isinstance(action, actions.Drain):
             drain = methods.DrainParams(
-                graceful_timeout=self.config.graceful_timeout,
-                stream_grace=self.config.stream_grace,
-                adopt=action.adopt,
+                graceful_timeout=action.graceful, stream_grace=action.stream_grace, adopt=action.adopt
             )
             child.command(self.tasks, methods.DRAIN, drain)
         elif isinstance(action, actions.Finish):
@@ -388,6 +428,8 @@ class Supervisor:
         try:
             if number not in self._handoff:
                 self._handoff[number] = Channel.pair()
+            if self._renew_template(number):
+                return
             template = TemplateHandle(number)
         except OSError as error:
             death = f"could not be started: {error}"
@@ -400,6 +442,28 @@ class Supervisor:
         template.boot(self.config, action.preload, channels, self.listeners, files)
         self.tasks.start_soon(self._hear_template, template)
 
+    def _renew_template(self, number: int) -> bool:
+        """Development: the template, with all libraries imported, goes on for the next generation. False: there is none,
+        or what it has imported is stale."""
+        if self._development is None:
+            return False
+        kept = next((one for one in self._current.values() if one.is_ready), None)
+        if kept is None or not self._development.keeps_template():
+            for one in list(self._current):
+                self._see_off_template(one)
+            return False
+        del self._current[kept.generation]
+        self._current[number] = kept
+        self.status.template_pids[number] = kept.pid
+        kept.renew(number, self.config, self._handoff[number])
+        self.perform(self.plan.template_ready(number, time.monotonic()))
+        return True
+
+    def _see_off_template(self, number: int) -> None:
+        template = self._current.pop(number)
+        template.quit()
+        self.tasks.start_soon(self._see_off, template)
+
     def _end_template(self, action: actions.QuitTemplate | actions.KillTemplate) -> None:
         template = self._current.get(action.generation)
         if isinstance(action, actions.KillTemplate):
@@ -408,10 +472,9 @@ class Supervisor:
             return
         self._close_handoff(action.generation)
         self.status.template_pids.pop(action.generation, None)
-        if template is not None:
-            del self._current[action.generation]
-            template.quit()
-            self.tasks.start_soon(self._see_off, template)
+        keeps = self._development is not None and self.plan.phase is Phase.RUNNING
+        if template is not None and not keeps:
+            self._see_off_template(action.generation)
 
     def _move_handoffs(self, number: int) -> None:
         """What waits for a pool of a generation without one goes to the pools of the one that serves."""
@@ -446,7 +509,8 @@ class Supervisor:
             return
         self._forking.setdefault(identity.generation, []).append(child)
         self.tasks.start_soon(self._hear_child, child)
-        template.fork(child)
+        generation = self.plan.generations.get(identity.generation)
+        template.fork(child, generation.broken if generation is not None else None)
 
     def _tell_workers(self, action: actions.PoolAvailable) -> None:
         log.warning(

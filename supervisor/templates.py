@@ -13,11 +13,13 @@ from hsrv.config import Config
 from hsrv.logging import get_logger
 from hsrv.messages import (
     Boot,
+    Failure,
     Fork,
     FromTemplate,
     ListenerInfo,
     MessageError,
     Quit,
+    Renew,
     ToTemplate,
     decode_from_template,
     encode,
@@ -37,6 +39,8 @@ class TemplateHandle:
     def __init__(self, generation: int) -> None:
         """Starts it. Raises OSError."""
         self.generation = generation
+        self.is_ready = False
+        """It has imported what it is to import."""
         self._channel, theirs = Channel.pair()
         try:
             self.pid = _spawn(theirs.fileno())
@@ -67,9 +71,15 @@ class TemplateHandle:
         fds = [channel.fileno() for channel in channels] + [listener.sock.fileno() for listener in listeners]
         self._send(message, *fds)
 
-    def fork(self, child: ChildHandle) -> None:
+    def renew(self, generation: int, config: Config, handoff: tuple[Channel, Channel]) -> None:
+        """What it forks from now on belongs to this generation."""
+        self.generation = generation
+        message = Renew(config=config, generation=generation, log_context=_story())
+        self._send(message, *(channel.fileno() for channel in handoff))
+
+    def fork(self, child: ChildHandle, broken: Failure | None = None) -> None:
         """Ask for a child. The answer is a `Forked`, in the order of the requests."""
-        message = Fork(identity=child.identity, log_context=_story())
+        message = Fork(identity=child.identity, log_context=_story(), broken=broken)
         self._send(message, child.theirs.fileno(), child.dump)
         child.theirs.close()
 

@@ -88,17 +88,17 @@ class Worker(HTTPHost):
 
         With `drain.adopt`, connections between two requests move to another worker; otherwise they are closed.
         """
-        if self._drain is not None:
+        if self._drain is not None and not drain.is_shorter_than(self._drain):
             return  # the supervisor asked for it and died meanwhile: its budgets go on
+        if self._drain is None:
+            self._drain_began = self.loop.time()
         self._drain = drain
-        self._drain_began = self.loop.time()
         self.closing = not drain.adopt
         self._acceptor.close(last=0 if drain.adopt else LAST_ACCEPTS)
         if not drain.adopt:
             self._adoptions.receive_all()
         self._adoptions.close()
-        self._release_idle()
-        self._check_drained()
+        self._sweep_drain(drain, self.loop.time() - self._drain_began)
 
     def finish(self) -> None:
         """Nothing to do: a worker is done when its connections are."""

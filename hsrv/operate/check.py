@@ -26,7 +26,7 @@ from hsrv.terms import Identity, Preload, Role
 KEEP_ALIVE: Final = 60.0
 """Seconds after which the usual load balancer closes an idle connection (AWS ALB, and most after it)."""
 
-STREAM_END: Final = 4.0
+STREAM_END: Final = 8.0
 """Seconds beyond --stream-grace that streams have to end in."""
 
 SPARE_DESCRIPTORS: Final = 200

@@ -27,11 +27,17 @@ class DrainParams(msgspec.Struct, frozen=True, kw_only=True):
     adopt: bool = False
     """Whether connections between two requests move to other workers; otherwise they are closed."""
 
+    def is_shorter_than(self, other: "DrainParams") -> bool:
+        """Whether a process that drains has to hurry: nobody adopts any more, or streams have less time."""
+        return (other.adopt and not self.adopt) or self.stream_grace < other.stream_grace
+
 
 class ReadyParams(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     lifespan: bool
     """Whether the application supports lifespan."""
+    modules: dict[str, str | None] = {}
+    """Development: what is imported, and from which file. Only the leader tells."""
 
 
 class FailedParams(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,7 +32,11 @@ class Line(Wire):
         if isinstance(address, str):
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.settimeout(PATIENCE)
-            self.sock.connect(address)
+            try:
+                self.sock.connect(address)
+            except OSError:
+                self.sock.close()
+                raise
         else:
             self.sock = socket.create_connection(address, timeout=PATIENCE)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable
+from dataclasses import replace as replace_budgets
 from math import inf
 
 import pytest
@@ -39,6 +40,10 @@ BUDGETS = Budgets(
 )
 WORKER_DRAIN = 43.0
 DISMISSAL = 13.0
+
+
+def drain(identity: Identity, *, adopt: bool) -> Drain:
+    return Drain(identity, adopt, BUDGETS.graceful, BUDGETS.stream_grace)
 
 
 class Fleet:
@@ -331,10 +336,10 @@ def test_a_pool_has_its_grace_beyond_the_budget_of_requests() -> None:
     fleet.serve()
     fleet.serve(2)
     assert roles(fleet.tick(WORKER_DRAIN)) == ["worker-1", "worker-2"]
-    assert fleet.next_in() == min(KILL_TIMEOUT, 118.0 - WORKER_DRAIN)
+    assert fleet.next_in() == min(KILL_TIMEOUT, 121.0 - WORKER_DRAIN)
     fleet.exited("worker-1")
     fleet.exited("worker-2")
-    assert roles(fleet.tick(118.0 - WORKER_DRAIN)) == ["pool-1"]
+    assert roles(fleet.tick(121.0 - WORKER_DRAIN)) == ["pool-1"]
 
 
 FAILURES: dict[str, Callable[[Fleet], object]] = {
@@ -549,7 +554,7 @@ def test_one_of_two_pools_is_enough() -> None:
 
 def test_a_stop_drains_all_and_ends_with_the_last_exit(fleet: Fleet) -> None:
     actions = fleet.stop()
-    assert actions == [StopListening()] + [Drain(fleet.who(name), adopt=False) for name in fleet.all_names()]
+    assert actions == [StopListening(), *(drain(fleet.who(name), adopt=False) for name in fleet.all_names())]
     assert fleet.exited("worker-2") == []
     assert fleet.exited("worker-1") == [Finish(fleet.who("pool-1"))]
     assert fleet.exited("pool-1") == [QuitTemplate(1), Exit(ExitCode.OK)]
@@ -682,7 +687,7 @@ def test_scaling_up_forks_the_next_slot(fleet: Fleet) -> None:
 
 def test_scaling_down_drains_the_last_slot_and_does_not_replace_it(fleet: Fleet) -> None:
     leaving = fleet.who("worker-2")
-    assert fleet.scale(-1) == [Drain(leaving, adopt=True)]
+    assert fleet.scale(-1) == [drain(leaving, adopt=True)]
     assert fleet.exited("worker-2", reason="was killed by SIGKILL") == []
     assert fleet.tick(60.0) == []
     assert fleet.next_in() == inf
@@ -764,7 +769,7 @@ def test_a_replacement_serves_before_the_old_one_drains(fleet: Fleet) -> None:
     assert isinstance(fork, ForkChild)
     assert (fork.identity.name, fork.identity.leader) == ("worker-1", True)
     assert fork.identity is not old
-    assert fleet.ready("worker-1") == [Serve(fork.identity), Drain(old, adopt=True)]
+    assert fleet.ready("worker-1") == [Serve(fork.identity), drain(old, adopt=True)]
     assert fleet.ended == [OperationEnded("op")]
     assert fleet.saw(fleet.plan.child_exited(old, "exited with code 0", fleet.now)) == []
     assert [child.identity for child in fleet.plan.generations[1].everyone() if child.key == (Role.WORKER, 1)] == [
@@ -841,6 +846,105 @@ def test_a_replacement_is_given_up_by(fleet: Fleet, what: str) -> None:
     assert [ended.operation for ended in fleet.ended] == ["op"]
     assert fleet.ended[0].error
     assert any(isinstance(action, Dismiss | Kill) and action.identity is new for action in actions)
+
+
+def test_the_oldest_of_too_many_draining_generations_has_no_time_left_for_its_streams(fleet: Fleet) -> None:
+    fleet.plan.max_draining = 2
+    hurried = []
+    for number in (2, 3, 4, 5):
+        fleet.start()
+        fleet.template_ready(number)
+        for name in ("pool-1", "worker-1", "worker-2"):
+            actions = fleet.ready(name, number)
+        hurried.append({a.identity.generation for a in actions if isinstance(a, Drain) and a.stream_grace == 0})
+    assert hurried == [set(), set(), {1}, {2}]
+    assert all(action.adopt for action in actions if isinstance(action, Drain))
+
+
+# development
+
+
+STOP_BUDGETS = replace_budgets(BUDGETS, graceful=0.25, stream_grace=0.0, lifespan_shutdown=0.25, margin=0.2, stream_end=0.25)
+
+
+@pytest.fixture
+def dev() -> Fleet:
+    """One that serves, in development."""
+    fleet = Fleet(workers=1)
+    fleet.plan.development = True
+    fleet.plan.stop_budgets = STOP_BUDGETS
+    fleet.start()
+    fleet.template_ready()
+    fleet.ready("pool-1")
+    fleet.ready("worker-1")
+    return fleet
+
+
+def names(actions: list[Action], kind: type[Drain] | type[Kill] | type[Dismiss]) -> list[tuple[int, str]]:
+    return [(a.identity.generation, a.identity.name) for a in actions if isinstance(a, kind)]
+
+
+def test_in_development_the_old_generation_drains_before_the_new_one_starts(dev: Fleet) -> None:
+    actions = dev.start("r1")
+    assert names(actions, Drain) == [(1, "pool-1"), (1, "worker-1")]
+    assert isinstance(actions[-1], SpawnTemplate)
+    assert actions[-1].generation == 2
+
+
+def test_in_development_a_change_overtakes_the_one_that_starts(dev: Fleet) -> None:
+    dev.start("r1")
+    dev.template_ready(2)
+    dev.plan.child_forked(dev.who("pool-1", 2))
+    actions = dev.start("r2")
+    assert names(actions, Kill) == [(2, "pool-1")]
+    assert names(actions, Dismiss) == [(2, "worker-1")], "it has no pid yet"
+    assert [ended.operation for ended in dev.ended] == ["r1"]
+    assert dev.plan.queued_reload is None
+    dev.exited("pool-1", 2)
+    dev.exited("worker-1", 2)
+    dev.template_ready(3)
+    dev.ready("pool-1", 3)
+    dev.ready("worker-1", 3)
+    assert dev.ended == [OperationEnded("r2")]
+
+
+@pytest.mark.parametrize("failure", ["import", "death", "lifespan"])
+def test_in_development_what_is_broken_is_shown_by_a_generation_of_its_own(dev: Fleet, failure: str) -> None:
+    dev.start("r1")
+    dev.template_ready(2)
+    if failure == "death":
+        actions = dev.exited("worker-1", 2, "exited with code 7")
+    else:
+        actions = dev.failed("worker-1", 2)
+    assert [action.generation for action in actions if isinstance(action, SpawnTemplate)] == [3]
+    broken = dev.plan.generations[3].broken
+    assert broken is not None
+    assert broken.message
+    assert dev.ended[0].operation == "r1"
+    assert dev.plan.phase is Phase.RUNNING
+    dev.template_ready(3)
+    dev.ready("pool-1", 3)
+    dev.ready("worker-1", 3)
+    assert dev.plan.serving() is dev.plan.generations[3]
+
+
+def test_in_development_a_page_that_can_not_be_shown_either_ends_the_server(dev: Fleet) -> None:
+    dev.start()
+    dev.saw(dev.plan.template_gone(2, "was killed", dev.now))
+    for name in ("pool-1", "worker-1"):
+        dev.exited(name)
+    dev.saw(dev.plan.template_gone(3, "was killed", dev.now))
+    assert dev.plan.phase in (Phase.STOPPING, Phase.OVER)
+    assert dev.plan.exit_code is ExitCode.APP
+
+
+def test_a_stop_may_have_shorter_budgets_than_a_reload(dev: Fleet) -> None:
+    dev.start()
+    assert dev.plan.generations[1].everyone()[0].deadline > dev.now + 10
+    actions = dev.saw(dev.plan.stop(dev.now))
+    drains = [action for action in actions if isinstance(action, Drain)]
+    assert {(one.graceful, one.stream_grace, one.adopt) for one in drains} == {(0.25, 0.0, False)}
+    assert all(child.deadline <= dev.now + 6 for child in dev.plan.generations[1].everyone())
 
 
 # operations and readiness

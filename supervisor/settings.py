@@ -1,0 +1,29 @@
+"""What the supervisor makes of a configuration, at the start and at each reload. Pure."""
+
+from typing import Final
+
+import msgspec
+
+from hsrv.config import Config
+from hsrv.supervisor.fleet import Budgets
+
+FIXED: Final = ("bind", "unix_mode", "backlog", "run_dir", "reload", "log_format")
+"""Options that belong to the supervisor's own life: its sockets, and the form of its log."""
+
+
+def budgets_of(config: Config) -> Budgets:
+    return Budgets(
+        startup=config.startup_timeout,
+        graceful=config.graceful_timeout,
+        stream_grace=config.stream_grace,
+        lifespan_shutdown=config.lifespan_shutdown_timeout,
+        drain_delay=config.drain_delay,
+        handoff=config.handoff_timeout,
+    )
+
+
+def changed_config(before: Config, wanted: Config) -> tuple[Config, list[str]]:
+    """The configuration after a reload, and the options that a reload can't change but were."""
+    kept = {name: getattr(before, name) for name in FIXED}
+    unchanged = [name for name in FIXED if getattr(wanted, name) != kept[name]]
+    return msgspec.structs.replace(wanted, **kept), unchanged
