@@ -29,6 +29,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     accepted_at: float
     """time.monotonic() at accept; the clock is shared by all processes of one machine."""
     requests_served: int = 0
+    generation: int = 0
+    """Of the process that served the last of them."""
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from hsrv.messages import (
     Trace,
     decode_connection,
     decode_handoff,
+    encode,
 )
 from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.terms import EndReason
@@ -166,9 +167,22 @@ class Worker(HTTPHost):
         self._connect(sock, origin).start()
 
     def _adopted(self, message: ConnectionHandoff, sock: socket.socket) -> None:
+        newer = message.origin.generation > self.identity.generation
+        if newer and self._drain is None and self._send_on(message, sock):
+            return
         connection = self._connect(sock, message.origin)
         connection.parkable = message.parkable
         connection.start(message.buffered, message.deadline)
+
+    def _send_on(self, message: ConnectionHandoff, sock: socket.socket) -> bool:
+        """Back into the channel with a connection that newer code has served: no client shall see the old again. We
+        are about to drain, and have not read yet that we should."""
+        try:
+            self._adopt_send.send(encode(message), sock.fileno())
+        except ChannelError:
+            return False
+        sock.close()
+        return True
 
     def _connect(self, sock: socket.socket, origin: Origin) -> HTTPConnection:
         connection = HTTPConnection(Conn(sock, self.loop, origin), self)

@@ -533,7 +533,11 @@ class HTTPConnection:
 
     def origin(self) -> Origin:
         """What another process must know of this connection."""
-        return msgspec.structs.replace(self.conn.origin, requests_served=self.served)
+        origin = self.conn.origin
+        if self.served == origin.requests_served:
+            return origin
+        generation = self.host.identity.generation
+        return msgspec.structs.replace(origin, requests_served=self.served, generation=generation)
 
     # time
 

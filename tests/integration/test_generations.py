@@ -129,6 +129,36 @@ def test_streams_that_wait_for_an_old_pool_that_dies_run_in_the_new_one(serve: S
         assert slow.response().status == 200
 
 
+def test_a_worker_that_slept_through_a_reload_takes_no_connection_that_the_new_code_has_served(
+    serve: Serve,
+) -> None:
+    server = serve(workers=1, park_after=0.1)
+    [old] = server.children("worker")
+    old.process.suspend()
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for_log(lambda entry: entry["event"] == "reloaded")
+    [new] = [child for child in server.children("worker") if child.generation == 2]
+    with Wire(server.host, server.port) as wire:
+        assert wire.get("/").json["generation"] == 2
+        eventually(lambda: parked(server), "the connection is parked")
+        new.process.suspend()
+        try:
+            wire.send(request("/"))
+            eventually(lambda: not parked(server), "it goes to whichever worker is free")
+            old.process.resume()
+            eventually(lambda: old.pid not in pids(server, "worker"), "the old worker is gone")
+        finally:
+            new.process.resume()
+        assert wire.response().json["generation"] == 2
+
+
+def parked(server: LiveServer) -> int:
+    """Connections in the parking lots."""
+    status = ask(find(Target(run_dir=server.run_dir)), operator.STATUS, operator.StatusParams())
+    processes = [one for generation in status.generations for one in generation.processes]
+    return sum(one.report.parked for one in processes if one.role == "pool" and one.report is not None)
+
+
 def sent(server: LiveServer) -> list[int]:
     """Handoffs sent, by worker."""
     status = ask(find(Target(run_dir=server.run_dir)), operator.STATUS, operator.StatusParams())
