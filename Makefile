@@ -6,7 +6,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 WORKERS ?= 8
 
-.PHONY: run test lint check bench bench-reload clean
+.PHONY: run test lint check bench bench-reload chaos fuzz clean
 
 # exec: Ctrl-C and the exit code are the server's own.
 run: $(VENV)/installed
@@ -22,6 +22,14 @@ lint: $(VENV)/installed
 	$(PYTHON) -m mypy --strict hsrv tests
 
 check: lint test
+
+# Storms against the real server, with kills; a failure prints its seed. CHAOS='--minutes 60 --profile calm' for more.
+chaos: $(VENV)/installed
+	$(PYTHON) -m tests.chaos $(CHAOS)
+
+# Each parser and codec against anything. FUZZ='--minutes 10 --target heads' for more.
+fuzz: $(VENV)/installed
+	$(PYTHON) -m tests.fuzz $(FUZZ)
 
 # The servers to compare with have an environment of their own: they are no business of the tests. wrk and nginx come
 # from the system. BENCH='hello fastapi --rounds 2' runs less; the output of everything goes to docs/benchmarks/.

@@ -65,6 +65,11 @@ class Packet:
         """Descriptors not taken yet."""
         return len(self._fds)
 
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """Those not taken yet; they stay the packet's."""
+        return tuple(self._fds)
+
     def take_fd(self) -> int:
         """The next descriptor, now the caller's. Raises IndexError."""
         return self._fds.pop(0)

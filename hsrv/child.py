@@ -8,6 +8,7 @@ with its traceback; when the supervisor is gone (end of file on the control chan
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import os
 import socket
@@ -216,10 +217,9 @@ class _Child:
         if self._serve.is_set() and self._service is not None and isinstance(loaded, ChildBoot):
             log.info("supervisor gone, draining")
             config = loaded.config
-            self._service.begin_drain(
-                DrainParams(graceful_timeout=config.graceful_timeout, stream_grace=config.stream_grace)
-            )
-            self._service.finish()
+            drain = DrainParams(graceful_timeout=config.graceful_timeout, stream_grace=config.stream_grace)
+            self._soon(self._service.begin_drain, drain)
+            self._soon(self._service.finish)
         else:
             self._orphaned = True
             self._serve.set()
@@ -233,10 +233,13 @@ class _Child:
     async def _on_drain(self, context: Context, params: DrainParams) -> None:
         service = self._running()
         log.info("draining")
-        service.begin_drain(params)
+        self._soon(service.begin_drain, params)
+        begun = asyncio.Event()
+        self._soon(begun.set)
+        await begun.wait()  # the confirmation means that no more connections are accepted
 
     async def _on_finish(self, context: Context, params: Empty) -> None:
-        self._running().finish()
+        self._soon(self._running().finish)
 
     async def _on_learned(self, context: Context, params: methods.LearnedParams) -> None:
         self._running().learned(params.patterns)
@@ -252,6 +255,11 @@ class _Child:
 
     async def _on_task_stacks(self, context: Context, params: Empty) -> methods.StacksResult:
         return methods.StacksResult(text=stacks.task_stacks())
+
+    def _soon(self, command: Callable[..., None], *arguments: Any) -> None:
+        """Obey in the loop's next turn, outside of this task and its context: a last look at what has arrived may
+        start requests, which run their first step at once (`hsrv.eager`)."""
+        self._loop.call_soon(command, *arguments, context=contextvars.Context())
 
     def _running(self) -> Service:
         if self._service is None:

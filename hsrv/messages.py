@@ -214,7 +214,7 @@ def encode(message: AnyHandoff | ToTemplate | FromTemplate) -> bytes:
 def _decode(decoder: "msgspec.msgpack.Decoder[M]", data: bytes) -> M:
     try:
         message: M = decoder.decode(data)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise MessageError(str(error)) from error
     if message.version != VERSION:
         raise MessageError(f"version {message.version}, expected {VERSION}")

@@ -15,7 +15,15 @@ class SpawnTemplate:
 
 @dataclass(frozen=True)
 class QuitTemplate:
-    """The generation is gone: its template and its handoff channel are not needed any more."""
+    """The generation is gone: its template and its handoff channel are not needed any more. What still waits there
+    goes to the generation that serves."""
+
+    generation: int
+
+
+@dataclass(frozen=True)
+class MoveHandoffs:
+    """The generation drains and has no pool any more: what waits for one goes to the generation that serves."""
 
     generation: int
 
@@ -122,6 +130,7 @@ ChildAction = Serve | AnnounceClose | Drain | Finish | Dismiss | Kill
 Action = (
     SpawnTemplate
     | QuitTemplate
+    | MoveHandoffs
     | KillTemplate
     | ForkChild
     | ChildAction

@@ -72,6 +72,8 @@ class ChildHandle:
         self._control = ours
         self._hearing = anyio.CancelScope()
         self._killed_because = ""
+        self.draining = anyio.Event()
+        """It has confirmed that it drains, or has ended: it accepts no more."""
 
     async def run(
         self, on_ready: Report, on_failed: Report, on_learned: Report, on_recycle: Report
@@ -155,6 +157,8 @@ class ChildHandle:
     async def _command(self, method: Method[Any, Any], params: Any) -> None:
         try:
             await methods.call(self._dispatcher, method, params, timeout=COMMAND_TIMEOUT)
+            if method is methods.DRAIN:
+                self.draining.set()
         except RpcError as error:
             log.debug(
                 "command not confirmed", command=method.name, process=self.identity.name, error=str(error)
@@ -204,6 +208,7 @@ class ChildHandle:
         if not self.gone.is_set():
             self.death = f"was killed: {self._killed_because}" if self._killed_because else death
             self.gone.set()
+            self.draining.set()
             self._hearing.deadline = anyio.current_time() + LAST_WORDS_TIMEOUT
 
 

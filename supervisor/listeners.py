@@ -1,5 +1,6 @@
 """The listening sockets of the server, from bind to unlink."""
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -202,6 +203,15 @@ def stop_new_connections(listeners: Sequence[Listener]) -> None:
             remove_socket_file(listener.info)
         elif sys.platform.startswith("linux"):
             _drop_syn(listener.sock)
+
+
+def refuse_connections(listeners: Sequence[Listener]) -> None:
+    """Stop listening, in every process that holds a copy: who comes from now on is refused at once, and reaches another
+    server. Until then his segments were dropped, and he waited. What still stood in the queue is reset."""
+    for listener in listeners:
+        if not listener.shared and listener.sock.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):  # closed already
+                listener.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _drop_syn(sock: socket.socket) -> None:

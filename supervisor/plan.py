@@ -23,6 +23,7 @@ from hsrv.supervisor.actions import (
     ForkChild,
     Kill,
     KillTemplate,
+    MoveHandoffs,
     OperationEnded,
     OperationStep,
     PoolAvailable,
@@ -405,7 +406,11 @@ class Plan:
         yield from self.fork_due(generation, now)
 
     def _after_exit(self, generation: Generation) -> Actions:
-        """A draining generation may have lost its last worker, or its last process."""
+        """A draining generation may have lost its last worker, its last pool, or its last process."""
+        if generation.state is not Gen.DRAINING:
+            return
+        if generation.has(Role.WORKER) and not generation.has(Role.POOL) and self.serving() is not None:
+            yield MoveHandoffs(generation.number)  # its workers may take long; the last move is QuitTemplate's
         if not generation.has(Role.WORKER):
             for child in generation.everyone():
                 if child.state is ChildState.DRAINING:

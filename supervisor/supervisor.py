@@ -32,7 +32,13 @@ from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.capacity import scale
 from hsrv.supervisor.children import ChildHandle, death_of
 from hsrv.supervisor.development import Development
-from hsrv.supervisor.listeners import Listener, close_listeners, stop_new_connections
+from hsrv.supervisor.handoffs import drop, move
+from hsrv.supervisor.listeners import (
+    Listener,
+    close_listeners,
+    refuse_connections,
+    stop_new_connections,
+)
 from hsrv.supervisor.operations import Operations, new_id
 from hsrv.supervisor.operator import OperatorDesk, OperatorSocket
 from hsrv.supervisor.plan import Phase, Plan
@@ -40,7 +46,7 @@ from hsrv.supervisor.settings import budgets_of, changed_config
 from hsrv.supervisor.signals import COMMANDS, Command, handled
 from hsrv.supervisor.status import StatusReader
 from hsrv.supervisor.templates import TemplateHandle
-from hsrv.terms import Identity
+from hsrv.terms import Identity, Role
 
 TEMPLATE_EXIT_TIMEOUT: Final = 2.0
 """Seconds for a template to exit: one that is told to, and one that closed its channel."""
@@ -372,16 +378,26 @@ class Supervisor:
             self._spawn(action)
         elif isinstance(action, actions.QuitTemplate | actions.KillTemplate):
             self._end_template(action)
+        elif isinstance(action, actions.MoveHandoffs):
+            self._move_handoffs(action.generation)
         elif isinstance(action, actions.ForkChild):
             self._fork(action.identity)
         elif isinstance(action, actions.StopListening):
             stop_new_connections(self.listeners)
+            self.tasks.start_soon(self._refuse_connections)
         elif isinstance(action, actions.Announce):
             self._banner.serving(self.listeners, action.generation)
         elif isinstance(action, actions.PoolAvailable):
             self._tell_workers(action)
         else:
             self._act_on_child(action)
+
+    async def _refuse_connections(self) -> None:
+        """Once every worker has taken what waited in the queue. Bounded by the drain, which ends a worker that doesn't."""
+        for child in list(self.children.values()):
+            if child.identity.role is Role.WORKER:
+                await child.draining.wait()
+        refuse_connections(self.listeners)
 
     def _act_on_child(self, action: ChildAction) -> None:
         child = self.handle(action.identity)
@@ -470,12 +486,28 @@ class Supervisor:
             if template is not None:
                 self._kill_template(template, action.why)
             return
-        for channel in self._handoff.pop(action.generation, ()):
-            channel.close()
+        self._close_handoff(action.generation)
         self.status.template_pids.pop(action.generation, None)
         keeps = self._development is not None and self.plan.phase is Phase.RUNNING
         if template is not None and not keeps:
             self._see_off_template(action.generation)
+
+    def _move_handoffs(self, number: int) -> None:
+        """What waits for a pool of a generation without one goes to the pools of the one that serves."""
+        serving = self.plan.serving()
+        home = self._handoff.get(number)
+        if serving is not None and home is not None:
+            moved = move(home, self._handoff[serving.number][0])
+            if moved:
+                log.info("handoffs moved", generation=number, to=serving.number, count=moved)
+
+    def _close_handoff(self, number: int) -> None:
+        self._move_handoffs(number)
+        home = self._handoff.pop(number, None)
+        if home is not None:
+            lost = drop(home)
+            if lost:
+                log.error("handoffs lost", generation=number, count=lost, why="no pool is there to take them")
 
     async def _see_off(self, template: TemplateHandle) -> None:
         await anyio.sleep(TEMPLATE_EXIT_TIMEOUT)

@@ -175,7 +175,8 @@ class Worker(HTTPHost):
         self._connect(sock, origin).start()
 
     def _adopted(self, message: ConnectionHandoff, sock: socket.socket) -> None:
-        if message.origin.generation > self.identity.generation and self._leave_to_newer(message, sock):
+        newer = message.origin.generation > self.identity.generation
+        if newer and self._drain is None and self._leave_to_newer(message, sock):
             return
         connection = self._connect(sock, message.origin)
         connection.parkable = message.parkable

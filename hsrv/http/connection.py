@@ -270,6 +270,7 @@ class HTTPConnection:
             self._run(exchange)
         else:
             self.deadline = self._loop.time() + self.host.settings.body_timeout
+            self.conn.watch(self._on_readable)  # it may have waited for a place with a full buffer, unread
 
     def _run(self, exchange: Exchange) -> None:
         self.state = State.RUNNING
@@ -300,8 +301,7 @@ class HTTPConnection:
         """The application returned, raised or was cancelled."""
         error = None if task.cancelled() else task.exception()
         if exchange.encoder.complete or exchange.gone:
-            over = exchange.gone or exchange.ending
-            if error is not None and not (over and _follows_from_disconnect(error)):
+            if error is not None and not (exchange.released and _follows_from_disconnect(error)):
                 self.host.report_app_error(exchange, error)
             return
         if error is None and (exchange.half_closed or exchange.ending):
@@ -533,8 +533,11 @@ class HTTPConnection:
 
     def origin(self) -> Origin:
         """What another process must know of this connection."""
+        origin = self.conn.origin
+        if self.served == origin.requests_served:
+            return origin
         generation = self.host.identity.generation
-        return msgspec.structs.replace(self.conn.origin, requests_served=self.served, generation=generation)
+        return msgspec.structs.replace(origin, requests_served=self.served, generation=generation)
 
     # time
 

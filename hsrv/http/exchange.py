@@ -143,6 +143,11 @@ class Exchange:
         self._wake()
 
     @property
+    def released(self) -> bool:
+        """Nothing that the application may still send has a reader: the client is gone, or we ended the stream."""
+        return self.gone or (self.ending and self.encoder.complete)
+
+    @property
     def waits_for_body(self) -> bool:
         """The application is inside receive() for body bytes."""
         return self._waiter is not None and not self._waiter.done() and not self.decoder.done
@@ -183,7 +188,7 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """ASGI send. Raises ClientDisconnected (an OSError) once the client is gone, AppError on misuse."""
-        if self.gone:
+        if self.released:
             raise ClientDisconnected(errno.EPIPE, "the client is gone")
         if self.ending and self.encoder.complete:
             # We ended the response in its stead, maybe while it slept: no misuse, and nothing to be logged as one.

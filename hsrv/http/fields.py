@@ -39,7 +39,10 @@ _Note = Callable[[Fields, object], bool]
 
 def collect(headers: Iterable[Any]) -> Fields:
     """The fields of an ASGI message's `headers`. Raises AppError naming the first that is wrong."""
-    pairs = headers if type(headers) is list else list(headers)
+    try:
+        pairs = headers if type(headers) is list else list(headers)
+    except TypeError:
+        raise AppError(f"headers must be an iterable of pairs, not {headers!r}") from None
     fields = Fields()
     parts: list[bytes] = []
     try:

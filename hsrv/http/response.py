@@ -148,7 +148,11 @@ class ResponseEncoder:
     def early_hint(self, message: Message) -> bytes:
         """A 103 response (RFC 8297); b"" for HTTP/1.0, which has no interim responses."""
         self._after(Event.HINT)
-        fields = collect([(b"link", link) for link in message.get("links", ())])
+        try:
+            links = [(b"link", link) for link in message.get("links", ())]
+        except TypeError:
+            raise AppError(f"links must be an iterable of byte strings, not {message['links']!r}") from None
+        fields = collect(links)
         return b"HTTP/1.1 103 Early Hints\r\n" + fields.lines + CRLF if self._modern else b""
 
     def start(self, message: Message) -> None:

@@ -4,6 +4,8 @@ import signal
 import threading
 from pathlib import Path
 
+from hsrv.operate.client import Target, ask, find
+from hsrv.rpc import operator
 from hsrv.testing import LiveServer
 from tests.integration.conftest import Serve, pids
 from tests.integration.wire import Wire, eventually, request
@@ -77,6 +79,91 @@ def test_hup_serves_the_new_code_and_no_client_notices(serve: Serve, tmp_path: P
         lambda: len(pids(server, "worker")) == 2 and len(pids(server, "pool")) == 1, "the old are gone"
     )
     eventually(lambda: len(pids(server, "template")) == 1, "and their template")
+    told = [entry["event"] for entry in server.logs]
+    assert "application raised" not in told, "to go on sending after we ended its stream is no fault of it"
+
+
+def test_streams_that_wait_for_an_old_pool_run_there_although_its_workers_are_gone(serve: Serve) -> None:
+    server = serve(workers=2)
+    [pool] = server.children("pool")
+    pool.process.suspend()
+    streams = [Wire(server.host, server.port) for _ in range(20)]
+    try:
+        for number, stream in enumerate(streams):
+            stream.send(request(f"/sse?n=3&key={number}", EVENT_STREAM))
+        eventually(lambda: sum(sent(server)) == len(streams), "all are handed over")
+        old = pids(server, "worker")
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: not old & pids(server, "worker"), "the old workers are gone")
+        pool.process.resume()
+        for stream in streams:
+            answer = stream.response()
+            assert answer.status == 200
+            assert str(pool.pid).encode() in answer.body
+    finally:
+        pool.process.resume()
+        for stream in streams:
+            stream.sock.close()
+    eventually(lambda: pool.pid not in pids(server, "pool"), "the old pool ends")
+    assert not [entry for entry in server.logs if "exception" in entry]
+
+
+def test_streams_that_wait_for_an_old_pool_that_dies_run_in_the_new_one(serve: Serve) -> None:
+    server = serve(workers=2)
+    [pool] = server.children("pool")
+    with Wire(server.host, server.port) as slow:
+        slow.send(request("/sleep?s=1"))
+        pool.process.suspend()
+        streams = [Wire(server.host, server.port) for _ in range(20)]
+        for number, stream in enumerate(streams):
+            stream.send(request(f"/sse?n=3&key={number}", EVENT_STREAM))
+        eventually(lambda: sum(sent(server)) == len(streams), "all are handed over")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_log(lambda entry: entry["event"] == "reloaded")
+        pool.process.kill()
+        for stream in streams:
+            answer = stream.response()
+            assert answer.status == 200
+            assert b'"generation": 2' in answer.body
+            stream.sock.close()
+        assert slow.response().status == 200
+
+
+def test_a_worker_that_slept_through_a_reload_takes_no_connection_that_the_new_code_has_served(
+    serve: Serve,
+) -> None:
+    server = serve(workers=1, park_after=0.1)
+    [old] = server.children("worker")
+    old.process.suspend()
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for_log(lambda entry: entry["event"] == "reloaded")
+    [new] = [child for child in server.children("worker") if child.generation == 2]
+    with Wire(server.host, server.port) as wire:
+        assert wire.get("/").json["generation"] == 2
+        eventually(lambda: parked(server), "the connection is parked")
+        new.process.suspend()
+        try:
+            wire.send(request("/"))
+            eventually(lambda: not parked(server), "it goes to whichever worker is free")
+            old.process.resume()
+            eventually(lambda: old.pid not in pids(server, "worker"), "the old worker is gone")
+        finally:
+            new.process.resume()
+        assert wire.response().json["generation"] == 2
+
+
+def parked(server: LiveServer) -> int:
+    """Connections in the parking lots."""
+    status = ask(find(Target(run_dir=server.run_dir)), operator.STATUS, operator.StatusParams())
+    processes = [one for generation in status.generations for one in generation.processes]
+    return sum(one.report.parked for one in processes if one.role == "pool" and one.report is not None)
+
+
+def sent(server: LiveServer) -> list[int]:
+    """Handoffs sent, by worker."""
+    status = ask(find(Target(run_dir=server.run_dir)), operator.STATUS, operator.StatusParams())
+    processes = [one for generation in status.generations for one in generation.processes]
+    return [one.report.handoffs_sent for one in processes if one.report is not None]
 
 
 def test_a_reload_that_cannot_start_leaves_the_running_code(serve: Serve, tmp_path: Path) -> None:

@@ -236,6 +236,23 @@ def test_requests_beyond_the_concurrency_limit_wait_their_turn(serve: Serve) -> 
         wire.sock.close()
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_larger_than_what_is_read_while_its_request_waits_for_a_place_arrives_whole(
+    serve: Serve, record: Path, chunked: bool
+) -> None:
+    body = b"x" * 150_000
+    framed = (b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)) if chunked else body
+    field = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+    server = serve(worker_concurrency=1, body_buffer=1 << 20, body_timeout=2)
+    with Wire(server.host, server.port) as first, Wire(server.host, server.port) as second:
+        second.get("/")
+        first.send(request("/sleep?s=0.5"))
+        eventually(lambda: "sleep-start " in recorded(record), "the place is taken")
+        second.send(request("/echo", field, method="POST", body=framed))
+        answer = second.response()
+        assert (answer.status, len(answer.body)) == (200, len(body))
+
+
 def test_a_request_that_waits_too_long_for_a_place_is_shed(serve: Serve, record: Path) -> None:
     server = serve(worker_concurrency=1, queue_timeout=0.3)
     with Wire(server.host, server.port) as first, Wire(server.host, server.port) as second:

@@ -11,8 +11,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from hsrv.errors import ExitCode
+from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
-from tests.integration.conftest import Serve
+from tests.integration.conftest import Serve, hsrv
 from tests.integration.wire import Response, Wire, eventually, request
 
 EVENT_STREAM = "Accept: text/event-stream"
@@ -129,3 +130,29 @@ def test_clients_that_come_while_it_stops_are_answered_or_refused_never_reset(se
         thread.join(20)
     assert server.process.wait(20) == ExitCode.OK
     assert failures == []
+
+
+def test_who_comes_while_the_last_requests_finish_is_refused_at_once(serve: Serve) -> None:
+    """And not left waiting until they have: another server could have answered long ago."""
+    server = serve(workers=2)
+    with Wire(server.host, server.port) as slow:
+        slow.send(request("/sleep?s=6"))
+        eventually(lambda: busy(server), "the request runs")
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_log(lambda entry: entry["event"] == "draining")
+        eventually(lambda: refused(server), "newcomers are refused")
+        assert server.process.poll() is None
+        assert slow.response().status == 200
+    assert server.process.wait(20) == ExitCode.OK
+
+
+def busy(server: LiveServer) -> bool:
+    return "GET /sleep" in hsrv("status", "--run-dir", server.run_dir).stdout
+
+
+def refused(server: LiveServer) -> bool:
+    try:
+        Wire(server.host, server.port).sock.close()
+    except ConnectionRefusedError:
+        return True
+    return False

@@ -19,6 +19,7 @@ from hsrv.supervisor.actions import (
     ForkChild,
     Kill,
     KillTemplate,
+    MoveHandoffs,
     OperationEnded,
     OperationStep,
     PoolAvailable,
@@ -280,6 +281,34 @@ def test_a_start_that_takes_too_long_is_a_failure() -> None:
 # reload
 
 
+def test_what_waits_for_the_pool_of_an_old_generation_that_has_none_is_moved() -> None:
+    fleet = Fleet()
+    fleet.serve()
+    fleet.exited("pool-1", reason="was killed by SIGKILL")
+    fleet.ready("pool-1")
+    fleet.exited("pool-1", reason="was killed by SIGKILL")  # and the next one is not due yet
+    assert MoveHandoffs(1) in fleet.serve(2)
+    assert fleet.exited("worker-1", 1) == [MoveHandoffs(1)], "it may have handed over more"
+    assert fleet.exited("worker-2", 1) == [QuitTemplate(1)]
+
+
+def test_a_serving_generation_that_has_lost_everybody_at_once_goes_on() -> None:
+    fleet = Fleet(workers=1)
+    fleet.serve()
+    fleet.scale(1)
+    fleet.ready("worker-2")
+    fleet.scale(-1)
+    for name in ("worker-1", "pool-1"):
+        fleet.exited(name)
+        fleet.ready(name)
+        fleet.exited(name)
+    assert fleet.exited("worker-2") == []
+    assert [action.identity.name for action in fleet.tick(5.0) if isinstance(action, ForkChild)] == [
+        "worker-1",
+        "pool-1",
+    ]
+
+
 def test_a_reload_drains_the_old_generation_when_the_new_one_serves(fleet: Fleet) -> None:
     assert fleet.start() == [SpawnTemplate(2, Preload.AUTO)]
     assert kinds(fleet.template_ready(2)) == [ForkChild] * 3
@@ -298,7 +327,7 @@ def test_a_drain_past_its_budget_is_killed(fleet: Fleet) -> None:
     fleet.serve(2)
     assert fleet.next_in() == WORKER_DRAIN
     assert roles(fleet.tick(WORKER_DRAIN)) == ["pool-1", "worker-1", "worker-2"]
-    assert fleet.end(1) == [QuitTemplate(1)]
+    assert fleet.end(1)[-1] == QuitTemplate(1)
     assert fleet.plan.exit_code is ExitCode.OK, "only a stop has an exit code"
 
 
@@ -622,7 +651,7 @@ def test_a_stop_while_reloading_gives_the_reload_up(delay: float) -> None:
     fleet.template_ready(2)
     fleet.start()
     assert kinds(fleet.stop()).count(Dismiss) == 3
-    assert fleet.end(2) == [QuitTemplate(2)]
+    assert fleet.end(2)[-1] == QuitTemplate(2)
     assert kinds(fleet.tick(delay)).count(Drain) == (3 if delay else 0)
     assert fleet.end(1)[-1] == Exit(ExitCode.OK)
 
