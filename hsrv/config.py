@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 import msgspec
 
 from hsrv.bindspec import Bind, TcpBind, parse_bind
-from hsrv.terms import HeaderMap, LifespanMode, Preload
+from hsrv.terms import HeaderMap, LifespanMode, Preload, ProxyProtocol
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -109,6 +109,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ws_per_message_deflate: Annotated[bool, Opt("offer compression (RFC 7692)", _WS)] = True
 
     forwarded_allow_ips: Annotated[Texts, Opt("proxies whose X-Forwarded-* and Forwarded are believed: addresses, networks, unix or *; repeatable", _PROXY, metavar="NETWORK")] = ("127.0.0.1", "::1", "unix")
+    proxy_protocol: Annotated[ProxyProtocol, Opt("PROXY header before the first request of a connection; auto: if it is there", _PROXY)] = ProxyProtocol.OFF
+    proxy_protocol_from: Annotated[Texts, Opt("proxies that send it: addresses, networks, unix or *; repeatable; with v1 and v2 nobody else may connect", _PROXY, metavar="NETWORK")] = ("127.0.0.1", "::1", "unix")
     server_header: Annotated[bool, Opt("send Server", _PROXY)] = True
     date_header: Annotated[bool, Opt("send Date", _PROXY)] = True
 
@@ -193,10 +195,11 @@ def _addresses(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _networks(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for entry in values.get("forwarded_allow_ips", ()):
-        if entry in ("*", "unix"):
-            continue
-        try:
-            ip_network(entry, strict=False)
-        except ValueError:
-            yield "forwarded_allow_ips", f"{entry!r} is no address, network, unix or *"
+    for option in ("forwarded_allow_ips", "proxy_protocol_from"):
+        for entry in values.get(option, ()):
+            if entry in ("*", "unix"):
+                continue
+            try:
+                ip_network(entry, strict=False)
+            except ValueError:
+                yield option, f"{entry!r} is no address, network, unix or *"

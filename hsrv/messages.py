@@ -29,6 +29,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     accepted_at: float
     """time.monotonic() at accept; the clock is shared by all processes of one machine."""
     requests_served: int = 0
+    proxy_header: bool = False
+    """A PROXY header is still to come, or may be: `client` and `server` are those of the proxy."""
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
