@@ -69,6 +69,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     worker_concurrency: Annotated[Count, Opt("requests in progress per worker that wait for something", _PROCESSES, metavar="N")] = 128
     preload: Annotated[Preload, Opt("what is imported before forking", _PROCESSES)] = Preload.AUTO
     worker_nice: Annotated[int, msgspec.Meta(ge=0, le=19), Opt("niceness of workers, so that streams go first", _PROCESSES, metavar="0-19")] = 0
+    user: Annotated[str | None, Opt("become this user, by name or number, once the addresses are bound", _PROCESSES, metavar="USER")] = None
+    group: Annotated[str | None, Opt("its group; default: the user's own", _PROCESSES, metavar="GROUP")] = None
+    umask: Annotated[Annotated[str, msgspec.Meta(pattern="^0?[0-7]{3}$")] | None, Opt("what new files are not permitted, octal; default: as inherited", _PROCESSES, metavar="MASK")] = None
     loop: Annotated[Literal["auto", "uvloop", "asyncio"], Opt("event loop of workers and pools", _PROCESSES)] = "auto"
 
     bind: Annotated[Texts, Opt("HOST:PORT, [V6]:PORT, unix:PATH or fd:N; repeatable; port 0: any free one", _LISTEN, short="-b", metavar="ADDRESS")] = ("127.0.0.1:8000",)

@@ -21,13 +21,41 @@ PROBE_TIMEOUT: Final = 1.0
 """Seconds to find out whether somebody still listens."""
 
 
+SYSTEM: Final = Path("/run")
+"""Where only root makes directories."""
+
+
 def default_run_dir() -> Path:
-    """$XDG_RUNTIME_DIR/hsrv; without one /run/hsrv for root, and a directory of our own below /tmp for others."""
+    """$XDG_RUNTIME_DIR/hsrv; without one /run/hsrv for root; for others what root made for them (`make_for`), or a
+    directory of our own below /tmp."""
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(runtime) / "hsrv"
-    if os.geteuid() == 0 and Path("/run").is_dir():
-        return Path("/run/hsrv")
-    return Path(tempfile.gettempdir()) / f"hsrv-{os.geteuid()}"
+    if os.geteuid() == 0 and SYSTEM.is_dir():
+        return SYSTEM / "hsrv"
+    made = _made_for(os.geteuid())
+    return made if made.is_dir() else Path(tempfile.gettempdir()) / f"hsrv-{os.geteuid()}"
+
+
+def _made_for(uid: int) -> Path:
+    return SYSTEM / f"hsrv-{uid}"
+
+
+def make_for(run_dir: str | None, uid: int, gid: int) -> None:
+    """By root, before it becomes this user: the directory that `prepare` will use then. One that exists is left as it
+    is. Raises BindError when one that was named can't be made."""
+    path = Path(run_dir) if run_dir is not None else _made_for(uid)
+    try:
+        path.mkdir(mode=0o700, parents=run_dir is not None)
+        try:
+            os.chown(path, uid, gid, follow_symlinks=False)
+        except OSError:
+            path.rmdir()
+            raise
+    except FileExistsError:
+        return
+    except OSError as error:
+        if run_dir is not None:
+            raise BindError(f"--run-dir {path}: {error.strerror or error}") from error
 
 
 def prepare(run_dir: str | None) -> Path:
@@ -63,9 +91,10 @@ def candidates(run_dir: str | None) -> list[Path]:
     if run_dir is not None:
         folders = [Path(run_dir)]
     else:
-        folders = [default_run_dir(), Path(tempfile.gettempdir()) / f"hsrv-{os.geteuid()}"]
-        if os.geteuid() == 0:
-            folders += [Path("/run/hsrv"), *Path("/run/user").glob("*/hsrv")]
+        mine = os.geteuid()
+        folders = [default_run_dir(), _made_for(mine), Path(tempfile.gettempdir()) / f"hsrv-{mine}"]
+        if mine == 0:
+            folders += [SYSTEM / "hsrv", *SYSTEM.glob("hsrv-*"), *SYSTEM.glob("user/*/hsrv")]
             folders += Path(tempfile.gettempdir()).glob("hsrv-*")
     found = (path for folder in dict.fromkeys(folders) for path in _sockets(folder))
     return sorted(found, key=lambda path: (str(path.parent), pid_of(path)))

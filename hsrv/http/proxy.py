@@ -68,7 +68,7 @@ ABSENT: Final = ProxyHeader(0)
 def read_proxy_header(buffer: bytes | bytearray, expected: ProxyProtocol) -> ProxyHeader | None:
     """The header at the front of `buffer`; None as long as it is incomplete. Raises ProxyError."""
     if expected is not ProxyProtocol.V1 and _begins(buffer, V2_SIGNATURE):
-        return _read_v2(buffer) if len(buffer) >= V2_FIXED else _wait_for_v2(buffer)
+        return _read_v2(buffer)
     if expected is not ProxyProtocol.V2 and _begins(buffer, V1_SIGNATURE):
         return _read_v1(buffer)
     if expected is ProxyProtocol.AUTO:
@@ -93,11 +93,10 @@ def _read_v1(buffer: bytes | bytearray) -> ProxyHeader | None:
     line = bytes(buffer[:end])
     if _unknown(line):
         return ProxyHeader(end + 2)
-    match, kind = _tcp4(line), IPv4Address
-    if match is None:
-        match, kind = _tcp6(line), IPv6Address
+    match = _tcp4(line) or _tcp6(line)
     if match is None:
         raise ProxyError("malformed PROXY header")
+    kind = IPv4Address if line.startswith(b"PROXY TCP4") else IPv6Address
     return ProxyHeader(end + 2, _node(kind, match[1], match[3]), _node(kind, match[2], match[4]))
 
 
@@ -126,13 +125,11 @@ def _plain(address: IPv4Address | IPv6Address) -> str:
 # version 2 (section 2.2)
 
 
-def _wait_for_v2(buffer: bytes | bytearray) -> None:
+def _read_v2(buffer: bytes | bytearray) -> ProxyHeader | None:
     if len(buffer) > 12 and buffer[12] not in (_LOCAL, _PROXY):
         raise ProxyError("unknown version or command in a PROXY header")
-
-
-def _read_v2(buffer: bytes | bytearray) -> ProxyHeader | None:
-    _wait_for_v2(buffer)
+    if len(buffer) < V2_FIXED:
+        return None
     command, family = buffer[12], buffer[13]
     length = int.from_bytes(buffer[14:V2_FIXED], "big")
     if length > V2_LIMIT:
