@@ -52,6 +52,8 @@ class AsyncPool(HTTPHost):
             boot.handoff_receive, loop, decode_handoff, self.accept_handoff
         )
         self._adopt = boot.adopt_send
+        boot.handoff_send.close()  # the workers' ends: to hand over to ourselves, or adopt, is not for a pool
+        boot.adopt_receive.close()
         self._returning: deque[HTTPConnection] = deque()
         """Idle connections that wait for room in the adopt channel; nothing is read from them here."""
         self._retry: asyncio.TimerHandle | None = None

@@ -91,7 +91,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     graceful_timeout: Annotated[SecondsOrNone, Opt("how long a stop waits for requests", _STOP)] = 30.0
     stream_grace: Annotated[SecondsOrNone, Opt("how long a stop waits for streams", _STOP)] = 10.0
 
-    run_dir: Annotated[str | None, Opt("where the operator's socket is; default: $XDG_RUNTIME_DIR/hsrv, /run/hsrv (root) or /tmp/hsrv-UID", _STOP, metavar="DIRECTORY")] = None
+    run_dir: Annotated[str | None, Opt("where the operator's socket is; default: $XDG_RUNTIME_DIR/hsrv, /run/hsrv (root), /run/hsrv-UID (--user) or /tmp/hsrv-UID", _STOP, metavar="DIRECTORY")] = None
 
     keep_alive: Annotated[Seconds, Opt("an idle connection is closed after this time", _HTTP)] = 75.0
     header_timeout: Annotated[Seconds, Opt("for a request head to arrive", _HTTP)] = 10.0
@@ -120,6 +120,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_format: Annotated[Literal["auto", "console", "json"], Opt("auto: console on a terminal, else JSON", _LOG)] = "auto"
     log_level: Annotated[LogLevel, Opt("least level that is logged", _LOG)] = "info"
     access_log: Annotated[bool, Opt("log every request", _LOG)] = True
+    log_query: Annotated[bool, Opt("log query strings, of the request and of Referer; without it they are in no line of the server", _LOG)] = True
     access_log_format: Annotated[str | None, Opt("text format of the access log, in the usual atoms: %(h)s %(r)s ...", _LOG, metavar="FORMAT")] = None
     # fmt: on
 
