@@ -2,9 +2,13 @@
 
 import contextlib
 import os
+import re
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ import pytest
 
 from hsrv.terms import Role
 from hsrv.testing import Child, LiveServer
-from tests.integration.conftest import Serve, descriptors, hsrv, pids
+from tests.integration.conftest import DEADLINE, ROOT, Serve, descriptors, hsrv, pids
 from tests.integration.wire import Wire, eventually, masked, request, upgrade
 
 EVENT_STREAM = "Accept: text/event-stream"
@@ -178,7 +182,16 @@ QUERY = f"{SECRET}-query"
 REFERER = f"Referer: https://example.org/search?q={SECRET}-referer"
 
 
-def everything_that_is_logged(server: LiveServer) -> None:
+@dataclass
+class Place:
+    """What is needed of a server to reach it."""
+
+    host: str
+    port: int
+    run_dir: str
+
+
+def everything_that_is_logged(server: LiveServer | Place) -> None:
     """Requests that end in each of the ways about which the server says something."""
 
     def on_a_connection(*parts: bytes, then: Callable[[Wire], object] = Wire.rest) -> None:
@@ -244,6 +257,34 @@ def test_secrets_are_in_no_line(serve: Serve, query: bool, text: str | None) -> 
         assert "hsrv.access" in line or text is not None
         for field in ("authorization", "cookie", "proxy"):
             assert f"{SECRET}-{field}" not in line
+
+
+def test_secrets_are_in_no_line_for_people(tmp_path: Path) -> None:
+    """--log-format console, which `LiveServer` can't read."""
+    options = ["--log-format", "console", "--log-level", "debug", "--no-log-query", "--header-timeout", "0.5"]
+    said = tmp_path / "stderr"
+    with said.open("w") as stderr:
+        command = [sys.executable, "-m", "hsrv", "start", "tests.apps.raw:app", "--bind", "127.0.0.1:0"]
+        process = subprocess.Popen(
+            [*command, *options, "--run-dir", str(tmp_path)],
+            stderr=stderr,
+            stdin=subprocess.DEVNULL,
+            cwd=ROOT,
+        )
+    try:
+        found = eventually(
+            lambda: re.search(r"http://(127\.0\.0\.1):(\d+)(?s:.*)Ctrl-C", said.read_text()), "it serves"
+        )
+        everything_that_is_logged(Place(found[1], int(found[2]), str(tmp_path)))
+    finally:
+        process.terminate()
+        try:
+            process.wait(DEADLINE)
+        finally:
+            process.kill()  # if it didn't end
+    assert process.returncode == 0
+    assert "application raised" in said.read_text()
+    assert SECRET not in said.read_text()
 
 
 def test_a_header_with_secrets_can_not_be_asked_for() -> None:

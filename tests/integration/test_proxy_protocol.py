@@ -195,6 +195,8 @@ def test_a_proxy_that_says_nothing_holds_up_no_stop(serve: Serve) -> None:
     server = serve(proxy_protocol="v1", header_timeout=60)
     with Wire(server.host, server.port) as silent:
         assert ask(server, TCP4 + request("/")).status == 200
+        status = hsrv("status", env={"HSRV_RUN_DIR": server.run_dir}).stdout
+        assert "preface" not in status, "it is no work in progress"
         assert server.stop() == 0
         assert silent.ended()
 
