@@ -55,6 +55,8 @@ class AsyncPool(HTTPHost):
         )
         self._lot = ParkingLot(boot.adopt_send, loop, most_parked())
         self._parks = bool(config.park_after)
+        boot.handoff_send.close()  # the workers' ends: to hand over to ourselves, or adopt, is not for a pool
+        boot.adopt_receive.close()
         self._sessions: set[WebSocketSession] = set()
         self._ws_settings = WebSocketSettings(
             max_message=config.ws_max_message,

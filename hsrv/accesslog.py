@@ -27,6 +27,10 @@ DEFAULT_FORMAT: Final = '%(t)s %(h)s "%(r)s" %(s)s %(M)sms'
 STDERR: Final = 2
 
 
+SECRETS: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
+"""Request headers that no format may name: who reads a log must not be able to act as a user."""
+
+
 class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A request and what became of it."""
 
@@ -140,6 +144,8 @@ def _find_atom(found: re.Match[str]) -> Atom:
     if header is None:
         raise ValueError(f"unknown atom %({name})s; known are {', '.join(ATOMS)} and {{NAME}}i")
     field = header[1].lower().encode("ascii")
+    if field in SECRETS:
+        raise ValueError(f"%({name})s: this header holds secrets, and is never logged")
     return lambda record: record.header(field) or "-"
 
 
@@ -170,6 +176,10 @@ class AccessLog:
         else:
             self._line = _text_lines(config.access_log_format or DEFAULT_FORMAT)
 
+        if not config.log_query:
+            with_query = self._line
+            self._line = lambda record: with_query(_without_query(record))
+
     @property
     def dropped(self) -> int:
         """Lines that could not be written."""
@@ -194,6 +204,14 @@ class AccessLog:
             self._writer.write(b"".join(self._waiting), lines=len(self._waiting))
             self._waiting.clear()
             self._room = PIPE_BUF
+
+
+def _without_query(record: AccessRecord) -> AccessRecord:
+    """Neither that of the request nor that of the page it came from."""
+    headers = [
+        (name, value.partition(b"?")[0] if name == b"referer" else value) for name, value in record.headers
+    ]
+    return msgspec.structs.replace(record, target=record.target.partition(b"?")[0], headers=headers)
 
 
 def _text_lines(text: str) -> Callable[[AccessRecord], bytes]:

@@ -15,7 +15,7 @@ from hsrv.config import Config, OptionInfo, options
 from hsrv.errors import AppLoadError, ExitCode, HsrvError
 from hsrv.platform import check_supported, is_supported
 from hsrv.sources import Sources, load_config, read_env_file
-from hsrv.terms import LifespanMode, Preload
+from hsrv.terms import HeaderMap, LifespanMode, Preload, ProxyProtocol
 
 _EXIT_CODES = """
 **Exit codes**: 0 stopped on request, or done · 1 fault of hsrv, or what was asked for failed ·
@@ -43,7 +43,7 @@ def _cli_type(option: OptionInfo) -> Any:
 
 def _choices(option: OptionInfo) -> list[str]:
     """The words that an option takes, if it takes nothing else."""
-    if isinstance(option.default, LifespanMode | Preload):
+    if isinstance(option.default, HeaderMap | LifespanMode | Preload | ProxyProtocol):
         return list(type(option.default))
     return list(get_args(option.type)) if get_origin(option.type) is Literal else []
 

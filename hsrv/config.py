@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 import msgspec
 
 from hsrv.bindspec import Bind, TcpBind, parse_bind
-from hsrv.terms import HeaderMap, LifespanMode, Preload
+from hsrv.terms import HeaderMap, LifespanMode, Preload, ProxyProtocol
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -70,6 +70,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     worker_concurrency: Annotated[Count, Opt("requests in progress per worker that wait for something", _PROCESSES, metavar="N")] = 128
     preload: Annotated[Preload, Opt("what is imported before forking", _PROCESSES)] = Preload.AUTO
     worker_nice: Annotated[int, msgspec.Meta(ge=0, le=19), Opt("niceness of workers, so that streams go first", _PROCESSES, metavar="0-19")] = 0
+    user: Annotated[str | None, Opt("become this user, by name or number, once the addresses are bound", _PROCESSES, metavar="USER")] = None
+    group: Annotated[str | None, Opt("its group; default: the user's own", _PROCESSES, metavar="GROUP")] = None
+    umask: Annotated[Annotated[str, msgspec.Meta(pattern="^0?[0-7]{3}$")] | None, Opt("what new files are not permitted, octal; default: as inherited", _PROCESSES, metavar="MASK")] = None
     loop: Annotated[Literal["auto", "uvloop", "asyncio"], Opt("event loop of workers and pools", _PROCESSES)] = "auto"
 
     worker_max_requests: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1), Opt("a worker is replaced after so many requests; 0: never", _PROCESSES, metavar="N")] = 0
@@ -98,7 +101,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     graceful_timeout: Annotated[SecondsOrNone, Opt("how long a stop waits for requests", _STOP)] = 30.0
     stream_grace: Annotated[SecondsOrNone, Opt("how long a stop waits for streams", _STOP)] = 10.0
 
-    run_dir: Annotated[str | None, Opt("where the operator's socket is; default: $XDG_RUNTIME_DIR/hsrv, /run/hsrv (root) or /tmp/hsrv-UID", _STOP, metavar="DIRECTORY")] = None
+    run_dir: Annotated[str | None, Opt("where the operator's socket is; default: $XDG_RUNTIME_DIR/hsrv, /run/hsrv (root), /run/hsrv-UID (--user) or /tmp/hsrv-UID", _STOP, metavar="DIRECTORY")] = None
 
     keep_alive: Annotated[Seconds, Opt("an idle connection is closed after this time", _HTTP)] = 75.0
     park_after: Annotated[SecondsOrNone, Opt("an idle connection moves to the parking lot after this time, from where any free worker takes it; 0: never", _HTTP)] = 1.0
@@ -120,12 +123,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ws_per_message_deflate: Annotated[bool, Opt("offer compression (RFC 7692)", _WS)] = True
 
     forwarded_allow_ips: Annotated[Texts, Opt("proxies whose X-Forwarded-* and Forwarded are believed: addresses, networks, unix or *; repeatable", _PROXY, metavar="NETWORK")] = ("127.0.0.1", "::1", "unix")
+    proxy_protocol: Annotated[ProxyProtocol, Opt("PROXY header before the first request of a connection; auto: if it is there", _PROXY)] = ProxyProtocol.OFF
+    proxy_protocol_from: Annotated[Texts, Opt("proxies that send it: addresses, networks, unix or *; repeatable; with v1 and v2 nobody else may connect", _PROXY, metavar="NETWORK")] = ("127.0.0.1", "::1", "unix")
     server_header: Annotated[bool, Opt("send Server", _PROXY)] = True
     date_header: Annotated[bool, Opt("send Date", _PROXY)] = True
 
     log_format: Annotated[Literal["auto", "console", "json"], Opt("auto: console on a terminal, else JSON", _LOG)] = "auto"
     log_level: Annotated[LogLevel, Opt("least level that is logged", _LOG)] = "info"
     access_log: Annotated[bool, Opt("log every request", _LOG)] = True
+    log_query: Annotated[bool, Opt("log query strings, of the request and of Referer; without it they are in no line of the server", _LOG)] = True
     access_log_format: Annotated[str | None, Opt("text format of the access log, in the usual atoms: %(h)s %(r)s ...", _LOG, metavar="FORMAT")] = None
     # fmt: on
 
@@ -204,10 +210,11 @@ def _addresses(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _networks(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for entry in values.get("forwarded_allow_ips", ()):
-        if entry in ("*", "unix"):
-            continue
-        try:
-            ip_network(entry, strict=False)
-        except ValueError:
-            yield "forwarded_allow_ips", f"{entry!r} is no address, network, unix or *"
+    for option in ("forwarded_allow_ips", "proxy_protocol_from"):
+        for entry in values.get(option, ()):
+            if entry in ("*", "unix"):
+                continue
+            try:
+                ip_network(entry, strict=False)
+            except ValueError:
+                yield option, f"{entry!r} is no address, network, unix or *"

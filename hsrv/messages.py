@@ -31,6 +31,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     requests_served: int = 0
     generation: int = 0
     """The newest whose code this client may have seen. Nothing older serves it from then on."""
+    proxy_header: bool = False
+    """A PROXY header is still to come, or may be: `client` and `server` are those of the proxy."""
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):

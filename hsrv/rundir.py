@@ -22,13 +22,41 @@ PROBE_TIMEOUT: Final = 1.0
 """Seconds to find out whether somebody still listens."""
 
 
+SYSTEM: Final = Path("/run")
+"""Where only root makes directories."""
+
+
 def default_run_dir() -> Path:
-    """$XDG_RUNTIME_DIR/hsrv; without one /run/hsrv for root, and a directory of our own below /tmp for others."""
+    """$XDG_RUNTIME_DIR/hsrv; without one /run/hsrv for root; for others what root made for them (`make_for`), or a
+    directory of our own below /tmp."""
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(runtime) / "hsrv"
-    if os.geteuid() == 0 and Path("/run").is_dir():
-        return Path("/run/hsrv")
-    return Path(tempfile.gettempdir()) / f"hsrv-{os.geteuid()}"
+    if os.geteuid() == 0 and SYSTEM.is_dir():
+        return SYSTEM / "hsrv"
+    made = _made_for(os.geteuid())
+    return made if made.is_dir() else Path(tempfile.gettempdir()) / f"hsrv-{os.geteuid()}"
+
+
+def _made_for(uid: int) -> Path:
+    return SYSTEM / f"hsrv-{uid}"
+
+
+def make_for(run_dir: str | None, uid: int, gid: int) -> None:
+    """By root, before it becomes this user: the directory that `prepare` will use then. One that exists is left as it
+    is. Raises BindError when one that was named can't be made."""
+    path = Path(run_dir) if run_dir is not None else _made_for(uid)
+    try:
+        path.mkdir(mode=0o700, parents=run_dir is not None)
+        try:
+            os.chown(path, uid, gid, follow_symlinks=False)
+        except OSError:
+            path.rmdir()
+            raise
+    except FileExistsError:
+        return
+    except OSError as error:
+        if run_dir is not None:
+            raise BindError(f"--run-dir {path}: {error.strerror or error}") from error
 
 
 def prepare(run_dir: str | None) -> Path:
@@ -75,10 +103,11 @@ def _usual_places() -> Iterator[tuple[Path, int]]:
     """Each with the user whose it must be."""
     own, temporary = os.geteuid(), Path(tempfile.gettempdir())
     yield default_run_dir(), own
+    yield _made_for(own), own
     yield temporary / f"hsrv-{own}", own
     if own == 0:
-        yield Path("/run/hsrv"), 0
-        for folder in [*Path("/run/user").glob("*/hsrv"), *temporary.glob("hsrv-*")]:
+        yield SYSTEM / "hsrv", 0
+        for folder in [*SYSTEM.glob("user/*/hsrv"), *SYSTEM.glob("hsrv-*"), *temporary.glob("hsrv-*")]:
             uid = folder.parent.name if folder.name == "hsrv" else folder.name.removeprefix("hsrv-")
             if uid.isdigit():
                 yield folder, int(uid)

@@ -206,8 +206,11 @@ def _lenient(option: OptionInfo, value: Any) -> Any:
         return True if word in _TRUE else False if word in _FALSE else value
     if option.is_list and isinstance(value, str):
         return [value]
-    if option.name == "unix_mode" and isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:04o}"  # TOML: 0o660
+    if isinstance(value, int) and not isinstance(value, bool):
+        if option.name in ("unix_mode", "umask"):
+            return f"{value:04o}"  # TOML: 0o660
+        if option.name in ("user", "group"):
+            return str(value)
     return value
 
 
@@ -224,8 +227,8 @@ def allowed(option: OptionInfo) -> str:
         return ", ".join(default_type.__members__.values())
     if option.name == "workers":
         return "a whole number from 1, or auto"
-    if option.name == "unix_mode":
-        return "three octal digits, such as 0660"
+    if option.name in ("unix_mode", "umask"):
+        return f"three octal digits, such as {'0660' if option.name == 'unix_mode' else '0027'}"
     literal = getattr(option.type, "__args__", ())
     if literal and all(isinstance(arg, str) for arg in literal):
         return ", ".join(literal)

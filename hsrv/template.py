@@ -265,6 +265,7 @@ class Template:
         identity = message.identity
         try:
             stacks.dump_on_signal(dump)
+            os.close(dump)
             clear_contextvars()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)

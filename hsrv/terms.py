@@ -49,6 +49,17 @@ class HeaderMap(StrEnum):
 
 
 @unique
+class ProxyProtocol(StrEnum):
+    """Whether a connection of a trusted proxy begins with a PROXY header."""
+
+    OFF = "off"
+    V1 = "v1"
+    V2 = "v2"
+    AUTO = "auto"
+    """It may: of either version."""
+
+
+@unique
 class EndReason(StrEnum):
     """Why a connection left this process. Counted and logged under this name."""
 
@@ -64,6 +75,10 @@ class EndReason(StrEnum):
     PING_TIMEOUT = "ping_timeout"
     """A WebSocket peer answered no ping."""
     PROTOCOL_ERROR = "protocol_error"
+    PROXY_HEADER = "proxy_header"
+    """A trusted proxy sent no PROXY header, or a malformed one."""
+    UNTRUSTED_PEER = "untrusted_peer"
+    """With --proxy-protocol v1 or v2: it is none of --proxy-protocol-from."""
     APP_ERROR = "app_error"
     """The application raised, or broke the ASGI protocol, after its response had begun."""
     SHED = "shed"

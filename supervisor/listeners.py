@@ -43,24 +43,26 @@ class Listener:
     """Somebody opened it for us, and may let others listen on it when we are gone."""
 
 
-def open_listeners(binds: Sequence[str], *, backlog: int, unix_mode: int) -> list[Listener]:
-    """Bind and listen on all, or on none. Raises BindError."""
+def open_listeners(
+    binds: Sequence[str], *, backlog: int, unix_mode: int, owner: tuple[int, int] | None = None
+) -> list[Listener]:
+    """Bind and listen on all, or on none. Raises BindError. `owner`: user and group of socket files, if not ours."""
     listeners: list[Listener] = []
     try:
         for text in binds:
-            listeners += _open(text, backlog, unix_mode)
+            listeners += _open(text, backlog, unix_mode, owner)
     except BaseException:
         close_listeners(listeners)
         raise
     return listeners
 
 
-def _open(text: str, backlog: int, unix_mode: int) -> list[Listener]:
+def _open(text: str, backlog: int, unix_mode: int, owner: tuple[int, int] | None) -> list[Listener]:
     bind = parse_bind(text)
     if isinstance(bind, TcpBind):
         return _open_tcp(bind, backlog)
     if isinstance(bind, UnixBind):
-        return [_open_unix(bind.path, backlog, unix_mode)]
+        return [_open_unix(bind.path, backlog, unix_mode, owner)]
     return [_adopt(bind, backlog)]
 
 
@@ -121,12 +123,14 @@ def _advice(error: OSError, port: int) -> str:
     return os.strerror(error.errno or 0)
 
 
-def _open_unix(path: str, backlog: int, mode: int) -> Listener:
+def _open_unix(path: str, backlog: int, mode: int, owner: tuple[int, int] | None) -> Listener:
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o777 & ~mode)  # at no moment more may connect than the mode says
     try:
         sock.bind(path)
+        if owner is not None:
+            _give(path, owner)
         sock.listen(backlog)
         inode = Path(path).stat().st_ino
     except OSError as error:
@@ -136,6 +140,15 @@ def _open_unix(path: str, backlog: int, mode: int) -> Listener:
         os.umask(before)
     sock.setblocking(False)
     return Listener(ListenerInfo(url=f"unix:{path}", address=(path, None), unix_inode=inode), sock)
+
+
+def _give(path: str, owner: tuple[int, int]) -> None:
+    """Raises OSError, and then the file is gone."""
+    try:
+        os.chown(path, *owner, follow_symlinks=False)
+    except OSError:
+        Path(path).unlink()
+        raise
 
 
 def _unix_advice(error: OSError, path: str) -> str:

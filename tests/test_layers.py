@@ -53,6 +53,7 @@ PURE: Final = (
     "hsrv.http.parser",
     "hsrv.http.parser_h11",
     "hsrv.http.parser_split",
+    "hsrv.http.proxy",
     "hsrv.http.raw",
     "hsrv.http.response",
     "hsrv.http.scope",

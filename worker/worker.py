@@ -15,6 +15,7 @@ from hsrv.globs import LearnedPaths
 from hsrv.http.connection import GIVEABLE, HTTPConnection
 from hsrv.http.events import RequestHead
 from hsrv.http.exchange import Exchange
+from hsrv.http.forwarded import TrustedProxies
 from hsrv.http.host import HTTPHost
 from hsrv.intake import Intake
 from hsrv.logging import get_logger
@@ -29,7 +30,7 @@ from hsrv.messages import (
     encode,
 )
 from hsrv.rpc.methods import ChildReport, DrainParams
-from hsrv.terms import EndReason
+from hsrv.terms import EndReason, ProxyProtocol
 from hsrv.worker.accept import Acceptor
 from hsrv.worker.handoff import HandoffDesk
 from hsrv.worker.places import Places
@@ -57,7 +58,11 @@ class Worker(HTTPHost):
         """Tells the supervisor, and by it every worker, of a pattern."""
         self._policy = StreamPolicy(boot.config.stream, boot.config.no_stream)
         self._learned = LearnedPaths()
-        self._acceptor = Acceptor(boot.listeners, loop, self._accepted)
+        self._proxies = TrustedProxies(boot.config.proxy_protocol_from)
+        """Whose PROXY header is believed."""
+        proxied = boot.config.proxy_protocol is not ProxyProtocol.OFF
+        accepted = self._accepted_from_proxy if proxied else self._accepted
+        self._acceptor = Acceptor(boot.listeners, loop, accepted)
         self._adoptions: Intake[ConnectionHandoff] = Intake(
             boot.adopt_receive, loop, decode_connection, self._adopted
         )
@@ -173,6 +178,22 @@ class Worker(HTTPHost):
 
     def _accepted(self, sock: socket.socket, origin: Origin) -> None:
         self._connect(sock, origin).start()
+
+    def _accepted_from_proxy(self, sock: socket.socket, origin: Origin) -> None:
+        """With --proxy-protocol: where a header is required, nobody gets in who may not send one."""
+        if self._proxies.trusts(origin.client):
+            self._accepted(sock, replace(origin, proxy_header=True))
+        elif self.settings.proxy_protocol is ProxyProtocol.AUTO:
+            self._accepted(sock, origin)
+        else:
+            sock.close()
+            self.ended[EndReason.UNTRUSTED_PEER] += 1
+            log.warning(
+                "connection refused",
+                reason="not of --proxy-protocol-from",
+                peer=origin.client,
+                count=self.ended[EndReason.UNTRUSTED_PEER],
+            )
 
     def _adopted(self, message: ConnectionHandoff, sock: socket.socket) -> None:
         newer = message.origin.generation > self.identity.generation

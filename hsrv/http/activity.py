@@ -40,7 +40,7 @@ def activities(host: "HTTPHost") -> Iterator[Activity]:
     """Of every connection that isn't idle, and every application call that outlives its connection."""
     seen: set[Exchange] = set()
     for connection in host.connections:
-        if connection.state not in AT_REST:
+        if connection.state not in AT_REST and not connection.unused:
             yield _of_connection(host, connection)
             if connection.exchange is not None:
                 seen.add(connection.exchange)

@@ -9,6 +9,8 @@ or whether a connection is kept when idle: its host does.
     ▼                                                                       │
     IDLE ──► READING ──► (WAITING) ──► (BODY) ──► RUNNING ──► (WRITING) ──► (DISCARDING)
       └───────────┴────────────┴── HANDED_OFF                    any ──► LINGERING ──► CLOSED
+
+With --proxy-protocol a connection of a trusted proxy begins in PREFACE, before IDLE.
 """
 
 import asyncio
@@ -27,11 +29,12 @@ from hsrv.http.body import body_decoder
 from hsrv.http.events import RequestHead
 from hsrv.http.exchange import DISCARD_LIMIT, Exchange
 from hsrv.http.head import take_head
+from hsrv.http.proxy import ProxyError, read_proxy_header
 from hsrv.http.response import simple_response
 from hsrv.http.trace import trace_of
 from hsrv.logging import current_trace
 from hsrv.messages import ConnectionHandoff, Origin, ParkedHandoff, Trace, encode
-from hsrv.terms import EndReason
+from hsrv.terms import EndReason, ProxyProtocol
 
 if TYPE_CHECKING:
     from hsrv.http.host import HTTPHost
@@ -48,6 +51,8 @@ END_TIMEOUT: Final = 1.0
 
 
 class State(Enum):
+    PREFACE = auto()
+    """A PROXY header is still to come, or may be; nothing else was read."""
     IDLE = auto()
     """Between two requests; nothing of the next was read."""
     READING = auto()
@@ -68,7 +73,7 @@ class State(Enum):
     HANDED_OFF = auto()
 
 
-GIVEABLE: Final = (State.IDLE, State.READING)
+GIVEABLE: Final = (State.IDLE, State.READING, State.PREFACE)
 """States in which the connection, with what was read, means the same in another process. A tuple: to look in a set,
 an Enum is hashed, in Python."""
 
@@ -128,7 +133,11 @@ class HTTPConnection:
             settings = self.host.settings
             deadline = self._loop.time() + (settings.header_timeout if first else settings.keep_alive)
         self.deadline = deadline
-        if buffered:
+        if self.conn.origin.proxy_header:
+            self.state = State.PREFACE
+            self.buffer += buffered
+            self._read_preface()
+        elif buffered:
             self.buffer += buffered
             self._advance()
 
@@ -157,8 +166,49 @@ class HTTPConnection:
             self._read_body()
         elif state is State.DISCARDING:
             self._discard()
+        elif state is State.PREFACE:
+            self._read_preface()
         else:
             self._read_ahead()
+
+    def _read_preface(self) -> None:
+        """Take the PROXY header from the buffer, if it is complete: from then on its addresses are the connection's."""
+        try:
+            header = read_proxy_header(self.buffer, self.host.settings.proxy_protocol)
+        except ProxyError as error:
+            self._refuse_preface(str(error))
+            return
+        if header is None:
+            return
+        del self.buffer[: header.consumed]
+        origin = self.conn.origin
+        self.conn.origin = msgspec.structs.replace(
+            origin,
+            client=header.client or origin.client,
+            server=header.server or origin.server,
+            proxy_header=False,
+        )
+        self.state = State.IDLE
+        if self.buffer:
+            self._advance()
+
+    def _refuse_preface(self, why: str) -> None:
+        """There is nobody to answer: a proxy that doesn't say for whom it speaks speaks no HTTP to us either."""
+        self.close(EndReason.PROXY_HEADER)
+        self.host.proxy_refused(self, why)
+
+    def _end_preface(self, why: str, otherwise: EndReason) -> None:
+        """Nothing more comes. A header that was begun is a fault; a connection without a byte, or one that needs none,
+        is not."""
+        if self.buffer and self.host.settings.proxy_protocol is not ProxyProtocol.AUTO:
+            self._refuse_preface(why)
+        else:
+            self.close(otherwise)
+
+    @property
+    def unused(self) -> bool:
+        """Nothing of a request was read that is not answered."""
+        return self.state is State.IDLE or (self.state is State.PREFACE and not self.buffer)
 
     def _read_ahead(self) -> None:
         """Bytes came while a request waits or runs: its body, or later requests."""
@@ -192,6 +242,8 @@ class HTTPConnection:
             return  # pipelined requests come first; reading resumes after them
         if self.state is State.LINGERING:
             self.close(EndReason.COMPLETED)
+        elif self.state is State.PREFACE:
+            self._end_preface("the PROXY header is incomplete", EndReason.CLIENT_GONE)
         elif self.state is State.RUNNING and exchange is not None:
             if exchange.decoder.done and self.host.answers_half_closed:
                 exchange.client_half_closed()
@@ -203,7 +255,7 @@ class HTTPConnection:
     def _advance(self) -> None:
         """Take the next head from the buffer, if it is complete, and serve it."""
         self._advance_due = False
-        if self.state not in GIVEABLE:
+        if self.state is not State.IDLE and self.state is not State.READING:
             return
         try:
             head = take_head(self.buffer, self.searched, self.host.parse, self.host.limits)
@@ -564,6 +616,8 @@ class HTTPConnection:
         state = self.state
         if state is State.IDLE or state is State.LINGERING:
             self.close(EndReason.IDLE_TIMEOUT if state is State.IDLE else EndReason.COMPLETED)
+        elif state is State.PREFACE:
+            self._preface_timed_out()
         elif state is State.READING:
             self._refuse(ClientError(408, "the request head did not arrive in time"))
         elif state is State.BODY:
@@ -578,6 +632,12 @@ class HTTPConnection:
             self.close(EndReason.BODY_TIMEOUT)
         else:
             self.deadline = math.inf
+
+    def _preface_timed_out(self) -> None:
+        if self.host.settings.proxy_protocol is ProxyProtocol.AUTO:
+            self.close(EndReason.IDLE_TIMEOUT)
+        else:
+            self._refuse_preface("no PROXY header within --header-timeout")
 
 
 def _follows_from_disconnect(error: BaseException | None) -> bool:

@@ -59,7 +59,7 @@ class TrustedProxies:
         for name, value in headers:
             if name in _FIELDS:
                 fields.setdefault(name, []).append(value)
-        if not fields or not self._trusts(client):
+        if not fields or not self.trusts(client):
             return client, scheme
         for identifier, protocol in islice(_hops(fields), MAX_HOPS):
             address = _address(identifier) if identifier else None
@@ -67,11 +67,12 @@ class TrustedProxies:
             if address is None:
                 break
             client = address
-            if not self._trusts(client):
+            if not self.trusts(client):
                 break
         return client, scheme
 
-    def _trusts(self, node: Address | None) -> bool:
+    def trusts(self, node: Address | None) -> bool:
+        """Whether what this node says is believed. None: the peer of a Unix socket."""
         if self._everybody:
             return True
         if node is None or node[1] is None:

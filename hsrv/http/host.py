@@ -151,7 +151,7 @@ class HTTPHost:
             oldest=oldest(found, now),
             streams=by_path(found, now),
             connections=len(self.connections),
-            idle=sum(connection.state is State.IDLE for connection in self.connections),
+            idle=sum(connection.unused for connection in self.connections),
             waiting=sum(connection.state is State.WAITING for connection in self.connections),
             ended={str(reason): count for reason, count in self.ended.items()},
         )
@@ -204,6 +204,15 @@ class HTTPHost:
         """A request that can't be served is answered with an error."""
         log.info(
             "request refused", status=error.status, reason=str(error), client=connection.conn.origin.client
+        )
+
+    def proxy_refused(self, connection: HTTPConnection, why: str) -> None:
+        """A trusted proxy sent no PROXY header, or a malformed one. The connection is closed."""
+        log.warning(
+            "proxy refused",
+            reason=why,
+            peer=connection.conn.origin.client,
+            count=self.ended[EndReason.PROXY_HEADER],
         )
 
     def report_app_error(self, exchange: Exchange, error: BaseException | None) -> None:
@@ -259,16 +268,16 @@ class HTTPHost:
         """
         fresh = self.loop.time() - FRESH_GRACE
         for connection in list(self.connections):
-            if connection.state is State.IDLE:
+            if connection.unused:
                 connection.look()
-            if connection.state is State.IDLE and (connection.served or connection.opened_at < fresh):
+            if connection.unused and (connection.served or connection.opened_at < fresh):
                 connection.close(EndReason.DRAINED)
 
     def cut_all(self) -> int:
         """Cut every connection and cancel every application call; the number of responses that were cut."""
         cut = 0
         for connection in list(self.connections):
-            if connection.state not in (State.IDLE, State.LINGERING, State.DISCARDING):
+            if connection.state not in (State.IDLE, State.PREFACE, State.LINGERING, State.DISCARDING):
                 cut += 1
                 log.warning("connection cut", state=connection.state.name, why="drain budget is over")
             connection.cut(EndReason.DRAINED)

@@ -14,9 +14,9 @@ _is_request_id: Final = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}").fullmatch
 _IDS: Final = rb"(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 
 _is_traceparent: Final = re.compile(
-    rb"00-" + _IDS + rb"|(?!00|ff)[0-9a-f]{2}-" + _IDS + rb"(?:-[\x21-\x7e]*)?"
+    rb"00-" + _IDS + rb"|(?!00|ff)[0-9a-f]{2}-" + _IDS + rb"(?:-[\x21-\x7e]{0,128})?"
 ).fullmatch
-"""W3C Trace Context section 3.2; versions after 00 may append fields."""
+"""W3C Trace Context section 3.2; versions after 00 may append fields, but every line of the request carries it."""
 
 
 def trace_of(headers: Headers) -> Trace:

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from hsrv import preload
+from hsrv import preload, privileges
 from hsrv.apploader import load_app
 from hsrv.bindspec import UnixBind, parse_bind
 from hsrv.config import Config
@@ -53,7 +53,10 @@ class Findings:
 
 
 def check(config: Config, wishes: Wishes) -> Findings:
-    """Raises AppLoadError when the application can't be loaded or started."""
+    """Raises AppLoadError when the application can't be loaded or started, ConfigError for --user and --group."""
+    account = privileges.resolve(config.user, config.group)
+    if account is not None:
+        privileges.become(account)
     before = _descriptors()
     loaded = load_app(config)
     unsafe = preload.unsafe_to_fork(before)

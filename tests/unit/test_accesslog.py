@@ -63,6 +63,28 @@ def test_atom(atom: str, text: str) -> None:
     assert compile_format(f"<%({atom})s>")(record()) == f"<{text}>"
 
 
+@pytest.mark.parametrize("name", ["authorization", "Cookie", "PROXY-Authorization"])
+def test_headers_with_secrets_are_no_atoms(name: str) -> None:
+    with pytest.raises(ValueError, match="never logged"):
+        compile_format(f"%({{{name}}}i)s")
+
+
+@pytest.mark.parametrize("log_query", [True, False])
+@pytest.mark.parametrize("text", [None, '"%(r)s" %(q)s %(f)s %({referer}i)s'])
+def test_queries_are_left_out_of_every_field(
+    text: str | None, log_query: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = Config(log_format="json", access_log_format=text, log_query=log_query)
+    referer = (b"referer", b"https://example.org/?from=1")
+    AccessLog(config).log(record(headers=[referer, (b"user-agent", b"what?")]))
+    line = capfd.readouterr().err
+    assert "/items/7" in line
+    assert ("full=1" in line) is log_query
+    assert "what?" in line or text is not None
+    if text is not None:
+        assert ("from=1" in line) is log_query
+
+
 def test_the_process_atom() -> None:
     assert compile_format("<%(p)s>")(record()) == f"<<{os.getpid()}>>"
 

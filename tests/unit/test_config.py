@@ -51,6 +51,8 @@ def test_every_default_is_of_its_own_type() -> None:
         ({"bind": ("localhost:0", "localhost:0")}, []),
         ({"forwarded_allow_ips": ("*", "unix", "10.0.0.0/8", "10.1.2.3/8", "::1")}, []),
         ({"forwarded_allow_ips": ("proxy.local",)}, ["forwarded_allow_ips"]),
+        ({"proxy_protocol_from": ("*", "unix", "10.0.0.0/8", "::1")}, []),
+        ({"proxy_protocol_from": ("proxy.local",)}, ["proxy_protocol_from"]),
         ({"limit_request_line": 65537}, ["limit_request_line"]),
         ({"limit_request_line": 65536}, []),
         ({"limit_request_head": 100}, []),

@@ -47,11 +47,12 @@ def test_the_usual_variables_are_the_weakest_of_the_environment(tmp_path: Path) 
 
 def test_what_people_write_is_understood(tmp_path: Path) -> None:
     (tmp_path / "hsrv.toml").write_text(
-        "access-log = false\nunix_mode = 0o600\nbind = 'unix:/a'\nworkers = 'auto'\n"
+        "access-log = false\nunix_mode = 0o600\numask = 0o27\nuser = 1000\nbind = 'unix:/a'\nworkers = 'auto'\n"
     )
     config, _ = load(tmp_path, {"HSRV_STREAM": "/a*, /b", "HSRV_SERVER_HEADER": "no"}, lifespan="off")
     assert config.access_log is False
     assert config.unix_mode == "0600"
+    assert (config.umask, config.user, config.group) == ("0027", "1000", None)
     assert config.bind == ("unix:/a",)
     assert config.workers == "auto"
     assert config.stream == ("/a*", "/b")
@@ -118,6 +119,9 @@ def test_every_option_says_what_it_takes() -> None:
         ("worker_nice", "20"),
         ("limit_request_body", "99999999999999999999"),
         ("unix_mode", "888"),
+        ("umask", "888"),
+        ("umask", ""),
+        ("proxy_protocol", "v3"),
         ("unix_mode", "rw"),
         ("access_log", "perhaps"),
         ("preload", "all"),

@@ -34,7 +34,14 @@ def test_else_one_is_made(headers: list[tuple[bytes, bytes]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [PARENT, b"cc" + PARENT[2:], b"01" + PARENT[2:] + b"-later", b"fe" + PARENT[2:] + b"-"]
+    "value",
+    [
+        PARENT,
+        b"cc" + PARENT[2:],
+        b"01" + PARENT[2:] + b"-later",
+        b"fe" + PARENT[2:] + b"-",
+        b"01" + PARENT[2:] + b"-" + b"x" * 128,
+    ],
 )
 def test_a_traceparent_is_kept(value: bytes) -> None:
     assert trace_of([(b"traceparent", value)]).traceparent == value.decode()
@@ -50,6 +57,7 @@ def test_a_traceparent_is_kept(value: bytes) -> None:
         PARENT + b"0",
         PARENT + b"-more",
         b"01" + PARENT[2:] + b"x",
+        b"01" + PARENT[2:] + b"-" + b"x" * 129,
         PARENT.replace(b"0af7651916cd43dd8448eb211c80319c", b"0" * 32),
         PARENT.replace(b"b7ad6b7169203331", b"0" * 16),
         PARENT.replace(b"-", b"_"),
