@@ -6,6 +6,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 WORKERS ?= 8
 
+SOURCES := hsrv supervisor worker asyncpool tests bench examples
+
 .PHONY: run test lint check bench bench-reload chaos fuzz clean
 
 # exec: Ctrl-C and the exit code are the server's own.
@@ -17,8 +19,8 @@ test: $(VENV)/installed
 	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed
-	$(PYTHON) -m ruff check hsrv tests bench examples
-	$(PYTHON) -m ruff format --check hsrv tests bench examples
+	$(PYTHON) -m ruff check $(SOURCES)
+	$(PYTHON) -m ruff format --check $(SOURCES)
 	$(PYTHON) -m mypy --strict hsrv tests
 
 check: lint test

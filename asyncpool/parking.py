@@ -89,7 +89,7 @@ class ParkingLot:
             self._send(parked)
 
     def give_back(self, conn: Conn, deadline: float, buffered: bytes) -> None:
-        """Pass a connection, which nobody watches, to a worker at once. `buffered`: what was read of the next request."""
+        """Pass a connection, which nobody watches, to a worker. `buffered`: what was read of the next request."""
         self._send(Parked(conn, deadline, buffered))
 
     def sweep(self, now: float) -> int:

@@ -64,8 +64,8 @@ class WebSocketLink:
 
     __slots__ = (
         "_codec",
-        "_context",
         "_conn",
+        "_context",
         "_deadline",
         "_early",
         "_inbox",

@@ -15,9 +15,7 @@ log = get_logger("hsrv.supervisor")
 class Banner:
     """Says once what was found and decided, then where the server listens."""
 
-    def __init__(
-        self, config: Config, *, workers_why: str, app_found: str, operator: str = ""
-    ) -> None:
+    def __init__(self, config: Config, *, workers_why: str, app_found: str, operator: str = "") -> None:
         """`operator`: the path of the operator's socket, "" when there is none."""
         self._config = config
         self._workers_why = workers_why
@@ -62,7 +60,11 @@ class Banner:
             f"  app      {app}{f' ({self._app_found})' if self._app_found else ''}",
             f"  serving  {workers}{f' ({self._workers_why})' if self._workers_why else ''}, {pools}",
             f"  preload  {preload}",
-            *([f"  operator {self._operator} (hsrv status, reload, scale, stop ...)"] if self._operator else []),
+            *(
+                [f"  operator {self._operator} (hsrv status, reload, scale, stop ...)"]
+                if self._operator
+                else []
+            ),
             "  stop with Ctrl-C",
         ]
         sys.stderr.write("\n".join(lines) + "\n")

@@ -75,9 +75,7 @@ class ChildHandle:
         self.draining = anyio.Event()
         """It has confirmed that it drains, or has ended: it accepts no more."""
 
-    async def run(
-        self, on_ready: Report, on_failed: Report, on_learned: Report, on_recycle: Report
-    ) -> None:
+    async def run(self, on_ready: Report, on_failed: Report, on_learned: Report, on_recycle: Report) -> None:
         """Hear the child until its control channel ends: all it said, also when its end is known before."""
 
         async def ready(context: Context, params: methods.ReadyParams) -> None:

@@ -1,8 +1,8 @@
 """`hsrv start --reload`: what is different while somebody writes the code.
 
 A change is loaded at once: the plan lets the old generation drain first, so that whatever comes waits for the new code.
-The template stays, with the libraries imported, until one of them changes. What can't be loaded is shown in the browser.
-The end comes within a second, whatever is open.
+The template stays, with the libraries imported, until one of them changes. What can't be loaded is shown in the
+browser. The end comes within a second, whatever is open.
 """
 
 import sysconfig

@@ -87,9 +87,7 @@ class Budgets:
     def drain(self, role: Role) -> float:
         """How long a process of this role may take to drain."""
         longest = (
-            self.graceful
-            if role is Role.WORKER
-            else max(self.graceful, self.stream_grace + self.stream_end)
+            self.graceful if role is Role.WORKER else max(self.graceful, self.stream_grace + self.stream_end)
         )
         return longest + self.dismissal()
 

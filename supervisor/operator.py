@@ -1,14 +1,14 @@
 """Operators: the socket they come in by, and what they may ask.
 
-Promises: only root and the user that the server runs as are served (the kernel's word counts, whatever the file's mode);
-an operator that stalls, floods or leaves costs himself; what one asks keeps nobody else waiting.
+Promises: only root and the user that the server runs as are served (the kernel's word counts, whatever the file's
+mode); an operator that stalls, floods or leaves costs himself; what one asks keeps nobody else waiting.
 """
 
 import math
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -275,7 +275,9 @@ class OperatorDesk:
         serving = self._plan.serving()
         child = serving.children.get((Role.WORKER, params.slot)) if serving is not None else None
         handle = self._supervisor.handle(child.identity) if child is not None else None
-        return operator.RestartResult(name=f"worker-{params.slot}", pid=handle.pid if handle is not None else 0)
+        return operator.RestartResult(
+            name=f"worker-{params.slot}", pid=handle.pid if handle is not None else 0
+        )
 
     def _check_running(self) -> None:
         if self._plan.phase is not Phase.RUNNING:
@@ -339,7 +341,10 @@ class OperatorDesk:
             for child in chosen:
                 tasks.start_soon(look, child)
         share = STACKS_LIMIT // (2 * len(found))
-        cut = [msgspec.structs.replace(one, threads=one.threads[:share], tasks=one.tasks[:share]) for one in found]
+        cut = [
+            msgspec.structs.replace(one, threads=one.threads[:share], tasks=one.tasks[:share])
+            for one in found
+        ]
         return operator.StacksResult(processes=sorted(cut, key=lambda one: (one.generation, one.name)))
 
     async def _log_level(self, context: Context, params: operator.LogLevelParams) -> Empty:
@@ -356,7 +361,10 @@ def _is_meant(child: ChildHandle, target: str) -> bool:
 
 async def _stacks_of(child: ChildHandle) -> operator.ProcessStacks:
     threads = await child.thread_stacks()
-    tasks, note = "", "" if threads else "it did not react: it hangs in the kernel, is stopped, or has just ended"
+    tasks, note = (
+        "",
+        "" if threads else "it did not react: it hangs in the kernel, is stopped, or has just ended",
+    )
     try:
         tasks = await child.task_stacks(timeout=TASKS_TIMEOUT)
     except RpcError as error:

@@ -12,6 +12,7 @@ from math import inf
 from typing import Final
 
 from hsrv.errors import ExitCode
+from hsrv.messages import Failure
 from hsrv.supervisor.actions import (
     Actions,
     Announce,
@@ -34,7 +35,6 @@ from hsrv.supervisor.actions import (
     StopListening,
 )
 from hsrv.supervisor.fleet import Budgets, Child, ChildState, Gen, Generation, GenEvent, Key, TemplateState
-from hsrv.messages import Failure
 from hsrv.terms import Identity, Preload, Role
 
 SILENCE_TIMEOUT: Final = 5.0
@@ -118,7 +118,9 @@ class Plan:
         if self.development:
             yield from self._make_way(now)
         if self._first(Gen.STARTING) is not None:
-            self.queued_reload = reload_id  # what starts at present may have read the code before its last change
+            self.queued_reload = (
+                reload_id  # what starts at present may have read the code before its last change
+            )
             yield Say("info", "reload queued", {"why": "a generation is starting already"})
             yield OperationStep(reload_id, "queued: a generation is starting already")
             return
@@ -410,7 +412,9 @@ class Plan:
         if generation.state is not Gen.DRAINING:
             return
         if generation.has(Role.WORKER) and not generation.has(Role.POOL) and self.serving() is not None:
-            yield MoveHandoffs(generation.number)  # its workers may take long; the last move is QuitTemplate's
+            yield MoveHandoffs(
+                generation.number
+            )  # its workers may take long; the last move is QuitTemplate's
         if not generation.has(Role.WORKER):
             for child in generation.everyone():
                 if child.state is ChildState.DRAINING:
@@ -484,9 +488,7 @@ class Plan:
         budgets = self.budgets if self.phase is Phase.RUNNING else self.stop_budgets
         if child.state in NOT_SERVING:
             child.state = ChildState.DISMISSED
-            child.must_end_by(
-                now + budgets.dismissal(), "it was dismissed and did not end within its budget"
-            )
+            child.must_end_by(now + budgets.dismissal(), "it was dismissed and did not end within its budget")
             yield Dismiss(child.identity)
         elif child.state is ChildState.SERVING:
             child.state = ChildState.DRAINING

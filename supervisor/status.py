@@ -163,7 +163,6 @@ class StatusReader:
             **self._sample(pid),
         )
 
-
     def _sample(self, pid: int) -> dict[str, Any]:
         nothing = {"rss": None, "pss": None, "cpu_seconds": None, "cpu_percent": None}
         process = self._processes.get(pid)

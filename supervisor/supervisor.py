@@ -310,9 +310,7 @@ class Supervisor:
         log.debug("reaped", process=child.identity.name, child=child.pid, reason=child.death)
         child.close()
         with self._story_of(child.identity.generation):
-            self.perform(
-                self.plan.child_exited(child.identity, child.death, time.monotonic(), pid=child.pid)
-            )
+            self.perform(self.plan.child_exited(child.identity, child.death, time.monotonic(), pid=child.pid))
 
     def _on_ready(self, child: ChildHandle, params: methods.ReadyParams) -> None:
         if self._development is not None and params.modules:
@@ -366,12 +364,8 @@ class Supervisor:
             log.exception("action failed", action=type(action).__name__)
 
     def _act(self, action: Action) -> None:
-        if isinstance(action, actions.Say):
-            getattr(log, action.level)(action.event, **action.details)
-        elif isinstance(action, actions.OperationStep):
-            self.operations.step(action.operation, action.step)
-        elif isinstance(action, actions.OperationEnded):
-            self.operations.end(action.operation, action.error, action.traceback)
+        if isinstance(action, actions.Say | actions.OperationStep | actions.OperationEnded):
+            self._tell_people(action)
         elif isinstance(action, actions.Exit):
             self._exit = action.code
         elif isinstance(action, actions.SpawnTemplate):
@@ -392,8 +386,16 @@ class Supervisor:
         else:
             self._act_on_child(action)
 
+    def _tell_people(self, action: actions.Say | actions.OperationStep | actions.OperationEnded) -> None:
+        if isinstance(action, actions.Say):
+            getattr(log, action.level)(action.event, **action.details)
+        elif isinstance(action, actions.OperationStep):
+            self.operations.step(action.operation, action.step)
+        else:
+            self.operations.end(action.operation, action.error, action.traceback)
+
     async def _refuse_connections(self) -> None:
-        """Once every worker has taken what waited in the queue. Bounded by the drain, which ends a worker that doesn't."""
+        """Once every worker has taken what waited in the queue. Bounded by the drain, which ends one that doesn't."""
         for child in list(self.children.values()):
             if child.identity.role is Role.WORKER:
                 await child.draining.wait()
@@ -406,7 +408,9 @@ class Supervisor:
         if isinstance(action, actions.Serve):
             child.command(self.tasks, methods.SERVE)
             level = methods.LogLevelParams(level=self.config.log_level)
-            child.command(self.tasks, methods.LOG_LEVEL, level)  # it may have changed since its template began
+            child.command(
+                self.tasks, methods.LOG_LEVEL, level
+            )  # it may have changed since its template began
             if self._patterns_known():
                 child.tell(
                     self.tasks, methods.LEARNED, methods.LearnedParams(patterns=self._patterns_known())
@@ -459,8 +463,8 @@ class Supervisor:
         self.tasks.start_soon(self._hear_template, template)
 
     def _renew_template(self, number: int) -> bool:
-        """Development: the template, with all libraries imported, goes on for the next generation. False: there is none,
-        or what it has imported is stale."""
+        """Development: the template, with all libraries imported, goes on for the next generation. False: there is
+        none, or what it has imported is stale."""
         if self._development is None:
             return False
         kept = next((one for one in self._current.values() if one.is_ready), None)
@@ -539,7 +543,6 @@ class Supervisor:
                     methods.POOL_AVAILABLE,
                     methods.PoolAvailableParams(available=action.available),
                 )
-
 
     # which reload this is part of
 

@@ -1,7 +1,7 @@
 """A look at the files that count: which folders they are in, and the times and sizes by which a change shows.
 
-Blocking; meant for a thread. Each folder is seen once, by whichever name comes first: symbolic links may lead in circles,
-and the system watches folders, not names.
+Blocking; meant for a thread. Each folder is seen once, by whichever name comes first: symbolic links may lead in
+circles, and the system watches folders, not names. Paths are texts here: making a Path costs more than the look.
 """
 
 import os
@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 from hsrv.watchrules import GITIGNORE, FolderRules, WatchRules, folders_above
 
 FOLDERS_LIMIT: Final = 20_000
-"""Folders that are watched, the nearest to the roots first: a project has hundreds, a disk that was linked into it more than
-we can look through."""
+"""Folders that are watched, the nearest to the roots first: a project has hundreds, a disk that was linked into it
+more than we can look through."""
 
 GITIGNORE_LIMIT: Final = 1024 * 1024
 """Bytes of a .gitignore that are read."""
@@ -38,11 +38,10 @@ class Stamp(NamedTuple):
     """0, or when it was noted, which makes it unlike any other."""
 
 
-
 def stamp_of(path: str) -> Stamp | None:
     """None: there is no such file."""
     try:
-        found = os.stat(path)
+        found = os.stat(path)  # noqa: PTH116  # texts, as said above
     except (OSError, ValueError):
         return None
     return None if stat.S_ISDIR(found.st_mode) else _stamp(found)
@@ -92,7 +91,7 @@ def survey(rules: WatchRules, is_stopped: Callable[[], bool]) -> Picture:
 
 def _identity(folder: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(folder)
+        found = os.stat(folder)  # noqa: PTH116  # texts, as said above
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -133,7 +132,7 @@ def _look_into(rules: FolderRules, picture: Picture) -> list[FolderRules]:
             if entry.is_dir():
                 inside.append(opened.folder(entry.name))
             elif opened.counts(entry.name):
-                picture.stamps[os.path.join(opened.path, entry.name)] = _stamp(os.stat(entry.path))
+                picture.stamps[os.path.join(opened.path, entry.name)] = _stamp(os.stat(entry.path))  # noqa: PTH116, PTH118  # texts
     return [rules for rules in inside if rules is not None]
 
 

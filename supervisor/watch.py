@@ -1,11 +1,12 @@
 """Tells when files that count have changed, once they have settled (`hsrv start --reload`).
 
-What the system reports (through watchfiles) only says where to look and when; what changed is found by comparing times and
-sizes (`hsrv.supervisor.survey`). So nothing is lost while folders come and go, and a report is never about a file that is as
-it was. Only the folders that count are watched, one by one: an environment or node_modules would cost thousands of watches.
+What the system reports (through watchfiles) only says where to look and when; what changed is found by comparing times
+and sizes (`hsrv.supervisor.survey`). So nothing is lost while folders come and go, and a report is never about a file
+that is as it was. Only the folders that count are watched, one by one: an environment or node_modules would cost
+thousands of watches.
 
-Where the system can't watch, we look ourselves every POLL_INTERVAL. watchfiles can poll too, but compares whole seconds:
-it would miss the second of two saves within one.
+Where the system can't watch, we look ourselves every POLL_INTERVAL. watchfiles can poll too, but compares whole
+seconds: it would miss the second of two saves within one.
 
 Promises: after the last write comes a call; nothing but cancellation ends it; once it has ended no thread waits here.
 """
@@ -45,7 +46,7 @@ STEP_SETTLING: Final = 5
 """Milliseconds. So often watchfiles looks whether the system has reported something."""
 
 GROUP: Final = 20
-"""Milliseconds for which watchfiles collects reports while more come. We collect for longer, but have to know of them."""
+"""Milliseconds for which watchfiles collects reports while more come. We collect for longer, but have to know."""
 
 IDLE: Final = 1000
 """Milliseconds between looks whether a root was moved away or has come back, which the system doesn't tell."""
@@ -207,7 +208,11 @@ class Watcher:
         before, self._picture = self._picture, await self._survey(self._rules)
         stamps = self._picture.stamps
         self._unsettle(
-            {path for path in before.stamps.keys() | stamps.keys() if before.stamps.get(path) != stamps.get(path)}
+            {
+                path
+                for path in before.stamps.keys() | stamps.keys()
+                if before.stamps.get(path) != stamps.get(path)
+            }
         )
 
     async def _take(self, rules: WatchRules) -> None:
@@ -217,7 +222,9 @@ class Watcher:
         for path, stamp in self._picture.stamps.items():
             if path not in self._unsettled:
                 self._known.setdefault(path, stamp)
-        self._unsettle({path for path, stamp in self._known.items() if self._picture.stamps.get(path) != stamp})
+        self._unsettle(
+            {path for path, stamp in self._known.items() if self._picture.stamps.get(path) != stamp}
+        )
 
     def _complain(self, picture: Picture) -> None:
         """Once of each thing, until it is over."""

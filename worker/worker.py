@@ -122,7 +122,7 @@ class Worker(HTTPHost):
         self._learned.add(patterns)
 
     def pool_available(self, available: bool) -> None:
-        """Whether a pool takes streams. While none does, what waits in the channel is answered with 503 by the workers."""
+        """Whether a pool takes streams. While none does, what waits in the channel gets 503 from the workers."""
         self._desk.available = available
         if available:
             self._unserved.close()

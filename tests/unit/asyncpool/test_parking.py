@@ -41,7 +41,7 @@ class Place:
 
     async def adopted(self) -> tuple[ConnectionHandoff, socket.socket]:
         async with asyncio.timeout(DEADLINE):
-            while (packet := self.receive.receive()) is None:
+            while (packet := self.receive.receive()) is None:  # noqa: ASYNC110  # turns of the loop
                 await asyncio.sleep(0)
         with packet:
             sock = packet.take_socket()
@@ -50,7 +50,7 @@ class Place:
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(DEADLINE):
-            while not true():
+            while not true():  # noqa: ASYNC110  # turns of the loop
                 await asyncio.sleep(0)
 
 

@@ -1,6 +1,7 @@
 """Who follows an operation hears all of it, whenever he comes."""
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from hsrv.supervisor.operations import Operation, Operations, new_id
@@ -18,7 +19,7 @@ async def followed(operation: Operation) -> list[str]:
 
     async def note(step: str) -> None:
         steps.append(step)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
     with anyio.fail_after(5):
         await operation.follow(note)

@@ -772,9 +772,9 @@ def test_a_replacement_serves_before_the_old_one_drains(fleet: Fleet) -> None:
     assert fleet.ready("worker-1") == [Serve(fork.identity), drain(old, adopt=True)]
     assert fleet.ended == [OperationEnded("op")]
     assert fleet.saw(fleet.plan.child_exited(old, "exited with code 0", fleet.now)) == []
-    assert [child.identity for child in fleet.plan.generations[1].everyone() if child.key == (Role.WORKER, 1)] == [
-        fork.identity
-    ]
+    assert [
+        child.identity for child in fleet.plan.generations[1].everyone() if child.key == (Role.WORKER, 1)
+    ] == [fork.identity]
 
 
 @pytest.mark.parametrize("how", ["fails", "exits", "is late"])
@@ -793,7 +793,9 @@ def test_a_replacement_that_can_not_start_leaves_the_old_one(fleet: Fleet, how: 
     if how != "fails":
         assert "exited with code 3" in fleet.ended[0].error
     assert fleet.plan.find(old) is not None
-    assert [child.identity for child in fleet.plan.generations[1].everyone() if child.key == (Role.WORKER, 1)] == [old]
+    assert [
+        child.identity for child in fleet.plan.generations[1].everyone() if child.key == (Role.WORKER, 1)
+    ] == [old]
     assert fleet.plan.generations[1].due == {}
 
 
@@ -812,7 +814,9 @@ def test_when_both_die_the_operation_has_failed_and_the_slot_is_filled_again(fle
     old = fleet.who("worker-1")
     fleet.replace(1)
     fleet.saw(fleet.plan.child_exited(old, "was killed by SIGSEGV", fleet.now))
-    [fork] = fleet.exited("worker-1", reason="exited with code 3") or fleet.saw(fleet.plan.tick(fleet.now + 60))
+    [fork] = fleet.exited("worker-1", reason="exited with code 3") or fleet.saw(
+        fleet.plan.tick(fleet.now + 60)
+    )
     assert isinstance(fork, ForkChild)
     assert fleet.plan.generations[1].operations == {}
 
@@ -856,7 +860,9 @@ def test_the_oldest_of_too_many_draining_generations_has_no_time_left_for_its_st
         fleet.template_ready(number)
         for name in ("pool-1", "worker-1", "worker-2"):
             actions = fleet.ready(name, number)
-        hurried.append({a.identity.generation for a in actions if isinstance(a, Drain) and a.stream_grace == 0})
+        hurried.append(
+            {a.identity.generation for a in actions if isinstance(a, Drain) and a.stream_grace == 0}
+        )
     assert hurried == [set(), set(), {1}, {2}]
     assert all(action.adopt for action in actions if isinstance(action, Drain))
 
@@ -864,7 +870,9 @@ def test_the_oldest_of_too_many_draining_generations_has_no_time_left_for_its_st
 # development
 
 
-STOP_BUDGETS = replace_budgets(BUDGETS, graceful=0.25, stream_grace=0.0, lifespan_shutdown=0.25, margin=0.2, stream_end=0.25)
+STOP_BUDGETS = replace_budgets(
+    BUDGETS, graceful=0.25, stream_grace=0.0, lifespan_shutdown=0.25, margin=0.2, stream_end=0.25
+)
 
 
 @pytest.fixture
@@ -912,10 +920,8 @@ def test_in_development_a_change_overtakes_the_one_that_starts(dev: Fleet) -> No
 def test_in_development_what_is_broken_is_shown_by_a_generation_of_its_own(dev: Fleet, failure: str) -> None:
     dev.start("r1")
     dev.template_ready(2)
-    if failure == "death":
-        actions = dev.exited("worker-1", 2, "exited with code 7")
-    else:
-        actions = dev.failed("worker-1", 2)
+    died = failure == "death"
+    actions = dev.exited("worker-1", 2, "exited with code 7") if died else dev.failed("worker-1", 2)
     assert [action.generation for action in actions if isinstance(action, SpawnTemplate)] == [3]
     broken = dev.plan.generations[3].broken
     assert broken is not None
@@ -962,7 +968,9 @@ def test_a_worn_out_worker_is_replaced_by_one_that_serves_first_and_one_at_a_tim
     assert fleet.plan.generations[1].worn_out == {}
 
 
-def test_a_replacement_for_a_worn_out_worker_that_fails_leaves_it_and_the_next_has_its_turn(fleet: Fleet) -> None:
+def test_a_replacement_for_a_worn_out_worker_that_fails_leaves_it_and_the_next_has_its_turn(
+    fleet: Fleet,
+) -> None:
     first, second = fleet.who("worker-1"), fleet.who("worker-2")
     fleet.saw(fleet.plan.recycle(first, "50 requests", fleet.now))
     fleet.saw(fleet.plan.recycle(second, "50 requests", fleet.now))

@@ -126,7 +126,7 @@ def test_one_that_is_gone_can_be_spoken_to_without_harm(config: Config) -> None:
         template.close()
         await child.run(
             talk_of_nothing, talk_of_nothing, talk_of_nothing, lambda *_: None
-            )  # it ends: nobody has the other end
+        )  # it ends: nobody has the other end
 
     within_deadline(story)
 

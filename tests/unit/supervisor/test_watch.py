@@ -283,7 +283,7 @@ async def test_a_folder_that_is_replaced_is_watched_anew(app: Path) -> None:
 async def test_the_applications_folder_may_go_and_come_back(app: Path) -> None:
     async with watched(WatchRules(app)) as (told, _):
         with capture_logs() as lines:
-            app.rename(app.with_name("away"))
+            app.rename(app.with_name("away"))  # noqa: ASYNC240  # nothing else runs in this loop
             await told.of(app / "main.py")
         assert [line["event"] for line in lines] == ["watched folder is gone, waiting for it"]
         told.calls.clear()
@@ -346,7 +346,7 @@ async def test_new_rules_hold_at_once_and_what_they_add_is_taken_as_it_is(app: P
     async with watched(WatchRules(app)) as (told, watcher):
         watcher.change_rules(WatchRules(app, packages=(shared,)))
         with anyio.fail_after(DEADLINE):
-            while str(shared) not in watcher._picture.folders:
+            while str(shared) not in watcher._picture.folders:  # noqa: ASYNC110  # it tells nobody
                 await anyio.sleep(0.005)
         assert not told.calls
         (shared / "tools.py").write_text("2\n")
@@ -401,9 +401,7 @@ def refusing(error: Exception) -> Callable[..., Any]:
         OSError('OS file watch limit reached. about ["/x"] (Error { kind: MaxFilesWatch, paths: ["/x"] })'),
         OSError(28, "No space left on device"),
         PermissionError(13, "Permission denied"),
-        WatchfilesRustInternalError(
-            "Error creating recommended watcher: Too many open files (os error 24)"
-        ),
+        WatchfilesRustInternalError("Error creating recommended watcher: Too many open files (os error 24)"),
     ],
     ids=["watches", "space", "permission", "instances"],
 )
@@ -426,7 +424,9 @@ async def test_what_the_system_refuses_is_said_once_and_polled(
     assert "about" not in lines[0]["why"]
 
 
-async def test_a_watch_that_fails_later_goes_on_by_polling(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_watch_that_fails_later_goes_on_by_polling(
+    app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Failing:
         def __enter__(self) -> "Failing":
             return self
