@@ -121,7 +121,7 @@ SCENARIOS: Final = (
               Metric("fast", "fast/s", 0), Metric("slow", "slow/s", 1), ERRORS), workers=4, pinned=False),
     Scenario("memory", "8 FastAPI workers, all processes of the server: memory (PSS) and CPU to start", "fast:app",
              memory.start, (Metric("mib", "MiB", 0), Metric("cpu_s", "CPU s to start", 2),
-                            Metric("processes", "processes", 0)), workers=8, pinned=False, rounds=2),
+                            Metric("processes", "processes", 0)), kinds=("asgi", "memory"), workers=8, pinned=False, rounds=2),
     Scenario("idle", "Memory of an idle WebSocket (1,000 of them, one worker)", "raw:app", websocket.idle,
              (Metric("kib", "KiB each", 1), ERRORS), rounds=2),
     Scenario("lateness", "Lateness of 200 event streams at 10 Hz beside 8 CPU-bound clients, 8 workers", "raw:app",

@@ -104,6 +104,20 @@ SERVERS: Final = (
         },
     ),
     Server(
+        "hsrv-no-preload",
+        "hsrv",
+        "-m hsrv start {app} --preload none --workers {workers} --bind {bind}",
+        {LOG_OFF: "--no-access-log"},
+        kinds=("memory",),
+    ),
+    Server(
+        "gunicorn-preload",
+        "gunicorn",
+        "-m gunicorn {app} -k asgi --preload --asgi-loop uvloop --no-control-socket -w {workers} -b {bind}",
+        {LOG_OFF: ""},
+        kinds=("memory",),
+    ),
+    Server(
         "gunicorn-sync",
         "gunicorn",
         "-m gunicorn plain:app -k sync --no-control-socket -w {workers} -b {bind}",
