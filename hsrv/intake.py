@@ -1,6 +1,6 @@
 """Reading a packet channel on an event loop: sockets that another process passes to this one.
 
-Promises: one packet per turn of the loop (so several receivers share evenly); a packet that doesn't decode costs
+Promises: few packets per turn of the loop (so several receivers share evenly); a packet that doesn't decode costs
 itself and is counted; without free descriptors nothing is read, so that none is lost.
 """
 
@@ -31,7 +31,12 @@ class Intake(Generic[M]):
         loop: asyncio.AbstractEventLoop,
         decode: Callable[[bytes], M],
         on_message: Callable[[M, socket.socket], None],
+        *,
+        batch: int = 1,
     ) -> None:
+        """`batch`: packets taken per turn of the loop. One is the fairest to the other receivers; more are for those
+        whose turns may be long, and who would otherwise leave too much waiting."""
+        self._batch = batch
         self._channel = channel
         self._loop = loop
         self._poller = poller_of(loop)
@@ -45,7 +50,7 @@ class Intake(Generic[M]):
     def open(self) -> None:
         """Receive from now on."""
         self.is_open = True
-        self._poller.add_reader(self._channel.fileno(), self._receive)
+        self._poller.add_reader(self._channel.fileno(), self._receive_batch)
 
     def close(self) -> None:
         """Receive no more. What is queued stays for the other receivers. May be called again."""
@@ -60,6 +65,11 @@ class Intake(Generic[M]):
         """Receive what is queued now."""
         while self.is_open and self._receive():
             pass
+
+    def _receive_batch(self) -> None:
+        for _ in range(self._batch):
+            if not self.is_open or not self._receive():
+                return
 
     def _receive(self) -> bool:
         try:
@@ -93,4 +103,4 @@ class Intake(Generic[M]):
     def _resume(self) -> None:
         self._pause = None
         if self.is_open:
-            self._poller.add_reader(self._channel.fileno(), self._receive)
+            self._poller.add_reader(self._channel.fileno(), self._receive_batch)

@@ -40,6 +40,10 @@ LAST_ACCEPTS: Final = 1024
 """Connections that a worker still takes from the accept queue when the server stops: closing the last copy of a
 listening socket would reset them."""
 
+ADOPT_BATCH: Final = 16
+"""Connections adopted per turn of the loop. When every worker computes, a turn is long, and one connection per turn
+would keep parked clients waiting for seconds."""
+
 log = get_logger("hsrv.worker")
 
 
@@ -64,7 +68,7 @@ class Worker(HTTPHost):
         accepted = self._accepted_from_proxy if proxied else self._accepted
         self._acceptor = Acceptor(boot.listeners, loop, accepted)
         self._adoptions: Intake[ConnectionHandoff] = Intake(
-            boot.adopt_receive, loop, decode_connection, self._adopted
+            boot.adopt_receive, loop, decode_connection, self._adopted, batch=ADOPT_BATCH
         )
         self._adopt_send = boot.adopt_send
         self._desk = HandoffDesk(boot.handoff_send, loop)
