@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import anyio
@@ -35,6 +36,7 @@ from hsrv.lifespan import LifespanManager
 from hsrv.logging import get_logger, set_level
 from hsrv.loops import new_loop
 from hsrv.messages import Failure, ListenerInfo
+from hsrv.preload import is_library
 from hsrv.rpc import methods
 from hsrv.rpc.dispatcher import Context, Dispatcher
 from hsrv.rpc.framing import socket_streams
@@ -44,6 +46,9 @@ from hsrv.terms import Identity, LifespanMode
 
 LEFTOVER_TIMEOUT: Final = 1.0
 """Seconds for tasks that the application left behind to end after they were cancelled."""
+
+MODULES_LIMIT: Final = 3000
+"""Modules that are told. With paths of 200 characters they fit a line of the control channel."""
 
 log = get_logger("hsrv.child")
 
@@ -130,12 +135,18 @@ def _end(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def imported_files() -> dict[str, str | None]:
-    """Every imported module and the file it came from: what a file watcher should know."""
-    return {
-        name: file
-        for name, module in list(sys.modules.items())
-        if isinstance(file := getattr(module, "__file__", None), str)
-    }
+    """What a file watcher should know: the imported modules of the user, and of each library one, with their files. At
+    most MODULES_LIMIT, for they travel in one line."""
+    own: dict[str, str | None] = {}
+    libraries: dict[str, tuple[str, str]] = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and is_library(Path(file)):
+            libraries.setdefault(name.partition(".")[0], (name, file))
+        elif isinstance(file, str):
+            own[name] = file
+    found = [*own.items(), *libraries.values()]
+    return dict(found[:MODULES_LIMIT])
 
 
 class _Child:

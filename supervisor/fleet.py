@@ -152,6 +152,12 @@ class Generation:
     def everyone(self) -> list[Child]:
         return [*self.children.values(), *self.leaving]
 
+    def is_complete(self) -> bool:
+        """Whether all that it was given to start is ready. Not what is wanted by now: a reload in the queue may have
+        read another configuration."""
+        ready = all(child.state is ChildState.READY for child in self.children.values())
+        return bool(self.children) and ready and not self.due
+
     def backoff(self, key: Key | None) -> Backoff:
         return self.backoffs.setdefault(key, Backoff())
 

@@ -273,8 +273,7 @@ class Plan:
             yield OperationEnded(operation, error, traceback)
 
     def promote_if_complete(self, generation: Generation, now: float) -> Actions:
-        ready = {key for key, child in generation.children.items() if child.state is ChildState.READY}
-        if generation.state is not Gen.STARTING or not ready.issuperset(self._wanted()):
+        if generation.state is not Gen.STARTING or not generation.is_complete():
             return
         old = self.serving()
         reload_id, generation.reload_id = generation.reload_id, ""

@@ -203,7 +203,7 @@ class Supervisor:
         self.plan.pools = config.pools
         self.plan.max_draining = config.max_draining
         if config.workers != before.workers:
-            self.plan.workers = int(config.workers)
+            self.perform(scale(self.plan, int(config.workers), time.monotonic()))
         if config.log_level != before.log_level:
             self.set_log_level(config.log_level)
 
@@ -255,7 +255,9 @@ class Supervisor:
         if self._current.get(template.generation) is not template:
             return
         del self._current[template.generation]
-        for child in self._forking.pop(template.generation, []):
+        # In development it may owe children also to generations that were given up.
+        numbers = list(self._forking) if self._development is not None else [template.generation]
+        for child in [child for number in numbers for child in self._forking.pop(number, [])]:
             child.dismiss()
             child.ended("was not forked")
         self.perform(self.plan.template_gone(template.generation, death, time.monotonic()))

@@ -985,6 +985,18 @@ def test_who_drains_starts_or_is_unknown_is_not_recycled(fleet: Fleet) -> None:
     assert fleet.saw(fleet.plan.recycle(Identity(Role.WORKER, 9, 9), "50 requests", fleet.now)) == []
 
 
+def test_a_generation_that_starts_is_complete_by_what_it_was_given(fleet: Fleet) -> None:
+    """A reload in the queue has read a configuration with more processes."""
+    fleet.start("r1")
+    fleet.template_ready(2)
+    fleet.start("r2")
+    fleet.plan.workers, fleet.plan.pools = 5, 2
+    for name in ("pool-1", "worker-1", "worker-2"):
+        fleet.ready(name, 2)
+    assert fleet.ended == [OperationEnded("r1")]
+    assert len(roles(fleet.template_ready(3))) == 7
+
+
 # operations and readiness
 
 
