@@ -7,8 +7,9 @@ stream is ended properly. Must not run what a worker should: no request that arr
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -24,6 +25,7 @@ from hsrv.intake import Intake
 from hsrv.logging import get_logger
 from hsrv.messages import Handoff, ParkedHandoff, WebSocketHandoff, decode_handoff
 from hsrv.rpc.methods import ChildReport, DrainParams
+from hsrv.scoreboard import Count, Gauge, Histogram, Occupant
 from hsrv.terms import EndReason
 
 END_SPREAD: Final = 3.0
@@ -46,7 +48,7 @@ class AsyncPool(HTTPHost):
     def __init__(
         self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]
     ) -> None:
-        super().__init__(boot.identity, boot.config, boot.application, loop)
+        super().__init__(boot.identity, boot.config, boot.application, loop, boot.board)
         config = boot.config
         self.send_timeout = config.stream_send_timeout
         self._learn = learn
@@ -136,7 +138,9 @@ class AsyncPool(HTTPHost):
         conn = Conn(sock, self.loop, message.origin)
         if isinstance(message, ParkedHandoff):
             self._lot.park(conn, message.deadline)
-        elif isinstance(message, WebSocketHandoff):
+            return
+        self.board.count(Count.HANDOFFS_RECEIVED)
+        if isinstance(message, WebSocketHandoff):
             self._start_session(conn, message)
         else:
             connection = HTTPConnection(conn, self)
@@ -155,14 +159,16 @@ class AsyncPool(HTTPHost):
             on_closed=self._session_closed,
         )
         self._sessions.add(session)
+        self.board.count(Count.WEBSOCKETS_OPENED)
+        self.board.gauge(Gauge.WEBSOCKETS, len(self._sessions))
         session.start()
 
     def _session_closed(self, session: WebSocketSession, reason: EndReason, code: int) -> None:
         self._sessions.discard(session)
-        self.ended[reason] += 1
+        self._count_session(session, reason)
         if self.access_log.enabled:
             handoff = session.handoff
-            seconds = self.loop.time() - session.started_at
+            seconds = time.monotonic() - session.started_at
             sent = session.conn.sent_bytes
             self.access_log.log(
                 access_record(
@@ -176,6 +182,22 @@ class AsyncPool(HTTPHost):
                 )
             )
         self._check_drained()
+
+    def _count_session(self, session: WebSocketSession, reason: EndReason) -> None:
+        seconds = time.monotonic() - session.started_at
+        self.ended[reason] += 1
+        self.board.gauge(Gauge.WEBSOCKETS, len(self._sessions))
+        self.tally(session.conn)
+        if session.status == 101:
+            self.board.stream_ended[reason] += 1
+            self.board.observe(Histogram.STREAM, seconds)
+        else:
+            self.board.responded(session.status, seconds)
+
+    def occupant(self, task: "asyncio.Task[Any]") -> Occupant | None:
+        """A request or WebSocket. Called from another thread, while the loop stands still."""
+        session = next((one for one in list(self._sessions) if one.runs_in(task)), None)
+        return session.occupant() if session is not None else super().occupant(task)
 
     def stream_found(self, exchange: Exchange, pattern: str) -> None:
         """The workers should know, so that the plain requests of such a path meet it here."""
@@ -214,6 +236,8 @@ class AsyncPool(HTTPHost):
         super().sweep(now)
         for session in list(self._sessions):
             session.check_deadlines(now)
+            self.tally(session.conn)
+        self.board.gauge(Gauge.PARKED, len(self._lot))
         self.ended[EndReason.IDLE_TIMEOUT] += self._lot.sweep(now)
         if self._drain is not None:
             self._sweep_drain(self._drain, now - self._drain_began)

@@ -10,9 +10,10 @@ Spec: ASGI WebSocket 2.5, https://asgi.readthedocs.io/en/latest/specs/www.html#w
 
 import asyncio
 import errno
+import time
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Final
+from typing import Any, Final
 
 from hsrv.asgi import Application, Message, Scope
 from hsrv.asyncpool.ws_codec import (
@@ -35,6 +36,7 @@ from hsrv.http.activity import Activity
 from hsrv.http.response import ResponseEncoder, simple_response
 from hsrv.logging import current_trace, get_logger
 from hsrv.messages import WebSocketHandoff
+from hsrv.scoreboard import Occupant
 from hsrv.tables import Machine
 from hsrv.terms import EndReason
 
@@ -95,7 +97,7 @@ class WebSocketSession:
         when the connection is closed and the application has returned."""
         self.conn = conn
         self.handoff = handoff
-        self.started_at = loop.time()
+        self.started_at = time.monotonic()
         self.status = 0
         """Of the answer to the upgrade request: 101, or why not; 0 when there was none."""
         self._scope = scope
@@ -159,6 +161,16 @@ class WebSocketSession:
         return Activity(
             self.started_at, "websocket", state, handoff.head, handoff.trace, handoff.origin.client, pattern
         )
+
+    def runs_in(self, task: "asyncio.Task[Any]") -> bool:
+        """Whether this task is the application's call."""
+        return self._task is task
+
+    def occupant(self) -> Occupant:
+        """Who it is, should the application's call hold up the loop."""
+        head, client = self.handoff.head, self.handoff.origin.client
+        name = client[0].encode() if client is not None else b"-"
+        return Occupant(self.started_at, head.method, head.raw_path, self.handoff.trace.request_id, name)
 
     # the application's call
 

@@ -31,6 +31,7 @@ from hsrv.config import Config
 from hsrv.devpages import broken_application, with_refresh
 from hsrv.errors import AppLoadError, ExitCode
 from hsrv.globs import LEARNED_LIMIT, PATTERN_LIMIT
+from hsrv.heartbeat import Heartbeat
 from hsrv.http.host import scope_extension
 from hsrv.lifespan import LifespanManager
 from hsrv.logging import get_logger, set_level
@@ -42,6 +43,7 @@ from hsrv.rpc.dispatcher import Context, Dispatcher
 from hsrv.rpc.framing import socket_streams
 from hsrv.rpc.messages import ErrorCode, RpcError
 from hsrv.rpc.methods import DrainParams, Empty, handlers
+from hsrv.scoreboard import Occupant, Scoreboard
 from hsrv.terms import Identity, LifespanMode
 
 LEFTOVER_TIMEOUT: Final = 1.0
@@ -62,6 +64,7 @@ class ChildBoot:
     app: LoadedApp | None
     """None when the template did not import it."""
     control: socket.socket
+    board: Scoreboard
     log_context: dict[str, str]
     """For the lines about the start: the id of the reload it belongs to."""
     broken: Failure | None = None
@@ -89,6 +92,9 @@ class Service(Protocol):
     def learned(self, patterns: list[str]) -> None: ...
     def pool_available(self, available: bool) -> None: ...
     def report(self) -> methods.ChildReport: ...
+    def occupant(self, task: asyncio.Task[Any]) -> Occupant | None:
+        """Whose request this task serves. Called from another thread, while the loop stands still."""
+        ...
 
     on_worn_out: Callable[[str], None]
     """Called when the process should be replaced, with the reason."""
@@ -196,7 +202,8 @@ class _Child:
         await methods.notify(self._dispatcher, methods.READY, ready)
         await self._serve.wait()
         if not self._orphaned:
-            await service.run()
+            with Heartbeat(boot.board, self._loop, service.occupant):
+                await service.run()
         await lifespan.shutdown()
         return ExitCode.OK
 

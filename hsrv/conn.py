@@ -62,6 +62,7 @@ class Conn:
         "_pending",
         "_poller",
         "_sock",
+        "_told",
         "_waiter",
         "_writing",
         "fd",
@@ -71,6 +72,7 @@ class Conn:
         "pending_bytes",
         "progress_at",
         "reading",
+        "received_bytes",
         "sent_bytes",
     )
 
@@ -87,6 +89,8 @@ class Conn:
         self._pending: deque[memoryview | _FilePart] = deque()
         self.pending_bytes = 0
         self.sent_bytes = 0
+        self.received_bytes = 0
+        self._told = (0, 0)
         self._waiter: asyncio.Future[None] | None = None
         self.progress_at = 0.0
         """loop.time() when the peer last took something of what waits; only kept while something waits."""
@@ -115,11 +119,13 @@ class Conn:
     def receive(self, size: int = RECEIVE_SIZE) -> bytes | None:
         """What is there to read: bytes, b"" at the end (also when the peer reset), None when nothing is."""
         try:
-            return self._sock.recv(size)
+            data = self._sock.recv(size)
         except _WOULD_BLOCK:
             return None
         except OSError:
             return b""
+        self.received_bytes += len(data)
+        return data
 
     def at_end(self) -> bool:
         """Whether what there is to read is the end (also when the peer reset). Reads nothing."""
@@ -258,6 +264,12 @@ class Conn:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(ClientDisconnected(errno.EPIPE, "the client is gone"))
             self._waiter.exception()  # nobody may be waiting any more
+
+    def untold(self) -> tuple[int, int]:
+        """Bytes received and sent since the last time this was asked."""
+        received, sent = self._told
+        self._told = self.received_bytes, self.sent_bytes
+        return self.received_bytes - received, self.sent_bytes - sent
 
     # leaving
 

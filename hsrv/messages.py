@@ -41,6 +41,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     traceparent: str | None = None
     """As received (W3C Trace Context), or None."""
+    received_at: float = 0.0
+    """time.monotonic() when the head was complete; 0: not known."""
 
 
 class StreamingHandoff(msgspec.Struct, frozen=True, kw_only=True, tag="stream"):
@@ -134,8 +136,8 @@ class Renew(msgspec.Struct, frozen=True, kw_only=True, tag="renew"):
 
 
 class Fork(msgspec.Struct, frozen=True, kw_only=True, tag="fork"):
-    """Supervisor to template: fork one child. Descriptors: the child's end of its control socket, and the file that
-    its stacks are dumped to (`hsrv.stacks`)."""
+    """Supervisor to template: fork one child. Descriptors: the child's end of its control socket, the file that
+    its stacks are dumped to (`hsrv.stacks`), and its scoreboard (`hsrv.scoreboard`)."""
 
     identity: Identity
     log_context: dict[str, str] = {}

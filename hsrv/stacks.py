@@ -10,10 +10,10 @@ import asyncio
 import faulthandler
 import os
 import signal
-import tempfile
-from pathlib import Path
 from types import CoroutineType
 from typing import Any, Final
+
+from hsrv.anonfile import anonymous_file
 
 SIGNAL: Final[int] = signal.SIGRTMAX - 2 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 """Not one that an application may want for itself. Without a handler it would end the process, so the template has
@@ -31,11 +31,7 @@ FRAME_LIMIT: Final = 40
 
 def new_dump_file() -> int:
     """The descriptor of an anonymous file, close-on-exec. Raises OSError."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("hsrv-stacks", os.MFD_CLOEXEC)
-    fd, path = tempfile.mkstemp(prefix="hsrv-stacks-")
-    Path(path).unlink()
-    return fd
+    return anonymous_file("hsrv-stacks")
 
 
 def dump_on_signal(fd: int) -> None:

@@ -44,6 +44,7 @@ from hsrv.messages import (
     decode_to_template,
     encode,
 )
+from hsrv.scoreboard import Scoreboard
 from hsrv.socketfile import remove_socket_file
 from hsrv.terms import Identity, Preload, Role
 
@@ -189,7 +190,7 @@ class Template:
             with packet:
                 message = decode_to_template(packet.payload)
                 if isinstance(message, Fork):
-                    self._fork(message, packet.take_socket(), packet.take_fd())
+                    self._fork(message, packet.take_socket(), packet.take_fd(), packet.take_fd())
                 elif isinstance(message, Renew):
                     self._renew(message, packet)
                 else:
@@ -239,7 +240,7 @@ class Template:
         for pid, status in dead:
             self._send(Exited(pid=pid, status=status))
 
-    def _fork(self, message: Fork, control: socket.socket, dump: int) -> None:
+    def _fork(self, message: Fork, control: socket.socket, dump: int, board: int) -> None:
         if not self._frozen:
             gc.collect()
             gc.freeze()  # what is shared now is never touched by a collection, so its pages stay shared
@@ -252,20 +253,23 @@ class Template:
             return
         else:
             if pid == 0:
-                self._become(message, control, dump)
+                self._become(message, control, dump, board)
         finally:
             control.close()
             os.close(dump)
+            os.close(board)
         self._children.add(pid)
         self._send(Forked(identity=message.identity, pid=pid))
 
-    def _become(self, message: Fork, control: socket.socket, dump: int) -> NoReturn:
+    def _become(self, message: Fork, control: socket.socket, dump: int, board: int) -> NoReturn:
         """In the child: drop what is the template's, and run the role."""
         code: int = ExitCode.INTERNAL
         identity = message.identity
         try:
             stacks.dump_on_signal(dump)
             os.close(dump)
+            scoreboard = Scoreboard(board)
+            os.close(board)
             clear_contextvars()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -282,6 +286,7 @@ class Template:
                     config=self.boot.config,
                     app=self._app,
                     control=control,
+                    board=scoreboard,
                     log_context=message.log_context,
                     broken=message.broken,
                     handoff_send=self._handoff_send,

@@ -19,6 +19,7 @@ from hsrv.rpc.dispatcher import Context, Dispatcher
 from hsrv.rpc.framing import socket_streams
 from hsrv.rpc.messages import RpcError
 from hsrv.rpc.methods import ChildReport, Empty, Method, handlers
+from hsrv.scoreboard import Snapshot, new_board, read_board
 from hsrv.terms import Identity
 
 COMMAND_TIMEOUT: Final = 10.0
@@ -56,8 +57,8 @@ class ChildHandle:
         """How it ended, in words."""
         self.forked_at = time.monotonic()
         """When it was asked for; then, when it was forked."""
-        self.dump = stacks.new_dump_file()
-        """The descriptor of the file that it writes its stacks to."""
+        self.dump, self.board = _new_files()
+        """Descriptors of the file that it writes its stacks to, and of its scoreboard."""
         self._dumping = anyio.Lock()
         self._asked: anyio.Event | None = None
         """Set when the report that was asked for is there, or will not come."""
@@ -66,7 +67,7 @@ class ChildHandle:
         try:
             ours, self.theirs = socket.socketpair()
         except OSError:
-            os.close(self.dump)
+            self.close()
             raise
         self._dispatcher = Dispatcher(*socket_streams(ours), name=identity.name)
         self._control = ours
@@ -200,6 +201,12 @@ class ChildHandle:
     def close(self) -> None:
         """Give up what is left of it here. After `run`."""
         os.close(self.dump)
+        os.close(self.board)
+        self.dump = self.board = -1
+
+    def look(self) -> Snapshot | None:
+        """What it is doing, without asking it; None when it has not begun to tell."""
+        return read_board(self.board)
 
     def ended(self, death: str) -> None:
         """Note its end. The first account of it counts."""
@@ -208,6 +215,15 @@ class ChildHandle:
             self.gone.set()
             self.draining.set()
             self._hearing.deadline = anyio.current_time() + LAST_WORDS_TIMEOUT
+
+
+def _new_files() -> tuple[int, int]:
+    dump = stacks.new_dump_file()
+    try:
+        return dump, new_board()
+    except OSError:
+        os.close(dump)
+        raise
 
 
 def death_of(status: int | None) -> str:

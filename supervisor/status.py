@@ -26,11 +26,15 @@ from hsrv.rpc.operator import (
     ProcessStatus,
     ServerStatus,
 )
+from hsrv.scoreboard import BOUNDS, Totals
+from hsrv.supervisor.boards import board_status, by_role
 from hsrv.supervisor.capacity import not_ready
 from hsrv.supervisor.children import ChildHandle
-from hsrv.supervisor.fleet import Child, Generation
+from hsrv.supervisor.fleet import Child, Generation, Key
 from hsrv.supervisor.listeners import Listener
 from hsrv.supervisor.plan import Plan
+from hsrv.supervisor.tally import Tally
+from hsrv.supervisor.timeline import Timeline
 from hsrv.terms import Identity
 
 STATUS_TTL: Final = 0.5
@@ -50,9 +54,18 @@ _TCP_INFO_QUEUE: Final = struct.Struct("24xII")
 class StatusReader:
     """Asks every process and the system, not more often than it must."""
 
-    def __init__(self, plan: Plan, listeners: list[Listener], handles: Mapping[int, ChildHandle]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        listeners: list[Listener],
+        handles: Mapping[int, ChildHandle],
+        tally: Tally,
+        timeline: Timeline,
+    ) -> None:
         """`handles`: by pid, as the supervisor keeps them."""
         self._plan = plan
+        self._tally = tally
+        self._timeline = timeline
         self._listeners = listeners
         self._handles = handles
         self._started = time.time()
@@ -117,6 +130,16 @@ class StatusReader:
             log_level=self.log_level,
             listeners=[_listener(listener) for listener in self._listeners],
             generations=[self._generation(one, pids, reports) for one in plan.generations.values()],
+            bounds=list(BOUNDS),
+            totals=by_role(self.totals()),
+            deaths={" ".join(key): count for key, count in self._tally.deaths.items()},
+            events=list(self._timeline),
+        )
+
+    def totals(self) -> dict[Key, Totals]:
+        """Of every slot, at this moment."""
+        return self._tally.by_slot(
+            (handle.identity, handle.look()) for handle in self._handles.values() if handle.board >= 0
         )
 
     def _process(self, pid: int) -> psutil.Process:
@@ -160,6 +183,7 @@ class StatusReader:
             answers=pid in reports,
             report=reports.get(pid),
             deadline=round(left, 3) if left < 1e9 else None,
+            board=board_status(handle.look(), time.monotonic()) if handle is not None else None,
             **self._sample(pid),
         )
 

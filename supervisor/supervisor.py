@@ -45,7 +45,9 @@ from hsrv.supervisor.plan import Phase, Plan
 from hsrv.supervisor.settings import budgets_of, changed_config
 from hsrv.supervisor.signals import COMMANDS, Command, handled
 from hsrv.supervisor.status import StatusReader
+from hsrv.supervisor.tally import Tally
 from hsrv.supervisor.templates import TemplateHandle
+from hsrv.supervisor.timeline import Timeline
 from hsrv.terms import Identity, Role
 
 TEMPLATE_EXIT_TIMEOUT: Final = 2.0
@@ -99,7 +101,9 @@ class Supervisor:
         """By pid: all whose end is not known."""
         self._forking: dict[int, list[ChildHandle]] = {}
         """By generation, in the order in which the template was asked."""
-        self.status = StatusReader(self.plan, listeners, self.children)
+        self.tally = Tally()
+        self.timeline = Timeline()
+        self.status = StatusReader(self.plan, listeners, self.children, self.tally, self.timeline)
         self.status.log_level = config.log_level
         self._learned = LearnedPaths()
         self.changed = anyio.Event()
@@ -310,6 +314,7 @@ class Supervisor:
             self.changed.set()
             await child.gone.wait()
         log.debug("reaped", process=child.identity.name, child=child.pid, reason=child.death)
+        self.tally.gone(child.identity, child.look())
         child.close()
         with self._story_of(child.identity.generation):
             self.perform(self.plan.child_exited(child.identity, child.death, time.monotonic(), pid=child.pid))
@@ -317,6 +322,7 @@ class Supervisor:
     def _on_ready(self, child: ChildHandle, params: methods.ReadyParams) -> None:
         if self._development is not None and params.modules:
             self._development.imported(params.modules)
+        self.timeline.note("process ready", process=child.identity.name, child=child.pid)
         with self._story_of(child.identity.generation):
             self.perform(self.plan.child_ready(child.identity, time.monotonic()))
 
@@ -382,6 +388,7 @@ class Supervisor:
             stop_new_connections(self.listeners)
             self.tasks.start_soon(self._refuse_connections)
         elif isinstance(action, actions.Announce):
+            self.timeline.note("serving", generation=action.generation)
             self._banner.serving(self.listeners, action.generation)
         elif isinstance(action, actions.PoolAvailable):
             self._tell_workers(action)
@@ -391,6 +398,7 @@ class Supervisor:
     def _tell_people(self, action: actions.Say | actions.OperationStep | actions.OperationEnded) -> None:
         if isinstance(action, actions.Say):
             getattr(log, action.level)(action.event, **action.details)
+            self.timeline.note(action.event, action.level, **action.details)
         elif isinstance(action, actions.OperationStep):
             self.operations.step(action.operation, action.step)
         else:

@@ -80,7 +80,7 @@ class TemplateHandle:
     def fork(self, child: ChildHandle, broken: Failure | None = None) -> None:
         """Ask for a child. The answer is a `Forked`, in the order of the requests."""
         message = Fork(identity=child.identity, log_context=_story(), broken=broken)
-        self._send(message, child.theirs.fileno(), child.dump)
+        self._send(message, child.theirs.fileno(), child.dump, child.board)
         child.theirs.close()
 
     def quit(self) -> None:

@@ -12,6 +12,7 @@ from hsrv.channel import Channel, ChannelClosed, ChannelError
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.events import RequestHead
 from hsrv.messages import StreamingHandoff, Trace, WebSocketHandoff, encode
+from hsrv.scoreboard import Count, Scoreboard
 
 RETRY_INTERVAL: Final = 0.02
 """Seconds until a full channel is tried again. ETOOMANYREFS has no readiness event, so a timer serves all causes."""
@@ -20,9 +21,10 @@ RETRY_INTERVAL: Final = 0.02
 class HandoffDesk:
     """Passes connections to the pool; keeps those in order that must wait."""
 
-    def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, channel: Channel, loop: asyncio.AbstractEventLoop, board: Scoreboard) -> None:
         self._channel = channel
         self._loop = loop
+        self._board = board
         self._waiting: deque[HTTPConnection] = deque()
         self._retry: asyncio.TimerHandle | None = None
         self.available = True
@@ -53,6 +55,7 @@ class HandoffDesk:
             connection.watch_again()
             return False
         self.parked += 1
+        self._board.count(Count.PARKED)
         connection.drop()
         return True
 
@@ -67,6 +70,7 @@ class HandoffDesk:
         except ChannelError:  # full, or no descriptor left for a large message: both pass
             return False
         self.sent += 1
+        self._board.count(Count.HANDOFFS_SENT)
         connection.drop()
         return True
 

@@ -30,6 +30,7 @@ from hsrv.messages import (
     encode,
 )
 from hsrv.rpc.methods import ChildReport, DrainParams
+from hsrv.scoreboard import Count
 from hsrv.terms import EndReason, ProxyProtocol
 from hsrv.worker.accept import Acceptor
 from hsrv.worker.handoff import HandoffDesk
@@ -57,7 +58,7 @@ class Worker(HTTPHost):
     def __init__(
         self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]
     ) -> None:
-        super().__init__(boot.identity, boot.config, boot.application, loop)
+        super().__init__(boot.identity, boot.config, boot.application, loop, boot.board)
         self._learn = learn
         """Tells the supervisor, and by it every worker, of a pattern."""
         self._policy = StreamPolicy(boot.config.stream, boot.config.no_stream)
@@ -71,7 +72,7 @@ class Worker(HTTPHost):
             boot.adopt_receive, loop, decode_connection, self._adopted, batch=ADOPT_BATCH
         )
         self._adopt_send = boot.adopt_send
-        self._desk = HandoffDesk(boot.handoff_send, loop)
+        self._desk = HandoffDesk(boot.handoff_send, loop, boot.board)
         self._unserved: Intake[Handoff] = Intake(
             boot.handoff_receive, loop, decode_handoff, self._shed_handoff
         )
@@ -181,6 +182,7 @@ class Worker(HTTPHost):
     # connections
 
     def _accepted(self, sock: socket.socket, origin: Origin) -> None:
+        self.board.count(Count.ACCEPTED)
         self._connect(sock, origin).start()
 
     def _accepted_from_proxy(self, sock: socket.socket, origin: Origin) -> None:
@@ -203,6 +205,7 @@ class Worker(HTTPHost):
         newer = message.origin.generation > self.identity.generation
         if newer and self._drain is None and self._leave_to_newer(message, sock):
             return
+        self.board.count(Count.ADOPTED)
         connection = self._connect(sock, message.origin)
         connection.parkable = message.parkable
         connection.start(message.buffered, message.deadline)
@@ -228,7 +231,7 @@ class Worker(HTTPHost):
             connection.start(deadline=message.deadline)
             return
         connection.wait(message.head, message.trace, self.settings.handoff_timeout)
-        self.shed(connection, "no pool was ready within --handoff-timeout")
+        self._refuse_handoff(connection, "no pool was ready within --handoff-timeout")
 
     def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
         super().closed(connection, reason)
@@ -251,7 +254,11 @@ class Worker(HTTPHost):
 
     def _pass_on(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> None:
         if not self._desk.pass_on(connection, head, trace, patience=self.settings.handoff_timeout):
-            self.shed(connection, "no pool takes streams at present")
+            self._refuse_handoff(connection, "no pool takes streams at present")
+
+    def _refuse_handoff(self, connection: HTTPConnection, why: str) -> None:
+        self.board.count(Count.HANDOFFS_REFUSED)
+        self.shed(connection, why)
 
     def finished(self, connection: HTTPConnection, exchange: Exchange, reason: EndReason) -> None:
         super().finished(connection, exchange, reason)
@@ -287,6 +294,7 @@ class Worker(HTTPHost):
     def stream_found(self, exchange: Exchange, pattern: str) -> None:
         """It goes on here, as a call that has begun can't move; the next one goes to the pool."""
         self._places.give_back(exchange)
+        self.board.count(Count.STREAMS_IN_WORKER)
         if pattern not in self._learned:
             log.warning("stream in a worker", path=exchange.head.path, hint=f"--stream '{pattern}'")
             self._learned.add([pattern])

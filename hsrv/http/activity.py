@@ -26,7 +26,7 @@ class Activity(NamedTuple):
     """One thing that has to end before its process can."""
 
     began: float
-    """loop.time()"""
+    """time.monotonic()"""
     kind: Kind
     state: str
     head: RequestHead | None

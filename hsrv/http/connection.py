@@ -15,6 +15,7 @@ With --proxy-protocol a connection of a trusted proxy begins in PREFACE, before 
 
 import asyncio
 import math
+import time
 from collections.abc import Sequence
 from contextvars import copy_context
 from enum import Enum, auto
@@ -34,6 +35,7 @@ from hsrv.http.response import simple_response
 from hsrv.http.trace import trace_of
 from hsrv.logging import current_trace
 from hsrv.messages import ConnectionHandoff, Origin, ParkedHandoff, Trace, encode
+from hsrv.scoreboard import FIRST_BOUND, Histogram
 from hsrv.terms import EndReason, ProxyProtocol
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class HTTPConnection:
         "host",
         "opened_at",
         "parkable",
+        "peer",
         "searched",
         "served",
         "state",
@@ -106,6 +109,8 @@ class HTTPConnection:
         """Requests answered on this connection, in whichever process."""
         self.opened_at = host.loop.time()
         """loop.time() when this process got it."""
+        self.peer = b""
+        """The client's address on the scoreboard; made for the first request."""
         self.parkable = True
         """Whether the parking lot may have it when it is idle."""
         self._loop = host.loop
@@ -266,7 +271,7 @@ class HTTPConnection:
             self._await_head()
             return
         self.searched = 0
-        trace = trace_of(head.headers)
+        trace = trace_of(head.headers, time.monotonic())
         if not self.host.take(self, head, trace):
             self._begin(head, trace)
 
@@ -296,13 +301,16 @@ class HTTPConnection:
         settings = self.host.settings
         self.state = State.BODY
         self.deadline = math.inf
+        now = time.monotonic()
+        if now - trace.received_at > FIRST_BOUND and trace.received_at:
+            self.host.board.observe(Histogram.QUEUE_WAIT, now - trace.received_at)
         exchange = self.exchange = Exchange(
             self,
             head,
             trace,
             body_decoder(head, settings.limit_request_body),
             keep_alive=head.keep_alive,
-            now=self._loop.time(),
+            now=now,
         )
         if exchange.decoder.done or head.expect_continue or (head.content_length or 0) > settings.body_buffer:
             self._run(exchange)
@@ -335,15 +343,26 @@ class HTTPConnection:
         host = self.host
         context = copy_context()
         context.run(current_trace.set, exchange.trace)
-        scope = exchange.scope = host.scopes.http(exchange.head, self.conn.origin, host.state)
+        head = exchange.head
+        scope = exchange.scope = host.scopes.http(head, self.conn.origin, host.state)
+        peer = self.peer or self._name_peer()
+        host.board.begin(exchange.started_at, head.method, head.raw_path, exchange.trace.request_id, peer)
         task = exchange.task = eager.start(
             host.call(scope, exchange.receive, exchange.send), self._loop, context
         )
+        host.board.paused()
         if task.done():
             self._on_returned(exchange, task)
+            if exchange.begun_at:
+                host.returned(exchange)  # it may have been found to be a stream meanwhile
         else:
             host.started(self, exchange)
             task.add_done_callback(lambda task: self._on_task_done(exchange, task))
+
+    def _name_peer(self) -> bytes:
+        client = self.conn.origin.client
+        self.peer = client[0].encode() if client is not None else b"-"
+        return self.peer
 
     def _on_task_done(self, exchange: Exchange, task: "asyncio.Task[None]") -> None:
         self._on_returned(exchange, task)

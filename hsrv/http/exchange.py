@@ -10,6 +10,7 @@ Spec: ASGI HTTP 2.5, https://asgi.readthedocs.io/en/latest/specs/www.html
 import asyncio
 import errno
 import os
+import time
 from typing import Any, Final, Protocol
 
 from hsrv.asgi import Message, Scope
@@ -86,8 +87,9 @@ class Exchange:
         self.body = bytearray()
         """Decoded, not yet taken by the application."""
         self.started_at = now
+        """time.monotonic(), which is finer than the time of a loop."""
         self.begun_at = 0.0
-        """loop.time() when part of the response was written and more was to come; 0 before."""
+        """time.monotonic() when part of the response was written and more was to come; 0 before."""
         self.scope: Scope = {}
         self.task: asyncio.Task[None] | None = None
         self.gone = False
@@ -261,7 +263,7 @@ class Exchange:
             self._wake()
             self._link.response_complete()
         elif not self.begun_at:
-            self.begun_at = asyncio.get_running_loop().time()
+            self.begun_at = time.monotonic()
             self._link.response_begun()
 
     # ending an event stream cleanly

@@ -7,13 +7,13 @@ what becomes of an idle connection.
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
 from hsrv.accesslog import AccessLog, AccessRecord
 from hsrv.asgi import Application, Receive, Scope, Send
 from hsrv.config import Config
+from hsrv.conn import Conn
 from hsrv.errors import AppError, ClientError
 from hsrv.http.activity import Activity, activities, by_path, oldest
 from hsrv.http.connection import HTTPConnection, State
@@ -27,6 +27,7 @@ from hsrv.http.scope import ScopeBuilder
 from hsrv.logging import get_logger
 from hsrv.messages import Origin, Trace
 from hsrv.rpc.methods import ChildReport
+from hsrv.scoreboard import Count, Gauge, Histogram, Occupant, Scoreboard
 from hsrv.terms import EndReason, Identity
 
 SWEEP_INTERVAL: Final = 0.5
@@ -46,12 +47,18 @@ class HTTPHost:
     """Whether a client that closed its sending side is still answered."""
 
     def __init__(
-        self, identity: Identity, config: Config, app: Application, loop: asyncio.AbstractEventLoop
+        self,
+        identity: Identity,
+        config: Config,
+        app: Application,
+        loop: asyncio.AbstractEventLoop,
+        board: Scoreboard,
     ) -> None:
         self.identity = identity
         self.settings = config
         self.app = app
         self.loop = loop
+        self.board = board
         self.state: dict[str, Any] = {}
         """The lifespan state; each request gets a shallow copy."""
         self.parse = choose_parser(config.http)
@@ -75,7 +82,7 @@ class HTTPHost:
         """Application calls that have begun to wait and have not returned: also those whose response is complete."""
         self._streams: set[Exchange] = set()
         """Those of them whose response turned out to be long-lived."""
-        self.ended: Counter[EndReason] = Counter()
+        self.ended = board.ended
         """Connections that left this process, by reason."""
         self._defaults = DefaultHeaders(server=config.server_header, date=config.date_header)
         self.access_log = AccessLog(config, loop.call_soon)
@@ -127,10 +134,45 @@ class HTTPHost:
         for exchange in list(self.exchanges):
             if exchange.begun_at and now - exchange.begun_at >= self.settings.stream_after:
                 self._found_stream(exchange)
+        self._tell_board()
+
+    def _tell_board(self) -> None:
+        """What is not worth an update at each change."""
+        board, idle, waiting = self.board, 0, 0
+        for connection in self.connections:
+            idle += connection.unused
+            waiting += connection.state is State.WAITING
+            self.tally(connection.conn)
+        board.gauge(Gauge.IDLE, idle)
+        board.gauge(Gauge.WAITING, waiting)
+        requests = [exchange for exchange in self.exchanges if exchange not in self._streams]
+        if requests:
+            one = min(requests, key=lambda exchange: exchange.started_at)
+            board.oldest(_occupant(one))
+        else:
+            board.oldest(None)
+
+    def tally(self, conn: Conn) -> None:
+        """Count what was received and sent on a connection since the last time."""
+        received, sent = conn.untold()
+        if received:
+            self.board.count(Count.BYTES_IN, received)
+        if sent:
+            self.board.count(Count.BYTES_OUT, sent)
+
+    def occupant(self, task: "asyncio.Task[Any]") -> Occupant | None:
+        """Whose request this task serves. Called from another thread, while the loop stands still."""
+        for exchange in list(self.exchanges):
+            if exchange.task is task:
+                return _occupant(exchange)
+        return None
 
     def _found_stream(self, exchange: Exchange) -> None:
         if exchange not in self._streams and not exchange.encoder.complete and not exchange.gone:
             self._streams.add(exchange)
+            self.board.count(Count.STREAMS_OPENED)
+            self.board.gauge(Gauge.STREAMS, len(self._streams))
+            self.board.responded(exchange.encoder.status, exchange.begun_at - exchange.started_at)
             self.stream_found(exchange, exchange.pattern())
 
     # what the operator is told
@@ -145,7 +187,7 @@ class HTTPHost:
 
     def report(self) -> ChildReport:
         """What this process is doing."""
-        now, found = self.loop.time(), self.activities()
+        now, found = time.monotonic(), self.activities()
         return ChildReport(
             running=len(found),
             oldest=oldest(found, now),
@@ -165,26 +207,39 @@ class HTTPHost:
 
     def opened(self, connection: HTTPConnection) -> None:
         self.connections.add(connection)
+        self.board.gauge(Gauge.CONNECTIONS, len(self.connections))
 
     def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
         """The connection left this process."""
         self.connections.discard(connection)
         self.ended[reason] += 1
+        self.board.gauge(Gauge.CONNECTIONS, len(self.connections))
+        self.tally(connection.conn)
 
     def started(self, connection: HTTPConnection, exchange: Exchange) -> None:
         """The application call waits for something."""
         self.exchanges.add(exchange)
+        self.board.gauge(Gauge.IN_FLIGHT, len(self.exchanges))
 
     def returned(self, exchange: Exchange) -> None:
         """The application call is over."""
         self.exchanges.discard(exchange)
-        self._streams.discard(exchange)
+        self.board.gauge(Gauge.IN_FLIGHT, len(self.exchanges))
+        if exchange in self._streams:
+            self._streams.discard(exchange)
+            self.board.gauge(Gauge.STREAMS, len(self._streams))
 
     def finished(self, connection: HTTPConnection, exchange: Exchange, reason: EndReason) -> None:
         """The response is written, or never will be."""
+        encoder = exchange.encoder
+        seconds = time.monotonic() - exchange.started_at
+        if exchange.begun_at and exchange in self._streams:
+            self.board.stream_ended[reason] += 1
+            self.board.observe(Histogram.STREAM, seconds)
+        else:
+            self.board.responded(encoder.status, seconds)
         if self.access_log.enabled:
-            head, encoder = exchange.head, exchange.encoder
-            seconds = self.loop.time() - exchange.started_at
+            head = exchange.head
             origin = connection.conn.origin
             self.access_log.log(
                 access_record(
@@ -202,6 +257,7 @@ class HTTPHost:
 
     def refused(self, connection: HTTPConnection, error: ClientError) -> None:
         """A request that can't be served is answered with an error."""
+        self.board.count(Count.REFUSED)
         log.info(
             "request refused", status=error.status, reason=str(error), client=connection.conn.origin.client
         )
@@ -217,6 +273,7 @@ class HTTPHost:
 
     def report_app_error(self, exchange: Exchange, error: BaseException | None) -> None:
         """The application raised, or returned without a complete response."""
+        self.board.count(Count.APP_ERRORS)
         context = {
             "method": exchange.head.method,
             "path": exchange.head.path,
@@ -249,6 +306,7 @@ class HTTPHost:
     def shed(self, connection: HTTPConnection, why: str) -> None:
         """Answer the request that waits with 503."""
         self.ended[EndReason.SHED] += 1
+        self.board.count(Count.SHED)
         head, trace = connection.waiting or (None, None)
         log.warning(
             "request shed", why=why, path=head and head.path, **(trace_context(trace) if trace else {})
@@ -285,6 +343,12 @@ class HTTPHost:
             if exchange.task is not None:
                 exchange.task.cancel()
         return cut
+
+
+def _occupant(exchange: Exchange) -> Occupant:
+    head, client = exchange.head, exchange.scope["client"]
+    peer = client[0].encode() if client else b"-"
+    return Occupant(exchange.started_at, head.method, head.raw_path, exchange.trace.request_id, peer)
 
 
 def _ignore(why: str) -> None:

@@ -19,8 +19,9 @@ _is_traceparent: Final = re.compile(
 """W3C Trace Context section 3.2; versions after 00 may append fields, but every line of the request carries it."""
 
 
-def trace_of(headers: Headers) -> Trace:
-    """The trace of a request with these headers. Fields that are malformed or repeated count as absent.
+def trace_of(headers: Headers, now: float = 0.0) -> Trace:
+    """The trace of a request with these headers. Fields that are malformed or repeated count as absent. `now`:
+    time.monotonic().
 
     The request id is the client's, or made from random numbers: it tells requests apart and protects nothing.
     """
@@ -32,7 +33,11 @@ def trace_of(headers: Headers) -> Trace:
         elif name == b"traceparent":
             traceparents.append(value)
     request_id = _only(request_ids, _is_request_id) or random.getrandbits(128).to_bytes(16, "big").hex()
-    return Trace(request_id=request_id, traceparent=_only(traceparents, _is_traceparent))
+    return Trace(
+        request_id=request_id,
+        traceparent=_only(traceparents, _is_traceparent),
+        received_at=now,
+    )
 
 
 def _only(values: list[bytes], check: Callable[[bytes], object]) -> str | None:

@@ -22,6 +22,74 @@ class ListenerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The most that may wait."""
 
 
+class Occupying(msgspec.Struct, frozen=True, kw_only=True):
+    """A request, as the scoreboard shows it."""
+
+    method: str
+    path: str
+    """As received, cut."""
+    request_id: str
+    client: str
+    seconds: float
+    """Since the application was called."""
+
+
+class BoardStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the scoreboard of a process shows, whether the process answers or not."""
+
+    thread_silence: float
+    """Seconds since a thread of the process last ran. Long: something holds the GIL, or the process doesn't run."""
+    loop_silence: float
+    """Seconds since its event loop last turned."""
+    current: Occupying | None
+    """The request that occupies it; null when it waits for events."""
+    oldest: Occupying | None
+    """The one that waits for longest, streams aside."""
+    note: str
+    """What the loop stands still in; "" when it turns."""
+    gauges: dict[str, int]
+    """connections, idle, waiting, in_flight, streams, websockets, parked."""
+    requests: dict[str, int]
+    """Answered by this process, by class of status."""
+
+
+class RoleTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """What all processes of a role have counted since the server began, also those that are gone."""
+
+    requests: dict[str, int]
+    """By class of status. Streams count when they begin, WebSockets only when they are refused."""
+    durations: list[int]
+    """Requests by the time to their answer, per bucket of `ServerStatus.bounds`, the last one open."""
+    duration_seconds: float
+    """The sum."""
+    queue_wait: list[int]
+    """Requests that waited before the application was called, likewise."""
+    queue_wait_seconds: float
+    loop_lag: list[int]
+    """Turns of the event loops by how late they came, likewise."""
+    loop_lag_seconds: float
+    streams: list[int]
+    """Streams and WebSockets that ended, by their life, likewise."""
+    stream_seconds: float
+    counts: dict[str, int]
+    """accepted, adopted, handoffs_sent, ..., bytes_in, bytes_out."""
+    ended: dict[str, int]
+    """Connections that left a process, by reason."""
+    stream_ended: dict[str, int]
+    """Streams and WebSockets, by reason."""
+
+
+class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True):
+    number: int
+    """Counts up from 1."""
+    at: float
+    """Seconds since the epoch."""
+    level: str
+    event: str
+    """As in the log: process died, reloading, recycling, ..."""
+    details: dict[str, str]
+
+
 class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """Role and slot: worker-1, pool-1."""
@@ -47,6 +115,8 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     """null when it didn't answer, or isn't ready yet."""
     deadline: float | None
     """Seconds until it is killed, unless it moves on; null when there is no such limit."""
+    board: BoardStatus | None = None
+    """null when it has not begun to tell."""
 
 
 class GenerationStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +153,14 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
     listeners: list[ListenerStatus]
     generations: list[GenerationStatus]
+    bounds: list[float] = []
+    """Upper bounds in seconds of the buckets of all histograms but the last bucket, which has none."""
+    totals: dict[str, RoleTotals] = {}
+    """By role."""
+    deaths: dict[str, int] = {}
+    """Processes that ended though they were to go on, by role and reason: worker hung, pool signal, ..."""
+    events: list[TimelineEvent] = []
+    """What happened of late, oldest first."""
 
 
 class ReloadParams(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ from hsrv.messages import (
     decode_from_template,
     encode,
 )
+from hsrv.scoreboard import new_board
 from hsrv.supervisor.listeners import Listener, close_listeners, open_listeners
 from hsrv.terms import Identity, Preload, Role
 
@@ -104,9 +105,10 @@ class Running:
 
     def fork(self, identity: Identity = WORKER) -> Child:
         ours, theirs = socket.socketpair()
-        dump = stacks.new_dump_file()
-        self.channel.send(encode(Fork(identity=identity)), theirs.fileno(), dump)
+        dump, board = stacks.new_dump_file(), new_board()
+        self.channel.send(encode(Fork(identity=identity)), theirs.fileno(), dump, board)
         os.close(dump)
+        os.close(board)
         theirs.close()
         forked = self.hear(Forked)
         assert forked.identity == identity

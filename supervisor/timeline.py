@@ -1,0 +1,40 @@
+"""What happened to the server of late, for people who look now.
+
+Promise: bounded, and in the order in which it happened. The log has the same and more; this is for the dashboard, `hsrv
+top` and `status`.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from itertools import count
+from typing import Final
+
+from hsrv.rpc.operator import TimelineEvent
+
+KEPT: Final = 200
+"""Events."""
+
+
+class Timeline:
+    """The last KEPT events."""
+
+    def __init__(self) -> None:
+        self._events: deque[TimelineEvent] = deque(maxlen=KEPT)
+        self._numbers = count(1)
+
+    def note(self, event: str, level: str = "info", **details: object) -> None:
+        """`event`: as in the log; `details`: its fields."""
+        self._events.append(
+            TimelineEvent(
+                number=next(self._numbers),
+                at=round(time.time(), 3),
+                level=level,
+                event=event,
+                details={name: str(value) for name, value in details.items() if name != "exception"},
+            )
+        )
+
+    def __iter__(self) -> Iterator[TimelineEvent]:
+        """Oldest first."""
+        return iter(self._events)
