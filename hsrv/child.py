@@ -96,8 +96,12 @@ class Service(Protocol):
         """Whose request this task serves. Called from another thread, while the loop stands still."""
         ...
 
-    on_worn_out: Callable[[str], None]
-    """Called when the process should be replaced, with the reason."""
+    def rescue(self) -> None:
+        """Give away what can't be served while the loop stands still. Called from another thread."""
+        ...
+
+    on_worn_out: Callable[[str, str], None]
+    """Called when the process should be replaced: with the reason in a word, and in words."""
 
 
 MakeService = Callable[[ChildBoot, asyncio.AbstractEventLoop, Callable[[str], None]], Service]
@@ -202,7 +206,7 @@ class _Child:
         await methods.notify(self._dispatcher, methods.READY, ready)
         await self._serve.wait()
         if not self._orphaned:
-            with Heartbeat(boot.board, self._loop, service.occupant):
+            with Heartbeat(boot.board, self._loop, service.occupant, service.rescue):
                 await service.run()
         await lifespan.shutdown()
         return ExitCode.OK
@@ -293,11 +297,10 @@ class _Child:
         with contextlib.suppress(asyncio.QueueFull):
             self._learned.put_nowait(pattern)
 
-    def _worn_out(self, why: str) -> None:
+    def _worn_out(self, reason: str, why: str) -> None:
         """Called by the service, on the hot path."""
-        self._tasks.start_soon(
-            methods.notify, self._dispatcher, methods.RECYCLE, methods.RecycleParams(why=why)
-        )
+        params = methods.RecycleParams(reason=reason, why=why)
+        self._tasks.start_soon(methods.notify, self._dispatcher, methods.RECYCLE, params)
 
     async def _report_learned(self) -> None:
         while True:

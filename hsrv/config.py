@@ -48,6 +48,7 @@ _LISTEN: Final = "Listening"
 _STREAMS: Final = "Streams"
 _STOP: Final = "Starting and stopping"
 _DEV: Final = "Development"
+_HEALTH: Final = "Health"
 _HTTP: Final = "Limits and timeouts"
 _WS: Final = "WebSocket"
 _PROXY: Final = "Behind a proxy"
@@ -100,6 +101,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     drain_delay: Annotated[SecondsOrNone, Opt("go on accepting for so long after TERM, answering with Connection: close", _STOP)] = 0.0
     graceful_timeout: Annotated[SecondsOrNone, Opt("how long a stop waits for requests", _STOP)] = 30.0
     stream_grace: Annotated[SecondsOrNone, Opt("how long a stop waits for streams", _STOP)] = 10.0
+
+    request_timeout: Annotated[SecondsOrNone, Opt("a request in a worker that takes longer is ended: with 504 while it waits for something; if it blocks the process, by --hang-action; streams don't count; 0: none", _HEALTH)] = 60.0
+    stall_timeout: Annotated[SecondsOrNone, Opt("a pool whose event loop stands still for longer is reported with its stacks; 0: never", _HEALTH)] = 2.0
+    gil_timeout: Annotated[SecondsOrNone, Opt("a process of which no thread ran for longer hangs: something holds the GIL; 0: never", _HEALTH)] = 30.0
+    hang_grace: Annotated[SecondsOrNone, Opt("between the report of a hang and what --hang-action does", _HEALTH)] = 5.0
+    hang_action: Annotated[Literal["report", "replace"], Opt("what is done about a worker that hangs; its stacks are logged in any case", _HEALTH)] = "replace"
+    pool_hang_action: Annotated[Literal["report", "replace"], Opt("the same of a pool; to replace it cuts its streams", _HEALTH)] = "report"
+    worker_max_age: Annotated[SecondsOrNone, Opt("a worker is replaced after this time, or up to a tenth more; 0: never", _HEALTH)] = 0.0
+    worker_max_memory: Annotated[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], Opt("a worker is replaced when it holds more (its share, where pages are shared by preloading); 0: never", _HEALTH, metavar="BYTES")] = 0
+    memory_pressure: Annotated[Annotated[float, msgspec.Meta(ge=0, le=1)], Opt("at this share of the control group's memory limit the largest worker is replaced; 0: never", _HEALTH, metavar="0-1")] = 0.9
 
     run_dir: Annotated[str | None, Opt("where the operator's socket is; default: $XDG_RUNTIME_DIR/hsrv, /run/hsrv (root), /run/hsrv-UID (--user) or /tmp/hsrv-UID", _STOP, metavar="DIRECTORY")] = None
 

@@ -63,7 +63,7 @@ def own_groups(path: Path = OWN_GROUPS) -> dict[str, str]:
     return found
 
 
-def _upwards(root: Path, group: str) -> list[Path]:
+def upwards(root: Path, group: str) -> list[Path]:
     """The group's directory and those above it: a limit of any of them binds."""
     path = root / group.lstrip("/")
     return [p for p in (path, *path.parents) if p == root or root in p.parents]
@@ -72,8 +72,8 @@ def _upwards(root: Path, group: str) -> list[Path]:
 def quota(root: Path, group: str, group_v1: str = "/") -> int | None:
     """Whole CPUs that the CPU quota amounts to, at least 1; None without one."""
     found = [
-        *(_quota_v2(path / "cpu.max") for path in _upwards(root, group)),
-        *(_quota_v1(path) for path in _upwards(root / "cpu", group_v1)),
+        *(_quota_v2(path / "cpu.max") for path in upwards(root, group)),
+        *(_quota_v1(path) for path in upwards(root / "cpu", group_v1)),
     ]
     known = [cpus for cpus in found if cpus is not None]
     return max(1, math.floor(min(known))) if known else None
@@ -98,8 +98,8 @@ def _quota_v1(path: Path) -> float | None:
 def memory(root: Path, group: str, group_v1: str = "/") -> int:
     """Bytes that we may have: what is available, or the tightest limit of our groups if that is less."""
     files = [
-        *(path / "memory.max" for path in _upwards(root, group)),
-        *(path / "memory.limit_in_bytes" for path in _upwards(root / "memory", group_v1)),
+        *(path / "memory.max" for path in upwards(root, group)),
+        *(path / "memory.limit_in_bytes" for path in upwards(root / "memory", group_v1)),
     ]
     found = [int(psutil.virtual_memory().available)]
     for path in files:

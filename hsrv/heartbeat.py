@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
-from hsrv.scoreboard import Occupant, Scoreboard
+from hsrv.scoreboard import NO_REQUEST, Occupant, Scoreboard
 
 INTERVAL: Final = 0.25
 """Seconds between two beats."""
@@ -36,22 +36,29 @@ class Heartbeat:
         board: Scoreboard,
         loop: asyncio.AbstractEventLoop,
         occupant: Callable[[asyncio.Task[Any]], Occupant | None],
+        on_stall: Callable[[], None],
     ) -> None:
-        """`occupant`: whose request a task serves; called from the other thread."""
+        """`occupant`: whose request a task serves. `on_stall`: called again and again while the loop stands still. Both
+        are called from the other thread."""
         self._board = board
         self._loop = loop
         self._occupant = occupant
+        self._on_stall = on_stall
         self._thread_id = threading.get_ident()
         self._over = threading.Event()
         self._due = 0.0
         self._beat_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._noted = False
+        self._task: asyncio.Task[Any] | None = None
+        """In which the loop stood still when the thread last looked, and since when it does."""
+        self._task_since = 0.0
         self._thread = threading.Thread(target=self._watch, name="hsrv-heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         self._beat_at = time.monotonic()
         self._board.loop_beat(self._beat_at, 0.0)
+        self._board.thread_beat(self._beat_at)
         self._schedule()
         self._thread.start()
         return self
@@ -80,21 +87,30 @@ class Heartbeat:
             now = time.monotonic()
             self._board.thread_beat(now)
             if now - self._beat_at > STALLED_AFTER:
-                self._note()
+                self._note(now)
+                self._on_stall()
             elif self._noted:
                 self._noted = False
+                self._task = None
                 self._board.stalled(None, "")
 
-    def _note(self) -> None:
-        """The loop may turn again while we look, so this may be a moment late: it counts only while no beat comes."""
+    def _note(self, now: float) -> None:
+        """The loop may turn again while we look, so this may be a moment late: it counts only while no beat comes.
+
+        What is noted as the beginning is that of the step, not of the request: a loop may be late for many short steps,
+        each of another task, and then none of them is to blame.
+        """
         self._noted = True
         try:
             task = asyncio.current_task(self._loop)
             occupant = self._occupant(task) if task is not None else None
         except RuntimeError:  # a set changed while it was walked: the loop turns again
             return
+        if task is not self._task:
+            self._task, self._task_since = task, now
         frame = sys._current_frames().get(self._thread_id)
-        self._board.stalled(occupant, describe(task, frame) if frame is not None else "")
+        step = (occupant or NO_REQUEST)._replace(since=self._task_since) if task is not None else None
+        self._board.stalled(step, describe(task, frame) if frame is not None else "")
 
 
 def describe(task: "asyncio.Task[Any] | None", frame: FrameType) -> str:

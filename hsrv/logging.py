@@ -29,7 +29,7 @@ LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical"
 _LEADING: Final = ("timestamp", "level", "logger", "event")
 """First in each JSON line, for people who read it after all."""
 
-_BLOCKS: Final = ("exception", "stack")
+_BLOCKS: Final = ("exception", "stack", "stacks")
 """Keys whose text has several lines."""
 
 _control: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")

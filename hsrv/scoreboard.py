@@ -84,6 +84,8 @@ class Count(IntEnum):
     """Requests that ran longer than --request-timeout and were cancelled."""
     BYTES_IN = 14
     BYTES_OUT = 15
+    RESCUED = 16
+    """Connections moved to other workers because the event loop stood still."""
 
 
 class Histogram(IntEnum):
@@ -124,7 +126,9 @@ OLDEST: Final = CURRENT + _REQUEST.size
 """The same of the one that waits for longest, streams aside."""
 STALLED: Final = OLDEST + _REQUEST.size
 """The same of the one that the loop stands still in, as the heartbeat thread sees it: calls that had waited before."""
-NOTE: Final = STALLED + _REQUEST.size
+STUCK: Final = STALLED + _REQUEST.size
+"""The same of one that was cancelled and goes on all the same."""
+NOTE: Final = STUCK + _REQUEST.size
 """Where it stands, for people: NUL-terminated."""
 NOTE_SIZE: Final = 2048
 SIZE: Final = -(-(NOTE + NOTE_SIZE) // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -148,7 +152,7 @@ class Occupant(NamedTuple):
     client: bytes
 
 
-_NO_REQUEST: Final = Occupant(0.0, "", b"", "", b"")
+NO_REQUEST: Final = Occupant(0.0, "", b"", "", b"")
 
 _END_AT: Final = {reason: ENDS_AT + n for n, reason in enumerate(EndReason)}
 _STREAM_END_AT: Final = {reason: STREAM_ENDS_AT + n for n, reason in enumerate(EndReason)}
@@ -219,8 +223,12 @@ class Scoreboard:
         """The request that waits for longest."""
         self._request(OLDEST, occupant)
 
+    def stuck(self, occupant: Occupant | None) -> None:
+        """A request whose call was cancelled, and has not ended --hang-grace later."""
+        self._request(STUCK, occupant)
+
     def _request(self, at: int, occupant: Occupant | None) -> None:
-        since, method, path, request_id, client = occupant or _NO_REQUEST
+        since, method, path, request_id, client = occupant or NO_REQUEST
         _REQUEST.pack_into(self._bytes, at, since, method.encode(), path, request_id.encode(), client)
 
     def responded(self, status: int, seconds: float) -> None:
@@ -374,6 +382,8 @@ class Snapshot(NamedTuple):
     """The one that it stands still in later. Counts only while `loop_beat` is old, as `note` does."""
     oldest: BoardRequest | None
     """The one that waits for longest, streams aside."""
+    stuck: BoardRequest | None
+    """One whose call was cancelled, and does not end."""
     note: str
     """What the loop stands still in, as the process itself sees it."""
     gauges: tuple[int, ...]
@@ -401,6 +411,7 @@ def read_board(fd: int) -> Snapshot | None:
         current=_request(data, CURRENT),
         stalled=_request(data, STALLED),
         oldest=_request(data, OLDEST),
+        stuck=_request(data, STUCK),
         note=note[: max(0, note.find(b"\0"))].decode("utf-8", "replace"),
         gauges=tuple(ints[GAUGES_AT : GAUGES_AT + len(Gauge)]),
         totals=Totals(tuple(ints[TOTALS_AT:SUMS_AT]), tuple(times[SUMS_AT:TOTALS_END])),

@@ -14,6 +14,7 @@ from types import CoroutineType
 from typing import Any, Final
 
 from hsrv.anonfile import anonymous_file
+from hsrv.steps import Steps
 
 SIGNAL: Final[int] = signal.SIGRTMAX - 2 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 """Not one that an application may want for itself. Without a handler it would end the process, so the template has
@@ -56,16 +57,20 @@ def task_stacks() -> str:
     """Every task of the running loop but the present one, and where it waits: those that no thread runs, of which
     faulthandler can't know."""
     tasks = sorted(asyncio.all_tasks() - {asyncio.current_task()}, key=lambda task: task.get_name())
-    parts = [_describe(task) for task in tasks[:TASK_LIMIT]]
+    parts = [describe(task) for task in tasks[:TASK_LIMIT]]
     if len(tasks) > TASK_LIMIT:
         parts.append(f"... and {len(tasks) - TASK_LIMIT} more tasks\n")
     return "\n".join(parts)
 
 
-def _describe(task: "asyncio.Task[Any]") -> str:
+def describe(task: "asyncio.Task[Any]") -> str:
+    """Where a task waits, outermost call first."""
     lines = [f"Task {task.get_name()} (outermost await first):"]
     awaited: Any = task.get_coro()
     while awaited is not None and len(lines) <= FRAME_LIMIT:
+        if isinstance(awaited, Steps):
+            awaited = awaited.inner
+            continue
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
         if frame is None:
             break

@@ -79,6 +79,8 @@ class EndReason(StrEnum):
     """A trusted proxy sent no PROXY header, or a malformed one."""
     UNTRUSTED_PEER = "untrusted_peer"
     """With --proxy-protocol v1 or v2: it is none of --proxy-protocol-from."""
+    REQUEST_TIMEOUT = "request_timeout"
+    """The application had begun its response and took longer than --request-timeout."""
     APP_ERROR = "app_error"
     """The application raised, or broke the ASGI protocol, after its response had begun."""
     SHED = "shed"
@@ -87,6 +89,29 @@ class EndReason(StrEnum):
     """Ended by a drain: idle, or its budget was over."""
     HANDED_OFF = "handed_off"
     """Another process owns it now."""
+
+
+@unique
+class DeathReason(StrEnum):
+    """Why a process ended. Counted and logged under this name."""
+
+    EXIT = "exit"
+    """It ended itself, with the exit code that the log tells."""
+    SIGNAL = "signal"
+    """Of somebody else, or of its own fault: a segmentation fault is one."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """The kernel killed it for memory."""
+    HUNG = "hung"
+    """We killed it: --hang-action."""
+    STARTUP_TIMEOUT = "startup_timeout"
+    DRAIN_TIMEOUT = "drain_timeout"
+    CONTROL_LOST = "control_lost"
+    """It closed its control channel and went on."""
+    STOPPED = "stopped"
+    """Whoever stops the server would not wait for it."""
+    NOT_FORKED = "not_forked"
+    UNKNOWN = "unknown"
+    """Its exit status was taken by somebody else."""
 
 
 class Identity(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hsrv.errors import ExitCode
-from hsrv.terms import Identity, Preload
+from hsrv.terms import DeathReason, Identity, Preload
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,15 @@ class Dismiss:
 @dataclass(frozen=True)
 class Kill:
     identity: Identity
+    reason: DeathReason
     why: str
+
+
+@dataclass(frozen=True)
+class Recycled:
+    """A worker is being replaced for a reason of its own: requests, age, memory, hung, ..."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,7 @@ class Exit:
     code: ExitCode
 
 
+ForPeople = Say | OperationStep | OperationEnded | Recycled
 ChildAction = Serve | AnnounceClose | Drain | Finish | Dismiss | Kill
 Action = (
     SpawnTemplate
@@ -137,9 +146,7 @@ Action = (
     | PoolAvailable
     | StopListening
     | Announce
-    | OperationStep
-    | OperationEnded
-    | Say
+    | ForPeople
     | Exit
 )
 Actions = Iterator[Action]

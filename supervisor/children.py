@@ -20,7 +20,7 @@ from hsrv.rpc.framing import socket_streams
 from hsrv.rpc.messages import RpcError
 from hsrv.rpc.methods import ChildReport, Empty, Method, handlers
 from hsrv.scoreboard import Snapshot, new_board, read_board
-from hsrv.terms import Identity
+from hsrv.terms import DeathReason, Identity
 
 COMMAND_TIMEOUT: Final = 10.0
 """Seconds for a child to confirm a command. A worker in the middle of a long computation confirms when it is
@@ -55,6 +55,8 @@ class ChildHandle:
         """It has ended, or never began."""
         self.death = ""
         """How it ended, in words."""
+        self.reason = DeathReason.UNKNOWN
+        """The same for a counter."""
         self.forked_at = time.monotonic()
         """When it was asked for; then, when it was forked."""
         self.dump, self.board = _new_files()
@@ -72,7 +74,7 @@ class ChildHandle:
         self._dispatcher = Dispatcher(*socket_streams(ours), name=identity.name)
         self._control = ours
         self._hearing = anyio.CancelScope()
-        self._killed_because = ""
+        self._killed_for: tuple[DeathReason, str] | None = None
         self.draining = anyio.Event()
         """It has confirmed that it drains, or has ended: it accepts no more."""
 
@@ -181,17 +183,17 @@ class ChildHandle:
             with contextlib.suppress(OSError):  # it has ended from the other side
                 self._control.shutdown(socket.SHUT_RDWR)
 
-    def kill(self, why: str) -> None:
+    def kill(self, reason: DeathReason, why: str) -> None:
         """SIGKILL, unless its end is known. If its template reaped it a moment ago: no pid returns that
         soon."""
         if self.gone.is_set():
             return
-        self._killed_because = why
+        self._killed_for = reason, why
         log.warning("killing", process=self.identity.name, child=self.pid, why=why)
         try:
             os.kill(self.pid, signal.SIGKILL)
         except ProcessLookupError:  # reaped by a template that died before it could tell
-            self.ended(death_of(None))
+            self.ended(DeathReason.UNKNOWN, "ended, its exit status is unknown")
 
     def forked(self, pid: int) -> None:
         """Its template has forked it."""
@@ -208,10 +210,13 @@ class ChildHandle:
         """What it is doing, without asking it; None when it has not begun to tell."""
         return read_board(self.board)
 
-    def ended(self, death: str) -> None:
+    def ended(self, reason: DeathReason, death: str) -> None:
         """Note its end. The first account of it counts."""
         if not self.gone.is_set():
-            self.death = f"was killed: {self._killed_because}" if self._killed_because else death
+            self.reason, self.death = reason, death
+            if self._killed_for is not None:
+                self.reason, why = self._killed_for
+                self.death = f"was killed: {why}"
             self.gone.set()
             self.draining.set()
             self._hearing.deadline = anyio.current_time() + LAST_WORDS_TIMEOUT
@@ -224,17 +229,3 @@ def _new_files() -> tuple[int, int]:
     except OSError:
         os.close(dump)
         raise
-
-
-def death_of(status: int | None) -> str:
-    """A wait status in words."""
-    if status is None:
-        return "ended, its exit status is unknown"
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

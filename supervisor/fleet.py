@@ -12,7 +12,7 @@ from typing import Final
 from hsrv.messages import Failure
 from hsrv.supervisor.backoff import Backoff
 from hsrv.tables import Machine, Table
-from hsrv.terms import Identity, Preload, Role
+from hsrv.terms import DeathReason, Identity, Preload, Role
 
 KILL_MARGIN: Final = 3.0
 """Seconds beyond its budgets that a draining process has before it is killed."""
@@ -104,14 +104,20 @@ class Child:
     """When it is killed, unless it moves on."""
     why: str
     """What it is killed for then."""
+    reason: DeathReason = DeathReason.STARTUP_TIMEOUT
 
     @property
     def key(self) -> Key:
         return self.identity.role, self.identity.slot
 
-    def must_end_by(self, deadline: float, why: str) -> None:
+    def must_end_by(self, deadline: float, reason: DeathReason, why: str) -> None:
         self.deadline = deadline
+        self.reason = reason
         self.why = why
+
+    @property
+    def is_expected_to_end(self) -> bool:
+        return self.state in (ChildState.DRAINING, ChildState.DISMISSED)
 
 
 @dataclass
@@ -128,8 +134,8 @@ class Generation:
     """Those that hold no slot: they gave it up, or don't have it yet."""
     incoming: dict[Key, Child] = field(default_factory=dict)
     """Those of `leaving` that were started to take over a slot."""
-    worn_out: dict[Key, str] = field(default_factory=dict)
-    """Slots whose process wants to be replaced, and why. One at a time."""
+    worn_out: dict[Key, tuple[str, str]] = field(default_factory=dict)
+    """Slots whose process is to be replaced: the reason, and in words. One at a time."""
     operations: dict[Key, str] = field(default_factory=dict)
     """By which command of the operator a fresh process for the slot was started. Until it serves, or never will."""
     reload_id: str = ""

@@ -29,13 +29,14 @@ from hsrv.supervisor.actions import (
     OperationStep,
     PoolAvailable,
     QuitTemplate,
+    Recycled,
     Say,
     Serve,
     SpawnTemplate,
     StopListening,
 )
 from hsrv.supervisor.fleet import Budgets, Child, ChildState, Gen, Generation, GenEvent, Key, TemplateState
-from hsrv.terms import Identity, Preload, Role
+from hsrv.terms import DeathReason, Identity, Preload, Role
 
 SILENCE_TIMEOUT: Final = 5.0
 """Seconds between the end of a control channel and the end of its process."""
@@ -151,7 +152,7 @@ class Plan:
             if child.state is ChildState.FORKING:
                 yield from self.drain_child(child, now, adopt=False)
             else:
-                yield from self._kill(child, why, now)
+                yield from self._kill(child, DeathReason.STOPPED, why, now)
         yield from self._after_exit(generation)
 
     def _show_broken(self, failure: Failure, now: float) -> Actions:
@@ -311,13 +312,19 @@ class Plan:
             yield OperationEnded(self.queued_reload, "the server stops")
             self.queued_reload = None
 
-    def recycle(self, identity: Identity, why: str, now: float) -> Actions:
-        """A process asks to be replaced: after those that asked before, by one that serves first."""
+    def hung(self, identity: Identity, why: str, now: float) -> Actions:
+        """It serves nobody any more and can't be led: another one takes its slot when it is gone."""
+        child = self.find(identity)
+        if child is not None and child.state is ChildState.SERVING:
+            yield from self._kill(child, DeathReason.HUNG, why, now)
+
+    def recycle(self, identity: Identity, reason: str, why: str, now: float) -> Actions:
+        """A process is to be replaced: after those that were to be before, by one that serves first."""
         child, generation = self.find(identity), self.generations.get(identity.generation)
         if child is None or generation is None or child.state is not ChildState.SERVING:
             return
         if generation.state is Gen.SERVING and self.phase is Phase.RUNNING:
-            generation.worn_out[child.key] = why
+            generation.worn_out.setdefault(child.key, (reason, why))
             yield from self._recycle_next(generation, now)
 
     def _recycle_next(self, generation: Generation, now: float) -> Actions:
@@ -325,9 +332,10 @@ class Plan:
             return
         while generation.worn_out:
             key = next(iter(generation.worn_out))
-            why, old = generation.worn_out.pop(key), generation.children.get(key)
+            (reason, why), old = generation.worn_out.pop(key), generation.children.get(key)
             if old is not None and old.state is ChildState.SERVING:
                 yield Say("info", "recycling", {"process": old.identity.name, "why": why})
+                yield Recycled(reason)
                 fresh = self.new_child(generation, key, now)
                 generation.take_in(fresh)
                 yield ForkChild(fresh.identity)
@@ -352,7 +360,9 @@ class Plan:
         """Its control channel has ended, and it has not. Without one it can't be led."""
         child = self.find(identity)
         if child is not None and child.state in (ChildState.STARTING, ChildState.READY, ChildState.SERVING):
-            child.must_end_by(now + SILENCE_TIMEOUT, "it closed its control channel")
+            child.must_end_by(
+                now + SILENCE_TIMEOUT, DeathReason.CONTROL_LOST, "it closed its control channel"
+            )
 
     def child_exited(self, identity: Identity, reason: str, now: float, *, pid: int = 0) -> Actions:
         """The process is gone, or there never was one."""
@@ -487,7 +497,8 @@ class Plan:
         budgets = self.budgets if self.phase is Phase.RUNNING else self.stop_budgets
         if child.state in NOT_SERVING:
             child.state = ChildState.DISMISSED
-            child.must_end_by(now + budgets.dismissal(), "it was dismissed and did not end within its budget")
+            why = "it was dismissed and did not end within its budget"
+            child.must_end_by(now + budgets.dismissal(), DeathReason.DRAIN_TIMEOUT, why)
             yield Dismiss(child.identity)
         elif child.state is ChildState.SERVING:
             child.state = ChildState.DRAINING
@@ -499,7 +510,7 @@ class Plan:
     def _drain_within(self, child: Child, now: float, budgets: Budgets, *, adopt: bool) -> Drain:
         """A drain in progress may get less time, never more."""
         deadline = min(child.deadline, now + budgets.drain(child.identity.role))
-        child.must_end_by(deadline, "its drain took longer than its budgets")
+        child.must_end_by(deadline, DeathReason.DRAIN_TIMEOUT, "its drain took longer than its budgets")
         return Drain(child.identity, adopt, budgets.graceful, budgets.stream_grace)
 
     def stop(self, now: float) -> Actions:
@@ -542,17 +553,17 @@ class Plan:
                 generation.machine.move(GenEvent.SUPERSEDED)
             generation.want_nothing()
             for child in generation.everyone():
-                yield from self._kill(child, why, now)
+                yield from self._kill(child, DeathReason.STOPPED, why, now)
             yield from self._after_exit(generation)
 
     def _forced(self) -> None:
         if self.exit_code is ExitCode.OK:
             self.exit_code = ExitCode.FORCED
 
-    def _kill(self, child: Child, why: str, now: float) -> Actions:
+    def _kill(self, child: Child, reason: DeathReason, why: str, now: float) -> Actions:
         child.state = ChildState.KILLED
         child.deadline = now + KILL_TIMEOUT
-        yield Kill(child.identity, why)
+        yield Kill(child.identity, reason, why)
 
     # time
 
@@ -598,7 +609,7 @@ class Plan:
             return
         if self.phase is Phase.STOPPING:
             self._forced()
-        yield from self._kill(child, child.why, now)
+        yield from self._kill(child, child.reason, child.why, now)
 
 
 def _failure(message: str, traceback: str) -> dict[str, object]:

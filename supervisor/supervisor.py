@@ -19,6 +19,7 @@ import msgspec
 from anyio.abc import TaskGroup
 from structlog.contextvars import bound_contextvars, clear_contextvars
 
+from hsrv.cgroupmemory import MemoryGroup
 from hsrv.channel import Channel
 from hsrv.config import Config
 from hsrv.errors import ExitCode, HsrvError
@@ -30,9 +31,11 @@ from hsrv.supervisor import actions
 from hsrv.supervisor.actions import Action, ChildAction
 from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.capacity import scale
-from hsrv.supervisor.children import ChildHandle, death_of
+from hsrv.supervisor.children import ChildHandle
+from hsrv.supervisor.deaths import Coroner
 from hsrv.supervisor.development import Development
 from hsrv.supervisor.handoffs import drop, move
+from hsrv.supervisor.healing import Healer
 from hsrv.supervisor.listeners import (
     Listener,
     close_listeners,
@@ -48,13 +51,16 @@ from hsrv.supervisor.status import StatusReader
 from hsrv.supervisor.tally import Tally
 from hsrv.supervisor.templates import TemplateHandle
 from hsrv.supervisor.timeline import Timeline
-from hsrv.terms import Identity, Role
+from hsrv.terms import DeathReason, Identity, Role
 
 TEMPLATE_EXIT_TIMEOUT: Final = 2.0
 """Seconds for a template to exit: one that is told to, and one that closed its channel."""
 
 REAP_INTERVAL: Final = 0.01
 """Seconds between looks at the last templates, when signals are not heard any more."""
+
+LATE: Final = (DeathReason.STARTUP_TIMEOUT, DeathReason.DRAIN_TIMEOUT)
+"""Reasons for a kill of which nobody would know what the process was doing: its stacks are logged before."""
 
 log = get_logger("hsrv.supervisor")
 
@@ -101,6 +107,9 @@ class Supervisor:
         """By pid: all whose end is not known."""
         self._forking: dict[int, list[ChildHandle]] = {}
         """By generation, in the order in which the template was asked."""
+        group = MemoryGroup()
+        self._coroner = Coroner(group)
+        self._healer = Healer(self, group)
         self.tally = Tally()
         self.timeline = Timeline()
         self.status = StatusReader(self.plan, listeners, self.children, self.tally, self.timeline)
@@ -117,6 +126,7 @@ class Supervisor:
             await tasks.start(self._hear_signals)
             if self._door is not None:
                 tasks.start_soon(self._door.serve, OperatorDesk(self))
+            tasks.start_soon(self._healer.run)
             if self._development is not None:
                 tasks.start_soon(self._development.watch)
             self.perform(self.plan.start(time.monotonic()))
@@ -229,7 +239,7 @@ class Supervisor:
         """
         dead = dict(_reap_all())
         for pid in dead.keys() & self._templates.keys():
-            self._lose_template(self._templates.pop(pid), death_of(dead.pop(pid)))
+            self._lose_template(self._templates.pop(pid), self._coroner.examine(dead.pop(pid))[1])
         for pid, status in dead.items():
             self._exited(pid, status)
 
@@ -263,7 +273,7 @@ class Supervisor:
         numbers = list(self._forking) if self._development is not None else [template.generation]
         for child in [child for number in numbers for child in self._forking.pop(number, [])]:
             child.dismiss()
-            child.ended("was not forked")
+            child.ended(DeathReason.NOT_FORKED, "was not forked")
         self.perform(self.plan.template_gone(template.generation, death, time.monotonic()))
 
     def _on_template_message(self, template: TemplateHandle, message: FromTemplate) -> None:
@@ -299,7 +309,7 @@ class Supervisor:
             return
         child = waiting.pop(0)
         if message.error:
-            child.ended(f"could not be forked: {message.error}")
+            child.ended(DeathReason.NOT_FORKED, f"could not be forked: {message.error}")
             return
         child.forked(message.pid)
         self.children[message.pid] = child
@@ -314,10 +324,17 @@ class Supervisor:
             self.changed.set()
             await child.gone.wait()
         log.debug("reaped", process=child.identity.name, child=child.pid, reason=child.death)
-        self.tally.gone(child.identity, child.look())
+        self._healer.tell_crash(child)
+        self._count_end(child)
         child.close()
         with self._story_of(child.identity.generation):
             self.perform(self.plan.child_exited(child.identity, child.death, time.monotonic(), pid=child.pid))
+
+    def _count_end(self, child: ChildHandle) -> None:
+        self.tally.gone(child.identity, child.look())
+        known = self.plan.find(child.identity)
+        if child.reason is not DeathReason.EXIT or known is None or not known.is_expected_to_end:
+            self.tally.deaths[child.identity.role, child.reason] += 1
 
     def _on_ready(self, child: ChildHandle, params: methods.ReadyParams) -> None:
         if self._development is not None and params.modules:
@@ -335,7 +352,7 @@ class Supervisor:
             )
 
     def _on_recycle(self, child: ChildHandle, params: methods.RecycleParams) -> None:
-        self.perform(self.plan.recycle(child.identity, params.why, time.monotonic()))
+        self.perform(self.plan.recycle(child.identity, params.reason, params.why, time.monotonic()))
 
     def _on_learned(self, child: ChildHandle, params: methods.LearnedParams) -> None:
         new = [pattern for pattern in params.patterns if pattern not in self._learned]
@@ -348,7 +365,7 @@ class Supervisor:
     def _exited(self, pid: int, status: int) -> None:
         child = self.children.pop(pid, None)
         if child is not None:
-            child.ended(death_of(status))
+            child.ended(*self._coroner.examine(status))
 
     # actions
 
@@ -372,7 +389,7 @@ class Supervisor:
             log.exception("action failed", action=type(action).__name__)
 
     def _act(self, action: Action) -> None:
-        if isinstance(action, actions.Say | actions.OperationStep | actions.OperationEnded):
+        if isinstance(action, actions.ForPeople):
             self._tell_people(action)
         elif isinstance(action, actions.Exit):
             self._exit = action.code
@@ -395,10 +412,12 @@ class Supervisor:
         else:
             self._act_on_child(action)
 
-    def _tell_people(self, action: actions.Say | actions.OperationStep | actions.OperationEnded) -> None:
+    def _tell_people(self, action: actions.ForPeople) -> None:
         if isinstance(action, actions.Say):
             getattr(log, action.level)(action.event, **action.details)
             self.timeline.note(action.event, action.level, **action.details)
+        elif isinstance(action, actions.Recycled):
+            self.tally.recycled[action.reason] += 1
         elif isinstance(action, actions.OperationStep):
             self.operations.step(action.operation, action.step)
         else:
@@ -437,12 +456,14 @@ class Supervisor:
         elif isinstance(action, actions.Dismiss):
             child.dismiss()
         else:
-            self._kill(child, action.why)
+            self._kill(child, action)
 
-    def _kill(self, child: ChildHandle, why: str) -> None:
+    def _kill(self, child: ChildHandle, action: actions.Kill) -> None:
         template = self._current.get(child.identity.generation)
-        if child.pid:
-            child.kill(why)
+        if child.pid and action.reason in LATE:
+            self.tasks.start_soon(self._healer.kill_with_stacks, child, action.reason, action.why)
+        elif child.pid:
+            child.kill(action.reason, action.why)
         elif template is not None:
             self._kill_template(template, f"it did not fork {child.identity.name}")
 

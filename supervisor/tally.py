@@ -19,7 +19,9 @@ class Tally:
         self._left: dict[Key, Totals] = {}
         """What the processes that are gone have counted, by slot."""
         self.deaths: Counter[tuple[str, str]] = Counter()
-        """Of processes that were to go on: (role, reason)."""
+        """Of processes that were to go on, or had to be killed: (role, reason)."""
+        self.hangs: Counter[tuple[str, str]] = Counter()
+        """Of processes that hung for a while or for good: (role, kind)."""
         self.reloads: Counter[str] = Counter()
         """By outcome."""
         self.recycled: Counter[str] = Counter()

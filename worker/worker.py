@@ -2,12 +2,15 @@
 
 import asyncio
 import random
+import select
 import socket
+import time
 from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
 
+from hsrv import stacks
 from hsrv.channel import ChannelError
 from hsrv.child import ChildBoot
 from hsrv.conn import Conn
@@ -16,7 +19,7 @@ from hsrv.http.connection import GIVEABLE, HTTPConnection
 from hsrv.http.events import RequestHead
 from hsrv.http.exchange import Exchange
 from hsrv.http.forwarded import TrustedProxies
-from hsrv.http.host import HTTPHost
+from hsrv.http.host import HTTPHost, occupant_of, trace_context
 from hsrv.intake import Intake
 from hsrv.logging import get_logger
 from hsrv.messages import (
@@ -30,7 +33,7 @@ from hsrv.messages import (
     encode,
 )
 from hsrv.rpc.methods import ChildReport, DrainParams
-from hsrv.scoreboard import Count
+from hsrv.scoreboard import Count, Occupant
 from hsrv.terms import EndReason, ProxyProtocol
 from hsrv.worker.accept import Acceptor
 from hsrv.worker.handoff import HandoffDesk
@@ -164,6 +167,20 @@ class Worker(HTTPHost):
         connection.drop()
         return True
 
+    def rescue(self) -> None:
+        """Some request computes or blocks: a connection between two requests is better off with another worker, also
+        when the next one waits there unread."""
+        if self._drain is not None or not hasattr(select, "epoll") or not self.turn.acquire(blocking=False):
+            return
+        try:
+            waiting = [connection for connection in self.connections if connection.state in GIVEABLE]
+            given = sum(1 for connection in waiting if self._give_away(connection))
+        finally:
+            self.turn.release()
+        if given:
+            self.board.count(Count.RESCUED, given)
+            log.info("connections moved", count=given, why="the event loop stands still")
+
     def _check_drained(self) -> None:
         if self._drain is not None and not self.busy():
             self._drained.set()
@@ -265,7 +282,7 @@ class Worker(HTTPHost):
         self._served += 1
         if self._served == self._worn_out_at:
             self._worn_out_at += self.settings.worker_max_requests  # should it not have been replaced by then
-            self.on_worn_out(f"{self._served} requests served (--worker-max-requests)")
+            self.on_worn_out("requests", f"{self._served} requests served (--worker-max-requests)")
 
     def started(self, connection: HTTPConnection, exchange: Exchange) -> None:
         super().started(connection, exchange)
@@ -276,9 +293,38 @@ class Worker(HTTPHost):
         self._places.give_back(exchange)
         self._check_drained()
 
-    # streams that nobody announced
+    # requests that take too long, and streams that nobody announced
+
+    def _end_overdue(self, limit: float) -> None:
+        now = time.monotonic()
+        for exchange in list(self.unfinished()):
+            if exchange.waits_for_client:
+                exchange.busy_since = now
+            elif now - exchange.busy_since >= limit and not exchange.overdue:
+                self.board.count(Count.TIMED_OUT)
+                log.error(
+                    "request timed out",
+                    method=exchange.head.method,
+                    path=exchange.head.path,
+                    seconds=round(now - exchange.started_at, 3),
+                    hint="--request-timeout",
+                    stacks=stacks.describe(exchange.task) if exchange.task is not None else "",
+                    **trace_context(exchange.trace),
+                )
+                exchange.time_out(now)
+        self.board.stuck(self._stuck(now))
+
+    def _stuck(self, now: float) -> Occupant | None:
+        """A call that was cancelled, and has not ended --hang-grace later."""
+        grace = self.settings.hang_grace
+        for exchange in self.exchanges:
+            if exchange.overdue and now - exchange.overdue > grace:
+                return occupant_of(exchange)
+        return None
 
     def sweep(self, now: float) -> None:
+        if self.settings.request_timeout:
+            self._end_overdue(self.settings.request_timeout)
         super().sweep(now)
         if self._drain is not None:
             self._sweep_drain(self._drain, now - self._drain_began)

@@ -5,6 +5,9 @@ are answered in order; nothing after a refused request is interpreted; every sta
 two requests the connection can be given away with all that was read. Must not decide *where* a request runs
 or whether a connection is kept when idle: its host does.
 
+The methods of `Link` are called from within a step of the application, when another thread may take idle connections
+away: they hold `host.turn` against it.
+
     ┌────────────────────────────── keep-alive ◄────────────────────────────┐
     ▼                                                                       │
     IDLE ──► READING ──► (WAITING) ──► (BODY) ──► RUNNING ──► (WRITING) ──► (DISCARDING)
@@ -232,11 +235,12 @@ class HTTPConnection:
 
     def body_taken(self) -> None:
         """The application took the body bytes that waited: make room for more. (`Link`)"""
-        if self.buffer:
-            self._read_ahead()
-        if self.state is State.RUNNING and self.exchange is not None and not self.exchange.half_closed:
-            self.deadline = self._loop.time() + self.host.settings.body_timeout
-            self.conn.watch(self._on_readable)
+        with self.host.turn:
+            if self.buffer:
+                self._read_ahead()
+            if self.state is State.RUNNING and self.exchange is not None and not self.exchange.half_closed:
+                self.deadline = self._loop.time() + self.host.settings.body_timeout
+                self.conn.watch(self._on_readable)
 
     def _on_end_of_input(self) -> None:
         """The client closed its side. What it asked for completely is still answered where the host allows it: a
@@ -400,19 +404,30 @@ class HTTPConnection:
     def response_begun(self) -> None:
         """Part of the response is written and more will follow. (`Link`, once)"""
         if self.exchange is not None:
-            self.host.response_begun(self, self.exchange)
+            with self.host.turn:
+                self.host.response_begun(self, self.exchange)
 
     def response_complete(self) -> None:
         """The application has sent its response whole. (`Link`)"""
-        if self.conn.pending_bytes:
-            self.state = State.WRITING
-            self.conn.on_flushed = self._on_flushed
-        else:
-            self._after_response()
+        with self.host.turn:
+            if self.conn.pending_bytes:
+                self.state = State.WRITING
+                self.conn.on_flushed = self._on_flushed
+            else:
+                self._after_response()
 
     def client_lost(self) -> None:
         """A write failed. (`Link`)"""
-        self._lose()
+        with self.host.turn:
+            self._lose()
+
+    def overdue(self) -> None:
+        """The application has taken too long for its response. (`Link`)"""
+        exchange = self.exchange
+        if exchange is None or exchange.encoder.started:
+            self._lose(EndReason.REQUEST_TIMEOUT)
+        else:
+            self._answer(exchange, 504, "Gateway Timeout")
 
     def _on_flushed(self) -> None:
         self.conn.on_flushed = None

@@ -43,6 +43,7 @@ class Link(Protocol):
     def response_begun(self) -> None: ...
     def response_complete(self) -> None: ...
     def client_lost(self) -> None: ...
+    def overdue(self) -> None: ...
 
 
 class Exchange:
@@ -57,12 +58,14 @@ class Exchange:
         "_waiter",
         "begun_at",
         "body",
+        "busy_since",
         "decoder",
         "encoder",
         "ending",
         "gone",
         "half_closed",
         "head",
+        "overdue",
         "scope",
         "started_at",
         "task",
@@ -88,6 +91,10 @@ class Exchange:
         """Decoded, not yet taken by the application."""
         self.started_at = now
         """time.monotonic(), which is finer than the time of a loop."""
+        self.busy_since = now
+        """The same, or when it last stopped waiting for its client: what --request-timeout counts from."""
+        self.overdue = 0.0
+        """time.monotonic() when it was cancelled because it took longer than --request-timeout; 0: it was not."""
         self.begun_at = 0.0
         """time.monotonic() when part of the response was written and more was to come; 0 before."""
         self.scope: Scope = {}
@@ -153,6 +160,19 @@ class Exchange:
     def waits_for_body(self) -> bool:
         """The application is inside receive() for body bytes."""
         return self._waiter is not None and not self._waiter.done() and not self.decoder.done
+
+    @property
+    def waits_for_client(self) -> bool:
+        """It is the client who is slow: with the request's body, or to take the response."""
+        return self.waits_for_body or self._link.conn.pending_bytes > HIGH_WATER
+
+    def time_out(self, now: float) -> None:
+        """It has taken too long: answer in its stead, or cut what was begun, and cancel the call."""
+        self.overdue = now
+        if not self.gone:
+            self._link.overdue()
+        if self.task is not None:
+            self.task.cancel()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

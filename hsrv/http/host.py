@@ -6,8 +6,9 @@ what becomes of an idle connection.
 """
 
 import asyncio
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from hsrv.accesslog import AccessLog, AccessRecord
@@ -28,6 +29,7 @@ from hsrv.logging import get_logger
 from hsrv.messages import Origin, Trace
 from hsrv.rpc.methods import ChildReport
 from hsrv.scoreboard import Count, Gauge, Histogram, Occupant, Scoreboard
+from hsrv.steps import Steps
 from hsrv.terms import EndReason, Identity
 
 SWEEP_INTERVAL: Final = 0.5
@@ -59,6 +61,10 @@ class HTTPHost:
         self.app = app
         self.loop = loop
         self.board = board
+        self.turn = threading.RLock()
+        """Held by the loop's thread all the time but for the steps of application calls: then another thread may take
+        connections away that nobody serves meanwhile (`rescue`)."""
+        self.turn.acquire()
         self.state: dict[str, Any] = {}
         """The lifespan state; each request gets a shallow copy."""
         self.parse = choose_parser(config.http)
@@ -86,8 +92,8 @@ class HTTPHost:
         """Connections that left this process, by reason."""
         self._defaults = DefaultHeaders(server=config.server_header, date=config.date_header)
         self.access_log = AccessLog(config, loop.call_soon)
-        self.on_worn_out: Callable[[str], None] = _ignore
-        """Called when this process should be replaced, with the reason."""
+        self.on_worn_out: Callable[[str, str], None] = _ignore
+        """Called when this process should be replaced: with the reason in a word, and in words."""
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._sweep_due = 0.0
         self._sweep_put_off = False
@@ -99,7 +105,7 @@ class HTTPHost:
     async def call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application. A coroutine of our own, so that also an error of a plain call ends in the task."""
         try:
-            await self.app(scope, receive, send)
+            await Steps(self.app(scope, receive, send), self.turn)
         except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the process for one request
             raise AppError(f"the application tried to exit: {error!r}") from error
 
@@ -145,12 +151,16 @@ class HTTPHost:
             self.tally(connection.conn)
         board.gauge(Gauge.IDLE, idle)
         board.gauge(Gauge.WAITING, waiting)
-        requests = [exchange for exchange in self.exchanges if exchange not in self._streams]
-        if requests:
-            one = min(requests, key=lambda exchange: exchange.started_at)
-            board.oldest(_occupant(one))
-        else:
-            board.oldest(None)
+        oldest = min(self.unfinished(), key=lambda exchange: exchange.busy_since, default=None)
+        board.oldest(occupant_of(oldest) if oldest is not None else None)
+
+    def unfinished(self) -> Iterator[Exchange]:
+        """Application calls that have a response to complete, streams aside."""
+        return (
+            exchange
+            for exchange in self.exchanges
+            if exchange not in self._streams and not exchange.encoder.complete
+        )
 
     def tally(self, conn: Conn) -> None:
         """Count what was received and sent on a connection since the last time."""
@@ -164,8 +174,12 @@ class HTTPHost:
         """Whose request this task serves. Called from another thread, while the loop stands still."""
         for exchange in list(self.exchanges):
             if exchange.task is task:
-                return _occupant(exchange)
+                return occupant_of(exchange)
         return None
+
+    def rescue(self) -> None:
+        """The loop stands still: what it can't serve may be served elsewhere. Called again and again while it does, by
+        another thread."""
 
     def _found_stream(self, exchange: Exchange) -> None:
         if exchange not in self._streams and not exchange.encoder.complete and not exchange.gone:
@@ -345,13 +359,14 @@ class HTTPHost:
         return cut
 
 
-def _occupant(exchange: Exchange) -> Occupant:
+def occupant_of(exchange: Exchange) -> Occupant:
+    """Its request as the scoreboard shows it."""
     head, client = exchange.head, exchange.scope["client"]
     peer = client[0].encode() if client else b"-"
-    return Occupant(exchange.started_at, head.method, head.raw_path, exchange.trace.request_id, peer)
+    return Occupant(exchange.busy_since, head.method, head.raw_path, exchange.trace.request_id, peer)
 
 
-def _ignore(why: str) -> None:
+def _ignore(reason: str, why: str) -> None:
     """Nobody replaces this process."""
 
 

@@ -41,6 +41,8 @@ class ReadyParams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecycleParams(msgspec.Struct, frozen=True, kw_only=True):
+    reason: str
+    """One word, for a counter."""
     why: str
 
 

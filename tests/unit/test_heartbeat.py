@@ -43,7 +43,7 @@ def until(fd: int, condition: Callable[[Snapshot], bool]) -> Snapshot:
 
 def test_both_beat_while_the_loop_turns(fd: int) -> None:
     async def scenario() -> None:
-        with Heartbeat(Scoreboard(fd), asyncio.get_running_loop(), nobody):
+        with Heartbeat(Scoreboard(fd), asyncio.get_running_loop(), nobody, print):
             first = look(fd)
             end = time.monotonic() + DEADLINE
             while not (look(fd).loop_beat > first.loop_beat and look(fd).thread_beat > 0):
@@ -63,17 +63,21 @@ def test_a_loop_that_stands_still_is_described(fd: int) -> None:
         await asyncio.sleep(0)
         task = asyncio.create_task(blocks(), name="the culprit")
 
+        stalls = threading.Event()
+
         def occupant(asked: asyncio.Task[Any]) -> Occupant | None:
             assert asked is task
             return Occupant(5.0, "GET", b"/slow", "req-7", b"10.0.0.9")
 
-        with Heartbeat(Scoreboard(fd), asyncio.get_running_loop(), occupant):
+        with Heartbeat(Scoreboard(fd), asyncio.get_running_loop(), occupant, stalls.set):
             seen = await task
+            assert stalls.is_set()
             assert time.monotonic() - seen.loop_beat > STALLED_AFTER
             assert "blocks" in seen.note
             assert "the culprit" in seen.note
             assert __file__ in seen.note
             assert seen.stalled is not None
+            assert seen.stalled.since >= seen.loop_beat, "of the step, not of the request"
             assert (seen.stalled.path, seen.stalled.request_id) == ("/slow", "req-7")
             end = time.monotonic() + DEADLINE
             while look(fd).note:  # it turns again

@@ -81,6 +81,14 @@ def test_the_request_that_occupies_the_process(fd: int, board: Scoreboard) -> No
     assert read(fd).current is None
 
 
+def test_a_call_that_does_not_end(fd: int, board: Scoreboard) -> None:
+    board.stuck(WHO)
+    assert read(fd).stuck == BoardRequest(12.5, "GET", "/caf%C3%A9", "req-1", "10.0.0.9")
+    assert read(fd).oldest is read(fd).stalled is read(fd).current is None
+    board.stuck(None)
+    assert read(fd).stuck is None
+
+
 def test_long_texts_are_cut(fd: int, board: Scoreboard) -> None:
     board.begin(1.0, "M" * 99, b"/" * 9999, "i" * 999, b"c" * 999)
     current = read(fd).current

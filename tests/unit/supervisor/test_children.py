@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from hsrv.rpc import methods
-from hsrv.supervisor.children import LAST_WORDS_TIMEOUT, ChildHandle, death_of
-from hsrv.terms import Identity, Role
+from hsrv.supervisor.children import LAST_WORDS_TIMEOUT, ChildHandle
+from hsrv.terms import DeathReason, Identity, Role
 
 DEADLINE = 10.0
 
@@ -73,7 +73,7 @@ def test_last_words_are_heard_although_the_end_is_known_before() -> None:
     async def story(child: ChildHandle, heard: Heard) -> None:
         child.theirs.sendall(FAILED)
         child.theirs.close()
-        child.ended("exited with code 3")
+        child.ended(DeathReason.EXIT, "exited with code 3")
         await run(child, heard)
 
     [failed] = within_deadline(story).reports
@@ -83,7 +83,7 @@ def test_last_words_are_heard_although_the_end_is_known_before() -> None:
 def test_a_copy_of_the_channel_in_another_process_does_not_hold_up_the_end() -> None:
     async def story(child: ChildHandle, heard: Heard) -> None:
         child.theirs.sendall(FAILED)
-        child.ended("exited with code 3")  # and child.theirs stays open
+        child.ended(DeathReason.EXIT, "exited with code 3")  # and child.theirs stays open
         began = anyio.current_time()
         await run(child, heard)
         assert anyio.current_time() - began >= LAST_WORDS_TIMEOUT * 0.9
@@ -151,11 +151,12 @@ def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
 def test_the_reason_of_a_kill_is_the_reason_of_the_death(sleeper: "subprocess.Popen[bytes]") -> None:
     async def story(child: ChildHandle, heard: Heard) -> None:
         child.pid = sleeper.pid
-        child.kill("it was late")
+        child.kill(DeathReason.HUNG, "it was late")
         assert sleeper.wait(DEADLINE) == -signal.SIGKILL
         assert not child.gone.is_set(), "its end is not known yet"
-        child.ended("was killed by SIGKILL")
+        child.ended(DeathReason.SIGNAL, "was killed by SIGKILL")
         assert child.death == "was killed: it was late"
+        assert child.reason is DeathReason.HUNG, "what we meant, not what the kernel says"
 
     within_deadline(story)
 
@@ -163,8 +164,8 @@ def test_the_reason_of_a_kill_is_the_reason_of_the_death(sleeper: "subprocess.Po
 def test_a_pid_is_not_killed_once_its_end_is_known(sleeper: "subprocess.Popen[bytes]") -> None:
     async def story(child: ChildHandle, heard: Heard) -> None:
         child.pid = sleeper.pid  # as if the pid were another process's by now
-        child.ended("exited with code 0")
-        child.kill("it was late")
+        child.ended(DeathReason.EXIT, "exited with code 0")
+        child.kill(DeathReason.HUNG, "it was late")
         assert child.death == "exited with code 0"
 
     within_deadline(story)
@@ -179,7 +180,7 @@ def pid_of_the_past() -> int:
 def test_a_child_whose_pid_is_gone_has_ended() -> None:
     async def story(child: ChildHandle, heard: Heard) -> None:
         child.pid = pid_of_the_past()
-        child.kill("it was late")
+        child.kill(DeathReason.HUNG, "it was late")
         assert child.gone.is_set()
 
     within_deadline(story)
@@ -187,24 +188,9 @@ def test_a_child_whose_pid_is_gone_has_ended() -> None:
 
 def test_the_first_account_of_an_end_counts() -> None:
     async def story(child: ChildHandle, heard: Heard) -> None:
-        child.ended("was not forked")
-        child.ended("exited with code 0")
+        child.ended(DeathReason.NOT_FORKED, "was not forked")
+        child.ended(DeathReason.EXIT, "exited with code 0")
         assert child.death == "was not forked"
+        assert child.reason is DeathReason.NOT_FORKED
 
     within_deadline(story)
-
-
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [
-        (0, "exited with code 0"),
-        (3 << 8, "exited with code 3"),
-        (signal.SIGSEGV, "was killed by SIGSEGV"),
-        (signal.SIGKILL, "was killed by SIGKILL (out of memory?)"),
-        (signal.SIGABRT | 0x80, "was killed by SIGABRT"),
-        (63, "was killed by signal 63"),
-        (None, "ended, its exit status is unknown"),
-    ],
-)
-def test_a_status_in_words(status: int | None, words: str) -> None:
-    assert death_of(status) == words

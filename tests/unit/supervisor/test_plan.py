@@ -33,7 +33,7 @@ from hsrv.supervisor.capacity import not_ready, replace, scale
 from hsrv.supervisor.fleet import GENERATION, Budgets, Gen, GenEvent
 from hsrv.supervisor.plan import KILL_TIMEOUT, SILENCE_TIMEOUT, Phase, Plan
 from hsrv.tables import IllegalMoveError, Machine
-from hsrv.terms import Identity, Preload, Role
+from hsrv.terms import DeathReason, Identity, Preload, Role
 
 BUDGETS = Budgets(
     startup=120.0, graceful=30.0, stream_grace=10.0, lifespan_shutdown=10.0, drain_delay=0.0, handoff=5.0
@@ -442,7 +442,9 @@ def test_a_worker_that_could_not_be_forked_is_tried_again(fleet: Fleet) -> None:
 def test_a_process_that_closes_its_control_channel_and_lives_is_killed_and_replaced(fleet: Fleet) -> None:
     fleet.plan.child_silent(fleet.who("worker-2"), fleet.now)
     assert fleet.next_in() == SILENCE_TIMEOUT
-    assert fleet.tick(SILENCE_TIMEOUT) == [Kill(fleet.who("worker-2"), "it closed its control channel")]
+    assert fleet.tick(SILENCE_TIMEOUT) == [
+        Kill(fleet.who("worker-2"), DeathReason.CONTROL_LOST, "it closed its control channel")
+    ]
     assert roles(fleet.exited("worker-2", reason="was killed: ...")) == ["worker-2"]
 
 
@@ -600,7 +602,7 @@ def test_what_dies_in_a_drain_delay_is_replaced_and_asks_to_close_too() -> None:
 def test_a_second_signal_ends_it_at_once(fleet: Fleet) -> None:
     fleet.stop()
     assert fleet.stop() == [StopListening()] + [
-        Kill(fleet.who(name), "a second signal") for name in fleet.all_names()
+        Kill(fleet.who(name), DeathReason.STOPPED, "a second signal") for name in fleet.all_names()
     ]
     assert fleet.end()[-1] == Exit(ExitCode.FORCED)
 
@@ -958,9 +960,9 @@ def test_a_stop_may_have_shorter_budgets_than_a_reload(dev: Fleet) -> None:
 
 def test_a_worn_out_worker_is_replaced_by_one_that_serves_first_and_one_at_a_time(fleet: Fleet) -> None:
     first, second = fleet.who("worker-1"), fleet.who("worker-2")
-    assert roles(fleet.saw(fleet.plan.recycle(first, "50 requests", fleet.now))) == ["worker-1"]
+    assert roles(fleet.saw(fleet.plan.recycle(first, "requests", "50 requests", fleet.now))) == ["worker-1"]
     assert [said.event for said in fleet.said] == ["recycling"]
-    assert fleet.saw(fleet.plan.recycle(second, "50 requests", fleet.now)) == []
+    assert fleet.saw(fleet.plan.recycle(second, "requests", "50 requests", fleet.now)) == []
     actions = fleet.ready("worker-1")
     assert actions[:2] == [Serve(fleet.who("worker-1")), drain(first, adopt=True)]
     assert roles(actions[2:]) == ["worker-2"], "now it is its turn"
@@ -972,8 +974,8 @@ def test_a_replacement_for_a_worn_out_worker_that_fails_leaves_it_and_the_next_h
     fleet: Fleet,
 ) -> None:
     first, second = fleet.who("worker-1"), fleet.who("worker-2")
-    fleet.saw(fleet.plan.recycle(first, "50 requests", fleet.now))
-    fleet.saw(fleet.plan.recycle(second, "50 requests", fleet.now))
+    fleet.saw(fleet.plan.recycle(first, "requests", "50 requests", fleet.now))
+    fleet.saw(fleet.plan.recycle(second, "requests", "50 requests", fleet.now))
     assert roles(fleet.exited("worker-1", reason="exited with code 3")) == ["worker-2"]
     assert fleet.plan.find(first) is not None
 
@@ -981,8 +983,10 @@ def test_a_replacement_for_a_worn_out_worker_that_fails_leaves_it_and_the_next_h
 def test_who_drains_starts_or_is_unknown_is_not_recycled(fleet: Fleet) -> None:
     worker = fleet.who("worker-1")
     fleet.saw(fleet.plan.stop(fleet.now))
-    assert fleet.saw(fleet.plan.recycle(worker, "50 requests", fleet.now)) == []
-    assert fleet.saw(fleet.plan.recycle(Identity(Role.WORKER, 9, 9), "50 requests", fleet.now)) == []
+    assert fleet.saw(fleet.plan.recycle(worker, "requests", "50 requests", fleet.now)) == []
+    assert (
+        fleet.saw(fleet.plan.recycle(Identity(Role.WORKER, 9, 9), "requests", "50 requests", fleet.now)) == []
+    )
 
 
 def test_a_generation_that_starts_is_complete_by_what_it_was_given(fleet: Fleet) -> None:

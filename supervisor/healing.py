@@ -1,0 +1,257 @@
+"""Looks at every process and does what is to be done about one that hangs, has grown old or holds too much.
+
+Owns the look-out: one round per INTERVAL over the scoreboards. Promises: a process that hangs is reported once, with
+the stacks of its threads and the request that it stands still in, before anything is done to it; who is slow because
+the whole machine is slow is left in peace. What becomes of a process decides the plan.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import psutil
+
+from hsrv import stacks as dump
+from hsrv.cgroupmemory import MemoryGroup
+from hsrv.logging import get_logger
+from hsrv.rpc.messages import RpcError
+from hsrv.supervisor.children import ChildHandle
+from hsrv.supervisor.fleet import ChildState
+from hsrv.supervisor.health import Hang, Kind, Limits, judge
+from hsrv.supervisor.recycling import Holding, largest, too_large, too_old
+from hsrv.terms import DeathReason, Role
+
+if TYPE_CHECKING:
+    from hsrv.supervisor.supervisor import Supervisor
+
+INTERVAL: Final = 0.5
+"""Seconds between two rounds."""
+
+LATE: Final = 1.0
+"""Seconds that a round may be late. When it is later we have not run ourselves, so nobody else may have."""
+
+RECOVERY: Final = 10.0
+"""Seconds that others have to show signs of life after we were that late, at most."""
+
+HOLDINGS_EVERY: Final = 2
+"""Rounds between two looks at ages and memory."""
+
+PRESSURE_PAUSE: Final = 30.0
+"""Seconds between two replacements for memory pressure: the first must have shown its effect."""
+
+TASKS_TIMEOUT: Final = 2.0
+"""Seconds for a process to tell the stacks of its tasks."""
+
+CRASH: Final = "Fatal Python error"
+"""How `faulthandler` begins."""
+
+log = get_logger("hsrv.supervisor")
+
+
+@dataclass
+class Incident:
+    """A process that hangs."""
+
+    hang: Hang
+    seen_at: float
+    treated: bool = False
+
+
+class Healer:
+    """Of one server."""
+
+    def __init__(self, supervisor: "Supervisor", group: MemoryGroup) -> None:
+        self._supervisor = supervisor
+        self._group = group
+        self._incidents: dict[int, Incident] = {}
+        """By pid."""
+        self._blind_until = 0.0
+        self._pressure_at = -PRESSURE_PAUSE
+
+    async def run(self) -> None:
+        """Look, as long as the server lives."""
+        rounds = 0
+        while True:
+            due = time.monotonic() + INTERVAL
+            await anyio.sleep(INTERVAL)
+            now = time.monotonic()
+            if now - due > LATE:
+                self._blind_until = now + min(now - due, RECOVERY)
+            self._look(now)
+            rounds += 1
+            if rounds % HOLDINGS_EVERY == 0:
+                self._look_at_holdings(now)
+
+    # hangs
+
+    def _look(self, now: float) -> None:
+        limits = self._limits()
+        children = dict(self._supervisor.children)
+        self._incidents = {pid: one for pid, one in self._incidents.items() if pid in children}
+        if now < self._blind_until:
+            return
+        for pid, child in children.items():
+            hang = self._judge(child, limits, now)
+            if hang is None:
+                self._recovered(pid, child, now)
+            else:
+                self._handle(pid, child, hang, limits, now)
+
+    def _limits(self) -> Limits:
+        config = self._supervisor.config
+        return Limits(
+            request=config.request_timeout,
+            stall=config.stall_timeout,
+            gil=config.gil_timeout,
+            grace=config.hang_grace,
+        )
+
+    def _judge(self, child: ChildHandle, limits: Limits, now: float) -> Hang | None:
+        known = self._supervisor.plan.find(child.identity)
+        if known is None or known.state not in (ChildState.SERVING, ChildState.DRAINING):
+            return None  # who starts or ends has deadlines of its own
+        snapshot = child.look()
+        return judge(child.identity.role, snapshot, limits, now) if snapshot is not None else None
+
+    def _recovered(self, pid: int, child: ChildHandle, now: float) -> None:
+        incident = self._incidents.pop(pid, None)
+        if incident is not None:
+            seconds = round(now - incident.hang.since, 3)
+            self._say("process goes on", "warning", process=child.identity.name, child=pid, seconds=seconds)
+
+    def _handle(self, pid: int, child: ChildHandle, hang: Hang, limits: Limits, now: float) -> None:
+        incident = self._incidents.get(pid)
+        if incident is None or incident.hang.kind is not hang.kind or incident.hang.since != hang.since:
+            incident = self._incidents[pid] = Incident(hang, now)
+            self._supervisor.tally.hangs[child.identity.role, hang.kind] += 1
+            self._supervisor.tasks.start_soon(self._report, child, hang, now)
+        grace = (
+            0.0 if hang.kind is Kind.CALL_STUCK else limits.grace
+        )  # it had its grace after it was cancelled
+        if not incident.treated and now - incident.seen_at >= grace and self._may_replace(child):
+            incident.treated = True
+            self._replace(child, hang, now)
+
+    def _may_replace(self, child: ChildHandle) -> bool:
+        config = self._supervisor.config
+        action = config.hang_action if child.identity.role is Role.WORKER else config.pool_hang_action
+        return action == "replace"
+
+    def _replace(self, child: ChildHandle, hang: Hang, now: float) -> None:
+        """Who still leads his other requests to their end gets a successor first; who doesn't is killed."""
+        plan, why = self._supervisor.plan, f"it hangs for {now - hang.since:.0f} s ({hang.option})"
+        if hang.kind is Kind.CALL_STUCK:
+            self._supervisor.perform(plan.recycle(child.identity, "hung", why, now))
+        else:
+            self._supervisor.perform(plan.hung(child.identity, why, now))
+
+    async def _report(self, child: ChildHandle, hang: Hang, now: float) -> None:
+        request = hang.request
+        story = {
+            "process": child.identity.name,
+            "child": child.pid,
+            "kind": str(hang.kind),
+            "seconds": round(now - hang.since, 3),
+            "limit": hang.option,
+            **({"where": hang.note} if hang.note else {}),
+            **(
+                {
+                    "method": request.method,
+                    "path": request.path,
+                    "request_id": request.request_id,
+                    "client": request.client,
+                }
+                if request is not None
+                else {}
+            ),
+            "state": _state(child.pid),
+        }
+        self._supervisor.timeline.note("process hangs", "error", **story)
+        stacks = await self._stacks(child, tasks=hang.kind is Kind.CALL_STUCK)
+        log.error("process hangs", **story, stacks=stacks)
+
+    async def _stacks(self, child: ChildHandle, *, tasks: bool) -> str:
+        text = await child.thread_stacks()
+        if tasks:
+            with suppress(RpcError):  # it can't answer: then that is all there is
+                text += "\n" + await child.task_stacks(timeout=TASKS_TIMEOUT)
+        return text
+
+    async def kill_with_stacks(self, child: ChildHandle, reason: DeathReason, why: str) -> None:
+        """Log what it was doing, then kill it."""
+        stacks = await self._stacks(child, tasks=False)
+        log.error("process is late", process=child.identity.name, child=child.pid, why=why, stacks=stacks)
+        child.kill(reason, why)
+
+    def tell_crash(self, child: ChildHandle) -> None:
+        """What a process that died of a fault of its own has left: `faulthandler` wrote it at its end."""
+        text = dump.read_dump(child.dump) if child.reason is DeathReason.SIGNAL else ""
+        if CRASH in text:
+            log.error("process crashed", process=child.identity.name, child=child.pid, stacks=text)
+
+    def _say(self, event: str, level: str, **details: object) -> None:
+        getattr(log, level)(event, **details)
+        self._supervisor.timeline.note(event, level, **details)
+
+    # age and memory
+
+    def _look_at_holdings(self, now: float) -> None:
+        config = self._supervisor.config
+        pressure = self._pressure(now)
+        if not (config.worker_max_age or config.worker_max_memory or pressure):
+            return
+        workers = list(self._holdings(now))
+        tired = [*too_old(workers, config.worker_max_age), *too_large(workers, config.worker_max_memory)]
+        biggest = largest(workers)
+        if pressure and biggest is not None:
+            self._pressure_at = now
+            tired.append((biggest.identity, "memory_pressure", pressure))
+        for identity, reason, why in tired:
+            self._supervisor.perform(self._supervisor.plan.recycle(identity, reason, why, now))
+
+    def _pressure(self, now: float) -> str:
+        """Why the control group is short of memory; "" when it isn't, or we did something about it a moment ago."""
+        most = self._supervisor.config.memory_pressure
+        if not most or now - self._pressure_at < PRESSURE_PAUSE:
+            return ""
+        use = self._group.tightest()
+        if use is None or use.share < most:
+            return ""
+        return f"{use.used} of {use.limit} bytes of the control group are used (--memory-pressure {most:g})"
+
+    def _holdings(self, now: float) -> Iterator[Holding]:
+        most = self._supervisor.config.worker_max_memory
+        for pid, child in self._supervisor.children.items():
+            known = self._supervisor.plan.find(child.identity)
+            serves = known is not None and known.state is ChildState.SERVING
+            if serves and child.identity.role is Role.WORKER:
+                yield Holding(
+                    identity=child.identity,
+                    pid=pid,
+                    age=now - child.forked_at,
+                    memory=_memory(pid, above=most),
+                )
+
+
+def _memory(pid: int, *, above: int) -> int:
+    """Bytes: the resident ones, and where these are more than `above`, the share of them that is its own. To find that
+    out the kernel walks its page tables, 14 ms per GiB."""
+    try:
+        process = psutil.Process(pid)
+        resident: int = process.memory_info().rss
+        if above and resident > above:
+            return int(getattr(process.memory_full_info(), "pss", resident))
+    except psutil.Error:  # it ended meanwhile, or the system keeps it to itself
+        return 0
+    return resident
+
+
+def _state(pid: int) -> str:
+    """Whether it computes, sleeps, is stopped..."""
+    try:
+        return str(psutil.Process(pid).status())
+    except psutil.Error:
+        return "gone"
