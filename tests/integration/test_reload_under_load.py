@@ -286,7 +286,7 @@ def changing(serve: Serve, code: Code, **options: Any) -> tuple[LiveServer, Path
     """A server whose application can be any source; and its file."""
     source = code.file.parent / "changing.py"
     source.write_text(GOOD)
-    times = {"lifespan_startup_timeout": 1.0, "startup_timeout": 1.0, "lifespan_shutdown_timeout": 0.1}
+    times = {"lifespan_startup_timeout": 1.0, "startup_timeout": 3.0, "lifespan_shutdown_timeout": 0.1}
     server = serve(
         "changing:app", env=code.env, access_log=False, app_dir=str(source.parent), **{**times, **options}
     )

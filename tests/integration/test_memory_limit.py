@@ -1,0 +1,91 @@
+"""In a control group with a memory limit: the largest worker is replaced in time; one that the kernel kills is told."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import DEADLINE, Serve, pids
+from tests.integration.test_healing import APP, Clients, is_cut, sent, status
+from tests.integration.wire import Wire, eventually
+
+MIB = 1 << 20
+LIMIT = 320 * MIB
+ROOT = Path("/sys/fs/cgroup")
+
+
+@contextmanager
+def limited_group() -> Iterator[Path]:
+    """A control group with a limit, of version 2 or 1. Skips where none can be made."""
+    v1 = (ROOT / "memory").is_dir()
+    parent = ROOT / "memory" if v1 else ROOT
+    group = parent / f"hsrv-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        try:
+            (group / ("memory.limit_in_bytes" if v1 else "memory.max")).write_text(str(LIMIT))
+        except OSError:
+            group.rmdir()
+            raise
+    except OSError as error:
+        pytest.skip(f"no control group with a memory limit can be made here: {error}")
+    try:
+        yield group
+    finally:
+        eventually(lambda: not (group / "cgroup.procs").read_text(), "the group is empty")
+        group.rmdir()
+
+
+@contextmanager
+def inside(group: Path) -> Iterator[None]:
+    """What is started meanwhile belongs to the group."""
+    procs = group / "cgroup.procs"
+    procs.write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        (group.parent / "cgroup.procs").write_text(str(os.getpid()))
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    with limited_group() as group:
+        yield group
+
+
+@pytest.fixture
+def serve_inside(group: Path, serve: Serve) -> Serve:  # `group` first: it can go when the server is gone
+    def start(*arguments: object, **options: object) -> object:
+        with inside(group):
+            return serve(*arguments, **options)
+
+    return start  # type: ignore[return-value]
+
+
+def test_a_worker_that_the_kernel_kills_for_memory_is_told_as_such(serve_inside: Serve) -> None:
+    server = serve_inside(APP, workers=2, memory_pressure=0)
+    with sent(server, f"/leak?mib={LIMIT // MIB}") as wire:
+        assert is_cut(wire)
+    death = server.wait_for_log(lambda entry: entry["event"] == "process died")
+    assert "out of memory" in death["reason"]
+    assert status(server)["deaths"] == {"worker out_of_memory": 1}
+    eventually(lambda: len(pids(server, "worker")) == 2, "it is replaced")
+
+
+def test_the_largest_worker_is_replaced_before_the_kernel_kills_one(serve_inside: Serve) -> None:
+    server = serve_inside(APP, workers=2, memory_pressure=0.8)
+    first = pids(server, "worker")
+    with Clients(server) as clients, Wire(server.host, server.port) as wire:
+
+        def leak() -> bool:
+            assert wire.get("/leak?mib=2").status == 200
+            return any(entry["event"] == "recycling" for entry in server.logs)
+
+        eventually(leak, "the pressure is noticed", deadline=2 * DEADLINE)
+        eventually(lambda: first - pids(server, "worker"), "the largest is gone")
+    assert clients.wrong == []
+    why = server.wait_for_log(lambda entry: entry["event"] == "recycling")["why"]
+    assert "--memory-pressure" in why
+    assert status(server)["deaths"] == {}
