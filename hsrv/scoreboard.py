@@ -92,7 +92,7 @@ class Histogram(IntEnum):
     """Of seconds."""
 
     QUEUE_WAIT = 0
-    """From a complete head to the application's call, where that is more than FIRST_BOUND."""
+    """From a complete head to the application's call, of requests that had to wait, here or for another process."""
     LOOP_LAG = 1
     """How late a timer of the event loop acted."""
     STREAM = 2

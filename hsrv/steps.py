@@ -1,10 +1,11 @@
-"""An awaitable whose steps run without a lock that everything between them holds.
+"""A lock that is free while an application runs, and held by the loop's thread at any other time.
 
-The loop's thread holds the lock of its process all the time but for the steps of application calls. So another thread
-that gets it knows that no code of ours is in the middle of anything.
+So another thread that gets it knows that no code of ours is in the middle of anything. The first step of a call runs on
+the stack of `HTTPConnection._run`, which lets go of the lock around it. Most calls end there; only what waits pays for
+a wrapper around its further steps.
 """
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, Self
 
 
@@ -15,15 +16,16 @@ class Lock(Protocol):
     def release(self) -> None: ...
 
 
-class Steps:
-    """Awaits `inner`, and lets go of `turn` during each of its steps."""
+class LaterSteps:
+    """Awaits the rest of a call: it has begun, and waits for `first`."""
 
-    __slots__ = ("_iterator", "_turn", "inner")
+    __slots__ = ("_begun", "_first", "_turn", "inner")
 
-    def __init__(self, inner: Awaitable[Any], turn: Lock) -> None:
+    def __init__(self, inner: Coroutine[Any, Any, Any], first: Any, turn: Lock) -> None:
         self.inner = inner
         """For whoever follows what a task waits for."""
-        self._iterator: Iterator[Any] = inner.__await__()
+        self._first = first
+        self._begun = False
         self._turn = turn
 
     def __await__(self) -> Self:
@@ -33,26 +35,24 @@ class Steps:
         return self
 
     def __next__(self) -> Any:
-        turn = self._turn
-        turn.release()
-        try:
-            return next(self._iterator)
-        finally:
-            turn.acquire()
+        return self.send(None)
 
     def send(self, value: Any) -> Any:
-        return self._step("send", value)
+        if not self._begun:
+            self._begun = True
+            first, self._first = self._first, None
+            return first
+        return self._step(self.inner.send, value)
 
     def throw(self, *error: Any) -> Any:
-        return self._step("throw", *error)
+        return self._step(self.inner.throw, *error)
 
     def close(self) -> None:
-        self._step("close")
+        self._step(self.inner.close)
 
-    def _step(self, method: str, *arguments: Any) -> Any:
-        """What an iterator need not have, a coroutine's has."""
+    def _step(self, method: Callable[..., Any], *arguments: Any) -> Any:
         self._turn.release()
         try:
-            return getattr(self._iterator, method)(*arguments)
+            return method(*arguments)
         finally:
             self._turn.acquire()

@@ -38,7 +38,7 @@ from hsrv.http.response import simple_response
 from hsrv.http.trace import trace_of
 from hsrv.logging import current_trace
 from hsrv.messages import ConnectionHandoff, Origin, ParkedHandoff, Trace, encode
-from hsrv.scoreboard import FIRST_BOUND, Histogram
+from hsrv.scoreboard import Histogram
 from hsrv.terms import EndReason, ProxyProtocol
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class HTTPConnection:
         """Serve a request whose head another process read. `buffered`: everything after the head."""
         self.conn.watch(self._on_readable)
         self.buffer += buffered
-        self._begin(head, trace)
+        self._begin_late(head, trace)
 
     # reading
 
@@ -297,24 +297,28 @@ class HTTPConnection:
         if self.waiting is not None and self.state is State.WAITING:
             head, trace = self.waiting
             self.waiting = None
-            self._begin(head, trace)
+            self._begin_late(head, trace)
 
     # running
 
-    def _begin(self, head: RequestHead, trace: Trace) -> None:
+    def _begin_late(self, head: RequestHead, trace: Trace) -> None:
+        """Serve a request that had to wait, here or in another process."""
+        now = time.monotonic()
+        if trace.received_at:
+            self.host.board.observe(Histogram.QUEUE_WAIT, now - trace.received_at)
+        self._begin(head, trace, now)
+
+    def _begin(self, head: RequestHead, trace: Trace, now: float = 0.0) -> None:
         settings = self.host.settings
         self.state = State.BODY
         self.deadline = math.inf
-        now = time.monotonic()
-        if now - trace.received_at > FIRST_BOUND and trace.received_at:
-            self.host.board.observe(Histogram.QUEUE_WAIT, now - trace.received_at)
         exchange = self.exchange = Exchange(
             self,
             head,
             trace,
             body_decoder(head, settings.limit_request_body),
             keep_alive=head.keep_alive,
-            now=now,
+            now=now or trace.received_at,
         )
         if exchange.decoder.done or head.expect_continue or (head.content_length or 0) > settings.body_buffer:
             self._run(exchange)
@@ -351,9 +355,13 @@ class HTTPConnection:
         scope = exchange.scope = host.scopes.http(head, self.conn.origin, host.state)
         peer = self.peer or self._name_peer()
         host.board.begin(exchange.started_at, head.method, head.raw_path, exchange.trace.request_id, peer)
-        task = exchange.task = eager.start(
-            host.call(scope, exchange.receive, exchange.send), self._loop, context
-        )
+        host.turn.release()
+        try:
+            task = exchange.task = eager.start(
+                host.call(scope, exchange.receive, exchange.send), self._loop, context
+            )
+        finally:
+            host.turn.acquire()
         host.board.paused()
         if task.done():
             self._on_returned(exchange, task)

@@ -8,7 +8,8 @@ what becomes of an idle connection.
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from types import CoroutineType
 from typing import Any, Final
 
 from hsrv.accesslog import AccessLog, AccessRecord
@@ -29,7 +30,7 @@ from hsrv.logging import get_logger
 from hsrv.messages import Origin, Trace
 from hsrv.rpc.methods import ChildReport
 from hsrv.scoreboard import Count, Gauge, Histogram, Occupant, Scoreboard
-from hsrv.steps import Steps
+from hsrv.steps import LaterSteps
 from hsrv.terms import EndReason, Identity
 
 SWEEP_INTERVAL: Final = 0.5
@@ -105,7 +106,14 @@ class HTTPHost:
     async def call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application. A coroutine of our own, so that also an error of a plain call ends in the task."""
         try:
-            await Steps(self.app(scope, receive, send), self.turn)
+            running = self.app(scope, receive, send)
+            if type(running) is not CoroutineType:
+                running = _as_coroutine(running)
+            try:
+                first = running.send(None)  # most calls end here
+            except StopIteration:
+                return
+            await LaterSteps(running, first, self.turn)
         except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the process for one request
             raise AppError(f"the application tried to exit: {error!r}") from error
 
@@ -364,6 +372,10 @@ def occupant_of(exchange: Exchange) -> Occupant:
     head, client = exchange.head, exchange.scope["client"]
     peer = client[0].encode() if client else b"-"
     return Occupant(exchange.busy_since, head.method, head.raw_path, exchange.trace.request_id, peer)
+
+
+async def _as_coroutine(running: Awaitable[None]) -> None:
+    await running
 
 
 def _ignore(reason: str, why: str) -> None:

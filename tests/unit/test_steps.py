@@ -1,13 +1,12 @@
 """The lock is free while a step runs, and held between any two."""
 
 import asyncio
-import threading
-from collections.abc import Generator
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
-from hsrv.steps import Steps
+from hsrv.steps import LaterSteps
 
 
 class Turn:
@@ -26,6 +25,16 @@ class Turn:
         self.held = False
 
 
+async def call(application: Coroutine[Any, Any, Any], turn: Turn) -> Any:
+    """As `HTTPHost.call` and `HTTPConnection._run` do it together."""
+    turn.release()
+    try:
+        first = application.send(None)
+    finally:
+        turn.acquire()
+    return await LaterSteps(application, first, turn)
+
+
 def test_every_step_runs_without_it() -> None:
     turn = Turn()
     seen: list[bool] = []
@@ -39,14 +48,11 @@ def test_every_step_runs_without_it() -> None:
         return "result"
 
     async def scenario() -> None:
-        task = asyncio.ensure_future(call())
+        task = asyncio.ensure_future(call(application(), turn))
         while not task.done():
             assert turn.held
             await asyncio.sleep(0)
         assert await task == "result"
-
-    async def call() -> Any:
-        return await Steps(application(), turn)
 
     asyncio.run(scenario())
     assert seen == [False] * 3
@@ -70,12 +76,8 @@ def test_what_is_raised_and_what_cancels_passes_through() -> None:
 
     async def scenario() -> None:
         with pytest.raises(ValueError, match="inside"):
-            await Steps(fails(), turn)
-
-        async def call() -> None:
-            await Steps(waits(), turn)
-
-        task = asyncio.ensure_future(call())
+            await call(fails(), turn)
+        task = asyncio.ensure_future(call(waits(), turn))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -86,17 +88,21 @@ def test_what_is_raised_and_what_cancels_passes_through() -> None:
     assert turn.held
 
 
-def test_an_application_may_return_any_awaitable() -> None:
-    class Odd:
-        def __await__(self) -> Generator[Any, Any, int]:
-            yield from asyncio.sleep(0).__await__()
-            return 7
+def test_one_that_is_given_up_is_closed() -> None:
+    turn = Turn()
+    seen: list[str] = []
 
-    lock = threading.RLock()
-    with lock:
+    async def waits() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            seen.append("closed")
 
-        async def held() -> int:
-            result: int = await Steps(Odd(), lock)
-            return result
+    async def scenario() -> None:
+        waiting = call(waits(), turn)
+        waiting.send(None)
+        waiting.close()
 
-        assert asyncio.run(held()) == 7
+    asyncio.run(scenario())
+    assert seen == ["closed"]
+    assert turn.held

@@ -1,0 +1,132 @@
+"""What the scoreboard costs a plain request: `python -m bench.scoreboard`. hsrv alone, in one process, by CPU time.
+
+A connection over a socket pair is asked for the same small response again and again, as a worker would answer it. Rounds
+with a real scoreboard, with one whose every update does nothing, and with neither it nor the lock around the application's
+steps, interleaved. Both ends of the socket pair are counted, so the shares are a little less than in a worker.
+"""
+
+import asyncio
+import socket
+import statistics
+import time
+from typing import Any, Final
+
+from hsrv.asgi import Receive, Scope, Send
+from hsrv.config import Config
+from hsrv.conn import Conn
+from hsrv.errors import AppError
+from hsrv.http.connection import HTTPConnection
+from hsrv.http.host import HTTPHost
+from hsrv.loops import new_loop
+from hsrv.messages import Origin
+from hsrv.scoreboard import Scoreboard, new_board
+from hsrv.terms import EndReason, Identity, Role
+
+REQUESTS: Final = 20_000
+ROUNDS: Final = 9
+REQUEST: Final = b"GET /hello HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n"
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"13")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"Hello, world!"})
+
+
+class Silent(Scoreboard):
+    """Takes every update and writes nothing."""
+
+    __slots__ = ()
+
+    def begin(self, now: float, method: str, path: bytes, request_id: str, client: bytes) -> None:
+        pass
+
+    def paused(self) -> None:
+        pass
+
+    def responded(self, status: int, seconds: float) -> None:
+        pass
+
+
+class Open:
+    """No lock at all."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+    __enter__ = acquire
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class Bare(HTTPHost):
+    """Awaits the application without ado."""
+
+    async def call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise AppError(f"the application tried to exit: {error!r}") from error
+
+
+def microseconds(
+    loop: asyncio.AbstractEventLoop, kind: type[HTTPHost], board: Scoreboard, turn: Any
+) -> float:
+    """CPU time of a request."""
+    config = Config(access_log=False)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        host = kind(Identity(Role.WORKER, 1, 1), config, app, loop, board)
+        if turn is not None:
+            host.turn = turn
+        origin = Origin(client=("127.0.0.1", 1), server=("127.0.0.1", 2), accepted_at=0.0)
+        connection = HTTPConnection(Conn(ours, loop, origin), host)
+        host.opened(connection)
+
+        async def ask() -> float:
+            began = time.process_time()
+            for _ in range(REQUESTS):
+                theirs.sendall(REQUEST)
+                loop.call_soon(connection.look)  # outside of this task, as the poller does it
+                await asyncio.sleep(0)
+                theirs.recv(4096)
+            return time.process_time() - began
+
+        connection.start()
+        try:
+            return 1e6 * loop.run_until_complete(ask()) / REQUESTS
+        finally:
+            connection.close(EndReason.COMPLETED)
+
+
+def main() -> None:
+    loop = new_loop("auto")
+    asyncio.set_event_loop(loop)
+    real = Scoreboard(new_board())
+    forms: dict[str, tuple[type[HTTPHost], Scoreboard, Any]] = {
+        "with both": (HTTPHost, real, None),
+        "without the scoreboard": (HTTPHost, Silent(), None),
+        "without the lock": (Bare, real, Open()),
+        "without either": (Bare, Silent(), Open()),
+    }
+    found: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in range(ROUNDS):
+        for name, form in forms.items():
+            found[name].append(microseconds(loop, *form))
+    least = statistics.median(found["without either"])
+    print("| form | CPU µs per request | min | max | share |")
+    print("|---|--:|--:|--:|--:|")
+    for name, values in found.items():
+        middle = statistics.median(values)
+        print(
+            f"| {name} | {middle:.2f} | {min(values):.2f} | {max(values):.2f} | {middle / least - 1:+.1%} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
