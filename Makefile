@@ -61,7 +61,7 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c "$$ready" 2>/dev/null || { \
 	  echo "hsrv needs Python 3.11 or newer with venv and ensurepip (on Debian: python3-venv)" >&2; exit 1; }; \
 	echo "setting up $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[test,deploy,docs,lint]'
 	@touch $@
 
 clean:

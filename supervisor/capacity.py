@@ -71,6 +71,14 @@ def replace(plan: Plan, slot: int, operation: str, now: float) -> Actions:
     yield ForkChild(child.identity)
 
 
+def end_streams(plan: Plan, now: float) -> Actions:
+    """Replace every pool: the one that drains ends its streams within their grace, and the server goes on serving."""
+    generation = plan.serving()
+    pools = [child for key, child in generation.children.items() if key[0] is Role.POOL] if generation else []
+    for child in pools:
+        yield from plan.recycle(child.identity, "its streams are to end", now)
+
+
 def _why_not(plan: Plan, generation: Generation | None, key: Key) -> str:
     if plan.phase is not Phase.RUNNING:
         return "the server stops"

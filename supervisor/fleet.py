@@ -91,6 +91,10 @@ class Budgets:
         )
         return longest + self.dismissal()
 
+    def stop(self) -> float:
+        """The longest that the whole server may take from TERM to its exit: what supervisors of ours must allow."""
+        return self.drain_delay + max(self.drain(role) for role in (Role.WORKER, Role.POOL))
+
     def dismissal(self) -> float:
         """How long a process that doesn't serve may take to go."""
         return self.lifespan_shutdown + self.margin

@@ -27,7 +27,7 @@ from hsrv.rpc.framing import socket_streams
 from hsrv.rpc.messages import ErrorCode, RpcError
 from hsrv.rpc.methods import Empty, Handler, handlers
 from hsrv.socketfile import remove_socket_file
-from hsrv.supervisor.capacity import not_ready, replace, scale
+from hsrv.supervisor.capacity import end_streams, not_ready, replace, scale
 from hsrv.supervisor.children import ChildHandle
 from hsrv.supervisor.fleet import ChildState, Gen
 from hsrv.supervisor.operations import new_id
@@ -313,6 +313,9 @@ class OperatorDesk:
                 quiet = anyio.current_time() - news_at >= params.quiet
                 if not quiet:
                     await anyio.sleep(LOOK_INTERVAL)
+        if params.end_streams:
+            await context.progress("the streams are ended")
+            self._supervisor.perform(end_streams(self._plan, time.monotonic()))
         status = await self._supervisor.status.read()
         reports = [child.report for one in status.generations for child in one.processes]
         running = [running for report in reports if report is not None for running in report.oldest]

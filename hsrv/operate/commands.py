@@ -260,8 +260,14 @@ def prestop(
         float, typer.Option(help="seconds without a new connection that make it safe", min=0)
     ] = 1.0,
     timeout: Annotated[float, typer.Option(help="seconds to wait at most", min=0)] = 20.0,
+    end_streams: Annotated[
+        bool,
+        typer.Option(
+            "--end-streams", help="then end the streams within --stream-grace, before TERM: for sidecars"
+        ),
+    ] = False,
 ) -> None:
     """For a container's preStop hook: readiness off, then wait until it is safe to send TERM."""
-    params = operator.PrestopParams(delay=delay, quiet=quiet, timeout=timeout)
+    params = operator.PrestopParams(delay=delay, quiet=quiet, timeout=timeout, end_streams=end_streams)
     result = _ask(target, operator.PRESTOP, params)
     show(views.prestop_text(result))

@@ -239,6 +239,8 @@ class PrestopParams(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds without a new connection that make it safe."""
     timeout: float
     """Seconds to wait at most."""
+    end_streams: bool = False
+    """Afterwards end the streams within their grace, while requests are still served."""
 
 
 class PrestopResult(msgspec.Struct, frozen=True, kw_only=True):

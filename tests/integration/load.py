@@ -83,7 +83,8 @@ class Line:
         if int(line.split(" ")[1]) != status:
             raise Problem(f"answered {line!r}")
         headers = {name.lower(): value for name, value in (field.split(": ", 1) for field in fields)}
-        if status == 200 and headers.get("connection", "").lower() == "close":
+        closing = headers.get("connection", "").lower() == "close"
+        if status == 200 and closing and not self._load.may_close:
             raise Problem("a kept connection is to be closed")
         return headers
 
@@ -128,8 +129,10 @@ Client = Callable[[], Awaitable[None]]
 class Load:
     """Clients of one server, while the `with` block lasts."""
 
-    def __init__(self, host: str, port: int, *, seed: int = 1) -> None:
+    def __init__(self, host: str, port: int, *, seed: int = 1, may_close: bool = False) -> None:
+        """`may_close`: a kept connection may be announced to be closed, as proxies do."""
         self.address = (host, port)
+        self.may_close = may_close
         self.problems: list[str] = []
         self.done: Counter[str] = Counter()
         """How often what went well."""
@@ -260,14 +263,14 @@ class Load:
                 for _ in range(2):
                     line.send(request(f"/sse?{query}", EVENT_STREAM))
                     await asyncio.wait_for(line.head(), PATIENCE)
-                    if not await self._until_over(line.events()):
+                    if not await self.until_over(line.events()):
                         return
                     self.done["stream end"] += 1
                     await asyncio.wait_for(line.ask(request("/")), PATIENCE)
 
         return client
 
-    async def _until_over(self, stream: "Awaitable[int]") -> bool:
+    async def until_over(self, stream: "Awaitable[int]") -> bool:
         """False: the test ended before the stream did."""
         reading, over = asyncio.ensure_future(stream), asyncio.ensure_future(self._over.wait())
         await asyncio.wait((reading, over), return_when=asyncio.FIRST_COMPLETED)
@@ -285,7 +288,7 @@ class Load:
             async with self.line() as line:
                 line.send(upgrade(f"/ws?{query}"))
                 await asyncio.wait_for(line.head(101), PATIENCE)
-                if await self._until_over(self._echoes(line, pause)):
+                if await self.until_over(self._echoes(line, pause)):
                     self.done["websocket end"] += 1
 
         return client

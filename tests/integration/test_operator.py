@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from hsrv.rpc.operator import ServerStatus
 from hsrv.testing import LiveServer
@@ -351,6 +353,32 @@ def test_prestop_waits_until_new_connections_stop(serve: Serve) -> None:
     assert status(server).not_ready_because == "drained by the operator"
     calm = run(server, "prestop", "--delay", "0", "--quiet", "0.2", "--timeout", "15")
     assert "no new connections" in calm.stdout
+
+
+def test_prestop_can_end_the_streams_while_requests_are_served(serve: Serve) -> None:
+    server = serve(workers=1, stream_grace=0.5)
+    with (
+        Wire(server.host, server.port) as stream,
+        Wire(server.host, server.port) as plain,
+        connect(f"{server.ws_url}/ws?hello") as websocket,
+    ):
+        websocket.recv()
+        stream.send(request("/sse?halves", EVENT_STREAM))
+        first = stream.head()
+        done = run(server, "prestop", "--delay", "0", "--quiet", "0.1", "--timeout", "5", "--end-streams")
+        assert done.returncode == 0, done.stderr
+        events = stream.chunked()
+        assert first.status == 200
+        assert events.endswith(b"\n\n"), "an event stream ends at an event boundary"
+        with pytest.raises(ConnectionClosed) as closed:
+            websocket.recv(timeout=DEADLINE)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
+        assert plain.get("/").status == 200
+    assert server.process.poll() is None
+    with Wire(server.host, server.port) as late:
+        late.send(request("/sse?n=2", EVENT_STREAM))
+        assert late.response().status == 200, "who comes late is served too"
 
 
 # stacks

