@@ -8,6 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,9 +68,9 @@ class Front:
         self.nginx.reload(self.conf(list(pods)))
 
 
-def kept(load: Load) -> Client:
-    """Asks again and again on one connection. A proxy may close it between two requests; then the client, like every
-    one, makes another. An answer that was begun or an error is never excused."""
+def kept(load: Load, least: float = 0.0, most: float = 0.02) -> Client:
+    """Asks again and again on one connection, and returns when it is closed: a proxy may do so between two requests,
+    and every client makes another then. An answer that was begun or an error is never excused."""
 
     async def client() -> None:
         async with load.line() as line:
@@ -87,7 +88,7 @@ def kept(load: Load) -> Client:
                 load.done["request"] += 1
                 if headers.get("connection") == "close":
                     return
-                await load.think(0.0, 0.02)
+                await load.think(least, most)
 
     return client
 
@@ -137,6 +138,10 @@ def slow(load: Load) -> Client:
     return client
 
 
+def at_least(load: Load, what: str, count: int) -> bool:
+    return load.done[what] >= count
+
+
 @pytest.fixture
 def pods(tmp_path: Path) -> Iterator[Callable[[str], Pod]]:
     made: list[Pod] = []
@@ -170,8 +175,13 @@ def test_a_rolling_replacement_fails_no_request(pods: Callable[[str], Pod]) -> N
             before = load.done.copy()
             removal = threading.Timer(ENDPOINT_DELAY, front.route_to, serving)
             removal.start()
-            took = old.delete()
+            # Connections past the balancer: those that a cluster's network keeps after an endpoint is removed.
+            direct = Load("127.0.0.1", old.port, may_close=True)
+            with direct.add(10, "direct", once(direct, kept(direct, 0.2, 0.4))):
+                eventually(partial(at_least, direct, "request", 10), "they are there")
+                took = old.delete()
             removal.join()
+            assert direct.problems == []
             assert took < old.grace
             assert old.exit_code == 0, old.hsrv.output
             assert old.order[2:4] == ["proxy hook over", "hsrv hook over"]
