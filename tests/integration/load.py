@@ -164,8 +164,9 @@ class Load:
     def stop(self) -> None:
         """Let every client finish what it is at, and end."""
         self.stopping = True
-        self.resume()
-        self._loop.call_soon_threadsafe(self._over.set)
+        with contextlib.suppress(RuntimeError):  # every client has failed, and the loop is closed: `problems` tells
+            self.resume()
+            self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(2 * PATIENCE)
         assert not self._thread.is_alive(), "a client hangs"
 
