@@ -8,7 +8,7 @@ WORKERS ?= 8
 
 SOURCES := hsrv supervisor worker asyncpool tests bench examples
 
-.PHONY: run test lint check bench bench-reload chaos fuzz clean
+.PHONY: run test lint check bench bench-reload chaos fuzz nginx-soak pod-rehearsal docs clean
 
 # exec: Ctrl-C and the exit code are the server's own.
 run: $(VENV)/installed
@@ -32,6 +32,14 @@ chaos: $(VENV)/installed
 # Each parser and codec against anything. FUZZ='--minutes 10 --target heads' for more.
 fuzz: $(VENV)/installed
 	$(PYTHON) -m tests.fuzz $(FUZZ)
+
+# 50 reloads of hsrv behind nginx under load, over TCP and over a Unix socket: 0 errors.
+nginx-soak: $(VENV)/installed
+	NGINX_RELOADS=50 $(PYTHON) -m pytest -n 0 -rP --timeout 600 tests/deploy/test_proxies.py -k reloads
+
+# The rolling replacement of pods with the waits that the manifests have.
+pod-rehearsal: $(VENV)/installed
+	HSRV_TEST_LONG=1 $(PYTHON) -m pytest -n 0 --durations 3 tests/deploy/test_rehearsal.py
 
 # The servers to compare with have an environment of their own: they are no business of the tests. wrk and nginx come
 # from the system. BENCH='hello fastapi --rounds 2' runs less; the output of everything goes to docs/benchmarks/.

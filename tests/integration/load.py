@@ -28,6 +28,7 @@ PATIENCE = 20.0
 
 EVENT_STREAM = "Accept: text/event-stream"
 SERVICE_RESTART = 1012
+PING, PONG = 9, 10
 LARGE_CRC = zlib.crc32(PIECE * PIECES)
 UPLOAD = PIECE * PIECES
 SMALL_BUFFER = 16 * 1024
@@ -116,11 +117,15 @@ class Line:
         return count
 
     async def frame(self) -> tuple[int, bytes]:
-        """Opcode and payload of the server's next frame."""
-        first, size = await self.reader.readexactly(2)
-        if size == 126:
-            size = int.from_bytes(await self.reader.readexactly(2), "big")
-        return first & 15, await self.reader.readexactly(size)
+        """Opcode and payload of the server's next frame; a ping is answered on the way."""
+        while True:
+            first, size = await self.reader.readexactly(2)
+            if size == 126:
+                size = int.from_bytes(await self.reader.readexactly(2), "big")
+            opcode, payload = first & 15, await self.reader.readexactly(size)
+            if opcode != PING:
+                return opcode, payload
+            self.writer.write(masked(PONG, payload))
 
 
 Client = Callable[[], Awaitable[None]]
@@ -164,7 +169,9 @@ class Load:
     def stop(self) -> None:
         """Let every client finish what it is at, and end."""
         self.stopping = True
-        with contextlib.suppress(RuntimeError):  # every client has failed, and the loop is closed: `problems` tells
+        with contextlib.suppress(
+            RuntimeError
+        ):  # every client has failed, and the loop is closed: `problems` tells
             self.resume()
             self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(2 * PATIENCE)
