@@ -8,7 +8,7 @@ WORKERS ?= 8
 
 SOURCES := hsrv supervisor worker asyncpool tests bench examples
 
-.PHONY: run test lint check bench bench-reload chaos fuzz nginx-soak pod-rehearsal docs clean
+.PHONY: run test lint check bench bench-reload chaos fuzz nginx-soak deploy-rehearsal docs clean
 
 # exec: Ctrl-C and the exit code are the server's own.
 run: $(VENV)/installed
@@ -37,9 +37,13 @@ fuzz: $(VENV)/installed
 nginx-soak: $(VENV)/installed
 	NGINX_RELOADS=50 $(PYTHON) -m pytest -n 0 -rP --timeout 600 tests/deploy/test_proxies.py -k reloads
 
-# The rolling replacement of pods with the waits that the manifests have.
-pod-rehearsal: $(VENV)/installed
-	HSRV_TEST_LONG=1 $(PYTHON) -m pytest -n 0 --durations 3 tests/deploy/test_rehearsal.py
+# deploy/ with nothing shortened: pods replaced with the waits that the manifests have, each image built.
+deploy-rehearsal: $(VENV)/installed
+	HSRV_TEST_LONG=1 $(PYTHON) -m pytest -n 2 --dist loadfile --durations 5 tests/deploy
+
+# The documentation as a site, in site/.
+docs: $(VENV)/installed
+	$(PYTHON) -m mkdocs build --strict --quiet
 
 # The servers to compare with have an environment of their own: they are no business of the tests. wrk and nginx come
 # from the system. BENCH='hello fastapi --rounds 2' runs less; the output of everything goes to docs/benchmarks/.

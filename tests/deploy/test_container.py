@@ -1,5 +1,7 @@
 """The Dockerfiles: checked by a linter, and built and run without an engine, see `image`.
 
+HSRV_TEST_LONG=1 also builds the one of pip, which fetches its packages with more patience.
+
 Not tried here: an engine's own layers and networks, the base images, and `docker compose`, whose file is only read.
 """
 
@@ -17,6 +19,7 @@ import yaml
 
 from hsrv.config import Config
 from hsrv.supervisor.settings import budgets_of
+from tests.conftest import LONG
 from tests.deploy.image import Build, Stage, can_build, exec_form, execute_beside, instructions, script
 from tests.deploy.manifests import tool
 from tests.deploy.nginx import free_port
@@ -92,7 +95,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=KINDS if LONG else ["uv"])
 def image(
     request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
