@@ -89,7 +89,9 @@ def test_reloads_behind_nginx_cost_no_request_and_no_kept_connection(
         )
         stack.enter_context(front)
         load = Load("127.0.0.1", front.port, may_close=True)
-        load.add(6, "kept", kept(load)).add(2, "new", load.new_connections()).add(2, "post", posts(load))
+        load.add(4, "kept", kept(load, 0.0, 0.05)).add(2, "new", load.new_connections()).add(
+            2, "post", posts(load)
+        )
         load.add(2, "stream", load.event_streams("n=3")).add(2, "websocket", load.websockets())
         with load:
             eventually(lambda: load.done["request"] > 100, "requests pass")

@@ -1,7 +1,8 @@
 """The life of pods without a cluster: the overlays' processes, hooks and configuration as they are rendered, behind an
 nginx that hears of removed endpoints late, and under load.
 
-HSRV_TEST_LONG=1 waits as long as the manifests say; otherwise the hooks' waits are shortened in proportion.
+HSRV_TEST_LONG=1 replaces both pods and waits as long as the manifests say; otherwise it is one of the two, with waits
+shortened in proportion.
 """
 
 import threading
@@ -101,14 +102,14 @@ def pods(tmp_path: Path) -> Iterator[Callable[[str], Pod]]:
 
 @pytest.mark.timeout(300)
 def test_a_rolling_replacement_fails_no_request(pods: Callable[[str], Pod]) -> None:
-    """Two pods, hsrv behind its nginx sidecar; each is replaced in turn, new one first."""
+    """Two pods, hsrv behind its nginx sidecar; each is replaced in turn, the new one first."""
     overlay = "overlays/sidecar-proxy"
     serving = [pods(overlay), pods(overlay)]
     assert serving[0].order == ["proxy started", "hsrv started"]
     front = Front()
     front.nginx.path.write_text(front.conf(serving))
     with front.nginx, everybody(front.nginx.port) as load:
-        for _ in range(2):
+        for _ in range(2 if LONG else 1):
             serving.append(pods(overlay))
             front.route_to(*serving)
             old = serving.pop(0)
@@ -132,8 +133,8 @@ def test_a_rolling_replacement_fails_no_request(pods: Callable[[str], Pod]) -> N
         reached = load.done.copy()
         eventually(lambda: load.done["request"] > reached["request"] + 20, "it goes on")
     assert load.problems == []
-    assert load.done["request"] > 200
-    assert load.done["post"] > 20
+    assert load.done["request"] > 100
+    assert load.done["post"] > 10
 
 
 @pytest.mark.timeout(300)

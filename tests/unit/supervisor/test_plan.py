@@ -29,7 +29,7 @@ from hsrv.supervisor.actions import (
     SpawnTemplate,
     StopListening,
 )
-from hsrv.supervisor.capacity import not_ready, replace, scale
+from hsrv.supervisor.capacity import end_streams, not_ready, replace, scale
 from hsrv.supervisor.fleet import GENERATION, Budgets, Gen, GenEvent
 from hsrv.supervisor.plan import KILL_TIMEOUT, SILENCE_TIMEOUT, Phase, Plan
 from hsrv.tables import IllegalMoveError, Machine
@@ -777,6 +777,30 @@ def test_a_replacement_serves_before_the_old_one_drains(fleet: Fleet) -> None:
     assert [
         child.identity for child in fleet.plan.generations[1].everyone() if child.key == (Role.WORKER, 1)
     ] == [fork.identity]
+
+
+def test_streams_end_with_their_pool_while_a_fresh_one_serves() -> None:
+    fleet = Fleet(pools=2)
+    fleet.serve()
+    before = [fleet.who(f"pool-{slot}") for slot in (1, 2)]
+    [fork] = fleet.saw(end_streams(fleet.plan, fleet.now))
+    assert isinstance(fork, ForkChild)
+    assert fleet.ready("pool-1")[:2] == [Serve(fork.identity), drain(before[0], adopt=True)]
+    assert drain(before[1], adopt=True) in fleet.ready("pool-2"), "one after the other, and each"
+    fleet.stop()
+    assert fleet.saw(end_streams(fleet.plan, fleet.now)) == []
+
+
+def test_a_stop_takes_at_most_the_longest_drain_after_the_delay() -> None:
+    fleet = Fleet(drain_delay=4.0, stream_grace=100.0)
+    fleet.serve()
+    fleet.stop()
+    budgets = fleet.plan.budgets
+    longest = budgets.stop()
+    assert longest == 4.0 + budgets.drain(Role.POOL) > 4.0 + budgets.drain(Role.WORKER)
+    fleet.tick(4.0)
+    assert fleet.tick(longest - 4.0 - 0.1) != []
+    assert "pool-1" in roles(fleet.tick(0.1)), "then whatever is left is killed"
 
 
 @pytest.mark.parametrize("how", ["fails", "exits", "is late"])
