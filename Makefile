@@ -6,7 +6,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 WORKERS ?= 8
 
-SOURCES := hsrv supervisor worker asyncpool tests bench examples
+SOURCES := hsrv supervisor worker asyncpool tests bench examples deploy
 
 .PHONY: run test lint check bench bench-reload chaos fuzz nginx-soak deploy-rehearsal docs clean
 

@@ -58,8 +58,10 @@ def standing(proxy: str, start: Start) -> Iterator[tuple[LiveServer, int]]:
             with nginx.Nginx(nginx_conf(folder, port, over), port, folder):
                 yield server, port
         else:
-            command = _envoy(folder, port) if proxy.startswith("Envoy") else _traefik(folder, port, server)
-            with _running(command, port, folder):
+            command = (
+                envoy_command(folder, port) if proxy.startswith("Envoy") else _traefik(folder, port, server)
+            )
+            with running(command, port, folder):
                 yield server, port
 
 
@@ -75,11 +77,24 @@ def need(proxy: str) -> None:
         pytest.skip(why)
 
 
-def _envoy(folder: Path, port: int) -> list[str]:
-    conf = ENVOY.read_text().replace("/run/app/", f"{folder}/").replace("port_value: 9901", "port_value: 0")
+def envoy_command(folder: Path, port: int, admin: int = 0) -> list[str]:
+    """`admin`: the port of its own; 0 is any."""
+    conf = (
+        ENVOY.read_text()
+        .replace("/run/app/", f"{folder}/")
+        .replace("port_value: 9901", f"port_value: {admin}")
+    )
     conf = conf.replace("0.0.0.0, port_value: 8000", f"127.0.0.1, port_value: {port}")
     (folder / "envoy.yaml").write_text(conf)
-    options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
+    options = [
+        "--disable-hot-restart",
+        "--drain-strategy",
+        "immediate",
+        "--concurrency",
+        "1",
+        "--log-level",
+        "warning",
+    ]
     return [tool("envoy") or "envoy", "-c", str(folder / "envoy.yaml"), *options]
 
 
@@ -92,7 +107,7 @@ def _traefik(folder: Path, port: int, server: LiveServer) -> list[str]:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], port: int, folder: Path) -> Iterator[None]:
+def running(command: list[str], port: int, folder: Path) -> Iterator[None]:
     log = folder / "proxy.log"
 
     def serves() -> bool:

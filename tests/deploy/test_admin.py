@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -36,12 +37,16 @@ def get(admin: str, path: str) -> httpx.Response:
     return httpx.get(admin + path, headers={"Host": POD_ADDRESS}, timeout=DEADLINE)
 
 
+def passes(admin: str, path: str) -> bool:
+    return get(admin, path).status_code == 200
+
+
 @pytest.mark.usefixtures("kubectl")
 def test_each_probe_of_the_pods_passes(admin: str) -> None:
     [hsrv] = [container for container in containers(pod("base")) if container["name"] == "hsrv"]
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         path = hsrv[probe]["httpGet"]["path"]
-        eventually(lambda path=path: get(admin, path).status_code == 200, path)
+        eventually(partial(passes, admin, path), path)
 
 
 def test_each_metric_that_is_asked_for_exists(admin: str) -> None:

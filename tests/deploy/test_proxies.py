@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import re
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +18,8 @@ from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
 from tests.deploy import nginx
 from tests.deploy.clients import kept, posts
-from tests.deploy.proxies import PROXIES, need, nginx_conf, standing
+from tests.deploy.manifests import pod
+from tests.deploy.proxies import PROXIES, envoy_command, need, nginx_conf, running, standing
 from tests.integration.conftest import Serve, hsrv
 from tests.integration.load import Load
 from tests.integration.wire import Wire, eventually, request
@@ -110,6 +114,33 @@ def test_reloads_behind_nginx_cost_no_request_and_no_kept_connection(
         assert load.done["websocket end"] >= 2
         if over == "TCP":
             assert kept_on, "nginx has connections that were there before the first reload"
+
+
+@pytest.mark.usefixtures("kubectl")
+def test_envoys_hook_ends_kept_connections_and_refuses_nobody(serve: Serve, tmp_path: Path) -> None:
+    need("Envoy")
+    port, admin = nginx.free_port(), nginx.free_port()
+    with tempfile.TemporaryDirectory(prefix="proxy-") as name:
+        serve(workers=1, bind=["127.0.0.1:0", f"unix:{name}/hsrv.sock"])
+        [proxy] = pod("overlays/sidecar-proxy-envoy")["initContainers"]
+        *shell, script = proxy["lifecycle"]["preStop"]["exec"]["command"]
+        hook = re.sub(r"^sleep \d+", "true", script).replace("/9901", f"/{admin}")
+        with (
+            running(envoy_command(Path(name), port, admin), port, Path(name)),
+            Wire("127.0.0.1", port) as kept_on,
+        ):
+            assert "connection" not in kept_on.get("/").headers
+            done = subprocess.run([*shell, hook], capture_output=True, text=True, check=False, timeout=20)
+            assert (done.returncode, "200 OK" in done.stdout) == (0, True), done.stderr
+            eventually(lambda: says_close(port), "new connections are served, and end with their answer")
+            assert kept_on.get("/").headers["connection"] == "close"
+
+
+def says_close(port: int) -> bool:
+    with Wire("127.0.0.1", port) as wire:
+        answer = wire.get("/")
+        assert answer.status == 200
+        return answer.headers.get("connection") == "close"
 
 
 def upstream(front: nginx.Nginx, port: int) -> set[int]:
