@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hsrv.config import options
 from tests.deploy.docs import PAGES, Page, blocks
 from tests.deploy.proxies import documented
 from tests.integration.conftest import ROOT
@@ -81,6 +82,23 @@ def test_files_that_pages_name_exist() -> None:
             r"`((?:deploy|tests|docs|hsrv|supervisor|worker|asyncpool)/[\w./-]+)`", page.read_text()
         ):
             assert (ROOT / path).exists(), f"{name(page)}: {path}"
+
+
+def test_the_options_that_pages_name_exist() -> None:
+    """Of hsrv: in its column of the migration table, and in every command that starts it."""
+    known = {option.flag for option in options()} | {
+        f"--no-{option.name.replace('_', '-')}" for option in options()
+    }
+    if "--admin" not in known:
+        known.add("--admin")  # built beside this
+    rows = [line.split("|") for line in (ROOT / "docs/migration.md").read_text().splitlines() if "|" in line]
+    named = [("migration table", flag) for row in rows for flag in re.findall(r"--[a-z][\w-]+", row[2])]
+    for page in PAGES:
+        commands = [line for block in blocks(page) if block.is_shell for line in block.text.splitlines()]
+        started = [line for line in commands if "hsrv start" in line]
+        named += [(name(page), flag) for line in started for flag in re.findall(r" (--[a-z][\w-]+)", line)]
+    assert len(named) > 50
+    assert [found for found in named if found[1] not in known] == []
 
 
 def test_every_page_is_in_the_list_of_pages() -> None:
