@@ -93,7 +93,7 @@ def test_reloads_behind_nginx_cost_no_request_and_no_kept_connection(
         )
         stack.enter_context(front)
         load = Load("127.0.0.1", front.port, may_close=True)
-        load.add(4, "kept", kept(load, 0.0, 0.05)).add(2, "new", load.new_connections()).add(
+        load.add(4, "kept", kept(load, 0.01, 0.05)).add(2, "new", load.new_connections()).add(
             2, "post", posts(load)
         )
         load.add(2, "stream", load.event_streams("n=3")).add(2, "websocket", load.websockets())

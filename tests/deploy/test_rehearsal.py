@@ -71,7 +71,7 @@ class Front:
 
 def everybody(port: int) -> Load:
     load = Load("127.0.0.1", port, may_close=True)
-    load.add(3, "kept", kept(load))
+    load.add(3, "kept", kept(load, 0.01, 0.05))
     load.add(2, "new", load.new_connections())
     load.add(2, "post", posts(load))
     load.add(1, "slow", slow(load))
