@@ -76,7 +76,7 @@ def end_streams(plan: Plan, now: float) -> Actions:
     generation = plan.serving()
     pools = [child for key, child in generation.children.items() if key[0] is Role.POOL] if generation else []
     for child in pools:
-        yield from plan.recycle(child.identity, "its streams are to end", now)
+        yield from plan.recycle(child.identity, "prestop", "its streams are to end", now)
 
 
 def _why_not(plan: Plan, generation: Generation | None, key: Key) -> str:

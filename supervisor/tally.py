@@ -25,7 +25,7 @@ class Tally:
         self.reloads: Counter[str] = Counter()
         """By outcome."""
         self.recycled: Counter[str] = Counter()
-        """Workers that were replaced, by reason."""
+        """Processes that were replaced, by reason."""
 
     def gone(self, identity: Identity, last: Snapshot | None) -> None:
         """A process has ended. `last`: what stands on its board."""

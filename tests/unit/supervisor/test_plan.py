@@ -24,6 +24,7 @@ from hsrv.supervisor.actions import (
     OperationStep,
     PoolAvailable,
     QuitTemplate,
+    Recycled,
     Say,
     Serve,
     SpawnTemplate,
@@ -783,7 +784,8 @@ def test_streams_end_with_their_pool_while_a_fresh_one_serves() -> None:
     fleet = Fleet(pools=2)
     fleet.serve()
     before = [fleet.who(f"pool-{slot}") for slot in (1, 2)]
-    [fork] = fleet.saw(end_streams(fleet.plan, fleet.now))
+    recycled, fork = fleet.saw(end_streams(fleet.plan, fleet.now))
+    assert recycled == Recycled("prestop")
     assert isinstance(fork, ForkChild)
     assert fleet.ready("pool-1")[:2] == [Serve(fork.identity), drain(before[0], adopt=True)]
     assert drain(before[1], adopt=True) in fleet.ready("pool-2"), "one after the other, and each"
