@@ -232,7 +232,7 @@ def test_a_death_has_its_reason(serve: Serve, path: str, words: str, counted: st
 
 
 def test_a_slow_import_is_no_hang(serve: Serve) -> None:
-    seconds = os.environ.get("HSRV_TEST_IMPORT_SECONDS", "2.5")
+    seconds = os.environ.get("SOAK_IMPORT_SECONDS", "2.5")
     server = serve(
         "tests.apps.slow_import:app",
         env={"IMPORT_SECONDS": seconds},
@@ -273,7 +273,7 @@ def test_nobody_is_taken_for_hung_when_the_machine_is_busy(serve: Serve) -> None
     server = serve(APP, workers=2, request_timeout=6, gil_timeout=6, hang_grace=1)
     family = pids(server, "worker") | pids(server, "pool")
     with neighbours(2 * (os.cpu_count() or 1)), Clients(server) as clients:
-        time.sleep(float(os.environ.get("HSRV_TEST_BUSY_SECONDS", "8")))
+        time.sleep(float(os.environ.get("SOAK_BUSY_SECONDS", "8")))
     assert clients.wrong == []
     assert pids(server, "worker") | pids(server, "pool") == family
     hangs = [entry for entry in server.logs if entry["event"] == "process hangs"]
