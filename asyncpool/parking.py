@@ -10,11 +10,13 @@ import asyncio
 import resource
 from collections import deque
 from enum import Enum, auto
+from itertools import islice
 from typing import Final
 
 from hsrv.channel import Channel, ChannelError
 from hsrv.conn import Conn
 from hsrv.messages import ConnectionHandoff, encode
+from hsrv.terms import EndReason
 
 ADOPT_RETRY: Final = 0.02
 """Seconds until a connection that found the adopt channel full is passed again."""
@@ -48,6 +50,11 @@ class Parked:
         self.buffered = buffered
         self.parkable = True
         """Whether a worker may send it here again."""
+
+    @property
+    def end_of_time(self) -> EndReason:
+        served = self.conn.origin.requests_served
+        return EndReason.IDLE_TIMEOUT if served else EndReason.FIRST_BYTE_TIMEOUT
 
     def adoption(self) -> bytes:
         """The packet that moves it to a worker."""
@@ -92,12 +99,19 @@ class ParkingLot:
         """Pass a connection, which nobody watches, to a worker. `buffered`: what was read of the next request."""
         self._send(Parked(conn, deadline, buffered))
 
-    def sweep(self, now: float) -> int:
-        """Close those whose time is over; how many."""
+    def sweep(self, now: float) -> list[EndReason]:
+        """Close those whose time is over; why, for each."""
         overdue = [parked for parked in self._parked if now >= parked.deadline]
         for parked in overdue:
             self._close(parked)
-        return len(overdue)
+        return [parked.end_of_time for parked in overdue]
+
+    def evict(self, count: int) -> int:
+        """Close up to `count` of those that have stood here for longest, to have their descriptors; how many."""
+        longest = [parked for parked in islice(self._parked, count) if not parked.conn.readable()]
+        for parked in longest:
+            self._close(parked)
+        return len(longest)
 
     def send_away(self) -> None:
         """From now on every connection goes to the workers."""

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from hsrv.asyncpool.parking import ParkingLot, most_parked
 from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
+from hsrv.census import Held
 from hsrv.child import ChildBoot
 from hsrv.conn import Conn
 from hsrv.http.activity import Activity
@@ -23,7 +24,7 @@ from hsrv.http.exchange import Exchange
 from hsrv.http.host import HTTPHost, access_record
 from hsrv.intake import Intake
 from hsrv.logging import get_logger
-from hsrv.messages import Handoff, ParkedHandoff, WebSocketHandoff, decode_handoff
+from hsrv.messages import Handoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff, decode_handoff
 from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.scoreboard import Count, Gauge, Histogram, Occupant
 from hsrv.terms import EndReason
@@ -33,6 +34,9 @@ END_SPREAD: Final = 3.0
 
 END_SPREAD_SHARE: Final = 0.3
 """The same as a share of their grace: where there is none, they end at once."""
+
+ROOM_WANTED: Final = 16
+"""Parked connections that are closed when a stream finds no descriptor: to do it for each would cost more."""
 
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds a WebSocket peer has to answer our close frame."""
@@ -48,18 +52,20 @@ class AsyncPool(HTTPHost):
     def __init__(
         self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]
     ) -> None:
-        super().__init__(boot.identity, boot.config, boot.application, loop, boot.board)
+        super().__init__(boot.identity, boot.config, boot.application, loop, boot.board, census=boot.census)
         config = boot.config
         self.send_timeout = config.stream_send_timeout
         self._learn = learn
         self._handoffs: Intake[Handoff] = Intake(
-            boot.handoff_receive, loop, decode_handoff, self.accept_handoff
+            boot.handoff_receive, loop, decode_handoff, self.accept_handoff, on_exhausted=self._make_room
         )
         self._lot = ParkingLot(boot.adopt_send, loop, most_parked())
         self._parks = bool(config.park_after)
         boot.handoff_send.close()  # the workers' ends: to hand over to ourselves, or adopt, is not for a pool
         boot.adopt_receive.close()
         self._sessions: set[WebSocketSession] = set()
+        self._refused: set[HTTPConnection] = set()
+        """Those whose request was answered with 503 at once. They count for no limit."""
         self._ws_settings = WebSocketSettings(
             max_message=config.ws_max_message,
             ping_interval=config.ws_ping_interval,
@@ -84,6 +90,8 @@ class AsyncPool(HTTPHost):
         self.access_log.flush()
         self._handoffs.close()
         self._lot.close()
+        if self.census is not None:
+            self.census.close()
 
     def announce_close(self) -> None:
         """From now on every response asks its client to reconnect."""
@@ -137,15 +145,57 @@ class AsyncPool(HTTPHost):
         """Run a request that a worker handed over. Owns `sock` from here on."""
         conn = Conn(sock, self.loop, message.origin)
         if isinstance(message, ParkedHandoff):
+            if self.census is not None:
+                self.census.enter(conn)
             self._lot.park(conn, message.deadline)
             return
         self.board.count(Count.HANDOFFS_RECEIVED)
-        if isinstance(message, WebSocketHandoff):
+        if limit := self._over_limit(message):
+            self._refuse(conn, message, limit)
+        elif isinstance(message, WebSocketHandoff):
             self._start_session(conn, message)
         else:
             connection = HTTPConnection(conn, self)
             self.opened(connection)
             connection.resume(message.head, message.buffered, message.trace)
+
+    def opened(self, connection: HTTPConnection) -> None:
+        super().opened(connection)
+        self._count_streams()
+
+    def _count_streams(self) -> None:
+        if self.census is not None:
+            self.census.set(Held.STREAMS, len(self.connections) - len(self._refused))
+            self.census.set(Held.WEBSOCKETS, len(self._sessions))
+
+    def _over_limit(self, message: StreamingHandoff | WebSocketHandoff) -> EndReason | None:
+        """The limit that stands against one more."""
+        if not self._has_room() and not self._make_room():
+            return EndReason.DESCRIPTORS
+        if self.census is None:
+            return None
+        if isinstance(message, WebSocketHandoff):
+            most, held, reason = self.settings.limit_websockets, Held.WEBSOCKETS, EndReason.LIMIT_WEBSOCKETS
+        else:
+            most, held, reason = self.settings.limit_streams, Held.STREAMS, EndReason.LIMIT_STREAMS
+        return reason if most and self.census.total(held) >= most else None
+
+    def _has_room(self) -> bool:
+        return len(self.connections) + len(self._sessions) + len(self._lot) < self.most_connections
+
+    def _make_room(self) -> bool:
+        """Close connections that have stood in the lot for longest: a stream is worth more."""
+        closed = self._lot.evict(ROOM_WANTED)
+        for _ in range(closed):
+            self.count(EndReason.DESCRIPTORS)
+        return closed > 0
+
+    def _refuse(self, conn: Conn, message: StreamingHandoff | WebSocketHandoff, limit: EndReason) -> None:
+        connection = HTTPConnection(conn, self)
+        self.connections.add(connection)
+        self._refused.add(connection)
+        connection.wait(message.head, message.trace, 0.0)
+        self.shed(connection, "the pool is full", limit)
 
     def _start_session(self, conn: Conn, message: WebSocketHandoff) -> None:
         session = WebSocketSession(
@@ -158,13 +208,17 @@ class AsyncPool(HTTPHost):
             defaults=self.default_headers,
             on_closed=self._session_closed,
         )
+        if self.census is not None:
+            self.census.enter(conn)
         self._sessions.add(session)
         self.board.count(Count.WEBSOCKETS_OPENED)
         self.board.gauge(Gauge.WEBSOCKETS, len(self._sessions))
+        self._count_streams()
         session.start()
 
     def _session_closed(self, session: WebSocketSession, reason: EndReason, code: int) -> None:
         self._sessions.discard(session)
+        self._count_streams()
         self._count_session(session, reason)
         if self.access_log.enabled:
             handoff = session.handoff
@@ -185,7 +239,7 @@ class AsyncPool(HTTPHost):
 
     def _count_session(self, session: WebSocketSession, reason: EndReason) -> None:
         seconds = time.monotonic() - session.started_at
-        self.ended[reason] += 1
+        self.count(reason)
         self.board.gauge(Gauge.WEBSOCKETS, len(self._sessions))
         self.tally(session.conn)
         if session.status == 101:
@@ -205,6 +259,8 @@ class AsyncPool(HTTPHost):
 
     def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
         super().closed(connection, reason)
+        self._refused.discard(connection)
+        self._count_streams()
         if reason is not EndReason.HANDED_OFF:  # `idle` looks when the lot has it: until then nobody seems to
             self._check_drained()
 
@@ -238,7 +294,8 @@ class AsyncPool(HTTPHost):
             session.check_deadlines(now)
             self.tally(session.conn)
         self.board.gauge(Gauge.PARKED, len(self._lot))
-        self.ended[EndReason.IDLE_TIMEOUT] += self._lot.sweep(now)
+        for reason in self._lot.sweep(now):
+            self.count(reason)
         if self._drain is not None:
             self._sweep_drain(self._drain, now - self._drain_began)
 

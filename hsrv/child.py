@@ -26,6 +26,7 @@ from structlog.contextvars import bound_contextvars
 from hsrv import stacks
 from hsrv.apploader import LoadedApp, load_app
 from hsrv.asgi import Application
+from hsrv.census import Census
 from hsrv.channel import Channel
 from hsrv.config import Config
 from hsrv.devpages import broken_application, with_refresh
@@ -74,6 +75,7 @@ class ChildBoot:
     adopt_send: Channel
     adopt_receive: Channel
     listeners: list[tuple[ListenerInfo, socket.socket]]
+    census: Census | None = None
 
     @property
     def application(self) -> Application:

@@ -36,6 +36,8 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 """The bound is that of a C int: listen() takes no more."""
 Bytes = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=LONGEST)]
+CountOrNone = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""0 means no limit."""
 SecondsOrNone = Annotated[float, msgspec.Meta(ge=0, le=LONGEST)]
 """0 means none, or at once."""
 Texts = tuple[str, ...]
@@ -118,8 +120,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     park_after: Annotated[SecondsOrNone, Opt("an idle connection moves to the parking lot after this time, from where any free worker takes it; 0: never", _HTTP)] = 1.0
     header_timeout: Annotated[Seconds, Opt("for a request head to arrive", _HTTP)] = 10.0
     body_timeout: Annotated[Seconds, Opt("without a byte of a request body", _HTTP)] = 30.0
+    body_min_rate: Annotated[CountOrNone, Opt("bytes per second that a request body must arrive at, over any --body-timeout before the response begins; 0: any", _HTTP, metavar="BYTES")] = 240
     send_timeout: Annotated[Seconds, Opt("a client that takes nothing of a response for so long is cut", _HTTP)] = 60.0
     queue_timeout: Annotated[Seconds, Opt("how long a request may wait for a place before it gets 503", _HTTP)] = 30.0
+    limit_connections: Annotated[CountOrNone, Opt("most client connections of the server, idle ones and streams too; more get 503; 0: as descriptors allow", _HTTP, metavar="N")] = 0
+    limit_connections_per_client: Annotated[CountOrNone, Opt("the same for one client address, or one /64 of IPv6; 0: no limit", _HTTP, metavar="N")] = 0
+    limit_concurrency: Annotated[CountOrNone, Opt("most requests in progress or waiting in all workers, without streams; more get 503 at once; 0: no limit", _HTTP, metavar="N")] = 0
+    limit_streams: Annotated[CountOrNone, Opt("most HTTP streams in the pools; more get 503; 0: as descriptors allow", _HTTP, metavar="N")] = 0
+    limit_websockets: Annotated[CountOrNone, Opt("most WebSockets; more get 503; 0: as descriptors allow", _HTTP, metavar="N")] = 0
     body_buffer: Annotated[Bytes, Opt("bytes of request body that are read before the application has to take them", _HTTP, metavar="BYTES")] = 64 * KIB
     limit_request_line: Annotated[Bytes, Opt("longest request line", _HTTP, metavar="BYTES")] = 8 * KIB
     limit_request_head: Annotated[Bytes, Opt("largest request head", _HTTP, metavar="BYTES")] = 64 * KIB

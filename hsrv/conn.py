@@ -68,6 +68,7 @@ class Conn:
         "fd",
         "on_broken",
         "on_flushed",
+        "on_left",
         "origin",
         "pending_bytes",
         "progress_at",
@@ -98,6 +99,8 @@ class Conn:
         """Called when everything that had to wait is written."""
         self.on_broken: Callable[[], None] | None = None
         """Called when writing failed outside of `write()`: the peer is gone."""
+        self.on_left: Callable[[], None] | None = None
+        """Called once, when the socket is closed or another process's."""
 
     @property
     def is_open(self) -> bool:
@@ -135,6 +138,16 @@ class Conn:
             return False
         except OSError:
             return True
+
+    def readable(self) -> bool:
+        """Whether there is something to read, or the end. Reads nothing."""
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except _WOULD_BLOCK:
+            return False
+        except OSError:
+            pass
+        return True
 
     # writing
 
@@ -290,8 +303,7 @@ class Conn:
             raise RuntimeError("a connection with unwritten bytes can't be given")
         self.unwatch()
         sender.send(payload, self.fd)
-        self.fd = -1
-        self._sock.close()
+        self._leave()
 
     def close(self) -> None:
         """Close; what was not written yet is dropped. May be called again."""
@@ -299,8 +311,13 @@ class Conn:
             return
         self.unwatch()
         self._drop_pending()
+        self._leave()
+
+    def _leave(self) -> None:
         self.fd = -1
         self._sock.close()
+        if self.on_left is not None:
+            self.on_left()
 
     def abort(self) -> None:
         """Close with a reset, so that the peer can't mistake what it has for a complete response."""

@@ -33,10 +33,13 @@ class Intake(Generic[M]):
         on_message: Callable[[M, socket.socket], None],
         *,
         batch: int = 1,
+        on_exhausted: Callable[[], object] = lambda: None,
     ) -> None:
         """`batch`: packets taken per turn of the loop. One is the fairest to the other receivers; more are for those
-        whose turns may be long, and who would otherwise leave too much waiting."""
+        whose turns may be long, and who would otherwise leave too much waiting. `on_exhausted`: called when there are
+        no descriptors, to make room."""
         self._batch = batch
+        self._on_exhausted = on_exhausted
         self._channel = channel
         self._loop = loop
         self._poller = poller_of(loop)
@@ -76,6 +79,7 @@ class Intake(Generic[M]):
             packet = self._channel.receive()
         except NoDescriptors as error:
             log.warning("out of descriptors", error=str(error), pause=EXHAUSTED_PAUSE)
+            self._on_exhausted()
             self._poller.remove_reader(self._channel.fileno())
             if self._pause is None:
                 self._pause = self._loop.call_later(EXHAUSTED_PAUSE, self._resume)

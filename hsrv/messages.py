@@ -105,7 +105,7 @@ class ListenerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
     """Supervisor to template, first packet. Descriptors, in this order: handoff send and receive end,
-    adopt send and receive end, then the listeners."""
+    adopt send and receive end, the listeners, the table of `hsrv.census` if any limit needs it."""
 
     config: Config
     generation: int

@@ -27,6 +27,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from hsrv import logging, preload, stacks
 from hsrv.apploader import LoadedApp, load_app
 from hsrv.apptarget import resolve_target
+from hsrv.census import Census
 from hsrv.channel import Channel, ChannelClosed, ChannelFull, Packet
 from hsrv.child import ChildBoot
 from hsrv.errors import AppLoadError, ExitCode
@@ -131,6 +132,7 @@ class Template:
             self._listeners: list[tuple[ListenerInfo, socket.socket]] = [
                 (info, packet.take_socket()) for info in message.listeners
             ]
+            self._census = packet.take_fd() if len(packet) else -1
         setproctitle(f"hsrv: template g{message.generation}")
         logging.setup(message.config, Identity(Role.TEMPLATE, 0, message.generation))
         bind_contextvars(**message.log_context)
@@ -176,7 +178,7 @@ class Template:
             self._adopt_send,
             self._adopt_receive,
         )
-        return {c.fileno() for c in channels} | {s.fileno() for _, s in self._listeners}
+        return {c.fileno() for c in channels} | {s.fileno() for _, s in self._listeners} | {self._census}
 
     # serving
 
@@ -294,6 +296,7 @@ class Template:
                     adopt_send=self._adopt_send,
                     adopt_receive=self._adopt_receive,
                     listeners=self._listeners if identity.role is Role.WORKER else self._drop_listeners(),
+                    census=Census(self._census) if self._census >= 0 else None,
                 )
             )
         except BaseException:

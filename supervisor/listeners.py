@@ -22,6 +22,10 @@ from hsrv.socketfile import remove_socket_file
 CONNECT_TIMEOUT: Final = 1.0
 """Seconds to find out whether somebody still listens on an existing socket file."""
 
+UNSENT_LIMIT: Final = 256 * 1024
+"""Bytes that the kernel takes for a client ahead of what it can send to it; accepted sockets inherit it. Without it, it
+would take 4 MB for each client that reads slowly, and a client of 10 KB/s would seem to take nothing for minutes."""
+
 _SO_ATTACH_FILTER: Final = 26
 _NO_NEW_CONNECTIONS: Final = (
     (0x30, 0, 0, 13),  # load the byte of TCP flags
@@ -97,6 +101,8 @@ def _listen_tcp(family: socket.AddressFamily, address: tuple[Any, ...], backlog:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LIMIT)
         sock.bind(address)
         sock.listen(backlog)
     except OSError:

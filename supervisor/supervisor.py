@@ -19,6 +19,7 @@ import msgspec
 from anyio.abc import TaskGroup
 from structlog.contextvars import bound_contextvars, clear_contextvars
 
+from hsrv import census
 from hsrv.cgroupmemory import MemoryGroup
 from hsrv.channel import Channel
 from hsrv.config import Config
@@ -98,6 +99,8 @@ class Supervisor:
         self._todo: deque[Action] = deque()
         self._acting = False
         self._adopt = Channel.pair()
+        self._tables: tuple[int, ...] = ()
+        """What all children map: the census, once a limit needs it."""
         self._handoff: dict[int, tuple[Channel, Channel]] = {}
         self._templates: dict[int, TemplateHandle] = {}
         """By pid: all that have not been reaped."""
@@ -150,6 +153,8 @@ class Supervisor:
         for pair in (self._adopt, *self._handoff.values()):
             for channel in pair:
                 channel.close()
+        for table in self._tables:
+            os.close(table)
         for template in await self._templates_left():
             os.kill(template.pid, signal.SIGKILL)
         await self._templates_left()
@@ -481,6 +486,8 @@ class Supervisor:
                 self._handoff[number] = Channel.pair()
             if self._renew_template(number):
                 return
+            if census.is_needed(self.config) and not self._tables:
+                self._tables = (census.new_file(),)
             template = TemplateHandle(number)
         except OSError as error:
             death = f"could not be started: {error}"
@@ -490,7 +497,7 @@ class Supervisor:
         self.status.template_pids[number] = template.pid
         files = (self._door.info,) if self._door is not None else ()
         channels = (*self._handoff[number], *self._adopt)
-        template.boot(self.config, action.preload, channels, self.listeners, files)
+        template.boot(self.config, action.preload, channels, self.listeners, files=files, tables=self._tables)
         self.tasks.start_soon(self._hear_template, template)
 
     def _renew_template(self, number: int) -> bool:

@@ -56,10 +56,12 @@ class TemplateHandle:
         preload: Preload,
         channels: tuple[Channel, Channel, Channel, Channel],
         listeners: list[Listener],
+        *,
         files: tuple[ListenerInfo, ...] = (),
+        tables: tuple[int, ...] = (),
     ) -> None:
         """Tell it what it is for. `channels`: handoff send and receive end, adopt send and receive end. `files`: other
-        socket files to remove when we die."""
+        socket files to remove when we die. `tables`: the census, if there is one."""
         message = Boot(
             config=config,
             generation=self.generation,
@@ -69,7 +71,7 @@ class TemplateHandle:
             log_context=_story(),
         )
         fds = [channel.fileno() for channel in channels] + [listener.sock.fileno() for listener in listeners]
-        self._send(message, *fds)
+        self._send(message, *fds, *tables)
 
     def renew(self, generation: int, config: Config, handoff: tuple[Channel, Channel]) -> None:
         """What it forks from now on belongs to this generation."""

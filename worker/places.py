@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.exchange import Exchange
@@ -9,17 +10,29 @@ from hsrv.worker.accept import Acceptor
 
 
 class Places:
-    """`limit` places for application calls that wait for something. A call that became a stream holds none.
+    """`limit` places for application calls that wait for something. A call that became a stream, or that waits for its
+    own client, holds none: what is limited is what a client can't prolong.
 
     When all are taken the worker stops accepting; requests on connections it has already wait in order.
     """
 
-    def __init__(self, limit: int, acceptor: Acceptor, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        limit: int,
+        acceptor: Acceptor,
+        loop: asyncio.AbstractEventLoop,
+        on_change: Callable[[int], None],
+    ) -> None:
+        """`on_change(places that are taken, and requests that wait for one)`"""
         self._limit = limit
         self._acceptor = acceptor
         self._loop = loop
         self._held: set[Exchange] = set()
         self._queue: deque[HTTPConnection] = deque()
+        self._on_change = on_change
+
+    def _changed(self) -> None:
+        self._on_change(len(self._held) + len(self._queue))
 
     @property
     def free(self) -> bool:
@@ -29,9 +42,11 @@ class Places:
     def queue(self, connection: HTTPConnection) -> None:
         """`connection` waits for a place (state WAITING)."""
         self._queue.append(connection)
+        self._changed()
 
     def take(self, exchange: Exchange) -> None:
         self._held.add(exchange)
+        self._changed()
         if len(self._held) >= self._limit:
             self._acceptor.pause()
 
@@ -39,6 +54,7 @@ class Places:
         """The call returned, or is a stream from now on. May be called again."""
         if exchange in self._held:
             self._held.remove(exchange)
+            self._changed()
             if self._queue:
                 self._loop.call_soon(self._serve_queue)
             else:
@@ -49,5 +65,6 @@ class Places:
             connection = self._queue.popleft()
             if connection.state is State.WAITING:
                 connection.proceed()
+        self._changed()
         if self.free:
             self._acceptor.resume()

@@ -1,25 +1,30 @@
 """A worker's connections and decisions."""
 
 import asyncio
+import contextlib
 import random
 import select
 import socket
 import time
 from collections.abc import Callable
+from heapq import nsmallest
 from typing import Final
 
 from msgspec.structs import replace
 
 from hsrv import stacks
+from hsrv.census import Census, Held
 from hsrv.channel import ChannelError
 from hsrv.child import ChildBoot
-from hsrv.conn import Conn
+from hsrv.config import Config
+from hsrv.conn import RECEIVE_SIZE, Conn
 from hsrv.globs import LearnedPaths
 from hsrv.http.connection import GIVEABLE, HTTPConnection
 from hsrv.http.events import RequestHead
 from hsrv.http.exchange import Exchange
 from hsrv.http.forwarded import TrustedProxies
 from hsrv.http.host import HTTPHost, occupant_of, trace_context
+from hsrv.http.response import simple_response
 from hsrv.intake import Intake
 from hsrv.logging import get_logger
 from hsrv.messages import (
@@ -48,7 +53,20 @@ ADOPT_BATCH: Final = 16
 """Connections adopted per turn of the loop. When every worker computes, a turn is long, and one connection per turn
 would keep parked clients waiting for seconds."""
 
+TURNED_AWAY_LIMIT: Final = 64
+"""Connections over a limit that are given the time to read why. More at once are reset."""
+
 log = get_logger("hsrv.worker")
+
+
+def over_limit(origin: Origin, census: Census, settings: Config) -> EndReason | None:
+    """The limit that is passed with this connection, which is counted already."""
+    if settings.limit_connections and census.total(Held.CONNECTIONS) > settings.limit_connections:
+        return EndReason.LIMIT_CONNECTIONS
+    most = settings.limit_connections_per_client
+    if most and not origin.proxy_header and census.of_client(origin.client) > most:
+        return EndReason.LIMIT_CLIENT
+    return None
 
 
 def _life(requests: int, jitter: int) -> int:
@@ -61,16 +79,15 @@ class Worker(HTTPHost):
     def __init__(
         self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]
     ) -> None:
-        super().__init__(boot.identity, boot.config, boot.application, loop, boot.board)
+        super().__init__(boot.identity, boot.config, boot.application, loop, boot.board, census=boot.census)
         self._learn = learn
         """Tells the supervisor, and by it every worker, of a pattern."""
         self._policy = StreamPolicy(boot.config.stream, boot.config.no_stream)
         self._learned = LearnedPaths()
         self._proxies = TrustedProxies(boot.config.proxy_protocol_from)
         """Whose PROXY header is believed."""
-        proxied = boot.config.proxy_protocol is not ProxyProtocol.OFF
-        accepted = self._accepted_from_proxy if proxied else self._accepted
-        self._acceptor = Acceptor(boot.listeners, loop, accepted)
+        self._proxied = boot.config.proxy_protocol is not ProxyProtocol.OFF
+        self._acceptor = Acceptor(boot.listeners, loop, self)
         self._adoptions: Intake[ConnectionHandoff] = Intake(
             boot.adopt_receive, loop, decode_connection, self._adopted, batch=ADOPT_BATCH
         )
@@ -84,7 +101,9 @@ class Worker(HTTPHost):
         self._served = 0
         self._worn_out_at = _life(boot.config.worker_max_requests, boot.config.worker_max_requests_jitter)
         """Requests after which the supervisor is asked for a replacement; 0: never."""
-        self._places = Places(boot.config.worker_concurrency, self._acceptor, loop)
+        self._turned_away: set[HTTPConnection] = set()
+        """Those that were told why they are not served, and may still be reading it."""
+        self._places = Places(boot.config.worker_concurrency, self._acceptor, loop, self._places_wanted)
         self._drain: DrainParams | None = None
         self._drain_began = 0.0
         self._drained = asyncio.Event()
@@ -100,6 +119,8 @@ class Worker(HTTPHost):
         self.stop_sweep()
         self.access_log.flush()
         self._desk.close()
+        if self.census is not None:
+            self.census.close()
 
     def announce_close(self) -> None:
         """From now on every response asks its client to reconnect."""
@@ -198,25 +219,82 @@ class Worker(HTTPHost):
 
     # connections
 
-    def _accepted(self, sock: socket.socket, origin: Origin) -> None:
-        self.board.count(Count.ACCEPTED)
-        self._connect(sock, origin).start()
-
-    def _accepted_from_proxy(self, sock: socket.socket, origin: Origin) -> None:
-        """With --proxy-protocol: where a header is required, nobody gets in who may not send one."""
-        if self._proxies.trusts(origin.client):
-            self._accepted(sock, replace(origin, proxy_header=True))
+    def accepted(self, sock: socket.socket, origin: Origin) -> None:
+        """A new connection. With --proxy-protocol, where a header is required, nobody gets in who may not send one."""
+        if not self._proxied:
+            self._admit(sock, origin)
+        elif self._proxies.trusts(origin.client):
+            self._admit(sock, replace(origin, proxy_header=True))
         elif self.settings.proxy_protocol is ProxyProtocol.AUTO:
-            self._accepted(sock, origin)
+            self._admit(sock, origin)
         else:
             sock.close()
-            self.ended[EndReason.UNTRUSTED_PEER] += 1
+            self.count(EndReason.UNTRUSTED_PEER)
             log.warning(
                 "connection refused",
                 reason="not of --proxy-protocol-from",
                 peer=origin.client,
                 count=self.ended[EndReason.UNTRUSTED_PEER],
             )
+
+    # limits (worker.accept.Landlord)
+
+    def _admit(self, sock: socket.socket, origin: Origin) -> None:
+        self.board.count(Count.ACCEPTED)
+        connection = self._connect(sock, origin)
+        limit = self.census is not None and over_limit(connection.conn.origin, self.census, self.settings)
+        if limit:
+            self._turn_away(connection, limit)
+        else:
+            connection.start()
+
+    def identified(self, connection: HTTPConnection) -> bool:
+        if self.census is None:
+            return True
+        self.census.leave(connection.conn)
+        self.census.enter(connection.conn)
+        limit = over_limit(connection.conn.origin, self.census, self.settings)
+        if limit:
+            self._turn_away(connection, limit)
+        return limit is None
+
+    def _turn_away(self, connection: HTTPConnection, cause: EndReason) -> None:
+        """Answer 503 before anything is asked. Of many at a time only some are waited for until they have read it."""
+        connection.cause = cause
+        self.count(cause)
+        if self.census is not None:
+            self.census.leave(connection.conn)  # or those who are refused would keep others out
+        log.warning(
+            "connection refused", reason=cause, peer=connection.conn.origin.client, count=self.ended[cause]
+        )
+        if len(self._turned_away) >= TURNED_AWAY_LIMIT:
+            connection.abort(cause)
+        else:
+            self._turned_away.add(connection)
+            connection.answer(503, "Service Unavailable", retry_after=1)
+
+    def turned_away(self, sock: socket.socket, origin: Origin) -> None:
+        """There are no descriptors for this one. What it has sent by now is read, so that to close doesn't reset it."""
+        self.count(EndReason.DESCRIPTORS)
+        headers = [(b"retry-after", b"1")]
+        with sock, contextlib.suppress(OSError):
+            with contextlib.suppress(BlockingIOError):
+                sock.recv(RECEIVE_SIZE)
+            sock.send(simple_response(503, "Service Unavailable", self.default_headers(), headers=headers))
+
+    def has_room(self) -> bool:
+        return len(self.connections) < self.most_connections
+
+    def make_room(self, count: int) -> int:
+        """Close the connections that have been idle for longest."""
+        idle = [one for one in self.connections if one.served and one.unused]
+        closed = 0
+        for connection in nsmallest(count, idle, key=lambda one: one.deadline):
+            connection.look()  # a request may have arrived
+            if connection.unused:
+                connection.close(EndReason.DESCRIPTORS)
+                closed += 1
+        return closed
 
     def _adopted(self, message: ConnectionHandoff, sock: socket.socket) -> None:
         newer = message.origin.generation > self.identity.generation
@@ -252,6 +330,7 @@ class Worker(HTTPHost):
 
     def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
         super().closed(connection, reason)
+        self._turned_away.discard(connection)
         self._check_drained()
 
     def idle(self, connection: HTTPConnection) -> bool:
@@ -263,11 +342,23 @@ class Worker(HTTPHost):
         if route(head, self._policy, self._learned) is Route.POOL:
             self._pass_on(connection, head, trace)
             return True
+        if self.census is not None and self._too_many_requests(self.census):
+            connection.wait(head, trace, 0.0)
+            self.shed(connection, "--limit-concurrency is reached", EndReason.LIMIT_CONCURRENCY)
+            return True
         if self._places.free:
             return False
         connection.wait(head, trace, self.settings.queue_timeout)
         self._places.queue(connection)
         return True
+
+    def _places_wanted(self, count: int) -> None:
+        if self.census is not None:
+            self.census.set(Held.REQUESTS, count)
+
+    def _too_many_requests(self, census: Census) -> bool:
+        limit = self.settings.limit_concurrency
+        return bool(limit) and census.total(Held.REQUESTS) >= limit
 
     def _pass_on(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> None:
         if not self._desk.pass_on(connection, head, trace, patience=self.settings.handoff_timeout):
@@ -286,12 +377,21 @@ class Worker(HTTPHost):
 
     def started(self, connection: HTTPConnection, exchange: Exchange) -> None:
         super().started(connection, exchange)
-        self._places.take(exchange)
+        if not exchange.held_up:
+            self._places.take(exchange)
 
     def returned(self, exchange: Exchange) -> None:
         super().returned(exchange)
         self._places.give_back(exchange)
         self._check_drained()
+
+    def held_up(self, exchange: Exchange) -> None:
+        self._places.give_back(exchange)
+
+    def goes_on(self, exchange: Exchange) -> None:
+        """More than there are places may go on; whoever comes waits for it."""
+        if exchange in self.exchanges and not self.is_stream(exchange):
+            self._places.take(exchange)
 
     # requests that take too long, and streams that nobody announced
 

@@ -33,6 +33,7 @@ from hsrv.http.body import body_decoder
 from hsrv.http.events import RequestHead
 from hsrv.http.exchange import DISCARD_LIMIT, Exchange
 from hsrv.http.head import take_head
+from hsrv.http.pace import Pace
 from hsrv.http.proxy import ProxyError, read_proxy_header
 from hsrv.http.response import simple_response
 from hsrv.http.trace import trace_of
@@ -92,6 +93,7 @@ class HTTPConnection:
         "_advance_due",
         "_loop",
         "buffer",
+        "cause",
         "conn",
         "deadline",
         "exchange",
@@ -128,6 +130,8 @@ class HTTPConnection:
         self.waiting: tuple[RequestHead, Trace] | None = None
         """The request of state WAITING."""
         self._advance_due = False
+        self.cause: EndReason | None = None
+        """Why it was refused. Counted then, so no more when it closes."""
         conn.on_broken = self._on_broken
 
     # entering: a new connection, one from another process, one with a request that was not run yet
@@ -197,7 +201,7 @@ class HTTPConnection:
             proxy_header=False,
         )
         self.state = State.IDLE
-        if self.buffer:
+        if self.host.identified(self) and self.buffer:
             self._advance()
 
     def _refuse_preface(self, why: str) -> None:
@@ -227,9 +231,12 @@ class HTTPConnection:
             except ClientError as error:
                 self._refuse(error)
                 return
-            self.deadline = self._loop.time() + self.host.settings.body_timeout
+            now = self._loop.time()
+            self.deadline = now + self.host.settings.body_timeout
             if len(exchange.body) >= self.host.settings.body_buffer:
                 self.conn.unwatch()
+                if exchange.pace is not None:
+                    exchange.pace.pause(now)
         if len(self.buffer) >= PIPELINE_LIMIT:
             self.conn.unwatch()
 
@@ -239,8 +246,20 @@ class HTTPConnection:
             if self.buffer:
                 self._read_ahead()
             if self.state is State.RUNNING and self.exchange is not None and not self.exchange.half_closed:
-                self.deadline = self._loop.time() + self.host.settings.body_timeout
+                now = self._loop.time()
+                self.deadline = now + self.host.settings.body_timeout
                 self.conn.watch(self._on_readable)
+                if self.exchange.pace is not None:
+                    self.exchange.pace.run(now)
+
+    def body_awaited(self) -> None:
+        """The application waits for body bytes: from now on, at the latest, their client is timed. (`Link`)"""
+        exchange = self.exchange
+        if exchange is not None and exchange.pace is not None:
+            now = self._loop.time()
+            exchange.pace.run(now)
+            if self.deadline == math.inf:
+                self.deadline = now + self.host.settings.body_timeout
 
     def _on_end_of_input(self) -> None:
         """The client closed its side. What it asked for completely is still answered where the host allows it: a
@@ -320,7 +339,11 @@ class HTTPConnection:
             keep_alive=head.keep_alive,
             now=now or trace.received_at,
         )
-        if exchange.decoder.done or head.expect_continue or (head.content_length or 0) > settings.body_buffer:
+        if exchange.decoder.done:
+            self._run(exchange)
+            return
+        exchange.pace = Pace(settings.body_min_rate, settings.body_timeout)
+        if head.expect_continue or (head.content_length or 0) > settings.body_buffer:
             self._run(exchange)
         else:
             self._read_body()
@@ -337,7 +360,10 @@ class HTTPConnection:
         if exchange.decoder.done or len(exchange.body) >= room:
             self._run(exchange)
         else:
-            self.deadline = self._loop.time() + self.host.settings.body_timeout
+            now = self._loop.time()
+            if exchange.pace is not None:
+                exchange.pace.run(now)
+            self.deadline = now + self.host.settings.body_timeout
             self.conn.watch(self._on_readable)  # it may have waited for a place with a full buffer, unread
 
     def _run(self, exchange: Exchange) -> None:
@@ -424,6 +450,16 @@ class HTTPConnection:
             else:
                 self._after_response()
 
+    def held_up(self, exchange: Exchange) -> None:
+        """The application call waits for its client. (`Link`)"""
+        with self.host.turn:
+            self.host.held_up(exchange)
+
+    def goes_on(self, exchange: Exchange) -> None:
+        """It does so no more. (`Link`)"""
+        with self.host.turn:
+            self.host.goes_on(exchange)
+
     def client_lost(self) -> None:
         """A write failed. (`Link`)"""
         with self.host.turn:
@@ -484,20 +520,23 @@ class HTTPConnection:
 
     # leaving
 
-    def _refuse(self, error: ClientError, *, head_only: bool = False) -> None:
+    def _refuse(
+        self, error: ClientError, cause: EndReason = EndReason.PROTOCOL_ERROR, *, head_only: bool = False
+    ) -> None:
         """Answer a request that can't be served. Nothing after it is interpreted.
 
         `head_only`: it was a HEAD, as far as its head can be read. The answer to that has no content.
         """
         exchange = self.exchange
-        self.host.refused(self, error)
+        self.cause = cause
+        self.host.refused(self, error, cause)
         if exchange is None or not exchange.encoder.started:
             self._answer(exchange, error.status, str(error), error.headers, head_only=head_only)
         else:
             self._lose()
 
     def answer(self, status: int, text: str, *, retry_after: int | None = None) -> None:
-        """Answer the request that waits with an error of the server, and close."""
+        """Answer the request that waits, or whoever has just come, with an error of the server, and close."""
         headers = [] if retry_after is None else [(b"retry-after", b"%d" % retry_after)]
         self._answer(None, status, text, headers)
 
@@ -653,31 +692,47 @@ class HTTPConnection:
             self._lose(EndReason.SEND_TIMEOUT)
         elif now >= self.deadline:
             self._timed_out()
+        elif self.exchange is not None and self._awaits_body(self.exchange):
+            self._check_pace(self.exchange, now)
+
+    def _awaits_body(self, exchange: Exchange) -> bool:
+        """Whether nothing goes on before more of the body has come. Once the response has begun, both sides talk, and
+        how fast is their matter."""
+        if self.state is State.RUNNING:
+            return exchange.waits_for_body and not exchange.encoder.started
+        return self.state is State.BODY
+
+    def _check_pace(self, exchange: Exchange, now: float) -> None:
+        if exchange.pace is not None and exchange.pace.too_slow(now):
+            self._refuse(ClientError(408, "the request body arrived too slowly"), EndReason.BODY_RATE)
 
     def _timed_out(self) -> None:
         state = self.state
         if state is State.IDLE or state is State.LINGERING:
-            self.close(EndReason.IDLE_TIMEOUT if state is State.IDLE else EndReason.COMPLETED)
+            self.close(self._idle_reason() if state is State.IDLE else EndReason.COMPLETED)
         elif state is State.PREFACE:
             self._preface_timed_out()
         elif state is State.READING:
-            self._refuse(ClientError(408, "the request head did not arrive in time"))
+            self._refuse(ClientError(408, "the request head did not arrive in time"), EndReason.HEAD_TIMEOUT)
         elif state is State.BODY:
-            self._refuse(ClientError(408, "the request body did not arrive in time"))
+            self._refuse(ClientError(408, "the request body did not arrive in time"), EndReason.BODY_TIMEOUT)
         elif state is State.WAITING:
             self.host.waited_too_long(self)
         elif state is State.RUNNING and self.exchange is not None and self.exchange.ending:
             self._lose(EndReason.DRAINED)
         elif state is State.RUNNING and self.exchange is not None and self.exchange.waits_for_body:
-            self._refuse(ClientError(408, "the request body did not arrive in time"))
+            self._refuse(ClientError(408, "the request body did not arrive in time"), EndReason.BODY_TIMEOUT)
         elif state is State.DISCARDING:
             self.close(EndReason.BODY_TIMEOUT)
         else:
             self.deadline = math.inf
 
+    def _idle_reason(self) -> EndReason:
+        return EndReason.IDLE_TIMEOUT if self.served else EndReason.FIRST_BYTE_TIMEOUT
+
     def _preface_timed_out(self) -> None:
         if self.host.settings.proxy_protocol is ProxyProtocol.AUTO:
-            self.close(EndReason.IDLE_TIMEOUT)
+            self.close(EndReason.FIRST_BYTE_TIMEOUT)
         else:
             self._refuse_preface("no PROXY header within --header-timeout")
 

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 import time
+from collections.abc import Awaitable
 from typing import Any, Final, Protocol
 
 from hsrv.asgi import Message, Scope
@@ -19,6 +20,7 @@ from hsrv.errors import AppError, ClientDisconnected
 from hsrv.globs import pattern_of
 from hsrv.http.body import BodyDecoder
 from hsrv.http.events import RequestHead
+from hsrv.http.pace import Pace
 from hsrv.http.response import ResponseEncoder
 from hsrv.messages import Trace
 
@@ -40,6 +42,9 @@ class Link(Protocol):
     def closing(self) -> bool: ...
     def defaults(self) -> bytes: ...
     def body_taken(self) -> None: ...
+    def body_awaited(self) -> None: ...
+    def held_up(self, exchange: "Exchange") -> None: ...
+    def goes_on(self, exchange: "Exchange") -> None: ...
     def response_begun(self) -> None: ...
     def response_complete(self) -> None: ...
     def client_lost(self) -> None: ...
@@ -65,7 +70,9 @@ class Exchange:
         "gone",
         "half_closed",
         "head",
+        "held_up",
         "overdue",
+        "pace",
         "scope",
         "started_at",
         "task",
@@ -86,6 +93,8 @@ class Exchange:
         self.head = head
         self.trace = trace
         self.decoder = decoder
+        self.pace: Pace | None = None
+        """Of a request with a body."""
         self.encoder = ResponseEncoder(head.method, head.http_version, keep_alive=keep_alive)
         self.body = bytearray()
         """Decoded, not yet taken by the application."""
@@ -105,6 +114,8 @@ class Exchange:
         """The client sends nothing any more; it may still read (or be gone: only a write can tell)."""
         self.ending = False
         """We want this stream to end."""
+        self.held_up = 0
+        """How many times the application call waits for its client. As long as it does, it takes nobody's place."""
         self._body_delivered = False
         self._continue_due = head.expect_continue
         self._waiter: asyncio.Future[None] | None = None
@@ -130,6 +141,8 @@ class Exchange:
             if not data:
                 break
             self.body += data
+            if self.pace is not None:
+                self.pace.received(len(data))
         if len(self.body) > before or self.decoder.done:
             self._wake()
 
@@ -192,7 +205,22 @@ class Exchange:
                     self._link.conn.write(CONTINUE)
             if self._waiter is None or self._waiter.done():
                 self._waiter = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._waiter)
+            if self.decoder.done:
+                await asyncio.shield(self._waiter)
+            else:
+                self._link.body_awaited()
+                await self._wait_for_client(asyncio.shield(self._waiter))
+
+    async def _wait_for_client(self, client: Awaitable[None]) -> None:
+        self.held_up += 1
+        if self.held_up == 1:
+            self._link.held_up(self)
+        try:
+            await client
+        finally:
+            self.held_up -= 1
+            if not self.held_up:
+                self._link.goes_on(self)
 
     def _next_message(self) -> Message | None:
         if self.gone or self.encoder.complete:
@@ -230,7 +258,7 @@ class Exchange:
         else:
             raise AppError(f"unexpected ASGI message type {kind!r}")
         if self._link.conn.pending_bytes > HIGH_WATER and not self.encoder.complete:
-            await self._link.conn.drained()
+            await self._wait_for_client(self._link.conn.drained())
 
     def _send_start(self, message: Message) -> None:
         self.encoder.start(message)

@@ -14,8 +14,10 @@ from typing import Any, Final
 
 from hsrv.accesslog import AccessLog, AccessRecord
 from hsrv.asgi import Application, Receive, Scope, Send
+from hsrv.census import Census
 from hsrv.config import Config
 from hsrv.conn import Conn
+from hsrv.descriptors import most_connections
 from hsrv.errors import AppError, ClientError
 from hsrv.http.activity import Activity, activities, by_path, oldest
 from hsrv.http.connection import HTTPConnection, State
@@ -56,6 +58,8 @@ class HTTPHost:
         app: Application,
         loop: asyncio.AbstractEventLoop,
         board: Scoreboard,
+        *,
+        census: Census | None = None,
     ) -> None:
         self.identity = identity
         self.settings = config
@@ -82,6 +86,10 @@ class HTTPHost:
             extension=scope_extension(identity),
         )
         self.send_timeout = config.send_timeout
+        self.census = census
+        """What all processes hold; None when no limit counts it."""
+        self.most_connections = most_connections()
+        """By descriptors, for this process."""
         self.closing = False
         """Every further response says `Connection: close`."""
         self.connections: set[HTTPConnection] = set()
@@ -145,8 +153,13 @@ class HTTPHost:
         """Act on every overdue deadline, and on responses that turn out to be long-lived."""
         for connection in list(self.connections):
             connection.check(now)
+        if self.census is not None:
+            self.census.forget_the_dead()
         for exchange in list(self.exchanges):
-            if exchange.begun_at and now - exchange.begun_at >= self.settings.stream_after:
+            long_open = exchange.begun_at and now - exchange.begun_at >= self.settings.stream_after
+            if (
+                long_open and not exchange.held_up
+            ):  # a client that reads slowly makes no stream, and teaches nothing
                 self._found_stream(exchange)
         self._tell_board()
 
@@ -222,6 +235,11 @@ class HTTPHost:
 
     # what connections report
 
+    def count(self, reason: EndReason) -> None:
+        """Something was cut, refused or ended: the one place where that is counted. Once per connection, and once more
+        if it is handed on."""
+        self.ended[reason] += 1
+
     def response_begun(self, connection: HTTPConnection, exchange: Exchange) -> None:
         """A response is begun that was not complete in its first message."""
         if exchange.encoder.event_stream:
@@ -230,11 +248,14 @@ class HTTPHost:
     def opened(self, connection: HTTPConnection) -> None:
         self.connections.add(connection)
         self.board.gauge(Gauge.CONNECTIONS, len(self.connections))
+        if self.census is not None:
+            self.census.enter(connection.conn)
 
     def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
         """The connection left this process."""
         self.connections.discard(connection)
-        self.ended[reason] += 1
+        if connection.cause is None:
+            self.count(reason)
         self.board.gauge(Gauge.CONNECTIONS, len(self.connections))
         self.tally(connection.conn)
 
@@ -250,6 +271,12 @@ class HTTPHost:
         if exchange in self._streams:
             self._streams.discard(exchange)
             self.board.gauge(Gauge.STREAMS, len(self._streams))
+
+    def held_up(self, exchange: Exchange) -> None:
+        """The application call waits for its client: to take what was written, or to send its body."""
+
+    def goes_on(self, exchange: Exchange) -> None:
+        """It does so no more."""
 
     def finished(self, connection: HTTPConnection, exchange: Exchange, reason: EndReason) -> None:
         """The response is written, or never will be."""
@@ -277,12 +304,12 @@ class HTTPHost:
         if reason is not EndReason.COMPLETED:
             log.info("response cut", reason=reason, path=exchange.head.path, **trace_context(exchange.trace))
 
-    def refused(self, connection: HTTPConnection, error: ClientError) -> None:
+    def refused(self, connection: HTTPConnection, error: ClientError, cause: EndReason) -> None:
         """A request that can't be served is answered with an error."""
         self.board.count(Count.REFUSED)
-        log.info(
-            "request refused", status=error.status, reason=str(error), client=connection.conn.origin.client
-        )
+        self.count(cause)
+        client = connection.conn.origin.client
+        log.info("request refused", status=error.status, reason=str(error), cause=cause, client=client)
 
     def proxy_refused(self, connection: HTTPConnection, why: str) -> None:
         """A trusted proxy sent no PROXY header, or a malformed one. The connection is closed."""
@@ -309,6 +336,10 @@ class HTTPHost:
 
     # decisions
 
+    def identified(self, connection: HTTPConnection) -> bool:
+        """A PROXY header has told who its client is. False: the connection was turned away."""
+        return True
+
     def take(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> bool:
         """Whether the request is served elsewhere or later. False: here and now."""
         return False
@@ -323,15 +354,20 @@ class HTTPHost:
 
     def waited_too_long(self, connection: HTTPConnection) -> None:
         """The deadline of `HTTPConnection.wait()` is over."""
-        self.shed(connection, "no place became free in time")
+        self.shed(connection, "no place became free in time", EndReason.QUEUE_TIMEOUT)
 
-    def shed(self, connection: HTTPConnection, why: str) -> None:
+    def shed(self, connection: HTTPConnection, why: str, cause: EndReason = EndReason.SHED) -> None:
         """Answer the request that waits with 503."""
-        self.ended[EndReason.SHED] += 1
+        self.count(cause)
         self.board.count(Count.SHED)
+        connection.cause = cause
         head, trace = connection.waiting or (None, None)
         log.warning(
-            "request shed", why=why, path=head and head.path, **(trace_context(trace) if trace else {})
+            "request shed",
+            why=why,
+            cause=cause,
+            path=head and head.path,
+            **(trace_context(trace) if trace else {}),
         )
         connection.answer(503, "Service Unavailable", retry_after=1)
 

@@ -10,6 +10,7 @@ from hsrv.channel import Channel
 from hsrv.conn import Conn
 from hsrv.loops import new_loop
 from hsrv.messages import ConnectionHandoff, Origin, decode_connection
+from hsrv.terms import EndReason
 
 DEADLINE = 10.0
 ORIGIN = Origin(client=("10.0.0.1", 9), server=None, accepted_at=1.0, requests_served=3)
@@ -96,12 +97,25 @@ def test_one_that_hangs_up_or_resets_is_closed_and_troubles_no_worker() -> None:
 def test_one_that_stays_silent_too_long_is_closed() -> None:
     async def story(place: Place) -> None:
         late, later = place.park(deadline=10.0), place.park(deadline=20.0)
-        assert place.lot.sweep(9.0) == 0
-        assert place.lot.sweep(10.0) == 1
+        assert place.lot.sweep(9.0) == []
+        assert place.lot.sweep(10.0) == [EndReason.IDLE_TIMEOUT]
         assert late.recv(1) == b""
         assert len(place.lot) == 1
-        assert place.lot.sweep(30.0) == 1
+        assert place.lot.sweep(30.0) == [EndReason.IDLE_TIMEOUT]
         assert later.recv(1) == b""
+
+    with_place(story)
+
+
+def test_those_that_stood_longest_make_room_but_not_those_that_speak() -> None:
+    async def story(place: Place) -> None:
+        clients = [place.park() for _ in range(4)]
+        clients[1].send(b"GET")  # not seen by the loop yet
+        assert place.lot.evict(3) == 2
+        assert [clients[number].recv(1) for number in (0, 2)] == [b"", b""]
+        message, _ = await place.adopted()
+        assert message.origin == ORIGIN
+        assert len(place.lot) == 1
 
     with_place(story)
 
