@@ -4,6 +4,7 @@ Side effects are lines appended to the file named by RECORD: one O_APPEND write 
 """
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import os
@@ -21,6 +22,11 @@ def record(line: str) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(fd, f"{line}\n".encode())
         os.close(fd)
+
+
+BLOCK = b"0123456789abcdef" * 4096
+
+_hogged: list[int] = []
 
 
 def whoami(scope: Scope) -> dict[str, Any]:
@@ -113,6 +119,25 @@ class Request:
         for number in range(int(self.query.get("n", "3"))):
             await self.body(f"{number},".encode(), True)
         await self.body(b"end")
+
+    async def blocks(self) -> None:
+        """`n` pieces of 64 KiB, as fast as the client takes them."""
+        await self.start(200)
+        for _ in range(int(self.query["n"])):
+            await self.body(BLOCK, True)
+        await self.body(b"" if int(self.query["n"]) else self.scope["extensions"]["hsrv"]["role"].encode())
+
+    async def hog(self) -> None:
+        """Take every descriptor of this process, until /let-go."""
+        with contextlib.suppress(OSError):
+            while True:
+                _hogged.append(os.dup(0))
+        await self.json({"descriptors": len(_hogged)})
+
+    async def let_go(self) -> None:
+        while _hogged:
+            os.close(_hogged.pop())
+        await self.json({})
 
     async def sleep(self) -> None:
         record(f"sleep-start {self.query.get('key', '')}")

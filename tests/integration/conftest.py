@@ -4,13 +4,16 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
+from hsrv.rpc.operator import ServerStatus
 from hsrv.testing import LiveServer
 from tests.conftest import PARSER
 
@@ -77,6 +80,14 @@ def descriptors(pid: int) -> list[str]:
         except FileNotFoundError:
             continue
     return sorted(links)
+
+
+def reasons(server: LiveServer) -> Counter[str]:
+    """Why connections left the processes that live, in all of them together."""
+    done = hsrv("status", "--json", "--run-dir", server.run_dir)
+    found = msgspec.json.decode(done.stdout, type=ServerStatus)
+    processes = [process for generation in found.generations for process in generation.processes]
+    return sum((Counter(one.report.ended) for one in processes if one.report is not None), Counter())
 
 
 def hsrv(*arguments: str, cwd: Path = ROOT, **options: Any) -> "subprocess.CompletedProcess[str]":

@@ -4,10 +4,13 @@ import contextlib
 import random
 import socket
 import struct
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 
-from tests.integration.conftest import Serve, descriptors, pids
+from tests.integration.conftest import Serve, descriptors, pids, reasons
 from tests.integration.wire import Wire, eventually, request, upgrade
 
 CONNECTIONS = 20_000
@@ -80,3 +83,105 @@ def complete(host: str, port: int, script: bytes) -> None:
     with Wire(host, port) as wire:
         wire.send(script)
         assert wire.response().status in (200, 101)
+
+
+# without descriptors
+
+FEW = 96
+"""The limit on open files of every process of these servers: it leaves 64 connections to each."""
+
+
+def few_descriptors(folder: Path) -> str:
+    """A python that may open FEW files."""
+    script = folder / "python"
+    script.write_text(f'#!/bin/sh\nulimit -n {FEW}\nexec {sys.executable} "$@"\n')
+    script.chmod(0o755)
+    return str(script)
+
+
+def told_to_come_back(host: str, port: int) -> bool:
+    """Whether a new client is told 503, at once or when it has asked. False: it is served."""
+    with Wire(host, port) as wire:
+        wire.send(request("/"))
+        answer = wire.response()
+        assert answer.status in (200, 503)
+        assert (answer.status == 503) == ("retry-after" in answer.headers)
+        return answer.status == 503
+
+
+def test_a_worker_without_descriptors_serves_on_sheds_and_recovers(serve: Serve, tmp_path: Path) -> None:
+    server = serve(workers=1, python=few_descriptors(tmp_path), park_after=0, header_timeout=60)
+    where = (server.host, server.port)
+    with ExitStack() as stack:
+        wires = [stack.enter_context(Wire(*where)) for _ in range(60)]
+        served = wires[:4]
+        for wire in served:
+            assert wire.get("/").status == 200
+        for wire in wires[4:]:
+            wire.send(b"GET / HTTP/1.1\r\n")  # they are not idle
+        more = [stack.enter_context(Wire(*where)) for _ in range(8)]  # room is made: idle ones are closed
+        for wire in more:
+            wire.send(b"GET / HTTP/1.1\r\n")
+        eventually(lambda: sum(closed(wire) for wire in served) == len(served), "idle ones have gone")
+        eventually(lambda: told_to_come_back(*where), "it is full")
+        for wire in (wires[10], more[1]):
+            wire.send(b"Host: a\r\n\r\n")
+            assert wire.response().status == 200
+            wire.send(b"GET / HTTP/1.1\r\n")
+        for wire in wires[30:]:
+            wire.sock.close()
+        eventually(lambda: not told_to_come_back(*where), "it has recovered")
+    server.wait_for_log(lambda entry: entry["event"] == "descriptors again")
+    eventually(lambda: reasons(server)["descriptors"] > len(served), "each was counted")
+
+
+def closed(wire: Wire) -> bool:
+    wire.sock.setblocking(False)
+    try:
+        return wire.sock.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def test_an_application_that_takes_all_descriptors_takes_no_connection(serve: Serve, tmp_path: Path) -> None:
+    """The limit of the kernel itself: accept() fails, and what is served goes on."""
+    server = serve(workers=1, python=few_descriptors(tmp_path))
+    where = (server.host, server.port)
+    with Wire(*where) as wire:
+        assert wire.get("/hog").json["descriptors"] > 10
+        for path in ("/", "/let-go"):
+            wire.send(f"GET {path} HTTP/1.1\r\n".encode())  # so it is not idle
+            eventually(lambda: told_to_come_back(*where), "new ones are told so")
+            wire.send(b"Host: a\r\n\r\n")
+            assert wire.response().status == 200
+        eventually(lambda: not told_to_come_back(*where), "it has recovered")
+
+
+def test_a_pool_without_descriptors_streams_on_sheds_and_recovers(serve: Serve, tmp_path: Path) -> None:
+    server = serve(workers=2, python=few_descriptors(tmp_path), park_after=0.1)
+    where = (server.host, server.port)
+    with ExitStack() as stack:
+        parked = [stack.enter_context(Wire(*where)) for _ in range(30)]
+        for wire in parked:
+            assert wire.get("/").status == 200
+        eventually(lambda: reasons(server)["handed_off"] >= len(parked), "they stand in the pool")
+        streams = [stack.enter_context(Wire(*where)) for _ in range(64)]
+        for wire in streams:
+            wire.send(request("/sse", EVENT_STREAM))
+            assert wire.head().status == 200, "a stream is worth more than who is idle"
+        extra = stack.enter_context(Wire(*where))
+        assert extra.get("/sse", EVENT_STREAM).status == 503
+        for wire in streams:
+            wire.until(b"\n\n")
+        assert not told_to_come_back(*where), "requests are not concerned"
+        for wire in streams[:5]:
+            wire.sock.close()
+        eventually(lambda: can_stream(*where), "it has recovered")
+    eventually(lambda: reasons(server)["descriptors"] > len(parked), "each was counted")
+
+
+def can_stream(host: str, port: int) -> bool:
+    with Wire(host, port) as wire:
+        return wire.get("/sse?n=1", EVENT_STREAM).status == 200
