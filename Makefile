@@ -8,7 +8,7 @@ WORKERS ?= 8
 
 SOURCES := hsrv supervisor worker asyncpool tests bench examples deploy
 
-.PHONY: run test lint check bench bench-reload chaos fuzz nginx-soak deploy-rehearsal docs clean
+.PHONY: run test lint check bench bench-reload chaos siege fuzz autobahn nginx-soak deploy-rehearsal docs clean
 
 # exec: Ctrl-C and the exit code are the server's own.
 run: $(VENV)/installed
@@ -28,6 +28,10 @@ check: lint test
 # Storms against the real server, with kills; a failure prints its seed. CHAOS='--minutes 60 --profile calm' for more.
 chaos: $(VENV)/installed
 	$(PYTHON) -m tests.chaos $(CHAOS)
+
+# Thousands of clients that take their time, and the latency of one that doesn't. SIEGE='--scale 0.1' for less.
+siege: $(VENV)/installed
+	$(PYTHON) -m tests.siege $(SIEGE)
 
 # Each parser and codec against anything. FUZZ='--minutes 10 --target heads' for more.
 fuzz: $(VENV)/installed
