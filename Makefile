@@ -33,6 +33,10 @@ chaos: $(VENV)/installed
 siege: $(VENV)/installed
 	$(PYTHON) -m tests.siege $(SIEGE)
 
+# The WebSocket judge. It needs a Python 2.7: exit code 77 says that none is here. AUTOBAHN='--cases 12.*' for less.
+autobahn: $(VENV)/installed
+	@$(PYTHON) -m tests.autobahn $(AUTOBAHN)
+
 # Each parser and codec against anything. FUZZ='--minutes 10 --target heads' for more.
 fuzz: $(VENV)/installed
 	$(PYTHON) -m tests.fuzz $(FUZZ)
@@ -81,4 +85,4 @@ $(VENV)/installed: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .bench dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench .autobahn dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
