@@ -96,6 +96,10 @@ class Request:
         await self.start(200, (b"content-type", b"application/octet-stream"))
         await self.body(data)
 
+    async def read_late(self) -> None:
+        await asyncio.sleep(float(self.query["s"]))
+        await self.echo()
+
     async def echo_chunked(self) -> None:
         await self.start(200)
         more = True

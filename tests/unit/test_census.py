@@ -1,6 +1,7 @@
 """The table of what all processes hold: with real processes, for its promise is about their deaths."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -61,25 +62,39 @@ def connections() -> Iterator[Connections]:
     made.close()
 
 
-def elsewhere(table: int, do: Callable[[Census], None]) -> int:
-    """Another process with a row of its own, which does this and lives until it is killed; its pid."""
-    read, write = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # other threads, which have nothing to do with it
-        pid = os.fork()
-    if pid == 0:  # pragma: no cover  # not in this process
-        try:
-            os.close(read)
-            one = Census(table)
-            do(one)
-            os.write(write, b"done")
-            signal.pause()
-        finally:
-            os._exit(1)
-    os.close(write)
-    assert os.read(read, 4) == b"done"
-    os.close(read)
-    return pid
+Elsewhere = Callable[[Callable[[Census], None]], int]
+
+
+@pytest.fixture
+def elsewhere(table: int) -> Iterator[Elsewhere]:
+    """Another process with a row of its own, which does something and lives until it is killed; its pid."""
+    pids: list[int] = []
+
+    def start(do: Callable[[Census], None]) -> int:
+        read, write = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # other threads, which have nothing to do with it
+            pid = os.fork()
+        if pid == 0:  # pragma: no cover  # not in this process
+            try:
+                one = Census(table)
+                do(one)
+                os.write(write, b"done")
+                signal.pause()
+            finally:
+                os._exit(1)
+        pids.append(pid)
+        os.close(write)
+        assert os.read(read, 4) == b"done"
+        os.close(read)
+        return pid
+
+    yield start
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            kill(pid)
 
 
 def kill(pid: int) -> None:
@@ -123,9 +138,9 @@ def test_those_of_a_unix_socket_are_nobodys_but_count_together(
     assert mine.of_client(None) == 0
 
 
-def test_what_others_hold_counts_and_is_forgotten_with_them(table: int, mine: Census) -> None:
+def test_what_others_hold_counts_and_is_forgotten_with_them(mine: Census, elsewhere: Elsewhere) -> None:
     mine.set(Held.STREAMS, 2)
-    pids = [elsewhere(table, lambda one: one.set(Held.STREAMS, 5)) for _ in range(3)]
+    pids = [elsewhere(lambda one: one.set(Held.STREAMS, 5)) for _ in range(3)]
     assert mine.total(Held.STREAMS) == 17
     mine.forget_the_dead()
     assert mine.total(Held.STREAMS) == 17, "nobody is dead"
@@ -133,15 +148,18 @@ def test_what_others_hold_counts_and_is_forgotten_with_them(table: int, mine: Ce
         kill(pid)
     mine.forget_the_dead()
     assert mine.total(Held.STREAMS) == 7
-    fourth = elsewhere(table, lambda one: one.set(Held.STREAMS, 1))
+    fourth = elsewhere(lambda one: one.set(Held.STREAMS, 1))
     assert mine.total(Held.STREAMS) == 8
-    kill(pids[2])
     kill(fourth)
+    mine.forget_the_dead()
+    assert mine.total(Held.STREAMS) == 7
 
 
-def test_who_takes_the_row_of_a_dead_one_begins_at_nothing(table: int, connections: Connections) -> None:
+def test_who_takes_the_row_of_a_dead_one_begins_at_nothing(
+    table: int, connections: Connections, elsewhere: Elsewhere
+) -> None:
     conn = connections.of(HERE)
-    kill(elsewhere(table, lambda one: one.enter(conn)))
+    kill(elsewhere(lambda one: one.enter(conn)))
     heir = Census(os.dup(table))
     assert heir.total(Held.CONNECTIONS) == 0
     assert heir.of_client((HERE, 1)) == 0
