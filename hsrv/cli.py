@@ -142,14 +142,15 @@ def serve(config: Config, sources: Sources, reread: Callable[[], Config] | None 
     check_supported()
     from hsrv.supervisor.main import run  # noqa: PLC0415  # imports what only POSIX has, after the check
 
-    _read_env_file(config)
-    return run(config, sources, reread)
+    return run(config, sources, reread, _read_env_file(config))
 
 
-def _read_env_file(config: Config) -> None:
-    if config.env_file is not None:
-        for name, value in read_env_file(config.env_file).items():
-            os.environ.setdefault(name, value)
+def _read_env_file(config: Config) -> set[str]:
+    """The variables that it has set."""
+    given = read_env_file(config.env_file) if config.env_file is not None else {}
+    fresh = given.keys() - os.environ.keys()
+    os.environ.update({name: given[name] for name in fresh})
+    return fresh
 
 
 def show_config(config: Config, sources: Sources) -> None:

@@ -31,6 +31,9 @@ ANSWER_TIMEOUT: Final = 5.0
 PING_INTERVAL: Final = 2.0
 """Seconds between two looks whether a supervisor that works still lives."""
 
+LOOKS: Final = 3
+"""At most, for a living server: one that is upgraded renames its socket between a look and the next."""
+
 EXIT_TIMEOUT: Final = 10.0
 """Seconds between a supervisor's last word and its end."""
 
@@ -51,8 +54,13 @@ class Target:
 
 def find(target: Target) -> Path:
     """The operator's socket of the one server that is meant. Raises NoServerError."""
-    found = [path for path in rundir.candidates(target.run_dir) if target.pid in (None, rundir.pid_of(path))]
-    living = [path for path in found if not rundir.is_stale(path)]
+    for _ in range(LOOKS):
+        found = [
+            path for path in rundir.candidates(target.run_dir) if target.pid in (None, rundir.pid_of(path))
+        ]
+        living = [path for path in found if not rundir.is_stale(path)]
+        if living or not found:
+            break
     if len(living) == 1:
         return living[0]
     if living:
@@ -195,7 +203,7 @@ def _connect(path: Path, patience: float) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(patience)
     try:
-        sock.connect(str(path))
+        _connect_or_follow(sock, path)
     except PermissionError as error:
         sock.close()
         raise NoServerError(f"{path}: permission denied; {_owner_of(path)}") from error
@@ -210,6 +218,17 @@ def _connect(path: Path, patience: float) -> socket.socket:
         sock.close()
         raise NoServerError(f"{path}: user {uid} listens there, whose directory it is not")
     return sock
+
+
+def _connect_or_follow(sock: socket.socket, path: Path) -> None:
+    """An upgrade may have renamed it a moment ago. Raises OSError."""
+    try:
+        sock.connect(str(path))
+    except FileNotFoundError:
+        living = [one for one in rundir.candidates(str(path.parent)) if not rundir.is_stale(one)]
+        if len(living) != 1:
+            raise
+        sock.connect(str(living[0]))
 
 
 async def _decline(context: Context, method: str, params: Any) -> Any:

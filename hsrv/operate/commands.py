@@ -1,5 +1,6 @@
 """The commands that talk to a running server: what they take, what they print, how they end."""
 
+import contextlib
 import inspect
 import json
 import sys
@@ -18,7 +19,7 @@ from hsrv.errors import NoServerError, OperatorError
 from hsrv.operate import views
 from hsrv.operate.client import ANSWER_TIMEOUT, Session, Target, ask, connected, find, wait_for_end
 from hsrv.rpc import operator
-from hsrv.rpc.methods import Method
+from hsrv.rpc.methods import Empty, Method
 
 _TARGET: Final = (
     ("run_dir", str | None, None, typer.Option(
@@ -47,6 +48,7 @@ def register(app: typer.Typer) -> None:
     commands: dict[str, Callable[..., None]] = {
         "status": status,
         "reload": reload,
+        "upgrade": upgrade,
         "stop": stop,
         "drain": drain,
         "undrain": undrain,
@@ -144,6 +146,28 @@ def reload(
     """Load the code anew: exit 0 when it serves, 1 with the traceback when it can't and the old code goes on."""
     result = _ask(target, operator.RELOAD, operator.ReloadParams(wait=wait))
     show(f"generation {result.generation} serves (reload {result.reload_id})\n")
+
+
+def upgrade(
+    target: Target,
+    wait: Annotated[bool, typer.Option("--wait", help="also until the old server is gone")] = False,
+) -> None:
+    """Start the server anew, of the version that is installed now, and let it take over: no connection is refused.
+    Exit 0 when the new one serves, 1 when it can't and the old one goes on."""
+    anyio.run(_upgrade, find(target), target.patience, wait)
+
+
+async def _upgrade(path: Path, patience: float, wait: bool) -> None:
+    async with connected(path, patience) as session:
+        result = await session.ask(operator.UPGRADE, operator.UpgradeParams(), say)
+        how = "" if result.adopts else ", of a version that can't take over idle connections"
+        show(f"pid {result.pid} serves (upgrade {result.upgrade_id}){how}\n")
+        if wait:
+            say("waiting for the old server to finish")
+            with contextlib.suppress(NoServerError):
+                while True:
+                    await session.ask(operator.PING, Empty())
+                    await anyio.sleep(0.2)
 
 
 def stop(
