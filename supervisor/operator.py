@@ -228,8 +228,25 @@ class OperatorDesk:
         self._plan = supervisor.plan
 
     def table(self) -> dict[methods.Method[Any, Any], Handler]:
+        table = {method: self._while_ours(handler) for method, handler in self._table().items()}
+        return {operator.PING: self._ping, **table}
+
+    def _while_ours(self, handler: Handler) -> Handler:
+        async def handle(context: Context, params: object) -> object:
+            self._check_ours()
+            return await handler(context, params)
+
+        return handle
+
+    def _check_ours(self) -> None:
+        """An operator who came in before an upgrade means the server, and not what is left of the old one."""
+        heir = self._supervisor.upgrades.heir
+        if heir is not None:
+            why = f"the supervisor with pid {heir.pid} has taken over: connect again"
+            raise RpcError(ErrorCode.MOVED, why, {"pid": heir.pid})
+
+    def _table(self) -> dict[methods.Method[Any, Any], Handler]:
         return {
-            operator.PING: self._ping,
             operator.STATUS: self._status,
             operator.RELOAD: self._reload,
             operator.UPGRADE: self._upgrade,
@@ -246,7 +263,9 @@ class OperatorDesk:
         return Empty()
 
     async def _status(self, context: Context, params: operator.StatusParams) -> operator.ServerStatus:
-        return await self._supervisor.status.read()
+        status = await self._supervisor.status.read()
+        self._check_ours()
+        return status
 
     # what changes the fleet
 

@@ -68,6 +68,9 @@ REAP_INTERVAL: Final = 0.01
 LATE: Final = (DeathReason.STARTUP_TIMEOUT, DeathReason.DRAIN_TIMEOUT)
 """Reasons for a kill of which nobody would know what the process was doing: its stacks are logged before."""
 
+SIGNALS_SETTLE: Final = 0.05
+"""Seconds for a signal to find its way from the interpreter through the event loop."""
+
 log = get_logger("hsrv.supervisor")
 
 
@@ -158,6 +161,11 @@ class Supervisor:
             self.perform(self.plan.start(time.monotonic(), upgrade_id))
             await self._keep_time()
             await self.upgrades.end()
+            if self.upgrades.stays:
+                hold_signals()
+                await anyio.sleep(
+                    SIGNALS_SETTLE
+                )  # what came before is passed on from here, the rest by the keeper
             if self._succession is not None:
                 await self._succession.end(self.plan.stop_budgets)
             tasks.cancel_scope.cancel()
@@ -200,13 +208,9 @@ class Supervisor:
     async def _hear_signals(self, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
         with anyio.open_signal_receiver(*handled()) as signals:
             task_status.started()
-            try:
-                async for signum in signals:
-                    if not self.upgrades.obey(signum):
-                        self._obey(COMMANDS[signum])
-            finally:
-                if self.upgrades.stays:
-                    hold_signals()
+            async for signum in signals:
+                if not self.upgrades.obey(signum):
+                    self._obey(COMMANDS[signum])
 
     def _obey(self, command: Command) -> None:
         now = time.monotonic()

@@ -7,7 +7,7 @@ Promises: every call ends, also when the server hangs: it is pinged while it wor
 import os
 import pwd
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ EXIT_TIMEOUT: Final = 10.0
 
 P = TypeVar("P", bound=msgspec.Struct)
 R = TypeVar("R", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,24 @@ def _introduce(path: Path) -> str:
     return f"{status.app} at {' '.join(listener.url for listener in status.listeners)}"
 
 
+class MovedError(NoServerError):
+    """Another supervisor has taken over since we connected."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
+        """Of its socket."""
+
+
+def run_with(path: Path, story: Callable[[Path], Awaitable[T]]) -> T:
+    """`story` with the server at `path`; once more with whoever takes over meanwhile."""
+    while True:
+        try:
+            return anyio.run(story, path)
+        except MovedError as moved:
+            path = moved.path
+
+
 def ask(
     path: Path,
     method: methods.Method[P, R],
@@ -95,11 +114,11 @@ def ask(
 
     Raises NoServerError (not reached) or OperatorError (refused, failed)."""
 
-    async def story() -> R:
+    async def story(path: Path) -> R:
         async with connected(path, patience) as session:
             return await session.ask(method, params, on_step, limit=limit)
 
-    return anyio.run(story)
+    return run_with(path, story)
 
 
 class Session:
@@ -163,6 +182,8 @@ class Session:
             return NoServerError(
                 f"the server with pid {pid} closed the connection: it ends, or has denied it"
             )
+        if error.code == ErrorCode.MOVED:
+            return MovedError(error.message, rundir.socket_path(self.path.parent, error.data["pid"]))
         if error.code == ErrorCode.METHOD_NOT_FOUND:
             return NoServerError(f"the server with pid {pid} is of another version: {error.message}")
         traceback = error.data.get("traceback", "") if isinstance(error.data, dict) else ""

@@ -17,7 +17,16 @@ from hsrv import rundir
 from hsrv.config import SERVER_LOG_LEVELS
 from hsrv.errors import NoServerError, OperatorError
 from hsrv.operate import views
-from hsrv.operate.client import ANSWER_TIMEOUT, Session, Target, ask, connected, find, wait_for_end
+from hsrv.operate.client import (
+    ANSWER_TIMEOUT,
+    Session,
+    Target,
+    ask,
+    connected,
+    find,
+    run_with,
+    wait_for_end,
+)
 from hsrv.rpc import operator
 from hsrv.rpc.methods import Empty, Method
 
@@ -121,7 +130,7 @@ def status(
         return views.status_text(found) + (f"\n{views.why_text(found)}" if why else "")
 
     if watch:
-        anyio.run(_watch, path, target.patience, text)
+        run_with(path, lambda path: _watch(path, target.patience, text))
     found = ask(
         path, operator.STATUS, operator.StatusParams(), patience=target.patience, limit=target.patience
     )
@@ -154,7 +163,7 @@ def upgrade(
 ) -> None:
     """Start the server anew, of the version that is installed now, and let it take over: no connection is refused.
     Exit 0 when the new one serves, 1 when it can't and the old one goes on."""
-    anyio.run(_upgrade, find(target), target.patience, wait)
+    run_with(find(target), lambda path: _upgrade(path, target.patience, wait))
 
 
 async def _upgrade(path: Path, patience: float, wait: bool) -> None:
@@ -176,7 +185,7 @@ def stop(
 ) -> None:
     """Stop the server, and wait until it has ended."""
     path = find(target)
-    anyio.run(_stop, path, target.patience, now)
+    run_with(path, lambda path: _stop(path, target.patience, now))
     show("stopped\n")
 
 
