@@ -164,6 +164,7 @@ def test_a_server_that_cannot_start_changes_nothing(
         serve,
         code,
         bind=["127.0.0.1:0", f"unix:{path}"],
+        workers=1,
         startup_timeout=1.0 if "sleep" in source else 20.0,
         lifespan_startup_timeout=1.0,
     )
