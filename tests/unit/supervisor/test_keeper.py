@@ -19,6 +19,7 @@ from hsrv.supervisor.keeper import Heir, Link, hold_signals, keep
 
 def serve(link, successor):
     "A supervisor that ends with the number of the signal it is sent."
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     Link(link).announce()
     signal.signal(signal.SIGUSR2, lambda *_: os._exit(1))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(5))
@@ -32,13 +33,13 @@ def serve(link, successor):
 
 from hsrv.platform import become_subreaper
 become_subreaper()
+hold_signals()
 ours, theirs = Channel.pair()
 pid = os.fork()
 if pid == 0:
     ours.close()
     serve(theirs, sys.argv[1] == "2")
 theirs.close()
-hold_signals()
 sys.exit(keep(Heir(pid, ours)))
 """
 
