@@ -159,7 +159,9 @@ class Succession:
             if heirloom.name not in wanted:
                 remove_socket_file(heirloom.info)
         supervisor.take_over(self.estate.office)
-        log.info("took over", before=self.estate.hsrv, adopts=self.adopt is not None)
+        adopts = self.adopt is not None
+        log.info("took over", before=self.estate.hsrv, adopts=adopts)
+        supervisor.timeline.note("took over", before=self.estate.hsrv, adopts=adopts)
 
     def _owned(self, listener: Listener) -> Listener:
         """As the old server had it."""

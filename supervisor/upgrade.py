@@ -196,6 +196,7 @@ class Upgrades:
         try:
             with bound_contextvars(reload_id=upgrade_id):
                 log.info("upgrading", successor=successor.pid)
+                self._supervisor.timeline.note("upgrading", successor=successor.pid)
                 answer = await self._answer(successor, upgrade_id)
                 failed = (
                     self._hand_over(successor, answer, upgrade_id) if isinstance(answer, Ready) else answer
@@ -266,6 +267,7 @@ class Upgrades:
         successor.close()
         details = {"exception": failed.traceback} if failed.traceback else {}
         log.error("upgrade failed, this server goes on", error=failed.message, **details)
+        self._supervisor.timeline.note("upgrade failed", "error", error=failed.message)
         self._supervisor.operations.end(upgrade_id, failed.message, failed.traceback)
 
     async def end(self) -> None:
