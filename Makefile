@@ -8,7 +8,7 @@ WORKERS ?= 8
 
 SOURCES := hsrv supervisor worker asyncpool tests bench examples
 
-.PHONY: run test lint check bench bench-reload chaos fuzz clean
+.PHONY: run test lint check bench bench-reload chaos fuzz upgrade-soak clean
 
 # exec: Ctrl-C and the exit code are the server's own.
 run: $(VENV)/installed
@@ -28,6 +28,10 @@ check: lint test
 # Storms against the real server, with kills; a failure prints its seed. CHAOS='--minutes 60 --profile calm' for more.
 chaos: $(VENV)/installed
 	$(PYTHON) -m tests.chaos $(CHAOS)
+
+# The whole server is replaced under load, again and again.
+upgrade-soak: $(VENV)/installed
+	HSRV_TEST_UPGRADES=20 $(PYTHON) -m pytest tests/integration/test_upgrade.py -k under_load
 
 # Each parser and codec against anything. FUZZ='--minutes 10 --target heads' for more.
 fuzz: $(VENV)/installed

@@ -1,7 +1,8 @@
 """What a service manager and its service say to each other: sd_notify, socket activation, the descriptor store.
 
 Owns the socket to the manager. Promises: the manager's variables are taken out of the environment, so nothing that is
-started later takes itself for the service; telling never raises, and takes SEND_TIMEOUT at most.
+started later takes itself for the service; telling never raises, takes SEND_TIMEOUT at most, and says whether it
+went out.
 """
 
 import array
@@ -98,15 +99,19 @@ class Manager:
             self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._sock.settimeout(SEND_TIMEOUT)
 
-    def tell(self, *lines: str, fds: tuple[int, ...] = ()) -> None:
-        """One message of these assignments, with copies of `fds`."""
-        if self._sock is None or not lines:
-            return
+    def tell(self, *lines: str, fds: tuple[int, ...] = ()) -> bool:
+        """One message of these assignments, with copies of `fds`. False: it is lost, or there is nobody."""
+        if not lines:
+            return True
+        if self._sock is None:
+            return False
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
             self._sock.sendmsg(["\n".join(lines).encode()], rights, 0, self._address)
         except OSError as error:
             log.warning("service manager not reached", told=lines[0], error=error.strerror or str(error))
+            return False
+        return True
 
     def keep(self, name: str, fd: int) -> None:
         """Let it hold a copy for the next start."""

@@ -64,14 +64,15 @@ def open_listeners(
     unix_mode: int,
     owner: tuple[int, int] | None = None,
     inherited: Inheritance | None = None,
+    kind: str = "bind",
 ) -> list[Listener]:
     """Bind and listen on all, or on none. Raises BindError. `owner`: user and group of socket files, if not ours.
-    `inherited`: what is open already."""
+    `inherited`: what is open already. `kind`: the option that names them; one's are not another's."""
     inherited = Inheritance() if inherited is None else inherited
     listeners: list[Listener] = []
     try:
         for text in binds:
-            name = kept_name("bind", text)
+            name = kept_name(kind, text)
             found = take_inherited(inherited, name, backlog)
             found = found or _open(text, backlog, unix_mode, owner, inherited)
             ours = isinstance(parse_bind(text), TcpBind | UnixBind)
@@ -83,7 +84,7 @@ def open_listeners(
 
 
 def take_inherited(inherited: Inheritance, name: str, backlog: int) -> list[Listener]:
-    """Those of this name: `kept_name("bind", ADDRESS)` for `--bind`, and in the same way for any other purpose."""
+    """Those of this name."""
     return [_adopt(fd, f"the socket named {name}", backlog) for fd in inherited.take(name)]
 
 

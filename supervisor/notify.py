@@ -4,10 +4,12 @@ Promises: a sign of life is given by the supervisor's own loop, and only while w
 hears of every change, also of one that is over at once; nothing is told any more once another server is the main one.
 """
 
+import itertools
 import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import anyio
 
@@ -19,14 +21,18 @@ from hsrv.supervisor.listeners import Listener
 from hsrv.supervisor.plan import Plan
 from hsrv.supervisor.unitstate import UnitState
 
+RETRY: Final = 1.0
+"""Seconds until what did not reach the manager is told again."""
+
 log = get_logger("hsrv.supervisor")
 
 
 class Herald:
     """The server's voice to its manager; silent when there is none."""
 
-    def __init__(self, office: Office, plan: Plan, listeners: Sequence[Listener]) -> None:
-        """`listeners`: kept with the manager when it keeps descriptors; ours from the first moment of being ready."""
+    def __init__(self, office: Office, plan: Plan, listeners: Sequence[Sequence[Listener]]) -> None:
+        """`listeners`: those in any of these are kept with the manager when it keeps descriptors, from the first moment
+        of being ready on."""
         self._plan = plan
         self._listeners = listeners
         self._said = UnitState.STARTING
@@ -54,11 +60,12 @@ class Herald:
         self._said, self._status = UnitState.STARTING, ""
         self.look()
 
-    def hand_over(self, pid: int) -> Office:
-        """Another process is the main one; the office that it takes."""
+    def hand_over(self, pid: int) -> Office | None:
+        """Another process is the main one; the office that it takes. None when the manager was not reached: it would
+        take our end for that of the service."""
         office = self.office
-        if self.in_office:
-            self._manager.tell(f"MAINPID={pid}")
+        if self.in_office and not self._manager.tell(f"MAINPID={pid}"):
+            return None
         self._manager.close()
         self._assume(Office())
         return office
@@ -82,23 +89,25 @@ class Herald:
         if not self.office.notify:
             return math.inf
         now = time.monotonic()
-        self._tell_changes(now)
-        times = [self._beat(now), self._live(now)]
-        return min(times)
+        retry = math.inf if self._tell_changes(now) else now + RETRY
+        return min(retry, self._beat(now), self._live(now))
 
-    def _tell_changes(self, now: float) -> None:
+    def _tell_changes(self, now: float) -> bool:
+        """False when the manager was not reached."""
         state, text = unitstate.unit_state(self._plan), unitstate.status_text(self._plan)
         lines = unitstate.change_lines(self._said, state, now)
         if state is UnitState.READY and lines and self.office.store:
             self._keep_listeners()
         if text != self._status:
             lines.append(f"STATUS={text}")
-        self._manager.tell(*lines)
+        if not self._manager.tell(*lines):
+            return False
         self._said, self._status = state, text
+        return True
 
     def _keep_listeners(self) -> None:
         """For the next start. The manager drops what it has already. Those that it opened itself it has anyhow."""
-        for listener in self._listeners:
+        for listener in itertools.chain(*self._listeners):
             if listener.keepable:
                 self._manager.keep(listener.name, listener.sock.fileno())
 

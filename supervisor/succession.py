@@ -151,10 +151,12 @@ class Succession:
 
     def _take_over(self, supervisor: "Supervisor") -> None:
         self.is_over = True
-        owned = [self._owned(listener) for listener in supervisor.listeners]
-        kept = self.estate.office.store  # by the service manager, also what is new
-        supervisor.listeners[:] = [lent(one) if kept else one for one in owned]
-        wanted = {listener.name for listener in supervisor.listeners}
+        wanted: set[str] = set()
+        for listeners in (supervisor.listeners, supervisor.beside):
+            owned = [self._owned(listener) for listener in listeners]
+            kept = self.estate.office.store  # by the service manager, also what is new
+            listeners[:] = [lent(one) if kept else one for one in owned]
+            wanted |= {listener.name for listener in listeners}
         for heirloom in self.estate.heirlooms:
             if heirloom.name not in wanted:
                 remove_socket_file(heirloom.info)

@@ -97,6 +97,9 @@ class Supervisor:
         self._reread = reread
         self.config = config
         self.listeners = listeners
+        self.beside: list[Listener] = []
+        """Listening sockets that are no workers' business and pass to the next server too. Whoever opened them
+        closes them."""
         self._banner = banner
         self._development = Development(config, self._code_changed) if config.reload else None
         budgets = budgets_of(config)
@@ -135,7 +138,7 @@ class Supervisor:
         self.changed = anyio.Event()
         self._exit: ExitCode | None = None
         self.instead_of_binds = instead_of_binds
-        self.herald = Herald(office or Office(), self.plan, listeners)
+        self.herald = Herald(office or Office(), self.plan, (listeners, self.beside))
         link = succession.link if succession is not None else None
         self.upgrades = Upgrades(self, launch or Launch.here(), link)
         if succession is not None:
@@ -278,7 +281,7 @@ class Supervisor:
 
     def own_files(self) -> None:
         """Tell the templates which socket files end with us."""
-        files = [listener.info for listener in self.listeners]
+        files = [listener.info for listener in (*self.listeners, *self.beside)]
         files += [self.door.info] if self.door is not None else []
         for template in self._templates.values():
             template.own(tuple(files))

@@ -167,10 +167,11 @@ class Upgrades:
         """Raises ChannelError."""
         supervisor = self._supervisor
         plan, door = supervisor.plan, supervisor.door
+        listeners = [*supervisor.listeners, *supervisor.beside]
         estate = Estate(
             hsrv=__version__,
             upgrade_id=upgrade_id,
-            heirlooms=tuple(_heirloom(listener) for listener in supervisor.listeners),
+            heirlooms=tuple(_heirloom(listener) for listener in listeners),
             instead_of_binds=supervisor.instead_of_binds,
             door=door.info if door is not None else None,
             kept=link is not None,
@@ -180,7 +181,7 @@ class Upgrades:
             learned=tuple(supervisor.patterns_known()),
             office=supervisor.herald.office,
         )
-        fds = [listener.sock.fileno() for listener in supervisor.listeners]
+        fds = [listener.sock.fileno() for listener in listeners]
         fds += [door.fileno()] if door is not None else []
         fds += [end.fileno() for end in supervisor.adopt]
         fds += [link.channel.fileno()] if link is not None else []
@@ -241,12 +242,15 @@ class Upgrades:
         """It serves: from now on the server is its own. None, or why nothing came of it."""
         supervisor = self._supervisor
         office = supervisor.herald.hand_over(successor.pid)  # before the new one speaks to the manager
+        if office is None:
+            return Failed("the service manager could not be told of the new main process")
         try:
             successor.channel.send(encode(Yours()))
         except ChannelError:
             supervisor.herald.take_office(office, main=True)
             return Failed("the new server died when it was ready")
-        supervisor.listeners[:] = [lent(listener) for listener in supervisor.listeners]
+        for listeners in (supervisor.listeners, supervisor.beside):
+            listeners[:] = [lent(listener) for listener in listeners]
         if supervisor.door is not None:
             supervisor.door.hand_over(successor.pid)
         supervisor.own_files()

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,28 +51,32 @@ class NotifySocket:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._sock.bind(f"\0{address[1:]}" if address.startswith("@") else address)
         self.told: list[Told] = []
+        self._news = threading.Condition()
+        self._thread = threading.Thread(target=self._listen, daemon=True, name="service manager")
+        self._thread.start()
 
     def wait(self, wanted: Callable[[Told], object], what: str, since: int = 0) -> Told:
         """The first message, also an earlier one from number `since` on, for which `wanted` is true."""
         end = time.monotonic() + DEADLINE
-        while True:
-            for told in self.told[since:]:
-                if wanted(told):
-                    return told
-            since = len(self.told)
-            if time.monotonic() > end:
-                raise AssertionError(f"not told within {DEADLINE} s: {what}; but {self.told}")
-            self.hear(end - time.monotonic())
+        with self._news:
+            while True:
+                for told in self.told[since:]:
+                    if wanted(told):
+                        return told
+                since = len(self.told)
+                if not self._news.wait(end - time.monotonic()):
+                    raise AssertionError(f"not told within {DEADLINE} s: {what}; but {self.told}")
 
-    def hear(self, seconds: float) -> None:
-        """What is said within so many seconds, at the first word."""
-        self._sock.settimeout(max(0.01, seconds))
-        with contextlib.suppress(TimeoutError):
-            self._hear()
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):  # it was closed
+            while True:
+                self._hear()
 
     def _hear(self) -> None:
         space = socket.CMSG_SPACE(4 * 16) + socket.CMSG_SPACE(12)
         data, ancillary, _, _ = self._sock.recvmsg(65536, space)
+        if not data:
+            raise OSError("closed")
         told = Told(0, dict(line.split("=", 1) for line in data.decode().splitlines()))
         for level, kind, content in ancillary:
             assert level == socket.SOL_SOCKET
@@ -79,9 +84,13 @@ class NotifySocket:
                 told.fds = list(struct.unpack(f"{len(content) // 4}i", content))
             else:
                 told.pid = struct.unpack("3i", content)[0]
-        self.told.append(told)
+        with self._news:
+            self.told.append(told)
+            self._news.notify_all()
 
     def close(self) -> None:
+        self._sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join(DEADLINE)
         self._sock.close()
         for told in self.told:
             for fd in told.fds:
