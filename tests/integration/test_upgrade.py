@@ -246,6 +246,8 @@ def test_the_socket_file_survives_a_killed_old_server(serve: Serve, code: Code, 
         os.kill(first, signal.SIGKILL)
     eventually(lambda: not old[-1].process.is_running(), "its template is gone")
     assert path.exists()
+    os.kill(status(server).pid, signal.SIGKILL)
+    eventually(lambda: not path.exists(), "the template of the present one cleans up behind that")
 
 
 # versions
