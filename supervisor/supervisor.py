@@ -139,8 +139,7 @@ class Supervisor:
         self._exit: ExitCode | None = None
         self.instead_of_binds = instead_of_binds
         self.herald = Herald(office or Office(), self.plan, (listeners, self.beside))
-        link = succession.link if succession is not None else None
-        self.upgrades = Upgrades(self, launch or Launch.here(), link)
+        self.upgrades = Upgrades(self, launch or Launch.here(), succession and succession.link)
         if succession is not None:
             succession.furnish(self)
 

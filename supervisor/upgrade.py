@@ -19,7 +19,7 @@ from hsrv import __version__
 from hsrv.channel import MAX_DESCRIPTORS, Channel, ChannelClosed, ChannelError
 from hsrv.logging import get_logger
 from hsrv.messages import MessageError
-from hsrv.supervisor.children import death_of
+from hsrv.supervisor.deaths import how_it_ended
 from hsrv.supervisor.estate import Estate, Failed, Heirloom, Ready, Step, ToOld, Yours, decode_to_old, encode
 from hsrv.supervisor.fleet import Budgets, Gen
 from hsrv.supervisor.keeper import Heir, Link
@@ -79,7 +79,7 @@ class Successor:
     gone: anyio.Event = field(default_factory=anyio.Event)
 
     def ended(self, status: int) -> None:
-        self.death = death_of(status)
+        self.death = how_it_ended(status)
         self.gone.set()
 
     def signal(self, signum: int) -> None:
