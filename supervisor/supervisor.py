@@ -139,7 +139,7 @@ class Supervisor:
         self._exit: ExitCode | None = None
         self.instead_of_binds = instead_of_binds
         self.herald = Herald(office or Office(), self.plan, (listeners, self.beside))
-        self.upgrades = Upgrades(self, launch or Launch.here(), succession and succession.link)
+        self.upgrades = Upgrades(self, launch or Launch.here(), succession.link if succession else None)
         if succession is not None:
             succession.furnish(self)
 

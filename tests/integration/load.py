@@ -6,7 +6,6 @@ the same connection, all are `problems`. They run on an event loop in a thread o
 """
 
 import asyncio
-import contextlib
 import json
 import random
 import socket
@@ -275,9 +274,11 @@ class Load:
         if reading.done():
             reading.result()
             return True
-        reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reading
+        while (
+            not reading.done()
+        ):  # wait_for() of Python 3.11 forgets a cancel that comes together with a result
+            reading.cancel()
+            await asyncio.wait((reading,), timeout=0.1)
         return False
 
     def websockets(self, query: str = "", pause: float = 0.05) -> Client:
