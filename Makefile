@@ -8,7 +8,7 @@ WORKERS ?= 8
 
 SOURCES := hsrv supervisor worker asyncpool tests bench examples deploy
 
-.PHONY: run test lint check bench bench-reload chaos siege fuzz autobahn nginx-soak deploy-rehearsal docs clean
+.PHONY: run test lint check bench bench-reload chaos siege fuzz autobahn nginx-soak deploy-rehearsal upgrade-soak docs clean
 
 # exec: Ctrl-C and the exit code are the server's own.
 run: $(VENV)/installed
@@ -36,6 +36,10 @@ siege: $(VENV)/installed
 # The WebSocket judge. It needs a Python 2.7: exit code 77 says that none is here. AUTOBAHN='--cases 12.*' for less.
 autobahn: $(VENV)/installed
 	@$(PYTHON) -m tests.autobahn $(AUTOBAHN)
+
+# The whole server is replaced under load, again and again.
+upgrade-soak: $(VENV)/installed
+	HSRV_TEST_UPGRADES=20 $(PYTHON) -m pytest tests/integration/test_upgrade.py -k under_load
 
 # Each parser and codec against anything. FUZZ='--minutes 10 --target heads' for more.
 fuzz: $(VENV)/installed

@@ -21,9 +21,15 @@ class FdBind:
     fd: int
 
 
-Bind = TcpBind | UnixBind | FdBind
+@dataclass(frozen=True)
+class NamedBind:
+    name: str
+    """Of sockets that a service manager passes (LISTEN_FDNAMES)."""
 
-ALLOWED: Final = "HOST:PORT, [V6]:PORT, unix:PATH or fd:N"
+
+Bind = TcpBind | UnixBind | FdBind | NamedBind
+
+ALLOWED: Final = "HOST:PORT, [V6]:PORT, unix:PATH, fd:N or fd://NAME"
 
 GREATEST_FD: Final = 2**31 - 1
 
@@ -37,9 +43,7 @@ def parse_bind(text: str) -> Bind:
             raise ValueError(f"no path after unix:; allowed: {ALLOWED}")
         return UnixBind(text[5:])
     if text.startswith("fd:"):
-        if not text[3:].isdecimal() or int(text[3:]) > GREATEST_FD:
-            raise ValueError(f"no number after fd:; allowed: {ALLOWED}")
-        return FdBind(int(text[3:]))
+        return _parse_fd(text[3:])
     if "/" in text:
         raise ValueError(f"neither a URL nor a bare path; allowed: {ALLOWED}")
     host, colon, port = text.rpartition(":")
@@ -50,3 +54,13 @@ def parse_bind(text: str) -> Bind:
     elif ":" in host:
         raise ValueError(f"an IPv6 address stands in brackets; allowed: {ALLOWED}")
     return TcpBind(host or "0.0.0.0", int(port))
+
+
+def _parse_fd(text: str) -> Bind:
+    if text.startswith("//"):
+        if not text[2:]:
+            raise ValueError(f"no name after fd://; allowed: {ALLOWED}")
+        return NamedBind(text[2:])
+    if not text.isdecimal() or int(text) > GREATEST_FD:
+        raise ValueError(f"no number after fd:; allowed: {ALLOWED}")
+    return FdBind(int(text))

@@ -92,8 +92,8 @@ def _parameter(option: OptionInfo) -> inspect.Parameter:
 def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Callable[..., None]:
     """A typer command that takes every option of `Config` and calls `command` with the configuration, the source of
     each value, and what was given for its `own` parameters. A parameter `reread` gets a function that reads the
-    configuration again."""
-    wants_reread = "reread" in inspect.signature(command).parameters
+    configuration again, a parameter `config_file` the file that --config named."""
+    wanted = inspect.signature(command).parameters
 
     def run(*, application: str | None, config: str | None, **given: Any) -> None:
         extra = {parameter.name: given.pop(parameter.name) for parameter in own}
@@ -101,8 +101,10 @@ def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Call
         if application is not None:
             values["app"] = application
         read = partial(load_config, values, config_file=config)
-        if wants_reread:
+        if "reread" in wanted:
             extra["reread"] = lambda: read()[0]
+        if "config_file" in wanted:
+            extra["config_file"] = config
         command(*read(), **extra)
 
     application = Annotated[
@@ -142,14 +144,15 @@ def serve(config: Config, sources: Sources, reread: Callable[[], Config] | None 
     check_supported()
     from hsrv.supervisor.main import run  # noqa: PLC0415  # imports what only POSIX has, after the check
 
-    _read_env_file(config)
-    return run(config, sources, reread)
+    return run(config, sources, reread, _read_env_file(config))
 
 
-def _read_env_file(config: Config) -> None:
-    if config.env_file is not None:
-        for name, value in read_env_file(config.env_file).items():
-            os.environ.setdefault(name, value)
+def _read_env_file(config: Config) -> set[str]:
+    """The variables that it has set."""
+    given = read_env_file(config.env_file) if config.env_file is not None else {}
+    fresh = given.keys() - os.environ.keys()
+    os.environ.update({name: given[name] for name in fresh})
+    return fresh
 
 
 def show_config(config: Config, sources: Sources) -> None:
@@ -184,8 +187,22 @@ def check(
     raise typer.Exit(ExitCode.INTERNAL if strict and found.warnings else ExitCode.OK)
 
 
-def _own(name: str, kind: Any, default: Any, **info: Any) -> inspect.Parameter:
-    option = typer.Option(f"--{name.replace('_', '-')}", rich_help_panel="Check", **info)
+def systemd_unit(
+    config: Config, sources: Sources, *, config_file: str | None, name: str | None, socket: bool
+) -> None:
+    """Print a systemd unit that starts the server with this configuration, in this directory."""
+    check_supported()
+    from hsrv.operate import unitfile  # noqa: PLC0415  # imports what only POSIX has, after the check
+
+    facts = unitfile.facts(name)
+    unit = (
+        unitfile.sockets(config, facts) if socket else unitfile.service(config, sources, facts, config_file)
+    )
+    sys.stdout.write(unit)
+
+
+def _own(name: str, kind: Any, default: Any, *, panel: str = "Check", **info: Any) -> inspect.Parameter:
+    option = typer.Option(f"--{name.replace('_', '-')}", rich_help_panel=panel, **info)
     keyword = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, keyword, default=default, annotation=Annotated[kind, option])
 
@@ -202,8 +219,21 @@ _CHECK_OPTIONS = (
     _own("strict", bool, False, help="exit 1 when there are warnings"),
 )
 
+_UNIT_OPTIONS = (
+    _own(
+        "name",
+        str | None,
+        None,
+        panel="Unit",
+        help="of the unit; default: of the directory",
+        metavar="NAME",
+    ),
+    _own("socket", bool, False, panel="Unit", help="the .socket unit instead: systemd binds the addresses"),
+)
+
 app.command("check")(_with_options(check, *_CHECK_OPTIONS))
 app.command("start", epilog=_EXIT_CODES)(_with_options(start))
+app.command("systemd-unit")(_with_options(systemd_unit, *_UNIT_OPTIONS))
 app.command("config")(_with_options(show_config))
 
 

@@ -81,7 +81,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     worker_max_requests: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1), Opt("a worker is replaced after so many requests; 0: never", _PROCESSES, metavar="N")] = 0
     worker_max_requests_jitter: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1), Opt("up to so many more, at random, so that workers don't all go at once", _PROCESSES, metavar="N")] = 0
 
-    bind: Annotated[Texts, Opt("HOST:PORT, [V6]:PORT, unix:PATH or fd:N; repeatable; port 0: any free one", _LISTEN, short="-b", metavar="ADDRESS")] = ("127.0.0.1:8000",)
+    bind: Annotated[Texts, Opt("HOST:PORT, [V6]:PORT, unix:PATH, fd:N or fd://NAME (socket activation); repeatable; port 0: any free one", _LISTEN, short="-b", metavar="ADDRESS")] = ("127.0.0.1:8000",)
     unix_mode: Annotated[str, msgspec.Meta(pattern="^0?[0-7]{3}$"), Opt("permissions of Unix socket files, octal", _LISTEN, metavar="MODE")] = "0660"
     backlog: Annotated[Count, Opt("connections that may wait to be accepted", _LISTEN, metavar="N")] = 2048
 

@@ -192,13 +192,21 @@ class Exited(msgspec.Struct, frozen=True, kw_only=True, tag="exited"):
     version: int = VERSION
 
 
+class Own(msgspec.Struct, frozen=True, kw_only=True, tag="own"):
+    """Supervisor to template: from now on these are the socket files to remove when the supervisor dies. Another server
+    has taken them over, or we have."""
+
+    files: tuple[ListenerInfo, ...]
+    version: int = VERSION
+
+
 class Quit(msgspec.Struct, frozen=True, kw_only=True, tag="quit"):
     """Supervisor to template: not needed any more. End of file instead means that the supervisor died."""
 
     version: int = VERSION
 
 
-ToTemplate = Boot | Renew | Fork | Quit
+ToTemplate = Boot | Renew | Fork | Own | Quit
 FromTemplate = TemplateReady | PreloadUnsafe | TemplateFailed | Forked | Exited
 
 _encoder = msgspec.msgpack.Encoder()

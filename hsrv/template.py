@@ -38,6 +38,7 @@ from hsrv.messages import (
     Forked,
     FromTemplate,
     ListenerInfo,
+    Own,
     PreloadUnsafe,
     Renew,
     TemplateFailed,
@@ -59,6 +60,7 @@ HANDLED: Final = (
     signal.SIGHUP,
     signal.SIGQUIT,
     signal.SIGUSR1,
+    signal.SIGUSR2,
     stacks.SIGNAL,
 )
 
@@ -126,6 +128,7 @@ class Template:
             message = decode_to_template(packet.payload)
             assert isinstance(message, Boot)
             self.boot = message
+            self._files = (*message.listeners, *message.files)
             self._handoff_send, self._handoff_receive, self._adopt_send, self._adopt_receive = (
                 Channel(packet.take_socket()) for _ in range(4)
             )
@@ -195,6 +198,8 @@ class Template:
                     self._fork(message, packet.take_socket(), packet.take_fd(), packet.take_fd())
                 elif isinstance(message, Renew):
                     self._renew(message, packet)
+                elif isinstance(message, Own):
+                    self._files = message.files
                 else:
                     return
 
@@ -333,7 +338,7 @@ class Template:
                 "child killed", child=pid, why="still running after the supervisor's death and its budget"
             )
             os.kill(pid, signal.SIGKILL)
-        for info in (*self.boot.listeners, *self.boot.files):
+        for info in self._files:
             remove_socket_file(info)
 
 

@@ -20,6 +20,11 @@ def not_ready(plan: Plan) -> str:
         return "starting"
     if plan.held:
         return "drained by the operator"
+    return missing(serving)
+
+
+def missing(serving: Generation) -> str:
+    """Which role has no process that serves, in words, or ""."""
     for role in (Role.WORKER, Role.POOL):
         if not serving.has(role, ChildState.SERVING):
             return f"no {role} serves"

@@ -39,3 +39,9 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def how_it_ended(status: int) -> str:
+    """A wait status in words, for a process of which no reason is counted."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"exited with code {code}" if code >= 0 else f"was killed by {signal_name(-code)}"

@@ -19,6 +19,7 @@ from hsrv.cgroupmemory import MemoryGroup
 from hsrv.logging import get_logger
 from hsrv.rpc.messages import RpcError
 from hsrv.supervisor.children import ChildHandle
+from hsrv.supervisor.deaths import Coroner
 from hsrv.supervisor.fleet import ChildState
 from hsrv.supervisor.health import Hang, Kind, Limits, judge
 from hsrv.supervisor.recycling import Holding, largest, too_large, too_old
@@ -66,6 +67,7 @@ class Healer:
     def __init__(self, supervisor: "Supervisor", group: MemoryGroup) -> None:
         self._supervisor = supervisor
         self._group = group
+        self.coroner = Coroner(group)
         self._incidents: dict[int, Incident] = {}
         """By pid."""
         self._blind_until = 0.0

@@ -9,15 +9,19 @@ import stat
 import struct
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from hsrv.bindspec import FdBind, TcpBind, UnixBind, parse_bind
+import msgspec
+
+from hsrv.bindspec import FdBind, NamedBind, TcpBind, UnixBind, parse_bind
 from hsrv.errors import BindError
 from hsrv.logging import get_logger
 from hsrv.messages import ListenerInfo
+from hsrv.sdnotify import kept_name
 from hsrv.socketfile import remove_socket_file
+from hsrv.supervisor.inheritance import Inheritance
 
 CONNECT_TIMEOUT: Final = 1.0
 """Seconds to find out whether somebody still listens on an existing socket file."""
@@ -45,29 +49,70 @@ class Listener:
     sock: socket.socket
     shared: bool = False
     """Somebody opened it for us, and may let others listen on it when we are gone."""
+    name: str = ""
+    """Under which it is passed on to whoever listens after us (`hsrv.sdnotify.kept_name`)."""
+    keepable: bool = True
+    """A service manager may keep it for the next start. What it opened itself it has anyhow."""
+
+
+def lent(listener: Listener) -> Listener:
+    """One that others go on with: its end is not the end of the address."""
+    info = msgspec.structs.replace(listener.info, unix_inode=None)
+    return replace(listener, info=info, shared=True)
 
 
 def open_listeners(
-    binds: Sequence[str], *, backlog: int, unix_mode: int, owner: tuple[int, int] | None = None
+    binds: Sequence[str],
+    *,
+    backlog: int,
+    unix_mode: int,
+    owner: tuple[int, int] | None = None,
+    inherited: Inheritance | None = None,
+    kind: str = "bind",
 ) -> list[Listener]:
-    """Bind and listen on all, or on none. Raises BindError. `owner`: user and group of socket files, if not ours."""
+    """Bind and listen on all, or on none. Raises BindError. `owner`: user and group of socket files, if not ours.
+    `inherited`: what is open already. `kind`: the option that names them; one's are not another's."""
+    inherited = Inheritance() if inherited is None else inherited
     listeners: list[Listener] = []
     try:
         for text in binds:
-            listeners += _open(text, backlog, unix_mode, owner)
+            name = kept_name(kind, text)
+            found = take_inherited(inherited, name, backlog)
+            found = found or _open(text, backlog, unix_mode, owner, inherited)
+            ours = isinstance(parse_bind(text), TcpBind | UnixBind)
+            listeners += (replace(listener, name=name, keepable=ours) for listener in found)
     except BaseException:
         close_listeners(listeners)
         raise
     return listeners
 
 
-def _open(text: str, backlog: int, unix_mode: int, owner: tuple[int, int] | None) -> list[Listener]:
+def take_inherited(inherited: Inheritance, name: str, backlog: int) -> list[Listener]:
+    """Those of this name."""
+    return [_adopt(fd, f"the socket named {name}", backlog) for fd in inherited.take(name)]
+
+
+def _open(
+    text: str, backlog: int, unix_mode: int, owner: tuple[int, int] | None, inherited: Inheritance
+) -> list[Listener]:
     bind = parse_bind(text)
     if isinstance(bind, TcpBind):
         return _open_tcp(bind, backlog)
     if isinstance(bind, UnixBind):
         return [_open_unix(bind.path, backlog, unix_mode, owner)]
-    return [_adopt(bind, backlog)]
+    if isinstance(bind, FdBind):
+        inherited.release(bind.fd)
+        return [_adopt(bind.fd, f"--bind {text}", backlog)]
+    return _open_named(bind, inherited, backlog)
+
+
+def _open_named(bind: NamedBind, inherited: Inheritance, backlog: int) -> list[Listener]:
+    known = sorted(set(inherited.names))
+    found = take_inherited(inherited, bind.name, backlog)
+    if not found:
+        passed = f"those that were: {', '.join(known)}" if known else "none were"
+        raise BindError(f"--bind fd://{bind.name}: no socket of this name was passed to us ({passed})")
+    return found
 
 
 def _open_tcp(bind: TcpBind, backlog: int) -> list[Listener]:
@@ -185,25 +230,44 @@ def _remove_stale(path: str) -> None:
     raise BindError(f"--bind unix:{path}: another server listens there")
 
 
-def _adopt(bind: FdBind, backlog: int) -> Listener:
-    """A socket that somebody opened for us."""
+def _adopt(fd: int, where: str, backlog: int) -> Listener:
+    """A socket that somebody opened for us. `where`: what it is, for messages."""
     try:
-        sock = socket.socket(fileno=bind.fd)
+        sock = socket.socket(fileno=fd)
     except OSError as error:
-        raise BindError(f"--bind fd:{bind.fd}: no open socket has this descriptor ({error})") from error
+        raise BindError(f"{where}: no open socket has this descriptor ({error})") from error
     try:
         sock.set_inheritable(False)  # what the application starts must not keep it open
+        _check_kind(sock, where)
         sock.listen(backlog)
     except OSError as error:
         sock.close()
-        raise BindError(f"--bind fd:{bind.fd}: can't listen ({os.strerror(error.errno or 0)})") from error
+        raise BindError(f"{where}: can't listen ({os.strerror(error.errno or 0)})") from error
+    except BindError:
+        sock.close()
+        raise
     sock.setblocking(False)
+    return Listener(_info_of(sock), sock, shared=True)
+
+
+def _check_kind(sock: socket.socket, where: str) -> None:
+    """Raises BindError for what could never be accepted from."""
+    if sock.type != socket.SOCK_STREAM:
+        raise BindError(f"{where}: is no stream socket (ListenStream= makes one)")
+    try:
+        sock.getpeername()
+    except OSError:
+        return
+    raise BindError(f"{where}: is a connection and not a listening socket (Accept=no makes one)")
+
+
+def _info_of(sock: socket.socket) -> ListenerInfo:
     if sock.family == socket.AF_UNIX:
         name = sock.getsockname()
         path = name if isinstance(name, str) else f"@{os.fsdecode(name[1:])}"  # Linux's abstract namespace
-        return Listener(ListenerInfo(url=f"unix:{path}", address=(path, None)), sock, shared=True)
+        return ListenerInfo(url=f"unix:{path}", address=(path, None))
     host, port = sock.getsockname()[:2]
-    return Listener(ListenerInfo(url=_tcp_url(host, port), address=(host, port)), sock, shared=True)
+    return ListenerInfo(url=_tcp_url(host, port), address=(host, port))
 
 
 def stop_new_connections(listeners: Sequence[Listener]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import anyio
 import msgspec
@@ -12,11 +12,17 @@ from hsrv import logging, privileges, rundir
 from hsrv.apptarget import resolve_target
 from hsrv.config import Config
 from hsrv.cpus import resolve_workers
-from hsrv.errors import BindError, ExitCode
+from hsrv.errors import BindError, ExitCode, HsrvError
 from hsrv.platform import become_subreaper, check_supported
+from hsrv.sdnotify import KEPT, Manager, Surroundings
 from hsrv.supervisor.banner import Banner
-from hsrv.supervisor.listeners import close_listeners, open_listeners
+from hsrv.supervisor.estate import Office
+from hsrv.supervisor.inheritance import Inheritance
+from hsrv.supervisor.keeper import keep
+from hsrv.supervisor.launch import Launch
+from hsrv.supervisor.listeners import close_listeners, lent, open_listeners
 from hsrv.supervisor.operator import OperatorSocket
+from hsrv.supervisor.succession import Succession, succession
 from hsrv.supervisor.supervisor import Supervisor
 
 log = logging.get_logger("hsrv.supervisor")
@@ -26,38 +32,92 @@ def run(
     config: Config,
     sources: Mapping[str, str] | None = None,
     reread: Callable[[], Config] | None = None,
+    set_by_us: Collection[str] = (),
 ) -> ExitCode:
     """Serve until told to stop. Before anything runs it raises BindError, AppLoadError (nothing found), ConfigError
-    (--user, --group) and PlatformError. `reread`: the configuration as it is now, for a reload; raises HsrvError."""
+    (--user, --group) and PlatformError. `reread`: the configuration as it is now, for a reload; raises HsrvError.
+    `set_by_us`: variables that came from --env-file."""
     check_supported()
+    launch = Launch.here(set_by_us)
+    surroundings = Surroundings.take(os.environ, os.getpid())
+    before = succession(os.environ)
+    try:
+        return _run(config, reread, launch, surroundings, before)
+    except HsrvError as error:
+        if before is not None:
+            before.refuse(str(error), getattr(error, "traceback", ""))
+        raise
+
+
+def _run(
+    config: Config,
+    reread: Callable[[], Config] | None,
+    launch: Launch,
+    surroundings: Surroundings,
+    before: Succession | None,
+) -> ExitCode:
     account = privileges.resolve(config.user, config.group)
     config, why = _with_workers(config)
     target = resolve_target(config)
     logging.setup(config, None)
+    inherited = Inheritance(surroundings.sockets) if before is None else before.inheritance
+    config = _with_binds(config, inherited)
+    if inherited.replaced:
+        log.info("sockets of the service manager instead of --bind", names=list(inherited.replaced))
     listeners = open_listeners(
         config.bind,
         backlog=config.backlog,
         unix_mode=int(config.unix_mode, 8),
         owner=(account.uid, account.gid) if account is not None else None,
+        inherited=inherited,
     )
     door: OperatorSocket | None = None
     try:
+        if unwanted := inherited.close_rest():
+            log.warning("sockets closed", why="no --bind names them", names=unwanted)
+        if surroundings.store:  # the next start goes on with them: our end is not theirs
+            listeners = [lent(listener) for listener in listeners]
         if account is not None:
             step_down(account, config.run_dir)
         if config.umask is not None:
             os.umask(int(config.umask, 8))
-        door = open_door(config.run_dir)
+        door = before.door if before is not None and before.door is not None else open_door(config.run_dir)
         setproctitle("hsrv: supervisor")
         become_subreaper()
         where = str(door.path) if door is not None else ""
-        banner = Banner(config, workers_why=why, app_found=target.how_found, operator=where)
-        again = None if reread is None else lambda: _with_workers(reread())[0]
-        return anyio.run(Supervisor(config, listeners, banner, door, again).run)
+        supervisor = Supervisor(
+            config,
+            listeners,
+            Banner(config, workers_why=why, app_found=target.how_found, operator=where),
+            door,
+            None if reread is None else lambda: _with_binds(_with_workers(reread())[0], inherited),
+            launch=launch,
+            office=_office(surroundings, unwanted),
+            succession=before,
+            instead_of_binds=inherited.replaced,
+        )
+        code = anyio.run(supervisor.run)
     finally:
         close_listeners(listeners)
         if door is not None:
             door.close()
         sys.stderr.flush()
+    return code if supervisor.heir is None else keep(supervisor.heir)
+
+
+def _office(surroundings: Surroundings, unwanted: Sequence[str]) -> Office:
+    """With the service manager, which need not keep what nobody wants."""
+    manager = Manager(surroundings.notify)
+    for name in unwanted:
+        if name.startswith(KEPT):
+            manager.forget(name)
+    manager.close()
+    return Office(notify=surroundings.notify, watchdog=surroundings.watchdog, store=surroundings.store)
+
+
+def _with_binds(config: Config, inherited: Inheritance) -> Config:
+    """With the addresses that are really listened on."""
+    return msgspec.structs.replace(config, bind=inherited.binds(config.bind))
 
 
 def _with_workers(config: Config) -> tuple[Config, str]:

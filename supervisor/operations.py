@@ -23,6 +23,10 @@ class Operation:
         self._over = False
         self._news = anyio.Event()
 
+    @property
+    def is_over(self) -> bool:
+        return self._over
+
     def step(self, step: str) -> None:
         self._steps.append(step)
         self._tell()

@@ -9,7 +9,8 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 import msgspec
@@ -82,10 +83,44 @@ class OperatorSocket:
         except OSError as error:
             self._sock.close()
             raise BindError(f"--run-dir {folder}: {error.strerror or error}") from error
-        inode = self.path.stat().st_ino
-        self.info = ListenerInfo(url=f"unix:{self.path}", address=(str(self.path), None), unix_inode=inode)
+        self._inode: int | None = self.path.stat().st_ino
+        address = (str(self.path), None)
+        self.info = ListenerInfo(url=f"unix:{self.path}", address=address, unix_inode=self._inode)
+        self._prepare()
+
+    def _prepare(self) -> None:
         self._operators = 0
         self._refusals = 0
+        self._letting_in: anyio.CancelScope | None = None
+
+    @classmethod
+    def inherited(cls, sock: socket.socket, info: ListenerInfo) -> Self:
+        """Of the server that we take over from, which still serves it. Its file will have our name."""
+        door = cls.__new__(cls)
+        door._sock = sock
+        door.path = rundir.socket_path(Path(info.address[0]).parent, os.getpid())
+        door._inode = info.unix_inode
+        door.info = ListenerInfo(url=f"unix:{door.path}", address=(str(door.path), None))
+        door._prepare()
+        return door
+
+    def own(self) -> None:
+        """The file has our name, and is ours to remove."""
+        self.info = msgspec.structs.replace(self.info, unix_inode=self._inode)
+
+    def hand_over(self, pid: int) -> None:
+        """Another supervisor lets operators in from now on; those that are in stay until we end. The file is renamed,
+        so at every moment there is exactly one that leads to the server."""
+        if self._letting_in is not None:
+            self._letting_in.cancel()
+        self.info = msgspec.structs.replace(self.info, unix_inode=None)
+        try:
+            self.path.rename(rundir.socket_path(self.path.parent, pid))
+        except OSError as error:
+            log.warning("operator's socket not renamed", path=str(self.path), error=error.strerror)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
 
     def _bind(self) -> None:
         self.path.unlink(missing_ok=True)  # of a server that had our pid before
@@ -103,17 +138,21 @@ class OperatorSocket:
     async def serve(self, desk: "OperatorDesk") -> None:
         """Let operators in."""
         async with anyio.create_task_group() as tasks:
-            while True:
-                await wait_readable(self._sock.fileno())
-                try:
-                    sock, _ = self._sock.accept()
-                except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                    continue
-                except OSError as error:
-                    log.warning("operator not accepted", error=str(error), pause=EXHAUSTED_PAUSE)
-                    await anyio.sleep(EXHAUSTED_PAUSE)
-                    continue
-                self._admit(sock, desk, tasks)
+            with anyio.CancelScope() as self._letting_in:
+                await self._let_in(desk, tasks)
+
+    async def _let_in(self, desk: "OperatorDesk", tasks: TaskGroup) -> None:
+        while True:
+            await wait_readable(self._sock.fileno())
+            try:
+                sock, _ = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                continue
+            except OSError as error:
+                log.warning("operator not accepted", error=str(error), pause=EXHAUSTED_PAUSE)
+                await anyio.sleep(EXHAUSTED_PAUSE)
+                continue
+            self._admit(sock, desk, tasks)
 
     def _admit(self, sock: socket.socket, desk: "OperatorDesk", tasks: TaskGroup) -> None:
         try:
@@ -189,10 +228,28 @@ class OperatorDesk:
         self._plan = supervisor.plan
 
     def table(self) -> dict[methods.Method[Any, Any], Handler]:
+        table = {method: self._while_ours(handler) for method, handler in self._table().items()}
+        return {operator.PING: self._ping, **table}
+
+    def _while_ours(self, handler: Handler) -> Handler:
+        async def handle(context: Context, params: object) -> object:
+            self._check_ours()
+            return await handler(context, params)
+
+        return handle
+
+    def _check_ours(self) -> None:
+        """An operator who came in before an upgrade means the server, and not what is left of the old one."""
+        heir = self._supervisor.upgrades.heir
+        if heir is not None:
+            why = f"the supervisor with pid {heir.pid} has taken over: connect again"
+            raise RpcError(ErrorCode.MOVED, why, {"pid": heir.pid})
+
+    def _table(self) -> dict[methods.Method[Any, Any], Handler]:
         return {
-            operator.PING: self._ping,
             operator.STATUS: self._status,
             operator.RELOAD: self._reload,
+            operator.UPGRADE: self._upgrade,
             operator.STOP: self._stop,
             operator.SCALE: self._scale,
             operator.HOLD: self._hold,
@@ -206,7 +263,9 @@ class OperatorDesk:
         return Empty()
 
     async def _status(self, context: Context, params: operator.StatusParams) -> operator.ServerStatus:
-        return await self._supervisor.status.read()
+        status = await self._supervisor.status.read()
+        self._check_ours()
+        return status
 
     # what changes the fleet
 
@@ -228,6 +287,16 @@ class OperatorDesk:
     def _drains_before(self, number: int) -> bool:
         generations = self._plan.generations.values()
         return any(one.number < number and one.state is Gen.DRAINING for one in generations)
+
+    async def _upgrade(self, context: Context, params: operator.UpgradeParams) -> operator.UpgradeResult:
+        self._check_running()
+        upgrades = self._supervisor.upgrades
+        operation = self._supervisor.operations.open(new_id())
+        upgrades.begin(operation.id)
+        await operation.follow(context.progress)
+        if operation.error or upgrades.heir is None:
+            raise RpcError(ErrorCode.FAILED, operation.error, {"traceback": operation.traceback})
+        return operator.UpgradeResult(upgrade_id=operation.id, pid=upgrades.heir.pid, adopts=upgrades.adopts)
 
     async def _stop(self, context: Context, params: operator.StopParams) -> Empty:
         now = time.monotonic()

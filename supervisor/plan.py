@@ -84,7 +84,8 @@ class Plan:
         self.generations: dict[int, Generation] = {}
         self.exit_code = ExitCode.OK
         self._delay_end = inf
-        self._last_number = 0
+        self.last_number = 0
+        """Of generations. A server that takes over goes on counting from the old one's."""
         self.queued_reload: str | None = None
         """The id of the reload that begins when the one in progress is over."""
         self.held = False
@@ -126,9 +127,9 @@ class Plan:
             yield OperationStep(reload_id, "queued: a generation is starting already")
             return
         self.queued_reload = None
-        self._last_number += 1
-        generation = self.generations[self._last_number] = Generation(
-            self._last_number, self.preload, reload_id=reload_id
+        self.last_number += 1
+        generation = self.generations[self.last_number] = Generation(
+            self.last_number, self.preload, reload_id=reload_id
         )
         if reload_id:
             yield Say("info", "reloading", {"generation": generation.number})
@@ -157,8 +158,8 @@ class Plan:
 
     def _show_broken(self, failure: Failure, now: float) -> Actions:
         """Development: a generation that serves nothing but the reason."""
-        self._last_number += 1
-        number = self._last_number
+        self.last_number += 1
+        number = self.last_number
         self.generations[number] = Generation(number, Preload.NONE, broken=failure)
         yield from self._spawn_template(self.generations[number], now)
 
@@ -538,6 +539,16 @@ class Plan:
         yield StopListening()
         for generation in list(self.generations.values()):
             yield from self._drain_generation(generation, now, adopt=False)
+
+    def leave(self, now: float, *, adopt: bool) -> Actions:
+        """Another server has taken over the listeners: drain, and end. `adopt`: it takes the idle connections too."""
+        if self.phase is not Phase.RUNNING:
+            return
+        yield from self._forget_queued()
+        yield Say("info", "leaving", {"adopted": adopt})
+        self.phase = Phase.STOPPING
+        for generation in list(self.generations.values()):
+            yield from self._drain_generation(generation, now, adopt=adopt)
 
     def stop_now(self, why: str, now: float) -> Actions:
         """QUIT, or a second TERM or INT: nobody is waited for."""

@@ -10,6 +10,7 @@ class Command(Enum):
     """Drain, then exit; the second time at once."""
     STOP_NOW = auto()
     RELOAD = auto()
+    UPGRADE = auto()
     MORE = auto()
     FEWER = auto()
     REOPEN_LOGS = auto()
@@ -24,8 +25,13 @@ COMMANDS: Final = {
     signal.SIGTTIN: Command.MORE,
     signal.SIGTTOU: Command.FEWER,
     signal.SIGUSR1: Command.REOPEN_LOGS,
+    signal.SIGUSR2: Command.UPGRADE,
     signal.SIGCHLD: Command.REAP,
 }
+
+
+def command_of(signum: int) -> Command:
+    return COMMANDS[signal.Signals(signum)]
 
 
 def handled() -> list[signal.Signals]:

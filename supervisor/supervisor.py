@@ -23,7 +23,7 @@ from hsrv import census
 from hsrv.cgroupmemory import MemoryGroup
 from hsrv.channel import Channel
 from hsrv.config import Config
-from hsrv.errors import ExitCode, HsrvError
+from hsrv.errors import ExitCode, HsrvError, OperatorError
 from hsrv.globs import LearnedPaths
 from hsrv.logging import get_logger, set_level
 from hsrv.messages import Exited, Forked, FromTemplate, PreloadUnsafe, TemplateFailed, TemplateReady
@@ -33,25 +33,30 @@ from hsrv.supervisor.actions import Action, ChildAction
 from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.capacity import scale
 from hsrv.supervisor.children import ChildHandle
-from hsrv.supervisor.deaths import Coroner
 from hsrv.supervisor.development import Development
+from hsrv.supervisor.estate import Office
 from hsrv.supervisor.handoffs import drop, move
 from hsrv.supervisor.healing import Healer
+from hsrv.supervisor.keeper import Heir, hold_signals
+from hsrv.supervisor.launch import Launch
 from hsrv.supervisor.listeners import (
     Listener,
     close_listeners,
     refuse_connections,
     stop_new_connections,
 )
+from hsrv.supervisor.notify import Herald
 from hsrv.supervisor.operations import Operations, new_id
 from hsrv.supervisor.operator import OperatorDesk, OperatorSocket
 from hsrv.supervisor.plan import Phase, Plan
 from hsrv.supervisor.settings import budgets_of, changed_config
 from hsrv.supervisor.signals import COMMANDS, Command, handled
 from hsrv.supervisor.status import StatusReader
+from hsrv.supervisor.succession import Succession
 from hsrv.supervisor.tally import Tally
 from hsrv.supervisor.templates import TemplateHandle
 from hsrv.supervisor.timeline import Timeline
+from hsrv.supervisor.upgrade import Upgrades
 from hsrv.terms import DeathReason, Identity, Role
 
 TEMPLATE_EXIT_TIMEOUT: Final = 2.0
@@ -62,6 +67,9 @@ REAP_INTERVAL: Final = 0.01
 
 LATE: Final = (DeathReason.STARTUP_TIMEOUT, DeathReason.DRAIN_TIMEOUT)
 """Reasons for a kill of which nobody would know what the process was doing: its stacks are logged before."""
+
+SIGNALS_SETTLE: Final = 0.05
+"""Seconds for a signal to find its way from the interpreter through the event loop."""
 
 log = get_logger("hsrv.supervisor")
 
@@ -76,29 +84,31 @@ class Supervisor:
         banner: Banner,
         door: OperatorSocket | None,
         reread: Callable[[], Config] | None = None,
+        *,
+        launch: Launch | None = None,
+        office: Office | None = None,
+        succession: Succession | None = None,
+        instead_of_binds: tuple[str, ...] = (),
     ) -> None:
         """`door`: where operators come in; None when there is no such place. `reread`: the configuration as it is now,
-        for a reload; raises HsrvError."""
+        for a reload; raises HsrvError. `launch`: how to start the next version of us. `office`: with the service
+        manager; `succession`: from the server that we take over from, with its office. `instead_of_binds`: names of
+        the sockets that replaced --bind."""
         self._reread = reread
         self.config = config
         self.listeners = listeners
+        self.beside: list[Listener] = []
+        """Listening sockets that are no workers' business and pass to the next server too. Whoever opened them
+        closes them."""
         self._banner = banner
         self._development = Development(config, self._code_changed) if config.reload else None
-        budgets = budgets_of(config)
-        self.plan = Plan(
-            budgets if self._development is None else self._development.budgets(budgets),
-            workers=int(config.workers),
-            pools=config.pools,
-            preload=config.preload if self._development is None else self._development.preload,
-            stop_budgets=None if self._development is None else self._development.stop_budgets(budgets),
-            max_draining=config.max_draining,
-            development=self._development is not None,
-        )
+        self.plan = _plan_of(config, self._development)
         self.operations = Operations()
-        self._door = door
+        self.door = door
         self._todo: deque[Action] = deque()
         self._acting = False
-        self._adopt = Channel.pair()
+        self._succession = succession
+        self.adopt = (succession.adopt if succession is not None else None) or Channel.pair()
         self._tables: tuple[int, ...] = ()
         """What all children map: the census, once a limit needs it."""
         self._handoff: dict[int, tuple[Channel, Channel]] = {}
@@ -110,9 +120,7 @@ class Supervisor:
         """By pid: all whose end is not known."""
         self._forking: dict[int, list[ChildHandle]] = {}
         """By generation, in the order in which the template was asked."""
-        group = MemoryGroup()
-        self._coroner = Coroner(group)
-        self._healer = Healer(self, group)
+        self._healer = Healer(self, MemoryGroup())
         self.tally = Tally()
         self.timeline = Timeline()
         self.status = StatusReader(self.plan, listeners, self.children, self.tally, self.timeline)
@@ -120,6 +128,11 @@ class Supervisor:
         self._learned = LearnedPaths()
         self.changed = anyio.Event()
         self._exit: ExitCode | None = None
+        self.instead_of_binds = instead_of_binds
+        self.herald = Herald(office or Office(), self.plan, (listeners, self.beside))
+        self.upgrades = Upgrades(self, launch or Launch.here(), succession.link if succession else None)
+        if succession is not None:
+            succession.furnish(self)
 
     async def run(self) -> ExitCode:
         """Start everything, and return when everything has ended."""
@@ -127,13 +140,27 @@ class Supervisor:
             self.tasks: TaskGroup = tasks
             self.status.tasks = tasks
             await tasks.start(self._hear_signals)
-            if self._door is not None:
-                tasks.start_soon(self._door.serve, OperatorDesk(self))
             tasks.start_soon(self._healer.run)
+            tasks.start_soon(self.herald.run, lambda: self.changed)
+            tasks.start_soon(self.upgrades.heed_keeper)
+            upgrade_id = ""
+            if self._succession is not None:
+                upgrade_id = self._succession.estate.upgrade_id
+                tasks.start_soon(self._succession.run, self)
+            elif self.door is not None:
+                tasks.start_soon(self.door.serve, OperatorDesk(self))
             if self._development is not None:
                 tasks.start_soon(self._development.watch)
-            self.perform(self.plan.start(time.monotonic()))
+            self.perform(self.plan.start(time.monotonic(), upgrade_id))
             await self._keep_time()
+            await self.upgrades.end()
+            if self.upgrades.stays:
+                hold_signals()
+                await anyio.sleep(
+                    SIGNALS_SETTLE
+                )  # what came before is passed on from here, the rest by the keeper
+            if self._succession is not None:
+                await self._succession.end(self.plan.stop_budgets)
             tasks.cancel_scope.cancel()
         await self._end()
         assert self._exit is not None
@@ -150,7 +177,11 @@ class Supervisor:
 
     async def _end(self) -> None:
         close_listeners(self.listeners)
-        for pair in (self._adopt, *self._handoff.values()):
+        self.herald.close()
+        self.upgrades.close()
+        if self._succession is not None:
+            self._succession.close()
+        for pair in (self.adopt, *self._handoff.values()):
             for channel in pair:
                 channel.close()
         for table in self._tables:
@@ -173,7 +204,8 @@ class Supervisor:
         with anyio.open_signal_receiver(*handled()) as signals:
             task_status.started()
             async for signum in signals:
-                self._obey(COMMANDS[signum])
+                if not self.upgrades.obey(signum):
+                    self._obey(COMMANDS[signum])
 
     def _obey(self, command: Command) -> None:
         now = time.monotonic()
@@ -185,6 +217,8 @@ class Supervisor:
             self.perform(self.plan.stop_now("QUIT", now))
         elif command is Command.RELOAD:
             self.reload(self.next_reload_id())
+        elif command is Command.UPGRADE:
+            self.upgrades.begin(new_id())
         elif command is Command.REOPEN_LOGS:
             log.info("nothing to reopen", why="logs go to standard error")
         else:
@@ -199,11 +233,15 @@ class Supervisor:
 
     def reload(self, reload_id: str) -> None:
         """Start the next generation, or queue it, with the configuration as it is now."""
+        self.herald.reloading()
         with _story(reload_id):
             try:
+                if self.upgrades.in_progress:
+                    raise OperatorError("an upgrade is under way")
                 self._read_config()
             except HsrvError as error:
                 log.error("reload failed, the running code goes on", error=str(error))
+                self.herald.look()
                 self.operations.end(reload_id, str(error), "")
                 return
             self.perform(self.plan.start(time.monotonic(), reload_id))
@@ -226,6 +264,29 @@ class Supervisor:
         if config.log_level != before.log_level:
             self.set_log_level(config.log_level)
 
+    # the server before us, and the one after
+
+    @property
+    def heir(self) -> Heir | None:
+        """Who goes on with the server, and needs us to stay as its keeper."""
+        return self.upgrades.heir if self.upgrades.stays else None
+
+    def own_files(self) -> None:
+        """Tell the templates which socket files end with us."""
+        files = [listener.info for listener in (*self.listeners, *self.beside)]
+        files += [self.door.info] if self.door is not None else []
+        for template in self._templates.values():
+            template.own(tuple(files))
+
+    def take_over(self, office: Office) -> None:
+        """The old server has let go: files, operators and the service manager are ours."""
+        if self.door is not None:
+            self.door.own()
+            self.tasks.start_soon(self.door.serve, OperatorDesk(self))
+        self.own_files()
+        self.herald.take_office(office)
+        self.upgrades.announce()
+
     def _code_changed(self) -> None:
         self.reload(self.next_reload_id())
 
@@ -244,7 +305,7 @@ class Supervisor:
         """
         dead = dict(_reap_all())
         for pid in dead.keys() & self._templates.keys():
-            self._lose_template(self._templates.pop(pid), self._coroner.examine(dead.pop(pid))[1])
+            self._lose_template(self._templates.pop(pid), self._healer.coroner.examine(dead.pop(pid))[1])
         for pid, status in dead.items():
             self._exited(pid, status)
 
@@ -359,9 +420,14 @@ class Supervisor:
     def _on_recycle(self, child: ChildHandle, params: methods.RecycleParams) -> None:
         self.perform(self.plan.recycle(child.identity, params.reason, params.why, time.monotonic()))
 
-    def _on_learned(self, child: ChildHandle, params: methods.LearnedParams) -> None:
-        new = [pattern for pattern in params.patterns if pattern not in self._learned]
+    def learned(self, patterns: list[str]) -> list[str]:
+        """Note them; those that are new."""
+        new = [pattern for pattern in patterns if pattern not in self._learned]
         self._learned.add(new)
+        return new
+
+    def _on_learned(self, child: ChildHandle, params: methods.LearnedParams) -> None:
+        new = self.learned(params.patterns)
         if new:
             for other in self.children.values():
                 if other is not child:
@@ -370,7 +436,9 @@ class Supervisor:
     def _exited(self, pid: int, status: int) -> None:
         child = self.children.pop(pid, None)
         if child is not None:
-            child.ended(*self._coroner.examine(status))
+            child.ended(*self._healer.coroner.examine(status))
+        else:
+            self.upgrades.exited(pid, status)
 
     # actions
 
@@ -445,10 +513,8 @@ class Supervisor:
             child.command(
                 self.tasks, methods.LOG_LEVEL, level
             )  # it may have changed since its template began
-            if self._patterns_known():
-                child.tell(
-                    self.tasks, methods.LEARNED, methods.LearnedParams(patterns=self._patterns_known())
-                )
+            if self.patterns_known():
+                child.tell(self.tasks, methods.LEARNED, methods.LearnedParams(patterns=self.patterns_known()))
         elif isinstance(action, actions.AnnounceClose):
             child.command(self.tasks, methods.ANNOUNCE_CLOSE)
         elif isinstance(action, actions.Drain):
@@ -472,7 +538,7 @@ class Supervisor:
         elif template is not None:
             self._kill_template(template, f"it did not fork {child.identity.name}")
 
-    def _patterns_known(self) -> list[str]:
+    def patterns_known(self) -> list[str]:
         return self._learned.patterns
 
     def handle(self, identity: Identity) -> ChildHandle | None:
@@ -495,8 +561,8 @@ class Supervisor:
             return
         self._templates[template.pid] = self._current[number] = template
         self.status.template_pids[number] = template.pid
-        files = (self._door.info,) if self._door is not None else ()
-        channels = (*self._handoff[number], *self._adopt)
+        files = (self.door.info,) if self.door is not None else ()
+        channels = (*self._handoff[number], *self.adopt)
         template.boot(self.config, action.preload, channels, self.listeners, files=files, tables=self._tables)
         self.tasks.start_soon(self._hear_template, template)
 
@@ -588,6 +654,19 @@ class Supervisor:
         """While it lasts, lines and commands carry the id of the reload that this generation is part of."""
         generation = self.plan.generations.get(number)
         return _story(generation.reload_id if generation is not None else "")
+
+
+def _plan_of(config: Config, development: Development | None) -> Plan:
+    budgets = budgets_of(config)
+    return Plan(
+        budgets if development is None else development.budgets(budgets),
+        workers=int(config.workers),
+        pools=config.pools,
+        preload=config.preload if development is None else development.preload,
+        stop_budgets=None if development is None else development.stop_budgets(budgets),
+        max_draining=config.max_draining,
+        development=development is not None,
+    )
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from hsrv.messages import (
     FromTemplate,
     ListenerInfo,
     MessageError,
+    Own,
     Quit,
     Renew,
     ToTemplate,
@@ -84,6 +85,10 @@ class TemplateHandle:
         message = Fork(identity=child.identity, log_context=_story(), broken=broken)
         self._send(message, child.theirs.fileno(), child.dump, child.board)
         child.theirs.close()
+
+    def own(self, files: tuple[ListenerInfo, ...]) -> None:
+        """These are the socket files to remove when we die, and no others."""
+        self._send(Own(files=files))
 
     def quit(self) -> None:
         """Tell it that it isn't needed any more."""

@@ -7,7 +7,7 @@ Promises: every call ends, also when the server hangs: it is pinged while it wor
 import os
 import pwd
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +31,15 @@ ANSWER_TIMEOUT: Final = 5.0
 PING_INTERVAL: Final = 2.0
 """Seconds between two looks whether a supervisor that works still lives."""
 
+LOOKS: Final = 3
+"""At most, for a living server: one that is upgraded renames its socket between a look and the next."""
+
 EXIT_TIMEOUT: Final = 10.0
 """Seconds between a supervisor's last word and its end."""
 
 P = TypeVar("P", bound=msgspec.Struct)
 R = TypeVar("R", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,13 @@ class Target:
 
 def find(target: Target) -> Path:
     """The operator's socket of the one server that is meant. Raises NoServerError."""
-    found = [path for path in rundir.candidates(target.run_dir) if target.pid in (None, rundir.pid_of(path))]
-    living = [path for path in found if not rundir.is_stale(path)]
+    for _ in range(LOOKS):
+        found = [
+            path for path in rundir.candidates(target.run_dir) if target.pid in (None, rundir.pid_of(path))
+        ]
+        living = [path for path in found if not rundir.is_stale(path)]
+        if living or not found:
+            break
     if len(living) == 1:
         return living[0]
     if living:
@@ -74,6 +83,24 @@ def _introduce(path: Path) -> str:
     return f"{status.app} at {' '.join(listener.url for listener in status.listeners)}"
 
 
+class MovedError(NoServerError):
+    """Another supervisor has taken over since we connected."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
+        """Of its socket."""
+
+
+def run_with(path: Path, story: Callable[[Path], Awaitable[T]]) -> T:
+    """`story` with the server at `path`; once more with whoever takes over meanwhile."""
+    while True:
+        try:
+            return anyio.run(story, path)
+        except MovedError as moved:
+            path = moved.path
+
+
 def ask(
     path: Path,
     method: methods.Method[P, R],
@@ -87,11 +114,11 @@ def ask(
 
     Raises NoServerError (not reached) or OperatorError (refused, failed)."""
 
-    async def story() -> R:
+    async def story(path: Path) -> R:
         async with connected(path, patience) as session:
             return await session.ask(method, params, on_step, limit=limit)
 
-    return anyio.run(story)
+    return run_with(path, story)
 
 
 class Session:
@@ -155,6 +182,8 @@ class Session:
             return NoServerError(
                 f"the server with pid {pid} closed the connection: it ends, or has denied it"
             )
+        if error.code == ErrorCode.MOVED:
+            return MovedError(error.message, rundir.socket_path(self.path.parent, error.data["pid"]))
         if error.code == ErrorCode.METHOD_NOT_FOUND:
             return NoServerError(f"the server with pid {pid} is of another version: {error.message}")
         traceback = error.data.get("traceback", "") if isinstance(error.data, dict) else ""
@@ -195,7 +224,7 @@ def _connect(path: Path, patience: float) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(patience)
     try:
-        sock.connect(str(path))
+        _connect_or_follow(sock, path)
     except PermissionError as error:
         sock.close()
         raise NoServerError(f"{path}: permission denied; {_owner_of(path)}") from error
@@ -210,6 +239,17 @@ def _connect(path: Path, patience: float) -> socket.socket:
         sock.close()
         raise NoServerError(f"{path}: user {uid} listens there, whose directory it is not")
     return sock
+
+
+def _connect_or_follow(sock: socket.socket, path: Path) -> None:
+    """An upgrade may have renamed it a moment ago. Raises OSError."""
+    try:
+        sock.connect(str(path))
+    except FileNotFoundError:
+        living = [one for one in rundir.candidates(str(path.parent)) if not rundir.is_stale(one)]
+        if len(living) != 1:
+            raise
+        sock.connect(str(living[0]))
 
 
 async def _decline(context: Context, method: str, params: Any) -> Any:

@@ -1,5 +1,6 @@
 """The commands that talk to a running server: what they take, what they print, how they end."""
 
+import contextlib
 import inspect
 import json
 import sys
@@ -16,9 +17,18 @@ from hsrv import rundir
 from hsrv.config import SERVER_LOG_LEVELS
 from hsrv.errors import NoServerError, OperatorError
 from hsrv.operate import views
-from hsrv.operate.client import ANSWER_TIMEOUT, Session, Target, ask, connected, find, wait_for_end
+from hsrv.operate.client import (
+    ANSWER_TIMEOUT,
+    Session,
+    Target,
+    ask,
+    connected,
+    find,
+    run_with,
+    wait_for_end,
+)
 from hsrv.rpc import operator
-from hsrv.rpc.methods import Method
+from hsrv.rpc.methods import Empty, Method
 
 _TARGET: Final = (
     ("run_dir", str | None, None, typer.Option(
@@ -47,6 +57,7 @@ def register(app: typer.Typer) -> None:
     commands: dict[str, Callable[..., None]] = {
         "status": status,
         "reload": reload,
+        "upgrade": upgrade,
         "stop": stop,
         "drain": drain,
         "undrain": undrain,
@@ -119,7 +130,7 @@ def status(
         return views.status_text(found) + (f"\n{views.why_text(found)}" if why else "")
 
     if watch:
-        anyio.run(_watch, path, target.patience, text)
+        run_with(path, lambda path: _watch(path, target.patience, text))
     found = ask(
         path, operator.STATUS, operator.StatusParams(), patience=target.patience, limit=target.patience
     )
@@ -146,13 +157,35 @@ def reload(
     show(f"generation {result.generation} serves (reload {result.reload_id})\n")
 
 
+def upgrade(
+    target: Target,
+    wait: Annotated[bool, typer.Option("--wait", help="also until the old server is gone")] = False,
+) -> None:
+    """Start the server anew, of the version that is installed now, and let it take over: no connection is refused.
+    Exit 0 when the new one serves, 1 when it can't and the old one goes on."""
+    run_with(find(target), lambda path: _upgrade(path, target.patience, wait))
+
+
+async def _upgrade(path: Path, patience: float, wait: bool) -> None:
+    async with connected(path, patience) as session:
+        result = await session.ask(operator.UPGRADE, operator.UpgradeParams(), say)
+        how = "" if result.adopts else ", of a version that can't take over idle connections"
+        show(f"pid {result.pid} serves (upgrade {result.upgrade_id}){how}\n")
+        if wait:
+            say("waiting for the old server to finish")
+            with contextlib.suppress(NoServerError):
+                while True:
+                    await session.ask(operator.PING, Empty())
+                    await anyio.sleep(0.2)
+
+
 def stop(
     target: Target,
     now: Annotated[bool, typer.Option("--now", help="wait for nobody")] = False,
 ) -> None:
     """Stop the server, and wait until it has ended."""
     path = find(target)
-    anyio.run(_stop, path, target.patience, now)
+    run_with(path, lambda path: _stop(path, target.patience, now))
     show("stopped\n")
 
 

@@ -20,7 +20,8 @@ and so may be any program: JSON-RPC 2.0, one document per line, at most 1 MiB ea
 - `$/cancel` `{"id": ...}` (notification, both ways): the answer is not wanted any more; none comes.
 - `$/progress` `{"id": ..., "step": ...}` (notification, from the server): a step of a long request.
 - Errors: -32600 to -32603 and -32700 as JSON-RPC 2.0 has them; -32002 too many requests in flight; -32003 refused;
-  -32004 tried and failed (`data.traceback` may hold the application's traceback).
+  -32004 tried and failed (`data.traceback` may hold the application's traceback); -32005 an upgrade has taken place
+  since you connected: the socket is now named after `data.pid`.
 - 128 requests in flight per connection, 32 connections; one that asks nothing for 300 s is closed.
 
 `hsrv status --json` prints the result of `status`. Within one `status_version` fields may be added; none is removed or

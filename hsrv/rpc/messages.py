@@ -24,6 +24,8 @@ class ErrorCode:
     """The peer understood and declines, with the reason in the message."""
     FAILED: Final = -32004
     """The peer tried and failed; `data` may hold a traceback."""
+    MOVED: Final = -32005
+    """Another supervisor has taken over the server; `data.pid` is its pid."""
 
 
 class RpcError(Exception):

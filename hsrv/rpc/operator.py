@@ -173,6 +173,18 @@ class ReloadResult(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
 
 
+class UpgradeParams(msgspec.Struct, frozen=True, kw_only=True):
+    """No parameters so far."""
+
+
+class UpgradeResult(msgspec.Struct, frozen=True, kw_only=True):
+    upgrade_id: str
+    pid: int
+    """Of the new supervisor."""
+    adopts: bool
+    """Whether it takes the idle connections too: only when both versions speak the same messages."""
+
+
 class StopParams(msgspec.Struct, frozen=True, kw_only=True):
     now: bool = False
     """Wait for nobody."""
@@ -254,6 +266,9 @@ class PrestopResult(msgspec.Struct, frozen=True, kw_only=True):
 PING: Final = Method("ping", Empty, Empty, "whether the supervisor's loop turns")
 STATUS: Final = Method("status", StatusParams, ServerStatus, "the whole server at this moment")
 RELOAD: Final = Method("reload", ReloadParams, ReloadResult, "start a new generation; progress: its steps")
+UPGRADE: Final = Method(
+    "upgrade", UpgradeParams, UpgradeResult, "a new server takes over the listeners, this one drains and ends"
+)
 STOP: Final = Method("stop", StopParams, Empty, "stop the server; answered when it has begun")
 SCALE: Final = Method(
     "scale", ScaleParams, ScaleResult, "another number of workers; answered when they serve"
@@ -268,4 +283,16 @@ PRESTOP: Final = Method(
     "prestop", PrestopParams, PrestopResult, "take readiness away and wait until no new connections come"
 )
 
-METHODS: Final = (PING, STATUS, RELOAD, STOP, SCALE, HOLD, RESTART_WORKER, STACKS, LOG_LEVEL, PRESTOP)
+METHODS: Final = (
+    PING,
+    STATUS,
+    RELOAD,
+    UPGRADE,
+    STOP,
+    SCALE,
+    HOLD,
+    RESTART_WORKER,
+    STACKS,
+    LOG_LEVEL,
+    PRESTOP,
+)

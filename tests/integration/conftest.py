@@ -43,7 +43,7 @@ def serve(record: Path) -> Iterator[Serve]:
 
     def start(app: str = "tests.apps.raw:app", **options: Any) -> LiveServer:
         env = {"RECORD": str(record), "HSRV_HTTP": PARSER, **options.pop("env", {})}
-        server = LiveServer(app, env=env, cwd=ROOT, **options)
+        server = LiveServer(app, env=env, cwd=options.pop("cwd", ROOT), **options)
         server.__enter__()
         servers.append(server)
         return server

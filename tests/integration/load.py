@@ -286,9 +286,11 @@ class Load:
         if reading.done():
             reading.result()
             return True
-        reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reading
+        while (
+            not reading.done()
+        ):  # wait_for() of Python 3.11 forgets a cancel that comes together with a result
+            reading.cancel()
+            await asyncio.wait((reading,), timeout=0.1)
         return False
 
     def websockets(self, query: str = "", pause: float = 0.05) -> Client:

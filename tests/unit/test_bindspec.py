@@ -2,7 +2,7 @@
 
 import pytest
 
-from hsrv.bindspec import Bind, FdBind, TcpBind, UnixBind, parse_bind
+from hsrv.bindspec import Bind, FdBind, NamedBind, TcpBind, UnixBind, parse_bind
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,8 @@ from hsrv.bindspec import Bind, FdBind, TcpBind, UnixBind, parse_bind
         ("unix:/run/app.sock", UnixBind("/run/app.sock")),
         ("unix:relative:odd", UnixBind("relative:odd")),
         ("fd:3", FdBind(3)),
+        ("fd://web", NamedBind("web")),
+        ("fd://hsrv@app.socket", NamedBind("hsrv@app.socket")),
     ],
 )
 def test_each_form(text: str, bind: Bind) -> None:
@@ -24,7 +26,19 @@ def test_each_form(text: str, bind: Bind) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "localhost", "host:", "host:http", "host:65536", "::1:80", "unix:", "fd:", "fd:x", "fd:2147483648"],
+    [
+        "",
+        "localhost",
+        "host:",
+        "host:http",
+        "host:65536",
+        "::1:80",
+        "unix:",
+        "fd:",
+        "fd:x",
+        "fd://",
+        "fd:2147483648",
+    ],
 )
 def test_what_is_none_of_them_is_told_what_is_allowed(text: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):

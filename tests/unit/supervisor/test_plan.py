@@ -1118,3 +1118,24 @@ def test_every_move_of_a_generation_is_in_the_table_or_raises(state: Gen, event:
         with pytest.raises(IllegalMoveError):
             machine.move(event)
         assert machine.state is state
+
+
+# another server takes over
+
+
+@pytest.mark.parametrize("adopt", [True, False])
+def test_leaving_drains_everything_and_stops_nobody_from_connecting(adopt: bool) -> None:
+    fleet = Fleet()
+    fleet.serve()
+    workers = [fleet.who(name) for name in ("worker-1", "worker-2", "pool-1")]
+    left = fleet.saw(fleet.plan.leave(fleet.now, adopt=adopt))
+    assert sorted(map(str, left)) == sorted(str(drain(who, adopt=adopt)) for who in workers)
+    assert fleet.plan.phase is Phase.STOPPING
+    assert fleet.saw(fleet.plan.leave(fleet.now, adopt=adopt)) == []
+    assert fleet.end()[-1] == Exit(ExitCode.OK)
+
+
+def test_generations_are_counted_on_from_the_old_server() -> None:
+    fleet = Fleet()
+    fleet.plan.last_number = 41
+    assert fleet.start("upgrade") == [SpawnTemplate(42, Preload.AUTO)]

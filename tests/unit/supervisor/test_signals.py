@@ -14,6 +14,7 @@ DOCUMENTED = {
     signal.SIGTTIN: Command.MORE,
     signal.SIGTTOU: Command.FEWER,
     signal.SIGUSR1: Command.REOPEN_LOGS,
+    signal.SIGUSR2: Command.UPGRADE,
 }
 
 

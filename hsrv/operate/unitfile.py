@@ -1,0 +1,224 @@
+"""`hsrv systemd-unit`: a unit that starts the server as it would start now. From values to text; `facts()` alone looks
+at the system.
+
+What a unit has in common with all others is in `deploy/systemd/hsrv@.service`, whose comments say why; a test holds the
+two together.
+"""
+
+import math
+import os
+import pwd
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from hsrv.bindspec import TcpBind, UnixBind, parse_bind
+from hsrv.config import Config, OptionInfo, options
+from hsrv.operate.check import stop_budget
+from hsrv.sources import Sources
+
+STOP_MARGIN: Final = 10.0
+"""Seconds beyond the budgets of a stop, for its processes to end."""
+
+START_MARGIN: Final = 10.0
+"""Seconds beyond two --startup-timeout, that of the import and that of the processes."""
+
+PRIVILEGED: Final = 1024
+"""Ports below it need a capability."""
+
+HOMES: Final = ("/home", "/root", "/run/user")
+"""What ProtectHome= hides."""
+
+COMMON: Final = """\
+WatchdogSec=30
+KillMode=mixed
+Restart=on-failure
+RestartSec=1
+RestartPreventExitStatus=2 3 4
+FileDescriptorStoreMax=64
+Environment=FDSTORE=64
+LimitNOFILE=65536
+UMask=0027
+NoNewPrivileges=yes
+PrivateDevices=yes
+ProtectSystem=strict
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+RemoveIPC=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a unit has to say, and the configuration doesn't."""
+
+    name: str
+    program: tuple[str, ...]
+    """The hsrv command."""
+    folder: str
+    python: str
+    """Where the interpreter and its libraries really are."""
+    user: str
+    """"" for root."""
+    environ: Mapping[str, str]
+
+
+def facts(name: str | None) -> Facts:
+    """Of this process. `name`: of the unit; default: that of the folder."""
+    folder = os.environ.get("PWD", "")
+    if not folder or not Path(folder).samefile(Path.cwd()):
+        folder = str(Path.cwd())
+    script = Path(sys.executable).with_name("hsrv")
+    program = (str(script),) if os.access(script, os.X_OK) else (sys.executable, "-m", "hsrv")
+    user = pwd.getpwuid(os.geteuid()).pw_name if os.geteuid() else ""
+    return Facts(name or Path(folder).name or "app", program, folder, sys.base_prefix, user, os.environ)
+
+
+def service(config: Config, sources: Sources, facts: Facts, config_file: str | None) -> str:
+    """The .service."""
+    lines = [
+        "[Unit]",
+        f"Description=hsrv: {_percent(config.app or facts.name)}",
+        "After=network-online.target",
+        "Wants=network-online.target",
+        "",
+        "[Service]",
+        "Type=notify",
+        "NotifyAccess=main",
+        *_account(config, facts),
+        f"WorkingDirectory={_percent(facts.folder)}",
+        *_run_dir(config, facts),
+        *(f"Environment={_quoted(f'{name}={value}')}" for name, value in _variables(sources, facts)),
+        f"ExecStart={_command(facts.program, 'start', *_arguments(config, sources, config_file))}",
+        f"ExecReload={_command(facts.program, 'reload')}",
+        f"TimeoutStartSec={math.ceil(2 * config.startup_timeout + START_MARGIN)}",
+        f"TimeoutStopSec={math.ceil(stop_budget(config) + STOP_MARGIN)}",
+        *_capabilities(config),
+        *_hidden(facts),
+        *COMMON.splitlines(),
+        *_writable(config),
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def sockets(config: Config, facts: Facts) -> str:
+    """The .socket, with the same addresses: systemd binds them, and --bind is not used."""
+    lines = ["[Unit]", f"Description=hsrv: sockets of {_percent(facts.name)}", "", "[Socket]"]
+    for text in config.bind:
+        bind = parse_bind(text)
+        if isinstance(bind, TcpBind):
+            host = f"[{bind.host}]" if ":" in bind.host else bind.host
+            lines.append(f"ListenStream={host}:{bind.port}")
+        elif isinstance(bind, UnixBind):
+            lines += [
+                f"ListenStream={_percent(str(Path(facts.folder, bind.path)))}",
+                f"SocketMode={config.unix_mode}",
+            ]
+    lines += [f"Backlog={config.backlog}", "Accept=no", "FileDescriptorName=http"]
+    return "\n".join([*lines, "", "[Install]", "WantedBy=sockets.target"]) + "\n"
+
+
+def _account(config: Config, facts: Facts) -> Iterator[str]:
+    user = config.user or facts.user
+    if user:
+        yield f"User={user}"
+    else:
+        yield "# Runs as root. Better: User=somebody who may do less"
+    if config.group:
+        yield f"Group={config.group}"
+
+
+def _run_dir(config: Config, facts: Facts) -> Iterator[str]:
+    if config.run_dir is None:
+        yield f"RuntimeDirectory=hsrv-{facts.name}"
+        yield "RuntimeDirectoryMode=0700"
+        yield "RuntimeDirectoryPreserve=restart"
+        yield f"Environment=HSRV_RUN_DIR=%t/hsrv-{facts.name}"
+    else:
+        yield f"Environment={_quoted(f'HSRV_RUN_DIR={Path(facts.folder, config.run_dir)}')}"
+
+
+def _variables(sources: Sources, facts: Facts) -> Iterator[tuple[str, str]]:
+    """Those that an option comes from."""
+    for name in dict.fromkeys(sources.values()):
+        if name in facts.environ and name != "HSRV_RUN_DIR":
+            yield name, facts.environ[name]
+    if "HSRV_CONFIG" in facts.environ:
+        yield "HSRV_CONFIG", facts.environ["HSRV_CONFIG"]
+
+
+def _arguments(config: Config, sources: Sources, config_file: str | None) -> Iterator[str]:
+    """What the command line said, again."""
+    if sources["app"] == "APP" and config.app is not None:
+        yield config.app
+    if config_file is not None:
+        yield from ("--config", config_file)
+    for option in options():
+        if sources[option.name].startswith("--") and option.name != "run_dir":
+            yield from _option(option, getattr(config, option.name))
+
+
+def _option(option: OptionInfo, value: Any) -> Iterator[str]:
+    if isinstance(value, bool):
+        yield option.flag if value else f"--no-{option.flag[2:]}"
+        return
+    for one in value if option.is_list else (value,):
+        yield from (option.flag, f"{one:g}" if isinstance(one, float) else str(one))
+
+
+def _capabilities(config: Config) -> Iterator[str]:
+    binds = [parse_bind(text) for text in config.bind]
+    needed = any(isinstance(bind, TcpBind) and 0 < bind.port < PRIVILEGED for bind in binds)
+    capability = "CAP_NET_BIND_SERVICE" if needed else ""
+    yield f"CapabilityBoundingSet={capability}"
+    yield f"AmbientCapabilities={capability}"
+
+
+def _hidden(facts: Facts) -> Iterator[str]:
+    """What the server need not see. Whatever is run from there it must."""
+    temporary = any(Path(facts.folder).is_relative_to(folder) for folder in ("/tmp", "/var/tmp"))
+    yield f"PrivateTmp={'no' if temporary else 'yes'}"
+    places = [Path(place) for place in (facts.folder, facts.program[0], facts.python)]
+    inside = any(place.is_relative_to(home) for place in places for home in HOMES)
+    yield "ProtectHome=read-only" if inside else "ProtectHome=yes"
+
+
+def _writable(config: Config) -> Iterator[str]:
+    """Where socket files are made."""
+    for text in config.bind:
+        bind = parse_bind(text)
+        if isinstance(bind, UnixBind) and Path(bind.path).is_absolute():
+            yield f"ReadWritePaths={_quoted(str(Path(bind.path).parent))}"
+
+
+def _command(program: tuple[str, ...], *arguments: str) -> str:
+    return " ".join(_quoted(word).replace("$", "$$") for word in (*program, *arguments))
+
+
+def _quoted(word: str) -> str:
+    """For systemd.syntax(7): one word, with nothing expanded but by `_command`'s reader."""
+    escaped = _percent(word).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    plain = escaped == word and word and not set(word) & set(" \t';")
+    return word if plain else f'"{escaped}"'
+
+
+def _percent(text: str) -> str:
+    return text.replace("%", "%%")
