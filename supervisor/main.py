@@ -14,6 +14,7 @@ from hsrv.config import Config
 from hsrv.cpus import resolve_workers
 from hsrv.errors import BindError, ExitCode
 from hsrv.platform import become_subreaper, check_supported
+from hsrv.supervisor.admin.site import NO_ADMIN, open_admin
 from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.listeners import close_listeners, open_listeners
 from hsrv.supervisor.operator import OperatorSocket
@@ -41,7 +42,11 @@ def run(
         owner=(account.uid, account.gid) if account is not None else None,
     )
     door: OperatorSocket | None = None
+    admin = NO_ADMIN
     try:
+        admin = open_admin(config, owner=(account.uid, account.gid) if account is not None else None)
+        if admin.listeners:
+            log.info("admin address", urls=admin.urls)
         if account is not None:
             step_down(account, config.run_dir)
         if config.umask is not None:
@@ -50,11 +55,13 @@ def run(
         setproctitle("hsrv: supervisor")
         become_subreaper()
         where = str(door.path) if door is not None else ""
-        banner = Banner(config, workers_why=why, app_found=target.how_found, operator=where)
+        banner = Banner(
+            config, workers_why=why, app_found=target.how_found, operator=where, admin=tuple(admin.urls)
+        )
         again = None if reread is None else lambda: _with_workers(reread())[0]
-        return anyio.run(Supervisor(config, listeners, banner, door, again).run)
+        return anyio.run(Supervisor(config, listeners, banner, door, again, admin=admin).run)
     finally:
-        close_listeners(listeners)
+        close_listeners([*listeners, *admin.listeners])
         if door is not None:
             door.close()
         sys.stderr.flush()

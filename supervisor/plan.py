@@ -87,6 +87,8 @@ class Plan:
         self._last_number = 0
         self.queued_reload: str | None = None
         """The id of the reload that begins when the one in progress is over."""
+        self.has_served = False
+        """A generation has, whatever came then."""
         self.held = False
         """The operator wants no readiness (`hsrv drain`)."""
 
@@ -279,6 +281,7 @@ class Plan:
         old = self.serving()
         reload_id, generation.reload_id = generation.reload_id, ""
         generation.machine.move(GenEvent.ALL_READY)
+        self.has_served = True
         for child in generation.children.values():
             yield from self._let_serve(generation, child)
         yield Announce(generation.number)

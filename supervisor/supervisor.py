@@ -30,6 +30,7 @@ from hsrv.messages import Exited, Forked, FromTemplate, PreloadUnsafe, TemplateF
 from hsrv.rpc import methods
 from hsrv.supervisor import actions
 from hsrv.supervisor.actions import Action, ChildAction
+from hsrv.supervisor.admin.site import NO_ADMIN, AdminAddress, make_server
 from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.capacity import scale
 from hsrv.supervisor.children import ChildHandle
@@ -76,9 +77,11 @@ class Supervisor:
         banner: Banner,
         door: OperatorSocket | None,
         reread: Callable[[], Config] | None = None,
+        *,
+        admin: AdminAddress = NO_ADMIN,
     ) -> None:
         """`door`: where operators come in; None when there is no such place. `reread`: the configuration as it is now,
-        for a reload; raises HsrvError."""
+        for a reload; raises HsrvError. `admin`: where probes and scrapes come in."""
         self._reread = reread
         self.config = config
         self.listeners = listeners
@@ -120,6 +123,7 @@ class Supervisor:
         self._learned = LearnedPaths()
         self.changed = anyio.Event()
         self._exit: ExitCode | None = None
+        self._admin = make_server(self, admin) if admin.listeners else None
 
     async def run(self) -> ExitCode:
         """Start everything, and return when everything has ended."""
@@ -130,6 +134,8 @@ class Supervisor:
             if self._door is not None:
                 tasks.start_soon(self._door.serve, OperatorDesk(self))
             tasks.start_soon(self._healer.run)
+            if self._admin is not None:
+                tasks.start_soon(self._admin.serve)
             if self._development is not None:
                 tasks.start_soon(self._development.watch)
             self.perform(self.plan.start(time.monotonic()))
@@ -495,7 +501,10 @@ class Supervisor:
             return
         self._templates[template.pid] = self._current[number] = template
         self.status.template_pids[number] = template.pid
-        files = (self._door.info,) if self._door is not None else ()
+        files = (
+            *((self._door.info,) if self._door is not None else ()),
+            *(listener.info for listener in (self._admin.listeners if self._admin is not None else ())),
+        )
         channels = (*self._handoff[number], *self._adopt)
         template.boot(self.config, action.preload, channels, self.listeners, files=files, tables=self._tables)
         self.tasks.start_soon(self._hear_template, template)

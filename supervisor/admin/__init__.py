@@ -1,0 +1,5 @@
+"""The admin address: what the supervisor itself answers over HTTP.
+
+In reading order: `route` (requests, answers, what a path may do), `guard` (who is let in), `server` (connections),
+`probes` (livez, readyz, startupz), `site` (the table of all paths, and how the address is opened).
+"""
