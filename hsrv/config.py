@@ -203,6 +203,11 @@ def options() -> Iterator[OptionInfo]:
         yield OptionInfo(field.name, plain, field.default, opt)
 
 
+def without_secrets(config: Config) -> Config:
+    """As the application's processes may know it."""
+    return msgspec.structs.replace(config, **{one.name: one.default for one in options() if one.opt.secret})
+
+
 DEFAULTS: Final[Mapping[str, Any]] = {field.name: field.default for field in msgspec.structs.fields(Config)}
 
 

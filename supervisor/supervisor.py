@@ -30,7 +30,7 @@ from hsrv.messages import Exited, Forked, FromTemplate, PreloadUnsafe, TemplateF
 from hsrv.rpc import methods
 from hsrv.supervisor import actions
 from hsrv.supervisor.actions import Action, ChildAction
-from hsrv.supervisor.admin.site import NO_ADMIN, AdminAddress, make_server
+from hsrv.supervisor.admin.site import NO_ADMIN, Admin, AdminAddress
 from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.capacity import scale
 from hsrv.supervisor.children import ChildHandle
@@ -123,7 +123,9 @@ class Supervisor:
         self._learned = LearnedPaths()
         self.changed = anyio.Event()
         self._exit: ExitCode | None = None
-        self._admin = make_server(self, admin) if admin.listeners else None
+        self._reloads: set[str] = set()
+        """The ids of those that are not over."""
+        self._admin = Admin(self, admin) if admin.listeners else None
 
     async def run(self) -> ExitCode:
         """Start everything, and return when everything has ended."""
@@ -164,6 +166,8 @@ class Supervisor:
         for template in await self._templates_left():
             os.kill(template.pid, signal.SIGKILL)
         await self._templates_left()
+        if self._admin is not None:
+            self._admin.close()
 
     async def _templates_left(self) -> list[TemplateHandle]:
         """Give them time to exit; those that did not. Nobody hears SIGCHLD any more."""
@@ -205,12 +209,13 @@ class Supervisor:
 
     def reload(self, reload_id: str) -> None:
         """Start the next generation, or queue it, with the configuration as it is now."""
+        self._reloads.add(reload_id)
         with _story(reload_id):
             try:
                 self._read_config()
             except HsrvError as error:
                 log.error("reload failed, the running code goes on", error=str(error))
-                self.operations.end(reload_id, str(error), "")
+                self._end_operation(reload_id, str(error), "")
                 return
             self.perform(self.plan.start(time.monotonic(), reload_id))
 
@@ -342,7 +347,7 @@ class Supervisor:
             self.perform(self.plan.child_exited(child.identity, child.death, time.monotonic(), pid=child.pid))
 
     def _count_end(self, child: ChildHandle) -> None:
-        self.tally.gone(child.identity, child.look())
+        self._keep_totals(child)
         known = self.plan.find(child.identity)
         if child.reason is not DeathReason.EXIT or known is None or not known.is_expected_to_end:
             self.tally.deaths[child.identity.role, child.reason] += 1
@@ -376,7 +381,15 @@ class Supervisor:
     def _exited(self, pid: int, status: int) -> None:
         child = self.children.pop(pid, None)
         if child is not None:
+            self._keep_totals(child)  # in the same moment in which it is none of the living any more
             child.ended(*self._coroner.examine(status))
+
+    def _keep_totals(self, child: ChildHandle) -> None:
+        if not child.counted:
+            child.counted = True
+            self.tally.gone(child.identity, child.look())
+            if self._admin is not None:
+                self._admin.process_gone()
 
     # actions
 
@@ -432,7 +445,13 @@ class Supervisor:
         elif isinstance(action, actions.OperationStep):
             self.operations.step(action.operation, action.step)
         else:
-            self.operations.end(action.operation, action.error, action.traceback)
+            self._end_operation(action.operation, action.error, action.traceback)
+
+    def _end_operation(self, operation: str, error: str, traceback: str) -> None:
+        if operation in self._reloads:
+            self._reloads.discard(operation)
+            self.tally.reloads["failed" if error else "succeeded"] += 1
+        self.operations.end(operation, error, traceback)
 
     async def _refuse_connections(self) -> None:
         """Once every worker has taken what waited in the queue. Bounded by the drain, which ends one that doesn't."""
@@ -494,7 +513,7 @@ class Supervisor:
                 return
             if census.is_needed(self.config) and not self._tables:
                 self._tables = (census.new_file(),)
-            template = TemplateHandle(number)
+            template = TemplateHandle(number, self._admin.environ if self._admin is not None else {})
         except OSError as error:
             death = f"could not be started: {error}"
             self.perform(self.plan.template_gone(number, death, time.monotonic()))
@@ -506,7 +525,15 @@ class Supervisor:
             *(listener.info for listener in (self._admin.listeners if self._admin is not None else ())),
         )
         channels = (*self._handoff[number], *self._adopt)
-        template.boot(self.config, action.preload, channels, self.listeners, files=files, tables=self._tables)
+        template.boot(
+            self.config,
+            action.preload,
+            channels,
+            self.listeners,
+            files=files,
+            tables=self._tables,
+            metrics_dir=self._admin.metrics_dir if self._admin is not None else "",
+        )
         self.tasks.start_soon(self._hear_template, template)
 
     def _renew_template(self, number: int) -> bool:

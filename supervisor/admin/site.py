@@ -1,13 +1,19 @@
 """The table of the admin address, and how the address is opened."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import anyio
+import anyio.to_thread
+
+from hsrv import metricsdir
 from hsrv.bindspec import TcpBind, parse_bind
 from hsrv.config import Config
 from hsrv.errors import BindError, ConfigError
+from hsrv.logging import get_logger
 from hsrv.supervisor.admin.guard import Guard
 from hsrv.supervisor.admin.probes import Probes
 from hsrv.supervisor.admin.route import Request, Response, Route, json_response
@@ -15,7 +21,13 @@ from hsrv.supervisor.admin.server import MAX_CONNECTIONS, AdminServer
 from hsrv.supervisor.listeners import Listener, open_listeners
 
 if TYPE_CHECKING:
+    from hsrv.supervisor.admin.appmetrics import AppMetrics
     from hsrv.supervisor.supervisor import Supervisor
+
+CLEAN_UP_DELAY: Final = 1.0
+"""Seconds between a death and a look at the files that are left: several may die at once."""
+
+log = get_logger("hsrv.supervisor")
 
 _FILE: Final = "file:"
 
@@ -65,11 +77,62 @@ def read_token(text: str | None) -> str:
     return token
 
 
-def make_server(supervisor: "Supervisor", address: AdminAddress) -> AdminServer:
-    """Of one supervisor."""
-    config = supervisor.config
-    guard = Guard(token=address.token, names=list(_names(config)), writable=config.admin_write)
-    return AdminServer(address.listeners, routes(supervisor), guard)
+class Admin:
+    """The admin address of one supervisor."""
+
+    def __init__(self, supervisor: "Supervisor", address: AdminAddress) -> None:
+        config = supervisor.config
+        self.listeners = address.listeners
+        self.app_metrics = _app_metrics(config)
+        guard = Guard(token=address.token, names=list(_names(config)), writable=config.admin_write)
+        self._server = AdminServer(address.listeners, routes(supervisor, self.app_metrics), guard)
+        self._deaths = anyio.Event()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """For the processes of the application."""
+        return {metricsdir.VARIABLE: self.metrics_dir} if self.metrics_dir else {}
+
+    @property
+    def metrics_dir(self) -> str:
+        """Where they count; "" when that is off."""
+        return str(self.app_metrics.folder) if self.app_metrics is not None else ""
+
+    async def serve(self) -> None:
+        """Until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._server.serve)
+            if self.app_metrics is not None:
+                tasks.start_soon(self._clean_up, self.app_metrics)
+
+    def process_gone(self) -> None:
+        """Somebody who may have counted has ended."""
+        self._deaths.set()
+
+    async def _clean_up(self, app_metrics: "AppMetrics") -> None:
+        while True:
+            await self._deaths.wait()
+            await anyio.sleep(CLEAN_UP_DELAY)
+            self._deaths = anyio.Event()
+            await anyio.to_thread.run_sync(app_metrics.compact)
+
+    def close(self) -> None:
+        """When the processes are gone."""
+        if self.app_metrics is not None:
+            self.app_metrics.close()
+
+
+def _app_metrics(config: Config) -> "AppMetrics | None":
+    """None when that is off, or the user has made a directory of his own."""
+    from hsrv.supervisor.admin.appmetrics import AppMetrics  # noqa: PLC0415  # imports prometheus-client
+
+    if not config.app_metrics or metricsdir.VARIABLE in os.environ:
+        return None
+    try:
+        return AppMetrics.prepare(config.run_dir)
+    except OSError as error:
+        log.warning("no application metrics", error=str(error))
+        return None
 
 
 def _names(config: Config) -> Iterator[str]:
@@ -79,8 +142,10 @@ def _names(config: Config) -> Iterator[str]:
         yield bind.host
 
 
-def routes(supervisor: "Supervisor") -> dict[str, Route]:
+def routes(supervisor: "Supervisor", app_metrics: "AppMetrics | None") -> dict[str, Route]:
     """Every path."""
+    from hsrv.supervisor.admin.metrics import Metrics  # noqa: PLC0415  # imports prometheus-client
+
     probes = Probes(supervisor.plan)
 
     async def status(request: Request) -> Response:
@@ -90,5 +155,6 @@ def routes(supervisor: "Supervisor") -> dict[str, Route]:
         "/livez": Route(probes.livez, public=True),
         "/readyz": Route(probes.readyz, public=True),
         "/startupz": Route(probes.startupz, public=True),
+        "/metrics": Route(Metrics(supervisor, app_metrics).metrics),
         "/status.json": Route(status),
     }
