@@ -7,6 +7,7 @@ twice or not at all.
 """
 
 import os
+import struct
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -174,14 +175,16 @@ def _both(kind: str, one: tuple[float, float], other: tuple[float, float]) -> tu
 
 
 def _write(values: Values, target: Path) -> None:
+    """As prometheus-client would, but not by a mapping: with a full disk that would be a signal, not an error. A file
+    is the number of its bytes and eight-byte aligned entries: size of the key, key, value, time. Raises OSError."""
+    data = bytearray(8)
+    for key, (value, at) in values.items():
+        text = key.encode()
+        padded = text + b" " * (8 - (len(text) + 4) % 8)
+        data += struct.pack(f"i{len(padded)}sdd", len(text), padded, value, at)
+    struct.pack_into("i", data, 0, len(data))
     unfinished = target.with_suffix(".new")
-    unfinished.unlink(missing_ok=True)
-    file = MmapedDict(str(unfinished))
-    try:
-        for key, (value, at) in values.items():
-            file.write_value(key, value, at)
-    finally:
-        file.close()
+    unfinished.write_bytes(data)
     unfinished.replace(target)
 
 
@@ -195,6 +198,6 @@ def _lives(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except (PermissionError, OverflowError):  # another user's, or no process can have it
         return True
     return True

@@ -108,6 +108,8 @@ class AdminServer:
         try:
             with connection.scope:
                 await connection.run()
+        except Exception:  # a defect of ours; it must not end the supervisor
+            log.exception("admin connection failed")
         finally:
             self._connections.pop(connection, None)
             connection.close()
@@ -256,7 +258,12 @@ class _Connection:
             await self._send(*self._head(200, answer, {"connection": "close"}))
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._until_gone, tasks.cancel_scope)
-                await self._pass_on(answer.chunks)
+                try:
+                    await self._pass_on(answer.chunks)
+                except (OSError, TimeoutError) as error:
+                    log.debug("admin client cut", error=repr(error))
+                except Exception:  # a defect of ours
+                    log.exception("admin stream failed")
                 tasks.cancel_scope.cancel()
         finally:
             self._server.streams -= 1

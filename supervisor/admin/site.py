@@ -114,7 +114,10 @@ class Admin:
             await self._deaths.wait()
             await anyio.sleep(CLEAN_UP_DELAY)
             self._deaths = anyio.Event()
-            await anyio.to_thread.run_sync(app_metrics.compact)
+            try:
+                await anyio.to_thread.run_sync(app_metrics.compact)
+            except Exception as error:  # a full disk, or what the application has put there
+                log.warning("application metrics not put together", error=repr(error))
 
     def close(self) -> None:
         """When the processes are gone."""
