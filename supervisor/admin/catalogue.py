@@ -11,8 +11,9 @@ from typing import Final
 
 from hsrv.scoreboard import CLASSES, NOTHING, Count, Gauge, Histogram, Timing, Totals
 from hsrv.supervisor.fleet import Key
+from hsrv.supervisor.health import Kind as HangKind
 from hsrv.supervisor.usage import Usage
-from hsrv.terms import EndReason, Role
+from hsrv.terms import DeathReason, EndReason, Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,9 @@ class Picture:
     cpu_seconds: Mapping[Key, float]
     """Of every slot that ever was looked at."""
     deaths: Mapping[tuple[str, str], int]
+    """By role and reason."""
+    hangs: Mapping[tuple[str, str], int]
+    """By role and kind."""
     recycled: Mapping[str, int]
     reloads: Mapping[str, int]
     listeners: Mapping[str, tuple[int, int]]
@@ -146,9 +150,17 @@ def _ended(read_ends: Callable[[Totals], Mapping[EndReason, int]]) -> Callable[[
     return read
 
 
-def _deaths(picture: Picture) -> Iterator[Sample]:
-    for (role, reason), count in picture.deaths.items():
-        yield (str(role), str(reason)), count
+def _of_processes(
+    what: Callable[[Picture], Mapping[tuple[str, str], int]], known: type[StrEnum]
+) -> Callable[[Picture], Iterator[Sample]]:
+    """`known`: each of them is shown from the beginning, so that the first one is seen as an increase."""
+
+    def read(picture: Picture) -> Iterator[Sample]:
+        counts = {(str(role), str(why)): count for (role, why), count in what(picture).items()}
+        nothing = {(str(role), str(why)): 0 for role in _ROLES for why in known}
+        yield from {**nothing, **counts}.items()
+
+    return read
 
 
 def _recycled(picture: Picture) -> Iterator[Sample]:
@@ -244,7 +256,8 @@ CATALOGUE: Final = (
     _slot_counter("hsrv_sent_bytes_total", "Bytes to clients.", Count.BYTES_OUT),
     Metric("hsrv_listener_waiting_connections", Kind.GAUGE, "Connections that no worker has accepted yet, where the system tells.", ("listener",), _listener(0)),
     Metric("hsrv_listener_backlog_connections", Kind.GAUGE, "The most that may wait.", ("listener",), _listener(1)),
-    Metric("hsrv_process_deaths_total", Kind.COUNTER, "Processes that ended though they were to go on, or had to be killed.", ("role", "reason"), _deaths),
+    Metric("hsrv_process_deaths_total", Kind.COUNTER, "Processes that ended though they were to go on, or had to be killed.", ("role", "reason"), _of_processes(lambda one: one.deaths, DeathReason)),
+    Metric("hsrv_process_hangs_total", Kind.COUNTER, "Processes that hung for a while or for good.", ("role", "kind"), _of_processes(lambda one: one.hangs, HangKind)),
     Metric("hsrv_processes_recycled_total", Kind.COUNTER, "Workers that were replaced, by reason.", ("reason",), _recycled),
     Metric("hsrv_reloads_total", Kind.COUNTER, "Reloads that are over.", ("outcome",), _reloads),
     Metric("hsrv_ready", Kind.GAUGE, "1 while /readyz says so.", (), _plain(lambda one: int(one.ready))),

@@ -63,6 +63,7 @@ class Metrics:
             usage=_by_slot(supervisor.status.people(), usages.by_pid),
             cpu_seconds=usages.cpu_seconds,
             deaths=dict(tally.deaths),
+            hangs=dict(tally.hangs),
             recycled=dict(tally.recycled),
             reloads=dict(tally.reloads),
             listeners={

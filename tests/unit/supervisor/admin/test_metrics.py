@@ -59,6 +59,7 @@ def picture() -> Picture:
         usage={key: Usage(100, None, 1.5, 3.0, 12)},
         cpu_seconds={key: 2.5},
         deaths={("worker", "signal"): 2},
+        hangs={("pool", "loop_blocked"): 3},
         recycled={"age": 1},
         reloads={"failed": 1},
         listeners={"http://127.0.0.1:8000": (0, 2048)},
@@ -106,6 +107,9 @@ def test_both_formats_say_the_same(picture: Picture) -> None:
     assert text["hsrv_connections_ended_total", ("reason", "completed"), ("role", "worker")] == 3
     assert text["hsrv_streams_open", ("role", "worker"), ("slot", "1")] == Gauge.STREAMS + 1
     assert text["hsrv_reloads_total", ("outcome", "succeeded")] == 0
+    assert text["hsrv_process_deaths_total", ("reason", "signal"), ("role", "worker")] == 2
+    assert text["hsrv_process_deaths_total", ("reason", "hung"), ("role", "worker")] == 0
+    assert text["hsrv_process_hangs_total", ("kind", "loop_blocked"), ("role", "pool")] == 3
     assert text["hsrv_ready",] == 1
     assert text["hsrv_build_info", ("python", picture.python), ("version", "1.2")] == 1
     assert not [key for key in text if key[0] == "hsrv_process_proportional_memory_bytes"], "nobody knows it"
