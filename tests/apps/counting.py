@@ -5,6 +5,7 @@ While the file named by HOLD holds the name of a role, processes of this role do
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -25,6 +26,13 @@ def held(role: str) -> bool:
     return bool(path) and Path(path).exists() and role in Path(path).read_text()
 
 
+def keep_a_copy_of_everything() -> None:
+    """In a process that outlives this one by a moment."""
+    if os.fork() == 0:
+        time.sleep(3)
+        os._exit(0)
+
+
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         while held(scope["extensions"]["hsrv"]["role"]):  # noqa: ASYNC110  # a file tells nobody
@@ -34,4 +42,10 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         OPEN.set(1)
         SIZE.observe(1.5)
         OURS.inc()
-    await raw.app(scope, receive, send)
+    if scope["type"] == "http" and scope["path"] == "/environ":
+        await raw.Request(scope, receive, send).json(sorted(os.environ))
+    elif scope["type"] == "http" and scope["path"] == "/helper":
+        keep_a_copy_of_everything()
+        await raw.Request(scope, receive, send).json(raw.whoami(scope))
+    else:
+        await raw.app(scope, receive, send)
