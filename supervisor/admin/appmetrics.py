@@ -2,8 +2,8 @@
 
 prometheus-client writes one file per process and kind of metric into a directory (`hsrv.metricsdir`). Promises: a
 counter of a process that was killed stays in the sum; the files of processes that are gone become one per kind, so that
-they don't pile up. Everything here may take a while, so it runs in a thread; the lock keeps a reader from seeing a file
-twice or not at all.
+they don't pile up. Everything here may take a while, so it runs in a thread (`aside`); the lock keeps a reader from
+seeing a file twice or not at all.
 """
 
 import os

@@ -10,12 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-import anyio.to_thread
-
 from hsrv import __version__
 from hsrv.logging import get_logger
 from hsrv.supervisor.admin import exposition
 from hsrv.supervisor.admin.appmetrics import AppMetrics
+from hsrv.supervisor.admin.aside import Aside
 from hsrv.supervisor.admin.catalogue import Picture
 from hsrv.supervisor.admin.route import Request, Response
 from hsrv.supervisor.capacity import not_ready
@@ -35,7 +34,8 @@ log = get_logger("hsrv.supervisor")
 class Metrics:
     """Of one server."""
 
-    def __init__(self, supervisor: "Supervisor", app_metrics: AppMetrics | None) -> None:
+    def __init__(self, supervisor: "Supervisor", app_metrics: AppMetrics | None, aside: Aside) -> None:
+        self._aside = aside
         self._supervisor = supervisor
         self._app_metrics = app_metrics
 
@@ -43,7 +43,7 @@ class Metrics:
         openmetrics = prefers_openmetrics(request.headers.get("accept", ""))
         picture = self._picture(await self._supervisor.status.usage.read())
         make = functools.partial(_page, picture, self._app_metrics, openmetrics=openmetrics)
-        page = await anyio.to_thread.run_sync(make)
+        page = await self._aside.run(make)
         return Response(page, exposition.OPENMETRICS if openmetrics else exposition.TEXT)
 
     def _picture(self, usages: Usages) -> Picture:

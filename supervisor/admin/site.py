@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
-import anyio.to_thread
 
 from hsrv import metricsdir
 from hsrv.bindspec import TcpBind, parse_bind
 from hsrv.config import Config
 from hsrv.errors import BindError, ConfigError
 from hsrv.logging import get_logger
+from hsrv.supervisor.admin.aside import Aside
 from hsrv.supervisor.admin.guard import Guard
 from hsrv.supervisor.admin.probes import Probes
 from hsrv.supervisor.admin.route import Request, Response, Route, json_response
@@ -84,8 +84,11 @@ class Admin:
         config = supervisor.config
         self.listeners = address.listeners
         self.app_metrics = _app_metrics(config)
+        self._aside = Aside()
         guard = Guard(token=address.token, names=list(_names(config)), writable=config.admin_write)
-        self._server = AdminServer(address.listeners, routes(supervisor, self.app_metrics), guard)
+        self._server = AdminServer(
+            address.listeners, routes(supervisor, self.app_metrics, self._aside), guard
+        )
         self._deaths = anyio.Event()
 
     @property
@@ -115,7 +118,7 @@ class Admin:
             await anyio.sleep(CLEAN_UP_DELAY)
             self._deaths = anyio.Event()
             try:
-                await anyio.to_thread.run_sync(app_metrics.compact)
+                await self._aside.run(app_metrics.compact)
             except Exception as error:  # a full disk, or what the application has put there
                 log.warning("application metrics not put together", error=repr(error))
 
@@ -145,7 +148,7 @@ def _names(config: Config) -> Iterator[str]:
         yield bind.host
 
 
-def routes(supervisor: "Supervisor", app_metrics: "AppMetrics | None") -> dict[str, Route]:
+def routes(supervisor: "Supervisor", app_metrics: "AppMetrics | None", aside: Aside) -> dict[str, Route]:
     """Every path."""
     from hsrv.supervisor.admin.metrics import Metrics  # noqa: PLC0415  # imports prometheus-client
 
@@ -158,6 +161,6 @@ def routes(supervisor: "Supervisor", app_metrics: "AppMetrics | None") -> dict[s
         "/livez": Route(probes.livez, public=True),
         "/readyz": Route(probes.readyz, public=True),
         "/startupz": Route(probes.startupz, public=True),
-        "/metrics": Route(Metrics(supervisor, app_metrics).metrics),
+        "/metrics": Route(Metrics(supervisor, app_metrics, aside).metrics),
         "/status.json": Route(status),
     }
