@@ -244,6 +244,7 @@ CATALOGUE: Final = (
     Metric("hsrv_handoffs_total", Kind.COUNTER, "Requests for the pool: sent by a worker, received by a pool, or refused with 503.", ("outcome",), _handoffs),
     _slot_counter("hsrv_connections_accepted_total", "New client connections.", Count.ACCEPTED),
     _slot_counter("hsrv_connections_adopted_total", "Idle connections taken over from another process.", Count.ADOPTED),
+    _slot_counter("hsrv_connections_rescued_total", "Connections moved to other workers because the event loop stood still.", Count.RESCUED),
     _slot_counter("hsrv_parkings_total", "Idle connections sent to the parking lot.", Count.PARKED),
     Metric("hsrv_connections_ended_total", Kind.COUNTER, "Connections that left a process, by reason.", ("role", "reason"), _ended(Totals.ended)),
     Metric("hsrv_streams_ended_total", Kind.COUNTER, "Streams and WebSockets that ended, by reason.", ("role", "reason"), _ended(Totals.stream_ended)),

@@ -38,9 +38,9 @@ def picture() -> Picture:
     for histogram in Histogram:
         board.observe(histogram, 0.5)
     for count in Count:
-        board.count(count, int(count) + 1)
+        board.count(count, 1000 + count)
     for gauge in Gauge:
-        board.gauge(gauge, int(gauge) + 1)
+        board.gauge(gauge, 2000 + gauge)
     board.ended[EndReason.COMPLETED] += 3
     snapshot = read_board(fd)
     assert snapshot is not None
@@ -103,9 +103,9 @@ def test_both_formats_say_the_same(picture: Picture) -> None:
     assert text["hsrv_request_duration_seconds_bucket", ("le", "+Inf"), ("role", "worker")] == 11
     assert text["hsrv_request_duration_seconds_bucket", ("le", "0.0001"), ("role", "worker")] == 1
     assert text["hsrv_request_duration_seconds_bucket", ("le", "0.0064"), ("role", "worker")] == 7
-    assert text["hsrv_handoffs_total", ("outcome", "refused")] == Count.HANDOFFS_REFUSED + 1
+    assert text["hsrv_handoffs_total", ("outcome", "refused")] == 1000 + Count.HANDOFFS_REFUSED
     assert text["hsrv_connections_ended_total", ("reason", "completed"), ("role", "worker")] == 3
-    assert text["hsrv_streams_open", ("role", "worker"), ("slot", "1")] == Gauge.STREAMS + 1
+    assert text["hsrv_streams_open", ("role", "worker"), ("slot", "1")] == 2000 + Gauge.STREAMS
     assert text["hsrv_reloads_total", ("outcome", "succeeded")] == 0
     assert text["hsrv_process_deaths_total", ("reason", "signal"), ("role", "worker")] == 2
     assert text["hsrv_process_deaths_total", ("reason", "hung"), ("role", "worker")] == 0
@@ -116,6 +116,11 @@ def test_both_formats_say_the_same(picture: Picture) -> None:
     bounds = {key[1][1] for key in text if key[0] == "hsrv_loop_lag_seconds_bucket" and key[1][0] == "le"}
     assert len(bounds) == len(BOUNDS) + 1
     assert all(len(bound) <= len("209.7152") for bound in bounds), "no rounding error is shown"
+
+
+def test_all_that_the_scoreboards_count_is_shown(picture: Picture) -> None:
+    shown = {sample.value for family in families(picture) for sample in family.samples}
+    assert {1000 + count for count in Count} | {2000 + gauge for gauge in Gauge} <= shown
 
 
 @pytest.mark.parametrize(
