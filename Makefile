@@ -5,6 +5,7 @@ PYTHON := $(VENV)/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 8000
 WORKERS ?= 8
+ADMIN ?= 127.0.0.1:8001
 
 SOURCES := hsrv supervisor worker asyncpool tests bench examples deploy
 
@@ -12,7 +13,7 @@ SOURCES := hsrv supervisor worker asyncpool tests bench examples deploy
 
 # exec: Ctrl-C and the exit code are the server's own.
 run: $(VENV)/installed
-	@exec $(PYTHON) -m hsrv start hsrv.demo:app --workers $(WORKERS) --bind $(HOST):$(PORT)
+	@exec $(PYTHON) -m hsrv start hsrv.demo:app --workers $(WORKERS) --bind $(HOST):$(PORT) --admin $(ADMIN)
 
 # Two at a time: most tests wait for processes. A file stays together, for what its tests share.
 test: $(VENV)/installed

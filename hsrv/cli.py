@@ -14,7 +14,7 @@ from hsrv import __version__
 from hsrv.config import Config, OptionInfo, options
 from hsrv.errors import AppLoadError, ExitCode, HsrvError
 from hsrv.platform import check_supported, is_supported
-from hsrv.sources import Sources, load_config, read_env_file
+from hsrv.sources import HIDDEN, Sources, load_config, read_env_file
 from hsrv.terms import HeaderMap, LifespanMode, Preload, ProxyProtocol
 
 _EXIT_CODES = """
@@ -158,11 +158,13 @@ def _read_env_file(config: Config) -> set[str]:
 def show_config(config: Config, sources: Sources) -> None:
     """Print the effective configuration, each value with its source."""
     for option in options():
-        value = json.dumps(_plain(getattr(config, option.name)))
+        value = json.dumps(_shown(option, getattr(config, option.name)))
         print(f"{option.name:<26} {value:<32} {sources[option.name]}")
 
 
-def _plain(value: Any) -> Any:
+def _shown(option: OptionInfo, value: Any) -> Any:
+    if option.opt.secret and value is not None:
+        return HIDDEN
     return list(value) if isinstance(value, tuple) else value
 
 

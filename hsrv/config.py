@@ -4,6 +4,7 @@ A field's name, type, default, help and panel are its whole declaration: command
 documentation are derived from it (`hsrv.sources`, `hsrv.cli`). Nothing writes to a `Config` later.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -27,7 +28,11 @@ class Opt:
     panel: str
     short: str | None = None
     metavar: str | None = None
+    secret: bool = False
+    """Its value is shown nowhere."""
 
+
+BEARER_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 LONGEST: Final = 1e9
 """Seconds, about 30 years: without a bound `inf` would pass, which no timer takes."""
@@ -51,6 +56,7 @@ _STREAMS: Final = "Streams"
 _STOP: Final = "Starting and stopping"
 _DEV: Final = "Development"
 _HEALTH: Final = "Health"
+_ADMIN: Final = "Admin address"
 _HTTP: Final = "Limits and timeouts"
 _WS: Final = "WebSocket"
 _PROXY: Final = "Behind a proxy"
@@ -115,6 +121,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     memory_pressure: Annotated[Annotated[float, msgspec.Meta(ge=0, le=1)], Opt("at this share of the control group's memory limit the largest worker is replaced; 0: never", _HEALTH, metavar="0-1")] = 0.9
 
     run_dir: Annotated[str | None, Opt("where the operator's socket is; default: $XDG_RUNTIME_DIR/hsrv, /run/hsrv (root), /run/hsrv-UID (--user) or /tmp/hsrv-UID", _STOP, metavar="DIRECTORY")] = None
+
+    admin: Annotated[str | None, Opt("HOST:PORT, [V6]:PORT, unix:PATH or fd:N for probes, metrics and status, answered by the supervisor itself; default: none", _ADMIN, metavar="ADDRESS")] = None
+    admin_token: Annotated[str | None, Opt("bearer token for everything but the probes, or file:PATH of it", _ADMIN, metavar="TOKEN", secret=True)] = None
+    admin_host: Annotated[Texts, Opt("names that it may be called by, beside localhost, the name of --admin and any literal address; *: any; repeatable", _ADMIN, metavar="NAME")] = ()
+    admin_write: Annotated[bool, Opt("also let it change things: reload, scale, stacks; needs --admin-token", _ADMIN)] = False
+    app_metrics: Annotated[bool, Opt("merge what the application counts with prometheus-client, in all processes, into /metrics", _ADMIN)] = True
 
     keep_alive: Annotated[Seconds, Opt("an idle connection is closed after this time", _HTTP)] = 75.0
     park_after: Annotated[SecondsOrNone, Opt("an idle connection moves to the parking lot after this time, from where any free worker takes it; 0: never", _HTTP)] = 1.0
@@ -191,6 +203,11 @@ def options() -> Iterator[OptionInfo]:
         yield OptionInfo(field.name, plain, field.default, opt)
 
 
+def without_secrets(config: Config) -> Config:
+    """As the application's processes may know it."""
+    return msgspec.structs.replace(config, **{one.name: one.default for one in options() if one.opt.secret})
+
+
 DEFAULTS: Final[Mapping[str, Any]] = {field.name: field.default for field in msgspec.structs.fields(Config)}
 
 
@@ -201,6 +218,7 @@ def cross_check(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """
     yield from _addresses(values)
     yield from _networks(values)
+    yield from _admin(values)
     for low, high in (
         ("limit_request_line", "limit_request_head"),
         ("lifespan_startup_timeout", "startup_timeout"),
@@ -226,6 +244,21 @@ def _addresses(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if bind in seen and not (isinstance(bind, TcpBind) and bind.port == 0):
             yield "bind", f"{text!r} is given twice"
         seen.add(bind)
+
+
+def _admin(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    text, token = values.get("admin"), values.get("admin_token")
+    if text is not None:
+        try:
+            parse_bind(text)
+        except ValueError as error:
+            yield "admin", f"{text!r}: {error}"
+        if text in values.get("bind", DEFAULTS["bind"]) and not text.endswith(":0"):
+            yield "admin", f"{text!r} is an address of bind already"
+    if token is not None and not (token.startswith("file:") or BEARER_TOKEN.fullmatch(token)):
+        yield "admin_token", "letters, digits and -._~+/= only (RFC 6750), or file:PATH"
+    if values.get("admin_write") and token is None:
+        yield "admin_write", "without admin_token anybody could change things"
 
 
 def _networks(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

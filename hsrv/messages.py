@@ -112,7 +112,9 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
     preload: Preload
     listeners: tuple[ListenerInfo, ...]
     files: tuple[ListenerInfo, ...] = ()
-    """Other socket files to remove when the supervisor dies: the operator's."""
+    """Other socket files to remove when the supervisor dies: the operator's, and that of --admin."""
+    metrics_dir: str = ""
+    """Where the application's metrics are (`hsrv.metricsdir`): held while one of us lives, removed with the last."""
     log_context: dict[str, str] = {}
     """In every line of the template: the id of the reload it is started for."""
     version: int = VERSION

@@ -37,6 +37,9 @@ _service_link: Final = re.compile(
 Sources = dict[str, str]
 """Option to where its value was set: "default", "hsrv.toml", "HSRV_WORKERS", "--workers"."""
 
+HIDDEN: Final = "..."
+"""In the place of a secret."""
+
 UNBOUNDED: Final = 1e9
 """Upper bounds from here on only keep out what no system call takes: not worth a word before somebody is there."""
 
@@ -216,7 +219,10 @@ def _lenient(option: OptionInfo, value: Any) -> Any:
 
 
 def _problem(option: OptionInfo, value: Any, source: str, error: str) -> str:
-    return f"{option.name} = {value!r} (set by {source}): allowed is {allowed(option)} [{error.removesuffix('.')}]"
+    shown = HIDDEN if option.opt.secret else repr(value)
+    return (
+        f"{option.name} = {shown} (set by {source}): allowed is {allowed(option)} [{error.removesuffix('.')}]"
+    )
 
 
 def allowed(option: OptionInfo) -> str:

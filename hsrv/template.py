@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -24,7 +25,7 @@ import msgspec
 from setproctitle import setproctitle
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from hsrv import logging, preload, stacks
+from hsrv import logging, metricsdir, preload, stacks
 from hsrv.apploader import LoadedApp, load_app
 from hsrv.apptarget import resolve_target
 from hsrv.census import Census
@@ -136,6 +137,8 @@ class Template:
                 (info, packet.take_socket()) for info in message.listeners
             ]
             self._census = packet.take_fd() if len(packet) else -1
+        if message.metrics_dir:
+            metricsdir.hold(Path(message.metrics_dir))  # for our life and that of all whom we fork
         setproctitle(f"hsrv: template g{message.generation}")
         logging.setup(message.config, Identity(Role.TEMPLATE, 0, message.generation))
         bind_contextvars(**message.log_context)
@@ -340,6 +343,8 @@ class Template:
             os.kill(pid, signal.SIGKILL)
         for info in self._files:
             remove_socket_file(info)
+        if self.boot.metrics_dir:
+            metricsdir.remove(Path(self.boot.metrics_dir))
 
 
 def _pipe() -> tuple[int, int]:

@@ -93,6 +93,8 @@ class LiveServer:
         self.logs: list[Entry] = []
         """Every line of the log so far; lines that are no JSON are under "text"."""
         self.urls: list[str] = []
+        self.admin_urls: list[str] = []
+        """Of `--admin`."""
 
     def __enter__(self) -> Self:
         """Start, and wait until it serves. Raises RuntimeError or TimeoutError with what the server said."""
@@ -105,7 +107,8 @@ class LiveServer:
         self._reader = threading.Thread(target=self._read, daemon=True, name="server log")
         self._reader.start()
         try:
-            self.urls = self.wait_for_log(lambda entry: entry["event"] == "listening", START_TIMEOUT)["urls"]
+            listening = self.wait_for_log(lambda entry: entry["event"] == "listening", START_TIMEOUT)
+            self.urls, self.admin_urls = listening["urls"], listening.get("admin", [])
         except BaseException:
             self.stop()
             raise

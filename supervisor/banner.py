@@ -15,12 +15,21 @@ log = get_logger("hsrv.supervisor")
 class Banner:
     """Says once what was found and decided, then where the server listens."""
 
-    def __init__(self, config: Config, *, workers_why: str, app_found: str, operator: str = "") -> None:
-        """`operator`: the path of the operator's socket, "" when there is none."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        workers_why: str,
+        app_found: str,
+        operator: str = "",
+        admin: tuple[str, ...] = (),
+    ) -> None:
+        """`operator`: the path of the operator's socket, "" when there is none; `admin`: URLs of the admin address."""
         self._config = config
         self._workers_why = workers_why
         self._app_found = app_found
         self._operator = operator
+        self._admin = admin
         self._template: TemplateReady | None = None
         self._shown = False
 
@@ -46,6 +55,7 @@ class Banner:
                 app=template.app if template is not None else "",
                 version=__version__,
                 operator=self._operator,
+                admin=list(self._admin),
             )
         else:
             self._print(urls, preload, template.app if template is not None else "")
@@ -65,6 +75,7 @@ class Banner:
                 if self._operator
                 else []
             ),
+            *(f"  admin    {url}" for url in self._admin),
             "  stop with Ctrl-C",
         ]
         sys.stderr.write("\n".join(lines) + "\n")

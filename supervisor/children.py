@@ -57,6 +57,8 @@ class ChildHandle:
         """How it ended, in words."""
         self.reason = DeathReason.UNKNOWN
         """The same for a counter."""
+        self.counted = False
+        """What it has counted is part of the server's totals: it is gone."""
         self.forked_at = time.monotonic()
         """When it was asked for; then, when it was forked."""
         self.dump, self.board = _new_files()

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import anyio
 import msgspec
@@ -15,6 +16,7 @@ from hsrv.cpus import resolve_workers
 from hsrv.errors import BindError, ExitCode, HsrvError
 from hsrv.platform import become_subreaper, check_supported
 from hsrv.sdnotify import KEPT, Manager, Surroundings
+from hsrv.supervisor.admin.site import NO_ADMIN, open_admin
 from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.estate import Office
 from hsrv.supervisor.inheritance import Inheritance
@@ -72,11 +74,17 @@ def _run(
         inherited=inherited,
     )
     door: OperatorSocket | None = None
+    admin = NO_ADMIN
     try:
+        owner = (account.uid, account.gid) if account is not None else None
+        admin = open_admin(config, owner=owner, inherited=inherited)
+        if admin.listeners:
+            log.info("admin address", urls=admin.urls)
         if unwanted := inherited.close_rest():
             log.warning("sockets closed", why="no --bind names them", names=unwanted)
         if surroundings.store:  # the next start goes on with them: our end is not theirs
             listeners = [lent(listener) for listener in listeners]
+            admin = replace(admin, listeners=tuple(lent(listener) for listener in admin.listeners))
         if account is not None:
             step_down(account, config.run_dir)
         if config.umask is not None:
@@ -85,20 +93,24 @@ def _run(
         setproctitle("hsrv: supervisor")
         become_subreaper()
         where = str(door.path) if door is not None else ""
+        banner = Banner(
+            config, workers_why=why, app_found=target.how_found, operator=where, admin=tuple(admin.urls)
+        )
         supervisor = Supervisor(
             config,
             listeners,
-            Banner(config, workers_why=why, app_found=target.how_found, operator=where),
+            banner,
             door,
             None if reread is None else lambda: _with_binds(_with_workers(reread())[0], inherited),
             launch=launch,
             office=_office(surroundings, unwanted),
             succession=before,
             instead_of_binds=inherited.replaced,
+            admin=admin,
         )
         code = anyio.run(supervisor.run)
     finally:
-        close_listeners(listeners)
+        close_listeners([*listeners, *admin.listeners])
         if door is not None:
             door.close()
         sys.stderr.flush()

@@ -88,6 +88,8 @@ class Plan:
         """Of generations. A server that takes over goes on counting from the old one's."""
         self.queued_reload: str | None = None
         """The id of the reload that begins when the one in progress is over."""
+        self.has_served = False
+        """A generation has, whatever came then."""
         self.held = False
         """The operator wants no readiness (`hsrv drain`)."""
 
@@ -280,6 +282,7 @@ class Plan:
         old = self.serving()
         reload_id, generation.reload_id = generation.reload_id, ""
         generation.machine.move(GenEvent.ALL_READY)
+        self.has_served = True
         for child in generation.children.values():
             yield from self._let_serve(generation, child)
         yield Announce(generation.number)

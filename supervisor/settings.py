@@ -7,7 +7,10 @@ import msgspec
 from hsrv.config import Config
 from hsrv.supervisor.fleet import Budgets
 
-FIXED: Final = ("bind", "unix_mode", "backlog", "run_dir", "reload", "log_format", "user", "group", "umask")
+FIXED: Final = (
+    *("bind", "unix_mode", "backlog", "run_dir", "reload", "log_format", "user", "group", "umask"),
+    *("admin", "admin_token", "admin_host", "admin_write", "app_metrics"),
+)
 """Options that belong to the supervisor's own life: its sockets, and the form of its log."""
 
 

@@ -4,6 +4,7 @@ Promises: asking costs the same however many ask (an answer is used for STATUS_T
 up nobody for longer than REPORT_TIMEOUT.
 """
 
+import os
 import platform
 import socket
 import struct
@@ -11,10 +12,9 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import anyio
-import psutil
 from anyio.abc import TaskGroup
 
 from hsrv import __version__
@@ -35,17 +35,14 @@ from hsrv.supervisor.listeners import Listener
 from hsrv.supervisor.plan import Plan
 from hsrv.supervisor.tally import Tally
 from hsrv.supervisor.timeline import Timeline
-from hsrv.terms import Identity
+from hsrv.supervisor.usage import Usage, UsageReader
+from hsrv.terms import Identity, Role
 
 STATUS_TTL: Final = 0.5
 """Seconds for which an answer is used again."""
 
 REPORT_TIMEOUT: Final = 0.5
 """Seconds for a process to say what it is doing."""
-
-PSS_TTL: Final = 5.0
-"""Seconds for which the proportional memory of a process is used again: the kernel walks its page tables for it, 14 ms
-per GiB."""
 
 _TCP_INFO_QUEUE: Final = struct.Struct("24xII")
 """struct tcp_info of a listening socket: tcpi_unacked is the accept queue, tcpi_sacked its limit (linux/tcp.h)."""
@@ -63,22 +60,20 @@ class StatusReader:
         timeline: Timeline,
     ) -> None:
         """`handles`: by pid, as the supervisor keeps them."""
+        self.usage = UsageReader(self.people)
         self._plan = plan
         self._tally = tally
         self._timeline = timeline
         self._listeners = listeners
         self._handles = handles
-        self._started = time.time()
+        self.started_at = time.time()
         self._asking = anyio.Lock()
         self._last: ServerStatus | None = None
         self._last_at = -1e9
-        self._processes: dict[int, psutil.Process] = {}
-        """For the CPU time since the last look."""
         self.template_pids: dict[int, int] = {}
         """By generation."""
         self.tasks: TaskGroup
         """Set before the first question: where those run that nobody waits for any more."""
-        self._pss: dict[int, tuple[float, int | None]] = {}
         self.app = ""
         self.log_level = ""
 
@@ -92,7 +87,7 @@ class StatusReader:
             if self._last is not None and time.monotonic() - self._last_at < STATUS_TTL:
                 return self._last
             reports = await self._ask_all()
-            found = self._last = self._put_together(reports)
+            found = self._last = self._put_together(reports, (await self.usage.read()).by_pid)
             self._last_at = time.monotonic()
             return found
 
@@ -109,27 +104,27 @@ class StatusReader:
                 tasks.start_soon(ask, pid, handle)
         return reports
 
-    def _put_together(self, reports: Mapping[int, ChildReport | None]) -> ServerStatus:
+    def _put_together(
+        self, reports: Mapping[int, ChildReport | None], usage: Mapping[int, Usage]
+    ) -> ServerStatus:
         plan, why = self._plan, not_ready(self._plan)
         pids = {id(handle.identity): (pid, handle) for pid, handle in self._handles.items()}
-        self._processes = {pid: self._process(pid) for pid in self._handles}
-        self._pss = {pid: seen for pid, seen in self._pss.items() if pid in self._handles}
         return ServerStatus(
             status_version=STATUS_VERSION,
             hsrv=__version__,
             python=platform.python_version(),
-            pid=psutil.Process().pid,
+            pid=os.getpid(),
             app=self.app,
-            started_at=round(self._started, 3),
-            uptime=round(time.time() - self._started, 3),
+            started_at=round(self.started_at, 3),
+            uptime=round(time.time() - self.started_at, 3),
             phase=plan.phase.name.lower(),  # type: ignore[arg-type]  # the names are those of the enumeration
             ready=not why,
             not_ready_because=why,
             workers=plan.workers,
             pools=plan.pools,
             log_level=self.log_level,
-            listeners=[_listener(listener) for listener in self._listeners],
-            generations=[self._generation(one, pids, reports) for one in plan.generations.values()],
+            listeners=self.listeners(),
+            generations=[self._generation(one, pids, reports, usage) for one in plan.generations.values()],
             bounds=list(BOUNDS),
             totals=by_role(self.totals()),
             deaths={" ".join(key): count for key, count in self._tally.deaths.items()},
@@ -139,22 +134,24 @@ class StatusReader:
     def totals(self) -> dict[Key, Totals]:
         """Of every slot, at this moment."""
         return self._tally.by_slot(
-            (handle.identity, handle.look()) for handle in self._handles.values() if handle.board >= 0
+            (handle.identity, handle.look()) for handle in self._handles.values() if not handle.counted
         )
 
-    def _process(self, pid: int) -> psutil.Process:
-        if pid in self._processes:
-            return self._processes[pid]
-        try:
-            return psutil.Process(pid)
-        except psutil.NoSuchProcess:
-            return psutil.Process()  # gone a moment ago: `_sample` finds out by the pid
+    def listeners(self) -> list[ListenerStatus]:
+        return [_listener(listener) for listener in self._listeners]
+
+    def people(self) -> dict[int, Key]:
+        """Every process of the server that lives."""
+        children = {pid: (one.identity.role, one.identity.slot) for pid, one in self._handles.items()}
+        templates = dict.fromkeys(self.template_pids.values(), (Role.TEMPLATE, 0))
+        return {os.getpid(): (Role.SUPERVISOR, 0), **templates, **children}
 
     def _generation(
         self,
         generation: Generation,
         pids: Mapping[int, tuple[int, ChildHandle]],
         reports: Mapping[int, ChildReport | None],
+        usage: Mapping[int, Usage],
     ) -> GenerationStatus:
         return GenerationStatus(
             number=generation.number,
@@ -162,14 +159,21 @@ class StatusReader:
             reload_id=generation.reload_id,
             template_pid=self.template_pids.get(generation.number, 0),
             processes=[
-                self._child(child, *pids.get(id(child.identity), (0, None)), reports=reports)
+                self._child(child, *pids.get(id(child.identity), (0, None)), reports=reports, usage=usage)
                 for child in sorted(generation.everyone(), key=_order)
             ],
         )
 
     def _child(
-        self, child: Child, pid: int, handle: ChildHandle | None, *, reports: Mapping[int, ChildReport | None]
+        self,
+        child: Child,
+        pid: int,
+        handle: ChildHandle | None,
+        *,
+        reports: Mapping[int, ChildReport | None],
+        usage: Mapping[int, Usage],
     ) -> ProcessStatus:
+        taken = usage.get(pid)
         identity, left = child.identity, child.deadline - time.monotonic()
         return ProcessStatus(
             name=identity.name,
@@ -184,33 +188,11 @@ class StatusReader:
             report=reports.get(pid),
             deadline=round(left, 3) if left < 1e9 else None,
             board=board_status(handle.look(), time.monotonic()) if handle is not None else None,
-            **self._sample(pid),
+            rss=taken.rss if taken is not None else None,
+            pss=taken.pss if taken is not None else None,
+            cpu_seconds=round(taken.cpu_seconds, 2) if taken is not None else None,
+            cpu_percent=taken.cpu_percent if taken is not None else None,
         )
-
-    def _sample(self, pid: int) -> dict[str, Any]:
-        nothing = {"rss": None, "pss": None, "cpu_seconds": None, "cpu_percent": None}
-        process = self._processes.get(pid)
-        if process is None or process.pid != pid:
-            return nothing
-        try:
-            with process.oneshot():
-                memory, cpu = process.memory_info(), process.cpu_times()
-                percent = process.cpu_percent()  # 0.0 at the first look, which has nothing to compare with
-            return {
-                "rss": memory.rss,
-                "pss": self._pss_of(process),
-                "cpu_seconds": round(cpu.user + cpu.system, 2),
-                "cpu_percent": percent,
-            }
-        except psutil.Error:  # it ended meanwhile, or the system keeps it to itself
-            return nothing
-
-    def _pss_of(self, process: psutil.Process) -> int | None:
-        seen_at, pss = self._pss.get(process.pid, (-PSS_TTL, None))
-        if time.monotonic() - seen_at >= PSS_TTL:
-            pss = getattr(process.memory_full_info(), "pss", None)
-            self._pss[process.pid] = (time.monotonic(), pss)
-        return pss
 
 
 def _order(child: Child) -> tuple[bool, int]:

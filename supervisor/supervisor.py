@@ -30,6 +30,7 @@ from hsrv.messages import Exited, Forked, FromTemplate, PreloadUnsafe, TemplateF
 from hsrv.rpc import methods
 from hsrv.supervisor import actions
 from hsrv.supervisor.actions import Action, ChildAction
+from hsrv.supervisor.admin.site import NO_ADMIN, Admin, AdminAddress
 from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.capacity import scale
 from hsrv.supervisor.children import ChildHandle
@@ -77,6 +78,10 @@ log = get_logger("hsrv.supervisor")
 class Supervisor:
     """All processes of one server."""
 
+    _acting = False
+    """`perform` is on the stack."""
+    _exit: ExitCode | None = None
+
     def __init__(
         self,
         config: Config,
@@ -89,15 +94,16 @@ class Supervisor:
         office: Office | None = None,
         succession: Succession | None = None,
         instead_of_binds: tuple[str, ...] = (),
+        admin: AdminAddress = NO_ADMIN,
     ) -> None:
         """`door`: where operators come in; None when there is no such place. `reread`: the configuration as it is now,
         for a reload; raises HsrvError. `launch`: how to start the next version of us. `office`: with the service
         manager; `succession`: from the server that we take over from, with its office. `instead_of_binds`: names of
-        the sockets that replaced --bind."""
+        the sockets that replaced --bind. `admin`: where probes and scrapes come in."""
         self._reread = reread
         self.config = config
         self.listeners = listeners
-        self.beside: list[Listener] = []
+        self.beside = list(admin.listeners)
         """Listening sockets that are no workers' business and pass to the next server too. Whoever opened them
         closes them."""
         self._banner = banner
@@ -106,7 +112,6 @@ class Supervisor:
         self.operations = Operations()
         self.door = door
         self._todo: deque[Action] = deque()
-        self._acting = False
         self._succession = succession
         self.adopt = (succession.adopt if succession is not None else None) or Channel.pair()
         self._tables: tuple[int, ...] = ()
@@ -127,10 +132,12 @@ class Supervisor:
         self.status.log_level = config.log_level
         self._learned = LearnedPaths()
         self.changed = anyio.Event()
-        self._exit: ExitCode | None = None
         self.instead_of_binds = instead_of_binds
         self.herald = Herald(office or Office(), self.plan, (listeners, self.beside))
         self.upgrades = Upgrades(self, launch or Launch.here(), succession.link if succession else None)
+        self._reloads: set[str] = set()
+        """The ids of those that are not over."""
+        self._admin = Admin(self, admin) if admin.listeners else None
         if succession is not None:
             succession.furnish(self)
 
@@ -143,6 +150,8 @@ class Supervisor:
             tasks.start_soon(self._healer.run)
             tasks.start_soon(self.herald.run, lambda: self.changed)
             tasks.start_soon(self.upgrades.heed_keeper)
+            if self._admin is not None:
+                tasks.start_soon(self._admin.serve)
             upgrade_id = ""
             if self._succession is not None:
                 upgrade_id = self._succession.estate.upgrade_id
@@ -189,6 +198,8 @@ class Supervisor:
         for template in await self._templates_left():
             os.kill(template.pid, signal.SIGKILL)
         await self._templates_left()
+        if self._admin is not None:
+            self._admin.close()
 
     async def _templates_left(self) -> list[TemplateHandle]:
         """Give them time to exit; those that did not. Nobody hears SIGCHLD any more."""
@@ -234,6 +245,7 @@ class Supervisor:
     def reload(self, reload_id: str) -> None:
         """Start the next generation, or queue it, with the configuration as it is now."""
         self.herald.reloading()
+        self._reloads.add(reload_id)
         with _story(reload_id):
             try:
                 if self.upgrades.in_progress:
@@ -242,7 +254,7 @@ class Supervisor:
             except HsrvError as error:
                 log.error("reload failed, the running code goes on", error=str(error))
                 self.herald.look()
-                self.operations.end(reload_id, str(error), "")
+                self._end_operation(reload_id, str(error), "")
                 return
             self.perform(self.plan.start(time.monotonic(), reload_id))
 
@@ -397,7 +409,7 @@ class Supervisor:
             self.perform(self.plan.child_exited(child.identity, child.death, time.monotonic(), pid=child.pid))
 
     def _count_end(self, child: ChildHandle) -> None:
-        self.tally.gone(child.identity, child.look())
+        self._keep_totals(child)
         known = self.plan.find(child.identity)
         if child.reason is not DeathReason.EXIT or known is None or not known.is_expected_to_end:
             self.tally.deaths[child.identity.role, child.reason] += 1
@@ -436,9 +448,17 @@ class Supervisor:
     def _exited(self, pid: int, status: int) -> None:
         child = self.children.pop(pid, None)
         if child is not None:
+            self._keep_totals(child)  # in the same moment in which it is none of the living any more
             child.ended(*self._healer.coroner.examine(status))
         else:
             self.upgrades.exited(pid, status)
+
+    def _keep_totals(self, child: ChildHandle) -> None:
+        if not child.counted:
+            child.counted = True
+            self.tally.gone(child.identity, child.look())
+            if self._admin is not None:
+                self._admin.process_gone()
 
     # actions
 
@@ -494,7 +514,13 @@ class Supervisor:
         elif isinstance(action, actions.OperationStep):
             self.operations.step(action.operation, action.step)
         else:
-            self.operations.end(action.operation, action.error, action.traceback)
+            self._end_operation(action.operation, action.error, action.traceback)
+
+    def _end_operation(self, operation: str, error: str, traceback: str) -> None:
+        if operation in self._reloads:
+            self._reloads.discard(operation)
+            self.tally.reloads["failed" if error else "succeeded"] += 1
+        self.operations.end(operation, error, traceback)
 
     async def _refuse_connections(self) -> None:
         """Once every worker has taken what waited in the queue. Bounded by the drain, which ends one that doesn't."""
@@ -554,16 +580,27 @@ class Supervisor:
                 return
             if census.is_needed(self.config) and not self._tables:
                 self._tables = (census.new_file(),)
-            template = TemplateHandle(number)
+            template = TemplateHandle(number, self._admin.environ if self._admin is not None else {})
         except OSError as error:
             death = f"could not be started: {error}"
             self.perform(self.plan.template_gone(number, death, time.monotonic()))
             return
         self._templates[template.pid] = self._current[number] = template
         self.status.template_pids[number] = template.pid
-        files = (self.door.info,) if self.door is not None else ()
+        files = (
+            *((self.door.info,) if self.door is not None else ()),
+            *(listener.info for listener in self.beside),
+        )
         channels = (*self._handoff[number], *self.adopt)
-        template.boot(self.config, action.preload, channels, self.listeners, files=files, tables=self._tables)
+        template.boot(
+            self.config,
+            action.preload,
+            channels,
+            self.listeners,
+            files=files,
+            tables=self._tables,
+            metrics_dir=self._admin.metrics_dir if self._admin is not None else "",
+        )
         self.tasks.start_soon(self._hear_template, template)
 
     def _renew_template(self, number: int) -> bool:

@@ -23,7 +23,7 @@ class Tally:
         self.hangs: Counter[tuple[str, str]] = Counter()
         """Of processes that hung for a while or for good: (role, kind)."""
         self.reloads: Counter[str] = Counter()
-        """By outcome."""
+        """By outcome: succeeded, failed."""
         self.recycled: Counter[str] = Counter()
         """Processes that were replaced, by reason."""
 

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import anyio
 from structlog.contextvars import get_contextvars
 
 from hsrv.channel import Channel, ChannelClosed, ChannelError
-from hsrv.config import Config
+from hsrv.config import Config, options, without_secrets
 from hsrv.logging import get_logger
 from hsrv.messages import (
     Boot,
@@ -31,20 +32,22 @@ from hsrv.terms import Preload
 
 log = get_logger("hsrv.supervisor")
 
+NOTHING_MORE: Final[Mapping[str, str]] = {}
+
 OnMessage = Callable[["TemplateHandle", FromTemplate], None]
 
 
 class TemplateHandle:
     """One template process."""
 
-    def __init__(self, generation: int) -> None:
-        """Starts it. Raises OSError."""
+    def __init__(self, generation: int, environ: Mapping[str, str] = NOTHING_MORE) -> None:
+        """Starts it. Raises OSError. `environ`: variables beside our own, for it and all that it forks."""
         self.generation = generation
         self.is_ready = False
         """It has imported what it is to import."""
         self._channel, theirs = Channel.pair()
         try:
-            self.pid = _spawn(theirs.fileno())
+            self.pid = _spawn(theirs.fileno(), environ)
         except OSError:
             self._channel.close()
             raise
@@ -60,15 +63,18 @@ class TemplateHandle:
         *,
         files: tuple[ListenerInfo, ...] = (),
         tables: tuple[int, ...] = (),
+        metrics_dir: str = "",
     ) -> None:
         """Tell it what it is for. `channels`: handoff send and receive end, adopt send and receive end. `files`: other
-        socket files to remove when we die. `tables`: the census, if there is one."""
+        socket files to remove when we die. `tables`: the census, if there is one. `metrics_dir`: a directory to remove
+        then (`hsrv.metricsdir`)."""
         message = Boot(
-            config=config,
+            config=without_secrets(config),
             generation=self.generation,
             preload=preload,
             listeners=tuple(listener.info for listener in listeners),
             files=files,
+            metrics_dir=metrics_dir,
             log_context=_story(),
         )
         fds = [channel.fileno() for channel in channels] + [listener.sock.fileno() for listener in listeners]
@@ -77,7 +83,7 @@ class TemplateHandle:
     def renew(self, generation: int, config: Config, handoff: tuple[Channel, Channel]) -> None:
         """What it forks from now on belongs to this generation."""
         self.generation = generation
-        message = Renew(config=config, generation=generation, log_context=_story())
+        message = Renew(config=without_secrets(config), generation=generation, log_context=_story())
         self._send(message, *(channel.fileno() for channel in handoff))
 
     def fork(self, child: ChildHandle, broken: Failure | None = None) -> None:
@@ -133,7 +139,7 @@ def _story() -> dict[str, str]:
     return {name: str(value) for name, value in get_contextvars().items() if name == "reload_id"}
 
 
-def _spawn(fd: int) -> int:
+def _spawn(fd: int, more: Mapping[str, str]) -> int:
     """Start a fresh interpreter with one inherited descriptor; its pid.
 
     Not subprocess.Popen: this process reaps all of its children itself, in one place, and Popen would compete
@@ -143,4 +149,6 @@ def _spawn(fd: int) -> int:
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     # -P: the current directory may hold modules named like those of the standard library
     command = [sys.executable, *flags, *(() if "-P" in flags else ("-P",)), "-m", "hsrv.template", str(fd)]
-    return os.posix_spawn(sys.executable, command, os.environ)
+    secret = {one.variable for one in options() if one.opt.secret}
+    environ = {name: value for name, value in os.environ.items() if name not in secret}
+    return os.posix_spawn(sys.executable, command, {**environ, **more})

@@ -4,6 +4,8 @@ What a module reaches counts, not only what it names: a failure shows the way th
 """
 
 import ast
+import subprocess
+import sys
 from collections.abc import Container, Iterator
 from functools import cache
 from pathlib import Path
@@ -171,9 +173,16 @@ def test_the_supervisor_never_reaches_what_sees_the_application(name: str) -> No
 
 
 @pytest.mark.parametrize("name", sorted(name for name in modules() if role_of(name) == "supervisor"))
-def test_of_the_supervisor_only_the_probes_speak_http(name: str) -> None:
-    if name != "hsrv.supervisor.probes":
-        assert not [target for target in imports(modules()[name]) if target.startswith("hsrv.http")]
+def test_of_the_supervisor_only_the_admin_address_speaks_http(name: str) -> None:
+    speaks = [
+        one for one in imports(modules()[name]) if one.split(".")[0] == "h11" or one.startswith("hsrv.http")
+    ]
+    assert speaks == (["h11"] if name == "hsrv.supervisor.admin.server" else [])
+
+
+def test_without_an_admin_address_nobody_imports_prometheus_client() -> None:
+    code = "import hsrv.supervisor.main, sys; sys.exit('prometheus_client' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize("name", PURE)

@@ -1,0 +1,75 @@
+"""Requests, answers, and what stands behind a path. Pure."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+JSON: Final = "application/json"
+TEXT: Final = "text/plain; charset=utf-8"
+
+NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    method: str
+    """GET for HEAD too: an answer to HEAD is cut by the server."""
+    path: str
+    """As received, without the query."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """The last value of each name."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case; several of one name joined by a comma."""
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole answer."""
+
+    body: bytes = b""
+    content_type: str = TEXT
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that goes on until its chunks end, the client leaves, or the server ends. Its generator is closed then,
+    in its own task."""
+
+    chunks: AsyncGenerator[bytes, None]
+    content_type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Answer = Response | Stream
+Handler = Callable[[Request], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What stands behind a path."""
+
+    handler: Handler
+    methods: tuple[str, ...] = ("GET",)
+    """HEAD goes with GET."""
+    public: bool = False
+    """Also for those without the token."""
+    writes: bool = False
+    """It changes something: only with --admin-write."""
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        return (*self.methods, "HEAD") if "GET" in self.methods else self.methods
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value) + b"\n", JSON, status)
+
+
+def problem(status: int, error: str, headers: Mapping[str, str] = NO_HEADERS) -> Response:
+    """What is wrong with a request."""
+    return Response(msgspec.json.encode({"error": error}) + b"\n", JSON, status, headers)

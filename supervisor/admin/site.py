@@ -1,0 +1,174 @@
+"""The table of the admin address, and how the address is opened."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from hsrv import metricsdir
+from hsrv.bindspec import TcpBind, parse_bind
+from hsrv.config import Config
+from hsrv.errors import BindError, ConfigError
+from hsrv.logging import get_logger
+from hsrv.supervisor.admin.aside import Aside
+from hsrv.supervisor.admin.guard import Guard
+from hsrv.supervisor.admin.probes import Probes
+from hsrv.supervisor.admin.route import Request, Response, Route, json_response
+from hsrv.supervisor.admin.server import MAX_CONNECTIONS, AdminServer
+from hsrv.supervisor.inheritance import Inheritance
+from hsrv.supervisor.listeners import Listener, open_listeners
+
+if TYPE_CHECKING:
+    from hsrv.supervisor.admin.appmetrics import AppMetrics
+    from hsrv.supervisor.supervisor import Supervisor
+
+CLEAN_UP_DELAY: Final = 1.0
+"""Seconds between a death and a look at the files that are left: several may die at once."""
+
+log = get_logger("hsrv.supervisor")
+
+_FILE: Final = "file:"
+
+
+@dataclass(frozen=True, slots=True)
+class AdminAddress:
+    """Where to listen, and for whom. Without a listener it is off."""
+
+    listeners: tuple[Listener, ...] = ()
+    token: str = ""
+    """"" for none."""
+
+    @property
+    def urls(self) -> list[str]:
+        return [listener.info.url for listener in self.listeners]
+
+
+NO_ADMIN: Final = AdminAddress()
+
+
+def open_admin(
+    config: Config, *, owner: tuple[int, int] | None = None, inherited: Inheritance | None = None
+) -> AdminAddress:
+    """What --admin says, while we may still bind and read everything. Raises BindError and ConfigError. `owner`: of a
+    socket file, if not ours. `inherited`: what is open already."""
+    if config.admin is None:
+        return NO_ADMIN
+    token = read_token(config.admin_token)
+    try:
+        listeners = open_listeners(
+            (config.admin,),
+            backlog=MAX_CONNECTIONS,
+            unix_mode=int(config.unix_mode, 8),
+            owner=owner,
+            inherited=inherited,
+            kind="admin",
+        )
+    except BindError as error:
+        raise BindError(str(error).replace("--bind", "--admin", 1)) from error
+    return AdminAddress(tuple(listeners), token)
+
+
+def read_token(text: str | None) -> str:
+    """What --admin-token says: the token, or file:PATH. Raises ConfigError."""
+    if text is None or not text.startswith(_FILE):
+        return text or ""
+    path = text.removeprefix(_FILE)
+    try:
+        token = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"admin_token file:{path}: can't be read: {error}") from error
+    if not token:
+        raise ConfigError(f"admin_token file:{path}: it is empty")
+    return token
+
+
+class Admin:
+    """The admin address of one supervisor."""
+
+    def __init__(self, supervisor: "Supervisor", address: AdminAddress) -> None:
+        config = supervisor.config
+        self.listeners = address.listeners
+        self.app_metrics = _app_metrics(config)
+        self._aside = Aside()
+        guard = Guard(token=address.token, names=list(_names(config)), writable=config.admin_write)
+        self._server = AdminServer(
+            address.listeners, routes(supervisor, self.app_metrics, self._aside), guard
+        )
+        self._deaths = anyio.Event()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """For the processes of the application."""
+        return {metricsdir.VARIABLE: self.metrics_dir} if self.metrics_dir else {}
+
+    @property
+    def metrics_dir(self) -> str:
+        """Where they count; "" when that is off."""
+        return str(self.app_metrics.folder) if self.app_metrics is not None else ""
+
+    async def serve(self) -> None:
+        """Until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._server.serve)
+            if self.app_metrics is not None:
+                tasks.start_soon(self._clean_up, self.app_metrics)
+
+    def process_gone(self) -> None:
+        """Somebody who may have counted has ended."""
+        self._deaths.set()
+
+    async def _clean_up(self, app_metrics: "AppMetrics") -> None:
+        while True:
+            await self._deaths.wait()
+            await anyio.sleep(CLEAN_UP_DELAY)
+            self._deaths = anyio.Event()
+            try:
+                await self._aside.run(app_metrics.compact)
+            except Exception as error:  # a full disk, or what the application has put there
+                log.warning("application metrics not put together", error=repr(error))
+
+    def close(self) -> None:
+        """When the processes are gone."""
+        if self.app_metrics is not None:
+            self.app_metrics.close()
+
+
+def _app_metrics(config: Config) -> "AppMetrics | None":
+    """None when that is off, or the user has made a directory of his own."""
+    from hsrv.supervisor.admin.appmetrics import AppMetrics  # noqa: PLC0415  # imports prometheus-client
+
+    if not config.app_metrics or metricsdir.VARIABLE in os.environ:
+        return None
+    try:
+        return AppMetrics.prepare(config.run_dir)
+    except OSError as error:
+        log.warning("no application metrics", error=str(error))
+        return None
+
+
+def _names(config: Config) -> Iterator[str]:
+    yield from config.admin_host
+    bind = parse_bind(config.admin or "")
+    if isinstance(bind, TcpBind):
+        yield bind.host
+
+
+def routes(supervisor: "Supervisor", app_metrics: "AppMetrics | None", aside: Aside) -> dict[str, Route]:
+    """Every path."""
+    from hsrv.supervisor.admin.metrics import Metrics  # noqa: PLC0415  # imports prometheus-client
+
+    probes = Probes(supervisor.plan)
+
+    async def status(request: Request) -> Response:
+        return json_response(await supervisor.status.read())
+
+    return {
+        "/livez": Route(probes.livez, public=True),
+        "/readyz": Route(probes.readyz, public=True),
+        "/startupz": Route(probes.startupz, public=True),
+        "/metrics": Route(Metrics(supervisor, app_metrics, aside).metrics),
+        "/status.json": Route(status),
+    }

@@ -1,0 +1,80 @@
+"""What real processes take of the machine."""
+
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+
+from hsrv.supervisor import usage as module
+from hsrv.supervisor.fleet import Key
+from hsrv.supervisor.usage import UsageReader
+from hsrv.terms import Role
+
+BURN = "import sys, time\nwhile time.process_time() < 0.2: pass\nprint('burnt', flush=True)\nsys.stdin.read()"
+WORKER = Role.WORKER, 1
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    anyio.run(story)
+
+
+def burner() -> "subprocess.Popen[bytes]":
+    one = subprocess.Popen([sys.executable, "-c", BURN], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert one.stdout is not None
+    assert one.stdout.readline() == b"burnt\n"
+    return one
+
+
+def test_cpu_time_stays_with_the_slot_when_a_process_ends() -> None:
+    async def story() -> None:
+        people: dict[int, Key] = {}
+        reader = UsageReader(lambda: dict(people))
+        taken = 0.0
+        for _ in range(2):
+            with burner() as one:
+                people = {one.pid: WORKER}
+                found = await reader.read()
+                assert found.by_pid[one.pid].rss > 1 << 20
+                assert found.by_pid[one.pid].descriptors
+                assert found.cpu_seconds[WORKER] >= taken + 0.15
+                taken = found.cpu_seconds[WORKER]
+                one.kill()
+        people = {}
+        found = await reader.read()
+        assert found.by_pid == {}
+        assert found.cpu_seconds == {WORKER: taken}
+
+    run(story)
+
+
+def test_the_system_is_asked_once_for_many_who_want_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    look = module._usage_of
+
+    def counted(one: module._Known) -> module.Usage:
+        looks.append(1)
+        return look(one)
+
+    monkeypatch.setattr(module, "_usage_of", counted)
+
+    async def story() -> None:
+        with burner() as one:
+            reader = UsageReader(lambda: {one.pid: WORKER})
+            async with anyio.create_task_group() as tasks:
+                for _ in range(10):
+                    tasks.start_soon(reader.read)
+            assert looks == [1]
+            one.kill()
+
+    run(story)
+
+
+def test_who_is_gone_is_no_error() -> None:
+    async def story() -> None:
+        with burner() as one:
+            one.kill()
+        assert (await UsageReader(lambda: {one.pid: WORKER}).read()).by_pid == {}
+
+    run(story)
