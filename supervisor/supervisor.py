@@ -297,6 +297,7 @@ class Supervisor:
             self.tasks.start_soon(self.door.serve, OperatorDesk(self))
         self.own_files()
         self.herald.take_office(office)
+        self.changed.set()  # the herald slept, as there was nobody to tell
         self.upgrades.announce()
 
     def _code_changed(self) -> None:

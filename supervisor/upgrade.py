@@ -248,6 +248,7 @@ class Upgrades:
             successor.channel.send(encode(Yours()))
         except ChannelError:
             supervisor.herald.take_office(office, main=True)
+            supervisor.changed.set()
             return Failed("the new server died when it was ready")
         for listeners in (supervisor.listeners, supervisor.beside):
             listeners[:] = [lent(listener) for listener in listeners]
