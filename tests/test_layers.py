@@ -61,6 +61,7 @@ PURE: Final = (
     "hsrv.http.scope",
     "hsrv.http.trace",
     "hsrv.messages",
+    "hsrv.rates",
     "hsrv.rpc.messages",
     "hsrv.supervisor.backoff",
     "hsrv.supervisor.plan",

@@ -46,6 +46,7 @@ def register(app: typer.Typer) -> None:
     panel = "A running server"
     commands: dict[str, Callable[..., None]] = {
         "status": status,
+        "top": top,
         "reload": reload,
         "stop": stop,
         "drain": drain,
@@ -135,6 +136,13 @@ async def _watch(path: Path, patience: float, text: Callable[[operator.ServerSta
             found = await session.ask(operator.STATUS, operator.StatusParams(), limit=patience)
             show((CLEAR if sys.stdout.isatty() else "") + text(found))
             await anyio.sleep(WATCH_INTERVAL)
+
+
+def top(target: Target) -> None:
+    """Watch processes, rates, streams and events, live; keys sort, q quits."""
+    from hsrv.operate.top import top  # noqa: PLC0415  # rich, which no other command waits for
+
+    anyio.run(top, find(target), target.patience)
 
 
 def reload(
