@@ -45,6 +45,7 @@ PURE: Final = (
     "hsrv.brokenpage",
     "hsrv.config",
     "hsrv.errors",
+    "hsrv.glance",
     "hsrv.globs",
     "hsrv.http.body",
     "hsrv.http.events",

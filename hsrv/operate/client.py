@@ -156,9 +156,7 @@ class Session:
                 f"({_state_of(pid)})"
             )
         if error.code == ErrorCode.CONNECTION_CLOSED:
-            return HungUpError(
-                f"the server with pid {pid} closed the connection: it ends, or has denied it"
-            )
+            return HungUpError(f"the server with pid {pid} closed the connection: it ends, or has denied it")
         if error.code == ErrorCode.METHOD_NOT_FOUND:
             return NoServerError(f"the server with pid {pid} is of another version: {error.message}")
         traceback = error.data.get("traceback", "") if isinstance(error.data, dict) else ""

@@ -12,6 +12,7 @@ from typing import Any, Final
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from hsrv import glance
 from hsrv.operate.views import duration, size
 from hsrv.rates import ProcessRates, Rates, processes
 from hsrv.rpc.operator import Occupying, ProcessStatus, ServerStatus, TimelineEvent
@@ -42,22 +43,6 @@ class Row:
 
     def gauge(self, name: str) -> int | None:
         return None if self.process.board is None else self.process.board.gauges.get(name, 0)
-
-    @property
-    def running(self) -> int | None:
-        """Application calls: those that wait, and the one that computes."""
-        board = self.process.board
-        return None if board is None else board.gauges.get("in_flight", 0) + (board.current is not None)
-
-    @property
-    def streams(self) -> int | None:
-        board = self.process.board
-        return None if board is None else board.gauges.get("streams", 0) + board.gauges.get("websockets", 0)
-
-    @property
-    def memory(self) -> int | None:
-        """Where the system tells: with shared pages divided among their users."""
-        return self.process.pss if self.process.pss is not None else self.process.rss
 
 
 @dataclass(frozen=True)
@@ -90,10 +75,10 @@ ORDERS: Final = (
         "n", "name", "name", lambda row: (row.process.generation, row.process.role, row.process.slot), False
     ),
     Order("c", "cpu", "cpu", lambda row: (row.rates.cpu if row.rates is not None else None) or 0.0),
-    Order("m", "memory", "mem", lambda row: row.memory or 0),
+    Order("m", "memory", "mem", lambda row: glance.memory(row.process) or 0),
     Order("r", "requests", "req", lambda row: (row.rates.requests if row.rates is not None else None) or 0.0),
-    Order("f", "in flight", "run", lambda row: row.running or 0),
-    Order("s", "streams", "str", lambda row: row.streams or 0),
+    Order("f", "in flight", "run", lambda row: glance.running(row.process) or 0),
+    Order("s", "streams", "str", lambda row: glance.streams(row.process) or 0),
     Order("a", "age", "age", lambda row: row.process.age),
 )
 
@@ -129,11 +114,11 @@ PROCESS_COLUMNS: Final = (
     ),
     Column("AGE", 11, lambda row: duration(row.process.age), 5),
     Column("REQ/S", 7, lambda row: rate(row.rates.requests if row.rates is not None else None)),
-    Column("RUN", 4, lambda row: count(row.running)),
-    Column("STREAMS", 7, lambda row: count(row.streams), 6),
+    Column("RUN", 4, lambda row: count(glance.running(row.process))),
+    Column("STREAMS", 7, lambda row: count(glance.streams(row.process)), 6),
     Column("CONN", 5, lambda row: count(row.gauge("connections")), 7),
     Column("CPU", 5, lambda row: percent(row.rates.cpu if row.rates is not None else None)),
-    Column("MEM", 6, lambda row: size(row.memory)),
+    Column("MEM", 6, lambda row: size(glance.memory(row.process))),
     Column("DOING", 20, lambda row: doing(row.process), 2, left=True, grows=True),
 )
 
@@ -241,17 +226,12 @@ def _beneath(columns: Sequence[Column], row: Row) -> Iterator[Text]:
 
 
 def _streams(status: ServerStatus, width: int) -> list[Text]:
-    found: dict[str, tuple[int, float]] = {}
-    for process in processes(status):
-        for path, one in (process.report.streams if process.report is not None else {}).items():
-            number, oldest = found.get(path, (0, 0.0))
-            found[path] = number + one.count, max(oldest, one.oldest)
-    if not found:
+    most = glance.streams_by_path(status)
+    if not most:
         return []
-    most = sorted(found.items(), key=lambda one: (-one[1][0], one[0]))
     columns: tuple[Column, ...] = (
-        Column("STREAMS", 7, lambda one: str(one[1][0])),
-        Column("OLDEST", 11, lambda one: duration(one[1][1])),
+        Column("STREAMS", 7, lambda one: str(one[1])),
+        Column("OLDEST", 11, lambda one: duration(one[2])),
         Column("PATH", 20, lambda one: one[0], left=True, grows=True),
     )
     columns = fit(columns, width)
