@@ -15,3 +15,6 @@ LONG = switch("TEST_LONG", "") == "1"
 
 PARSER = switch("TEST_PARSER", "auto")
 """HSRV_TEST_PARSER=h11: the integration tests run with that parser of request heads."""
+
+SCREENSHOTS = switch("TEST_SCREENSHOTS", "")
+"""HSRV_TEST_SCREENSHOTS=DIR: where screenshots of the dashboard go; else into the test's own folder."""
