@@ -31,10 +31,7 @@ class Page:
     @property
     def text(self) -> str:
         """What a person can read; "" while it loads."""
-        return str(self._ask("document.body ? document.body.innerText : ''"))
-
-    def _ask(self, expression: str) -> Any:
-        return self.evaluate(expression)
+        return str(self.evaluate("document.body ? document.body.innerText : ''"))
 
     def evaluate(self, expression: str) -> Any:
         """The value of some JavaScript; "" when it has none."""

@@ -51,9 +51,10 @@ class Terminal:
         return "\n".join(self.lines)
 
     @property
-    def is_as_it_was(self) -> bool:
-        """Not the other screen, with a cursor."""
-        return self.tmux("display-message", "-p", "-t", "window", "#{alternate_on} #{cursor_flag}") == "0 1\n"
+    def screen(self) -> tuple[str, bool]:
+        """Which of the terminal's two screens is shown, and whether there is a cursor."""
+        told = self.tmux("display-message", "-p", "-t", "window", "#{alternate_on} #{cursor_flag}").split()
+        return "other" if told[0] == "1" else "usual", told[1] == "1"
 
     @property
     def foreground(self) -> int:

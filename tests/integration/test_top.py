@@ -29,13 +29,14 @@ def watching(folder: Path, server: LiveServer, *arguments: str) -> Iterator[Term
     with terminal(folder, ROOT, *WIDE) as window:
         window.run(["top", "--run-dir", server.run_dir, *arguments])
         eventually(lambda: "PROCESS" in window.text, "processes are shown")
+        assert window.screen == ("other", False), "what stood there before comes back"
         yield window
 
 
 def ended(window: Terminal, code: int) -> None:
     """The terminal is as it was before: another command can be typed and is seen."""
     eventually(lambda: f"exit={code}" in window.text, f"it ends with {code}")
-    assert window.is_as_it_was
+    assert window.screen == ("usual", True)
     window.enter("stty -a | tr -d '\\n'")
     settings = eventually(lambda: "susp" in window.text and window.text, "what is typed is seen")
     assert "stty -a" in settings

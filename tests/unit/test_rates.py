@@ -144,6 +144,9 @@ def test_a_clock_that_was_set_back_is_no_rate() -> None:
     meter = Meter()
     count(meter, 100.0, 10)
     assert count(meter, 50.0, 20) is None
+    later = count(meter, 51.0, 30)
+    assert later is not None
+    assert later.roles["worker"].requests == 10.0
 
 
 # quantiles
