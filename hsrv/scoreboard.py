@@ -19,6 +19,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from hsrv.anonfile import anonymous_file
+from hsrv.rates import quantile
 from hsrv.terms import EndReason
 
 WORD: Final = 8
@@ -312,14 +313,7 @@ class Timing:
 
     def quantile(self, q: float) -> float | None:
         """Seconds below which the share `q` lies, as exactly as the buckets tell; None when nothing was observed."""
-        rank, below = q * self.count, 0
-        for n, count in enumerate(self.counts):
-            if count and below + count >= rank:
-                low = BOUNDS[n - 1] if n else 0.0
-                high = BOUNDS[n] if n < _LAST else low
-                return low + (high - low) * (rank - below) / count
-            below += count
-        return None
+        return quantile(self.counts, BOUNDS, q)
 
 
 class Totals:

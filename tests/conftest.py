@@ -18,3 +18,6 @@ PARSER = switch("TEST_PARSER", "auto")
 
 UPGRADES = int(switch("TEST_UPGRADES", "3"))
 """HSRV_TEST_UPGRADES=20: so many upgrades in a row under load."""
+
+SCREENSHOTS = switch("TEST_SCREENSHOTS", "")
+"""HSRV_TEST_SCREENSHOTS=DIR: where screenshots of the dashboard go; else into the test's own folder."""

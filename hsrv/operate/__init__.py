@@ -1,5 +1,5 @@
 """The operator's side: the commands that talk to a running server.
 
-In reading order: `client` (find a server, ask it), `views` (its answers, for people), `check` (what bites later),
-`commands` (the command line). Nothing here is imported by a server.
+In reading order: `client` (find a server, ask it), `views` (its answers, for people), `topview` and `top` (live),
+`check` (what bites later), `commands` (the command line). Nothing here is imported by a server.
 """

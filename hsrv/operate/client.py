@@ -42,6 +42,10 @@ R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
 
 
+class HungUpError(NoServerError):
+    """It closed the connection: mostly because it ends."""
+
+
 @dataclass(frozen=True)
 class Target:
     """Which server is meant."""
@@ -179,9 +183,7 @@ class Session:
                 f"({_state_of(pid)})"
             )
         if error.code == ErrorCode.CONNECTION_CLOSED:
-            return NoServerError(
-                f"the server with pid {pid} closed the connection: it ends, or has denied it"
-            )
+            return HungUpError(f"the server with pid {pid} closed the connection: it ends, or has denied it")
         if error.code == ErrorCode.MOVED:
             return MovedError(error.message, rundir.socket_path(self.path.parent, error.data["pid"]))
         if error.code == ErrorCode.METHOD_NOT_FOUND:
@@ -272,9 +274,9 @@ def _owner_of(path: Path) -> str:
     return f"the server runs as {name}: run the command as {name} or root (you are {os.geteuid()})"
 
 
-async def wait_for_end(pid: int) -> bool:
-    """Whether the process ends within EXIT_TIMEOUT."""
-    with anyio.move_on_after(EXIT_TIMEOUT):
+async def wait_for_end(pid: int, timeout: float = EXIT_TIMEOUT) -> bool:
+    """Whether the process ends by then."""
+    with anyio.move_on_after(timeout):
         while _runs(pid):  # noqa: ASYNC110  # somebody else's child: nothing tells us
             await anyio.sleep(0.05)
         return True

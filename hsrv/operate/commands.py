@@ -56,6 +56,7 @@ def register(app: typer.Typer) -> None:
     panel = "A running server"
     commands: dict[str, Callable[..., None]] = {
         "status": status,
+        "top": top,
         "reload": reload,
         "upgrade": upgrade,
         "stop": stop,
@@ -146,6 +147,13 @@ async def _watch(path: Path, patience: float, text: Callable[[operator.ServerSta
             found = await session.ask(operator.STATUS, operator.StatusParams(), limit=patience)
             show((CLEAR if sys.stdout.isatty() else "") + text(found))
             await anyio.sleep(WATCH_INTERVAL)
+
+
+def top(target: Target) -> None:
+    """Watch processes, rates, streams and events, live; keys sort, q quits."""
+    from hsrv.operate.top import top  # noqa: PLC0415  # rich, which no other command waits for
+
+    anyio.run(top, find(target), target.patience)
 
 
 def reload(

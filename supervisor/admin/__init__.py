@@ -2,5 +2,6 @@
 
 In reading order: `route` (requests, answers, what a path may do), `guard` (who is let in), `server` (connections),
 `probes` (livez, readyz, startupz), `catalogue` (every metric), `exposition` and `appmetrics` (prometheus-client),
-`aside` (what takes long), `metrics` (the page), `site` (the table of all paths, and how the address is opened).
+`aside` (what takes long), `metrics` (the page), `document`, `feed`, `dashboard` and `actions` (the dashboard: what it
+is told, itself, what it may ask for), `site` (the table of all paths, and how the address is opened).
 """

@@ -13,7 +13,10 @@ from hsrv.bindspec import TcpBind, parse_bind
 from hsrv.config import Config
 from hsrv.errors import BindError, ConfigError
 from hsrv.logging import get_logger
+from hsrv.supervisor.admin.actions import action_routes
 from hsrv.supervisor.admin.aside import Aside
+from hsrv.supervisor.admin.dashboard import Dashboard
+from hsrv.supervisor.admin.feed import Feed
 from hsrv.supervisor.admin.guard import Guard
 from hsrv.supervisor.admin.probes import Probes
 from hsrv.supervisor.admin.route import Request, Response, Route, json_response
@@ -95,7 +98,9 @@ class Admin:
         self._aside = Aside()
         guard = Guard(token=address.token, names=list(_names(config)), writable=config.admin_write)
         self._server = AdminServer(
-            address.listeners, routes(supervisor, self.app_metrics, self._aside), guard
+            address.listeners,
+            routes(supervisor, self.app_metrics, self._aside, needs_token=bool(address.token)),
+            guard,
         )
         self._deaths = anyio.Event()
 
@@ -156,7 +161,9 @@ def _names(config: Config) -> Iterator[str]:
         yield bind.host
 
 
-def routes(supervisor: "Supervisor", app_metrics: "AppMetrics | None", aside: Aside) -> dict[str, Route]:
+def routes(
+    supervisor: "Supervisor", app_metrics: "AppMetrics | None", aside: Aside, *, needs_token: bool
+) -> dict[str, Route]:
     """Every path."""
     from hsrv.supervisor.admin.metrics import Metrics  # noqa: PLC0415  # imports prometheus-client
 
@@ -165,7 +172,11 @@ def routes(supervisor: "Supervisor", app_metrics: "AppMetrics | None", aside: As
     async def status(request: Request) -> Response:
         return json_response(await supervisor.status.read())
 
+    feed = Feed(supervisor.status.read, writable=supervisor.config.admin_write)
     return {
+        "/": Route(Dashboard(needs_token=needs_token).page, public=True),
+        "/events": Route(feed.events),
+        **action_routes(supervisor),
         "/livez": Route(probes.livez, public=True),
         "/readyz": Route(probes.readyz, public=True),
         "/startupz": Route(probes.startupz, public=True),

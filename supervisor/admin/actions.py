@@ -1,0 +1,85 @@
+"""What may be changed over HTTP: reload, scale, stacks, as operators ask for them.
+
+Reached only with --admin-write and the token (`guard`). A browser sends the token only where a page of ours put it into
+the request: there is no cookie that a page from elsewhere could use.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import msgspec
+
+from hsrv.logging import get_logger
+from hsrv.rpc import operator
+from hsrv.rpc.credentials import Credentials
+from hsrv.rpc.inbound import Context
+from hsrv.rpc.messages import ErrorCode, Message, RpcError
+from hsrv.rpc.methods import Method
+from hsrv.supervisor.admin.route import Request, Response, Route, json_response, problem
+from hsrv.supervisor.operator import OperatorDesk
+
+if TYPE_CHECKING:
+    from hsrv.supervisor.supervisor import Supervisor
+
+ANSWER_WITHIN: Final = 20.0
+"""Seconds to wait for an end. What takes longer goes on, and is told by the events."""
+
+PATHS: Final[Mapping[str, Method[Any, Any]]] = {
+    "/reload": operator.RELOAD,
+    "/scale": operator.SCALE,
+    "/stacks": operator.STACKS,
+}
+
+log = get_logger("hsrv.supervisor")
+
+
+class _Nobody:
+    """Instead of an operator's connection: nobody hears of steps."""
+
+    name = "admin"
+    credentials: Credentials | None = None
+
+    async def send(self, message: Message) -> None:
+        """To nobody."""
+
+    async def notify(self, method: str, params: Any = None) -> None:
+        """To nobody."""
+
+    async def send_raw_request(self, method: str, params: Any = None, *, timeout: float | None = None) -> Any:
+        raise RpcError(ErrorCode.METHOD_NOT_FOUND, "who asks by HTTP answers nothing")
+
+
+def action_routes(supervisor: "Supervisor") -> dict[str, Route]:
+    """POST, the parameters as a JSON object."""
+    desk = OperatorDesk(supervisor).table()
+
+    def route(method: Method[Any, Any]) -> Route:
+        async def handle(request: Request) -> Response:
+            return await _answer(method, desk[method], request)
+
+        return Route(handle, methods=("POST",), writes=True)
+
+    return {path: route(method) for path, method in PATHS.items()}
+
+
+async def _answer(method: Method[Any, Any], handler: Callable[..., Any], request: Request) -> Response:
+    try:
+        params = msgspec.json.decode(request.body or b"{}", type=method.params)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return problem(400, str(error))
+    log.info("asked by HTTP", method=method.name, params=msgspec.to_builtins(params))
+    try:
+        with anyio.fail_after(ANSWER_WITHIN):
+            result = await handler(Context(_Nobody(), None, {}), params)
+    except TimeoutError:
+        return json_response({"pending": f"{method.name} goes on"}, 202)
+    except RpcError as error:
+        return _failed(error)
+    return json_response(result)
+
+
+def _failed(error: RpcError) -> Response:
+    details: Mapping[str, Any] = error.data if isinstance(error.data, dict) else {}
+    status = 409 if error.code == ErrorCode.REFUSED else 500
+    return json_response({"error": error.message, **details}, status)
