@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from hsrv.asgi import Application
 from hsrv.asyncpool.parking import ParkingLot, most_parked
 from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
 from hsrv.child import ChildBoot
@@ -152,16 +153,24 @@ class AsyncPool(HTTPHost):
             conn,
             message,
             self.scopes.websocket(message.head, message.origin, self.state),
-            self.app,
+            self.application_of(message),
             self._ws_settings,
             loop=self.loop,
             defaults=self.default_headers,
+            on_accepted=self.session_accepted,
             on_closed=self._session_closed,
         )
         self._sessions.add(session)
         self.board.count(Count.WEBSOCKETS_OPENED)
         self.board.gauge(Gauge.WEBSOCKETS, len(self._sessions))
         session.start()
+
+    def application_of(self, message: WebSocketHandoff) -> Application:
+        """Whom a WebSocket calls."""
+        return self.app
+
+    def session_accepted(self, session: WebSocketSession) -> None:
+        """The application has accepted."""
 
     def _session_closed(self, session: WebSocketSession, reason: EndReason, code: int) -> None:
         self._sessions.discard(session)

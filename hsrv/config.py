@@ -4,6 +4,7 @@ A field's name, type, default, help and panel are its whole declaration: command
 documentation are derived from it (`hsrv.sources`, `hsrv.cli`). Nothing writes to a `Config` later.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -51,6 +52,7 @@ _DEV: Final = "Development"
 _HEALTH: Final = "Health"
 _HTTP: Final = "Limits and timeouts"
 _WS: Final = "WebSocket"
+_EVENTS: Final = "Events"
 _PROXY: Final = "Behind a proxy"
 _LOG: Final = "Logs"
 
@@ -144,6 +146,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     access_log: Annotated[bool, Opt("log every request", _LOG)] = True
     log_query: Annotated[bool, Opt("log query strings, of the request and of Referer; without it they are in no line of the server", _LOG)] = True
     access_log_format: Annotated[str | None, Opt("text format of the access log, in the usual atoms: %(h)s %(r)s ...", _LOG, metavar="FORMAT")] = None
+
+    collector: Annotated[Texts, Opt("who is told of lifecycle events in workers and pools: module:factory; repeatable", _EVENTS, metavar="MODULE:FACTORY")] = ()
+    supervisor_collector: Annotated[Texts, Opt("the same in the supervisor; nothing of the application: it is imported there", _EVENTS, metavar="MODULE:FACTORY")] = ()
+    server_timing: Annotated[bool, Opt("Server-Timing in responses: how long the request waited, and the application took", _EVENTS)] = False
     # fmt: on
 
 
@@ -193,6 +199,7 @@ def cross_check(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """
     yield from _addresses(values)
     yield from _networks(values)
+    yield from _factories(values)
     for low, high in (
         ("limit_request_line", "limit_request_head"),
         ("lifespan_startup_timeout", "startup_timeout"),
@@ -218,6 +225,13 @@ def _addresses(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if bind in seen and not (isinstance(bind, TcpBind) and bind.port == 0):
             yield "bind", f"{text!r} is given twice"
         seen.add(bind)
+
+
+def _factories(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for option in ("collector", "supervisor_collector"):
+        for text in values.get(option, ()):
+            if not re.fullmatch(r"[\w.]+:[\w.]+", text):
+                yield option, f"{text!r} is not of the form module:factory"
 
 
 def _networks(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

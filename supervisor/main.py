@@ -16,6 +16,7 @@ from hsrv.errors import BindError, ExitCode
 from hsrv.platform import become_subreaper, check_supported
 from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.listeners import close_listeners, open_listeners
+from hsrv.supervisor.observed import ObservedSupervisor, collectors_of
 from hsrv.supervisor.operator import OperatorSocket
 from hsrv.supervisor.supervisor import Supervisor
 
@@ -49,9 +50,12 @@ def run(
         door = open_door(config.run_dir)
         setproctitle("hsrv: supervisor")
         become_subreaper()
+        collectors = collectors_of(config)
         where = str(door.path) if door is not None else ""
         banner = Banner(config, workers_why=why, app_found=target.how_found, operator=where)
         again = None if reread is None else lambda: _with_workers(reread())[0]
+        if collectors is not None:
+            return anyio.run(ObservedSupervisor(collectors, config, listeners, banner, door, again).run)
         return anyio.run(Supervisor(config, listeners, banner, door, again).run)
     finally:
         close_listeners(listeners)

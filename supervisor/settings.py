@@ -7,8 +7,19 @@ import msgspec
 from hsrv.config import Config
 from hsrv.supervisor.fleet import Budgets
 
-FIXED: Final = ("bind", "unix_mode", "backlog", "run_dir", "reload", "log_format", "user", "group", "umask")
-"""Options that belong to the supervisor's own life: its sockets, and the form of its log."""
+FIXED: Final = (
+    "bind",
+    "unix_mode",
+    "backlog",
+    "run_dir",
+    "reload",
+    "log_format",
+    "user",
+    "group",
+    "umask",
+    "supervisor_collector",
+)
+"""Options that belong to the supervisor's own life: its sockets, the form of its log, and whom it tells."""
 
 
 def budgets_of(config: Config) -> Budgets:
