@@ -67,18 +67,24 @@ class Collectors:
     def close(self) -> None:
         """Let each close, for CLOSE_TIMEOUT seconds in all. Blocks so long at most; what still runs then ends with
         the process."""
-        thread = threading.Thread(target=self._close_all, name="collectors", daemon=True)
-        thread.start()
-        thread.join(CLOSE_TIMEOUT)
-        if thread.is_alive():
-            log.warning("collectors not closed in time", seconds=CLOSE_TIMEOUT)
+        end = time.monotonic() + CLOSE_TIMEOUT
+        threads = [
+            threading.Thread(target=_close, args=one, name=f"close {one[0]}", daemon=True)
+            for one in self._named
+        ]
+        for thread in threads:
+            thread.start()
+        for thread, (name, _) in zip(threads, self._named, strict=True):
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                log.warning("collector not closed in time", collector=name, seconds=CLOSE_TIMEOUT)
 
-    def _close_all(self) -> None:
-        for name, collector in self._named:
-            try:
-                getattr(collector, "close", _nothing)()
-            except (Exception, SystemExit) as error:  # the collector's
-                log.error("collector raised", collector=name, at="close", exc_info=error)
+
+def _close(name: str, collector: Collector) -> None:
+    try:
+        getattr(collector, "close", _nothing)()
+    except (Exception, SystemExit) as error:  # the collector's
+        log.error("collector raised", collector=name, at="close", exc_info=error)
 
 
 def _nothing() -> None:
