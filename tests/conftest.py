@@ -15,3 +15,6 @@ LONG = switch("TEST_LONG", "") == "1"
 
 PARSER = switch("TEST_PARSER", "auto")
 """HSRV_TEST_PARSER=h11: the integration tests run with that parser of request heads."""
+
+CONNECTIONS = int(switch("TEST_CONNECTIONS", "10000"))
+"""HSRV_TEST_CONNECTIONS=N: how many are followed from their first event to their last."""
