@@ -229,7 +229,7 @@ class _Child:
                 await service.run()
         await lifespan.shutdown()
         if collectors is not None:
-            collectors.close()
+            await asyncio.to_thread(collectors.close)
         return ExitCode.OK
 
     async def _fail(self, stage: str, error: AppLoadError) -> int:

@@ -67,6 +67,11 @@ async def malformed(reader: Reader, writer: Writer) -> None:
     await reader.read()
 
 
+async def malformed_at_once(reader: Reader, writer: Writer) -> None:
+    writer.write(request("/echo", "Transfer-Encoding: chunked", method="POST", body=b"no size\r\n"))
+    await reader.read()
+
+
 async def malformed_body(reader: Reader, writer: Writer) -> None:
     writer.write(request("/echo", "Transfer-Encoding: chunked", "Expect: 100-continue", method="POST"))
     await head(reader)
@@ -154,7 +159,8 @@ KINDS: dict[Kind, int] = {
     pipelined: 6,
     posted: 6,
     half_posted: 3,
-    malformed: 3,
+    malformed: 2,
+    malformed_at_once: 1,
     malformed_body: 2,
     streamed: 8,
     left_a_stream: 4,
