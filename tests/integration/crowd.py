@@ -14,7 +14,8 @@ import uvloop
 from tests.integration.wire import masked, request, upgrade
 
 PATIENCE = 200.0
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
 Kind = Callable[[Reader, Writer], Awaitable[None]]
 EVENT_STREAM = "Accept: text/event-stream"
 

@@ -49,8 +49,10 @@ class Place:
         board = new_board()
         control, other = socket.socketpair()
         channels = [*Channel.pair(), *Channel.pair()]
-        for one in (control, other, *channels):
-            stack.callback(one.close)
+        for sock in (control, other):
+            stack.callback(sock.close)
+        for channel in channels:
+            stack.callback(channel.close)
         self.boot = ChildBoot(
             identity=Identity(Role.WORKER, 1, 1),
             config=Config(),

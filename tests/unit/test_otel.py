@@ -78,7 +78,7 @@ class Watched:
         return self._spans.get_finished_spans()[-1]
 
     def stream(self, kind: StreamKind = "event-stream", reason: str = "client_gone") -> None:
-        names = {"connection": "c", "request": "r-1"}
+        names: dict[str, Any] = {"connection": "c", "request": "r-1"}
         self.collector.collect(StreamOpened(100.1, 1.1, HERE, kind=kind, **names))
         self.collector.collect(StreamClosed(100.5, 1.5, HERE, kind=kind, reason=reason, seconds=0.5, **names))
 
