@@ -89,7 +89,9 @@ def test_every_connection_goes_a_legal_way(serve: Serve, tmp_path: Path) -> None
     assert problems == []
     assert [entry for entry in server.logs if entry["event"] == "connections moved"], "by another thread"
     opened = sum(row["type"] == "ConnectionOpened" for row in rows)
-    assert CONNECTIONS - 100 < opened <= CONNECTIONS + 1, "but for those that the killed one had just accepted"
+    assert CONNECTIONS - 100 < opened <= CONNECTIONS + 1, (
+        "but for those that the killed one had just accepted"
+    )
     assert {row["source"]["generation"] for row in rows} >= {1, 2, 3}
     assert sum(crowd.broken.values()) < 600, crowd.broken
     assert steps.keys() >= NEEDED, NEEDED - steps.keys()
