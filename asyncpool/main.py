@@ -1,9 +1,19 @@
 """The async-pool process."""
 
+import asyncio
+from collections.abc import Callable
+
+from hsrv.asyncpool.observed import ObservedPool
 from hsrv.asyncpool.pool import AsyncPool
 from hsrv.child import ChildBoot, run_child
 
 
+def make(boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]) -> AsyncPool:
+    """One that tells collectors, where there are any."""
+    kind = AsyncPool if boot.collectors is None else ObservedPool
+    return kind(boot, loop, learn)
+
+
 def main(boot: ChildBoot) -> int:
     """Run a pool to its end; the exit code."""
-    return run_child(boot, AsyncPool)
+    return run_child(boot, make)

@@ -89,8 +89,7 @@ class ParkingLot:
         """Hold an idle connection, which nobody watches, until it speaks or `deadline` (loop.time())."""
         parked = Parked(conn, deadline)
         if self._gate is _Gate.OPEN and len(self) < self._limit:
-            self._parked[parked] = None
-            conn.watch(lambda: self._on_readable(parked))
+            self._hold(parked)
         else:
             parked.parkable = self._gate is not _Gate.OPEN
             self._send(parked)
@@ -103,14 +102,14 @@ class ParkingLot:
         """Close those whose time is over; why, for each."""
         overdue = [parked for parked in self._parked if now >= parked.deadline]
         for parked in overdue:
-            self._close(parked)
+            self._end(parked, parked.end_of_time)
         return [parked.end_of_time for parked in overdue]
 
     def evict(self, count: int) -> int:
         """Close up to `count` of those that have stood here for longest, to have their descriptors; how many."""
         longest = [parked for parked in islice(self._parked, count) if not parked.conn.readable()]
         for parked in longest:
-            self._close(parked)
+            self._end(parked, EndReason.DESCRIPTORS)
         return len(longest)
 
     def send_away(self) -> None:
@@ -125,28 +124,36 @@ class ParkingLot:
         """From now on every connection is closed: nobody is there to adopt it."""
         self._gate = _Gate.CLOSED
         for parked in [*self._parked, *self._leaving]:
-            parked.conn.close()
-        self._parked.clear()
+            self._end(parked, EndReason.DRAINED)
         self._leaving.clear()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
 
+    def _hold(self, parked: Parked) -> None:
+        self._parked[parked] = None
+        parked.conn.watch(lambda: self._on_readable(parked))
+
     def _on_readable(self, parked: Parked) -> None:
         if parked.conn.at_end():
-            self._close(parked)
+            self._end(parked, EndReason.CLIENT_GONE)
             return
         del self._parked[parked]
         parked.conn.unwatch()
         self._send(parked)
 
-    def _close(self, parked: Parked) -> None:
-        del self._parked[parked]
+    def _end(self, parked: Parked, reason: EndReason) -> None:
+        """Close it. The reason is for who observes."""
+        self._parked.pop(parked, None)
         parked.conn.close()
+
+    def _give(self, parked: Parked) -> None:
+        """Raises ChannelError."""
+        parked.conn.give(self._adopt, parked.adoption())
 
     def _send(self, parked: Parked) -> None:
         if self._gate is _Gate.CLOSED:
-            parked.conn.close()
+            self._end(parked, EndReason.DRAINED)
             return
         self._leaving.append(parked)
         if self._retry is None:
@@ -157,7 +164,7 @@ class ParkingLot:
         while self._leaving:
             parked = self._leaving[0]
             try:
-                parked.conn.give(self._adopt, parked.adoption())
+                self._give(parked)
             except ChannelError:  # full: in order, when there is room
                 self._retry = self._loop.call_later(ADOPT_RETRY, self._send_all)
                 return

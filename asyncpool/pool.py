@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from hsrv.asgi import Application
 from hsrv.asyncpool.parking import ParkingLot, most_parked
 from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
 from hsrv.census import Held
@@ -202,10 +203,11 @@ class AsyncPool(HTTPHost):
             conn,
             message,
             self.scopes.websocket(message.head, message.origin, self.state),
-            self.app,
+            self.application_of(message),
             self._ws_settings,
             loop=self.loop,
             defaults=self.default_headers,
+            on_accepted=self.session_accepted,
             on_closed=self._session_closed,
         )
         if self.census is not None:
@@ -215,6 +217,13 @@ class AsyncPool(HTTPHost):
         self.board.gauge(Gauge.WEBSOCKETS, len(self._sessions))
         self._count_streams()
         session.start()
+
+    def application_of(self, message: WebSocketHandoff) -> Application:
+        """Whom a WebSocket calls."""
+        return self.app
+
+    def session_accepted(self, session: WebSocketSession) -> None:
+        """The application has accepted."""
 
     def _session_closed(self, session: WebSocketSession, reason: EndReason, code: int) -> None:
         self._sessions.discard(session)

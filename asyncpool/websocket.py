@@ -68,6 +68,7 @@ class WebSocketSession:
         "_greeting",
         "_link",
         "_loop",
+        "_on_accepted",
         "_on_closed",
         "_pattern",
         "_said",
@@ -91,10 +92,11 @@ class WebSocketSession:
         *,
         loop: asyncio.AbstractEventLoop,
         defaults: Callable[[], bytes],
+        on_accepted: "Callable[[WebSocketSession], None]",
         on_closed: "Callable[[WebSocketSession, EndReason, int], None]",
     ) -> None:
-        """`defaults`: the server's own header lines. `on_closed(session, reason, close code)`: called once,
-        when the connection is closed and the application has returned."""
+        """`defaults`: the server's own header lines. `on_accepted`: called once it is open. `on_closed(session,
+        reason, close code)`: called once, when the connection is closed and the application has returned."""
         self.conn = conn
         self.handoff = handoff
         self.started_at = time.monotonic()
@@ -105,6 +107,7 @@ class WebSocketSession:
         self._settings = settings
         self._loop = loop
         self._defaults = defaults
+        self._on_accepted = on_accepted
         self._on_closed: Callable[[WebSocketSession, EndReason, int], None] | None = on_closed
         self._link = WebSocketLink(
             conn, handoff.buffered, settings, loop, on_change=self._wake, on_closed=self._report_end
@@ -269,6 +272,7 @@ class WebSocketSession:
         response = accept_response(head, self._scope, message, terms, self._defaults())
         self._link.accept(response, WsprotoCodec(self._settings.max_message, terms))
         self.status = 101
+        self._on_accepted(self)
 
     def _send_message(self, message: Message) -> None:
         text, data = message.get("text"), message.get("bytes")

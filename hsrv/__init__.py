@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from hsrv.api import run
     from hsrv.config import Config
     from hsrv.errors import ConfigError, ExitCode, HsrvError
+    from hsrv.events import subscribe
     from hsrv.sources import load_config
 
 __version__ = "0.1.0"
-__all__ = ["Config", "ConfigError", "ExitCode", "HsrvError", "__version__", "load_config", "run"]
+__all__ = ["Config", "ConfigError", "ExitCode", "HsrvError", "__version__", "load_config", "run", "subscribe"]
 
 _HOME = {
     "Config": "hsrv.config",
@@ -22,6 +23,7 @@ _HOME = {
     "HsrvError": "hsrv.errors",
     "load_config": "hsrv.sources",
     "run": "hsrv.api",
+    "subscribe": "hsrv.events",
 }
 
 

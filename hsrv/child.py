@@ -28,6 +28,7 @@ from hsrv.apploader import LoadedApp, load_app
 from hsrv.asgi import Application
 from hsrv.census import Census
 from hsrv.channel import Channel
+from hsrv.collectors import Collectors, of_child
 from hsrv.config import Config
 from hsrv.devpages import broken_application, with_refresh
 from hsrv.errors import AppLoadError, ExitCode
@@ -45,6 +46,7 @@ from hsrv.rpc.framing import socket_streams
 from hsrv.rpc.messages import ErrorCode, RpcError
 from hsrv.rpc.methods import DrainParams, Empty, handlers
 from hsrv.scoreboard import Occupant, Scoreboard
+from hsrv.servertiming import with_server_timing
 from hsrv.terms import Identity, LifespanMode
 
 LEFTOVER_TIMEOUT: Final = 1.0
@@ -76,6 +78,8 @@ class ChildBoot:
     adopt_receive: Channel
     listeners: list[tuple[ListenerInfo, socket.socket]]
     census: Census | None = None
+    collectors: Collectors | None = None
+    """Whom events are told; made when the application is loaded."""
 
     @property
     def application(self) -> Application:
@@ -114,10 +118,19 @@ def run_child(boot: ChildBoot, make_service: MakeService) -> int:
     loop = new_loop(boot.config.loop)
     asyncio.set_event_loop(loop)
     try:
-        loaded = _load(boot)  # outside of the running loop: a module may call asyncio.run() on import
+        loaded = _prepared(boot)  # outside of the running loop: a module may call asyncio.run() on import
         return loop.run_until_complete(_Child(loop, boot.control).live(loaded, make_service))
     finally:
         _end(loop)
+
+
+def _prepared(boot: ChildBoot) -> ChildBoot | AppLoadError:
+    """With its application, and what stands around it."""
+    loaded = _load(boot)
+    if isinstance(loaded, AppLoadError) or not boot.config.server_timing:
+        return loaded
+    assert loaded.app is not None
+    return replace(loaded, app=replace(loaded.app, app=with_server_timing(loaded.application)))
 
 
 def _load(boot: ChildBoot) -> ChildBoot | AppLoadError:
@@ -196,6 +209,12 @@ class _Child:
             supported = await lifespan.startup()
         except AppLoadError as error:
             return await self._fail("lifespan", error)
+        try:
+            collectors = of_child(boot.identity, config.collector) if boot.broken is None else None
+        except AppLoadError as error:
+            await lifespan.shutdown()
+            return await self._fail("collector", error)
+        boot = replace(boot, collectors=collectors)
         service = self._service = make_service(boot, self._loop, self._learn)
         service.set_lifespan_state(lifespan.state)
         service.on_worn_out = self._worn_out
@@ -211,6 +230,8 @@ class _Child:
             with Heartbeat(boot.board, self._loop, service.occupant, service.rescue):
                 await service.run()
         await lifespan.shutdown()
+        if collectors is not None:
+            await asyncio.to_thread(collectors.close)
         return ExitCode.OK
 
     async def _fail(self, stage: str, error: AppLoadError) -> int:

@@ -59,6 +59,7 @@ _HEALTH: Final = "Health"
 _ADMIN: Final = "Admin address"
 _HTTP: Final = "Limits and timeouts"
 _WS: Final = "WebSocket"
+_EVENTS: Final = "Events"
 _PROXY: Final = "Behind a proxy"
 _LOG: Final = "Logs"
 
@@ -110,6 +111,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     graceful_timeout: Annotated[SecondsOrNone, Opt("how long a stop waits for requests", _STOP)] = 30.0
     stream_grace: Annotated[SecondsOrNone, Opt("how long a stop waits for streams", _STOP)] = 10.0
 
+    run_dir: Annotated[str | None, Opt("where the operator's socket is; default: $XDG_RUNTIME_DIR/hsrv, /run/hsrv (root), /run/hsrv-UID (--user) or /tmp/hsrv-UID", _STOP, metavar="DIRECTORY")] = None
+
     request_timeout: Annotated[SecondsOrNone, Opt("a request in a worker that takes longer is ended: with 504 while it waits for something; if it blocks the process, by --hang-action; streams don't count; 0: none", _HEALTH)] = 60.0
     stall_timeout: Annotated[SecondsOrNone, Opt("a pool whose event loop stands still for longer is reported with its stacks; 0: never", _HEALTH)] = 2.0
     gil_timeout: Annotated[SecondsOrNone, Opt("a process of which no thread ran for longer hangs: something holds the GIL; 0: never", _HEALTH)] = 30.0
@@ -119,8 +122,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     worker_max_age: Annotated[SecondsOrNone, Opt("a worker is replaced after this time, or up to a tenth more; 0: never", _HEALTH)] = 0.0
     worker_max_memory: Annotated[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], Opt("a worker is replaced when it holds more (its share, where pages are shared by preloading); 0: never", _HEALTH, metavar="BYTES")] = 0
     memory_pressure: Annotated[Annotated[float, msgspec.Meta(ge=0, le=1)], Opt("at this share of the control group's memory limit the largest worker is replaced; 0: never", _HEALTH, metavar="0-1")] = 0.9
-
-    run_dir: Annotated[str | None, Opt("where the operator's socket is; default: $XDG_RUNTIME_DIR/hsrv, /run/hsrv (root), /run/hsrv-UID (--user) or /tmp/hsrv-UID", _STOP, metavar="DIRECTORY")] = None
 
     admin: Annotated[str | None, Opt("HOST:PORT, [V6]:PORT, unix:PATH or fd:N for probes, metrics and status, answered by the supervisor itself; default: none", _ADMIN, metavar="ADDRESS")] = None
     admin_token: Annotated[str | None, Opt("bearer token for everything but the probes, or file:PATH of it", _ADMIN, metavar="TOKEN", secret=True)] = None
@@ -164,6 +165,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     access_log: Annotated[bool, Opt("log every request", _LOG)] = True
     log_query: Annotated[bool, Opt("log query strings, of the request and of Referer; without it they are in no line of the server", _LOG)] = True
     access_log_format: Annotated[str | None, Opt("text format of the access log, in the usual atoms: %(h)s %(r)s ...", _LOG, metavar="FORMAT")] = None
+
+    collector: Annotated[Texts, Opt("who is told of lifecycle events in workers and pools: module:factory; repeatable", _EVENTS, metavar="MODULE:FACTORY")] = ()
+    supervisor_collector: Annotated[Texts, Opt("the same in the supervisor; nothing of the application: it is imported there", _EVENTS, metavar="MODULE:FACTORY")] = ()
+    server_timing: Annotated[bool, Opt("Server-Timing in responses: how long the request waited, and the application took", _EVENTS)] = False
     # fmt: on
 
 
@@ -219,6 +224,7 @@ def cross_check(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _addresses(values)
     yield from _networks(values)
     yield from _admin(values)
+    yield from _factories(values)
     for low, high in (
         ("limit_request_line", "limit_request_head"),
         ("lifespan_startup_timeout", "startup_timeout"),
@@ -259,6 +265,13 @@ def _admin(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "admin_token", "letters, digits and -._~+/= only (RFC 6750), or file:PATH"
     if values.get("admin_write") and token is None:
         yield "admin_write", "without admin_token anybody could change things"
+
+
+def _factories(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for option in ("collector", "supervisor_collector"):
+        for text in values.get(option, ()):
+            if not re.fullmatch(r"[\w.]+:[\w.]+", text):
+                yield option, f"{text!r} is not of the form module:factory"
 
 
 def _networks(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

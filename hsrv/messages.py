@@ -33,6 +33,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """The newest whose code this client may have seen. Nothing older serves it from then on."""
     proxy_header: bool = False
     """A PROXY header is still to come, or may be: `client` and `server` are those of the proxy."""
+    connection_id: str = ""
+    """Names it in lifecycle events (`hsrv.events`): given by the first process with a collector; "" until then."""
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):

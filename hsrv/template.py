@@ -25,7 +25,7 @@ import msgspec
 from setproctitle import setproctitle
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from hsrv import logging, metricsdir, preload, stacks
+from hsrv import collectors, logging, metricsdir, preload, stacks
 from hsrv.apploader import LoadedApp, load_app
 from hsrv.apptarget import resolve_target
 from hsrv.census import Census
@@ -252,6 +252,7 @@ class Template:
 
     def _fork(self, message: Fork, control: socket.socket, dump: int, board: int) -> None:
         if not self._frozen:
+            collectors.plugins()  # found once for all children
             gc.collect()
             gc.freeze()  # what is shared now is never touched by a collection, so its pages stay shared
             self._frozen = True

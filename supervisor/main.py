@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import msgspec
@@ -23,6 +24,7 @@ from hsrv.supervisor.inheritance import Inheritance
 from hsrv.supervisor.keeper import keep
 from hsrv.supervisor.launch import Launch
 from hsrv.supervisor.listeners import close_listeners, lent, open_listeners
+from hsrv.supervisor.observed import ObservedSupervisor, collectors_of
 from hsrv.supervisor.operator import OperatorSocket
 from hsrv.supervisor.succession import Succession, succession
 from hsrv.supervisor.supervisor import Supervisor
@@ -92,11 +94,13 @@ def _run(
         door = before.door if before is not None and before.door is not None else open_door(config.run_dir)
         setproctitle("hsrv: supervisor")
         become_subreaper()
+        collectors = collectors_of(config)
         where = str(door.path) if door is not None else ""
         banner = Banner(
             config, workers_why=why, app_found=target.how_found, operator=where, admin=tuple(admin.urls)
         )
-        supervisor = Supervisor(
+        kind = Supervisor if collectors is None else partial(ObservedSupervisor, collectors)
+        supervisor = kind(
             config,
             listeners,
             banner,

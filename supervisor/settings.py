@@ -9,9 +9,9 @@ from hsrv.supervisor.fleet import Budgets
 
 FIXED: Final = (
     *("bind", "unix_mode", "backlog", "run_dir", "reload", "log_format", "user", "group", "umask"),
-    *("admin", "admin_token", "admin_host", "admin_write", "app_metrics"),
+    *("admin", "admin_token", "admin_host", "admin_write", "app_metrics", "supervisor_collector"),
 )
-"""Options that belong to the supervisor's own life: its sockets, and the form of its log."""
+"""Options that belong to the supervisor's own life: its sockets, the form of its log, and whom it tells."""
 
 
 def budgets_of(config: Config) -> Budgets:

@@ -378,14 +378,12 @@ class HTTPConnection:
         context = copy_context()
         context.run(current_trace.set, exchange.trace)
         head = exchange.head
-        scope = exchange.scope = host.scopes.http(head, self.conn.origin, host.state)
+        exchange.scope = host.scopes.http(head, self.conn.origin, host.state)
         peer = self.peer or self._name_peer()
         host.board.begin(exchange.started_at, head.method, head.raw_path, exchange.trace.request_id, peer)
         host.turn.release()
         try:
-            task = exchange.task = eager.start(
-                host.call(scope, exchange.receive, exchange.send), self._loop, context
-            )
+            task = exchange.task = eager.start(host.call(exchange), self._loop, context)
         finally:
             host.turn.acquire()
         host.board.paused()
@@ -585,7 +583,7 @@ class HTTPConnection:
             self.conn.finish_writing()
 
     def _on_broken(self) -> None:
-        if self.state is State.RUNNING:
+        if self.state is State.RUNNING or self.state is State.WRITING:
             self._lose()
         else:
             self.close(EndReason.CLIENT_GONE)

@@ -22,7 +22,7 @@ from hsrv.http.body import BodyDecoder
 from hsrv.http.events import RequestHead
 from hsrv.http.pace import Pace
 from hsrv.http.response import ResponseEncoder
-from hsrv.messages import Trace
+from hsrv.messages import Origin, Trace
 
 EVENT_BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 """What ends an event of text/event-stream (WHATWG HTML section 9.2.5)."""
@@ -121,6 +121,11 @@ class Exchange:
         self._waiter: asyncio.Future[None] | None = None
         self._tail = b""
         self._pattern: str | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """Of its connection."""
+        return self._link.conn.origin
 
     def pattern(self) -> str:
         """The glob of its path, kept once the response has begun: by then the framework has routed it."""

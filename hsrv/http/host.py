@@ -13,7 +13,7 @@ from types import CoroutineType
 from typing import Any, Final
 
 from hsrv.accesslog import AccessLog, AccessRecord
-from hsrv.asgi import Application, Receive, Scope, Send
+from hsrv.asgi import Application
 from hsrv.census import Census
 from hsrv.config import Config
 from hsrv.conn import Conn
@@ -111,10 +111,10 @@ class HTTPHost:
         """What the application's lifespan startup left in `scope["state"]`."""
         self.state = state
 
-    async def call(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def call(self, exchange: Exchange) -> None:
         """Call the application. A coroutine of our own, so that also an error of a plain call ends in the task."""
         try:
-            running = self.app(scope, receive, send)
+            running = self.app(exchange.scope, exchange.receive, exchange.send)
             if type(running) is not CoroutineType:
                 running = _as_coroutine(running)
             try:

@@ -46,6 +46,8 @@ def test_every_default_is_of_its_own_type() -> None:
     [
         ({}, []),
         ({"bind": ()}, ["bind"]),
+        ({"collector": ("a.b:c", "nothing", ":c")}, ["collector", "collector"]),
+        ({"supervisor_collector": ("a:b c",)}, ["supervisor_collector"]),
         ({"bind": ("nonsense", "::1:80")}, ["bind", "bind"]),
         ({"bind": ("localhost:80", "localhost:80")}, ["bind"]),
         ({"bind": ("localhost:0", "localhost:0")}, []),

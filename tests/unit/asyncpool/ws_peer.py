@@ -99,6 +99,7 @@ class Peer:
             WebSocketSettings(**{**SETTINGS, **settings}),
             loop=self.loop,
             defaults=lambda: DEFAULTS,
+            on_accepted=lambda session: None,
             on_closed=self._on_closed,
         )
         self.frames = Connection(CLIENT)
