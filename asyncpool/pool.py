@@ -213,7 +213,6 @@ class AsyncPool(HTTPHost):
         if self.census is not None:
             self.census.enter(conn)
         self._sessions.add(session)
-        self.board.count(Count.WEBSOCKETS_OPENED)
         self.board.gauge(Gauge.WEBSOCKETS, len(self._sessions))
         self._count_streams()
         session.start()
@@ -224,6 +223,7 @@ class AsyncPool(HTTPHost):
 
     def session_accepted(self, session: WebSocketSession) -> None:
         """The application has accepted."""
+        self.board.count(Count.WEBSOCKETS_OPENED)
 
     def _session_closed(self, session: WebSocketSession, reason: EndReason, code: int) -> None:
         self._sessions.discard(session)
@@ -303,6 +303,7 @@ class AsyncPool(HTTPHost):
             session.check_deadlines(now)
             self.tally(session.conn)
         self.board.gauge(Gauge.PARKED, len(self._lot))
+        self.board.put(Count.UNDECODABLE, self._handoffs.undecodable)
         for reason in self._lot.sweep(now):
             self.count(reason)
         if self._drain is not None:

@@ -14,7 +14,6 @@ from typing import Any, Final
 from hsrv.asgi import Receive, Scope, Send
 from hsrv.config import Config
 from hsrv.conn import Conn
-from hsrv.errors import AppError
 from hsrv.http.connection import HTTPConnection
 from hsrv.http.host import HTTPHost
 from hsrv.loops import new_loop
@@ -63,25 +62,13 @@ class Open:
         pass
 
 
-class Bare(HTTPHost):
-    """Awaits the application without ado."""
-
-    async def call(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self.app(scope, receive, send)
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise AppError(f"the application tried to exit: {error!r}") from error
-
-
-def microseconds(
-    loop: asyncio.AbstractEventLoop, kind: type[HTTPHost], board: Scoreboard, turn: Any
-) -> float:
+def microseconds(loop: asyncio.AbstractEventLoop, board: Scoreboard, turn: Any) -> float:
     """CPU time of a request."""
     config = Config(access_log=False)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
-        host = kind(Identity(Role.WORKER, 1, 1), config, app, loop, board)
+        host = HTTPHost(Identity(Role.WORKER, 1, 1), config, app, loop, board)
         if turn is not None:
             host.turn = turn
         origin = Origin(client=("127.0.0.1", 1), server=("127.0.0.1", 2), accepted_at=0.0)
@@ -108,11 +95,11 @@ def main() -> None:
     loop = new_loop("auto")
     asyncio.set_event_loop(loop)
     real = Scoreboard(new_board())
-    forms: dict[str, tuple[type[HTTPHost], Scoreboard, Any]] = {
-        "with both": (HTTPHost, real, None),
-        "without the scoreboard": (HTTPHost, Silent(), None),
-        "without the lock": (Bare, real, Open()),
-        "without either": (Bare, Silent(), Open()),
+    forms: dict[str, tuple[Scoreboard, Any]] = {
+        "with both": (real, None),
+        "without the scoreboard": (Silent(), None),
+        "without the lock": (real, Open()),
+        "without either": (Silent(), Open()),
     }
     found: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(ROUNDS):

@@ -39,6 +39,7 @@ from hsrv.lifespan import LifespanManager
 from hsrv.logging import get_logger, set_level
 from hsrv.loops import new_loop
 from hsrv.messages import Failure, ListenerInfo
+from hsrv.poller import turn_of
 from hsrv.preload import is_library
 from hsrv.rpc import methods
 from hsrv.rpc.dispatcher import Context, Dispatcher
@@ -224,10 +225,10 @@ class _Child:
         tells = config.reload and boot.identity.leader and boot.broken is None
         modules = imported_files() if tells else {}
         ready = methods.ReadyParams(pid=os.getpid(), lifespan=supported, modules=modules)
-        await methods.notify(self._dispatcher, methods.READY, ready)
-        await self._serve.wait()
-        if not self._orphaned:
-            with Heartbeat(boot.board, self._loop, service.occupant, service.rescue):
+        with Heartbeat(boot.board, self._loop, service.occupant, service.rescue):
+            await methods.notify(self._dispatcher, methods.READY, ready)
+            await self._serve.wait()
+            if not self._orphaned:
                 await service.run()
         await lifespan.shutdown()
         if collectors is not None:
@@ -304,7 +305,11 @@ class _Child:
     def _soon(self, command: Callable[..., None], *arguments: Any) -> None:
         """Obey in the loop's next turn, outside of this task and its context: a last look at what has arrived may
         start requests, which run their first step at once (`hsrv.eager`)."""
-        self._loop.call_soon(command, *arguments, context=contextvars.Context())
+        self._loop.call_soon(self._obey, command, *arguments, context=contextvars.Context())
+
+    def _obey(self, command: Callable[..., None], *arguments: Any) -> None:
+        with turn_of(self._loop):
+            command(*arguments)
 
     def _running(self) -> Service:
         if self._service is None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
+from hsrv.logging import get_logger
 from hsrv.scoreboard import NO_REQUEST, Occupant, Scoreboard
 
 INTERVAL: Final = 0.25
@@ -26,6 +27,9 @@ STOP_TIMEOUT: Final = 1.0
 """Seconds for the thread to end. It is a daemon: one that doesn't holds nobody up."""
 
 _COROUTINE: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+log = get_logger("hsrv.heartbeat")
 
 
 class Heartbeat:
@@ -50,6 +54,7 @@ class Heartbeat:
         self._beat_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._noted = False
+        self._failed = False
         self._task: asyncio.Task[Any] | None = None
         """In which the loop stood still when the thread last looked, and since when it does."""
         self._task_since = 0.0
@@ -87,12 +92,21 @@ class Heartbeat:
             now = time.monotonic()
             self._board.thread_beat(now)
             if now - self._beat_at > STALLED_AFTER:
-                self._note(now)
-                self._on_stall()
+                self._on_stalled(now)
             elif self._noted:
                 self._noted = False
                 self._task = None
                 self._board.stalled(None, "")
+
+    def _on_stalled(self, now: float) -> None:
+        """Without this thread's beat the process would count as hung: no defect may end it."""
+        try:
+            self._note(now)
+            self._on_stall()
+        except Exception:
+            if not self._failed:
+                self._failed = True
+                log.exception("heartbeat can't tell what the loop stands still in")
 
     def _note(self, now: float) -> None:
         """The loop may turn again while we look, so this may be a moment late: it counts only while no beat comes.

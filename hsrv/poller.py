@@ -7,6 +7,7 @@ itself watched by the loop as one descriptor, and costs one system call more per
 
 import asyncio
 import select
+import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -44,6 +45,8 @@ if hasattr(select, "epoll"):
 
         def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
             self._epoll = select.epoll()
+            self.turn = threading.RLock()
+            """Held while callbacks run: another thread that has it knows that none does."""
             self._entries: dict[int, _Entry] = {}
             loop.add_reader(self._epoll.fileno(), self._dispatch)
 
@@ -93,14 +96,15 @@ if hasattr(select, "epoll"):
                 self._epoll.unregister(fd)
 
         def _dispatch(self) -> None:
-            for fd, events in self._epoll.poll(0, MAX_EVENTS):
-                # A callback may change any entry; an event for a number that was reused is a harmless false alarm.
-                entry = self._entries.get(fd)
-                if entry is not None and entry.reader is not None and events & _WAKES_READER:
-                    entry.reader[0](*entry.reader[1])
+            with self.turn:
+                for fd, events in self._epoll.poll(0, MAX_EVENTS):
+                    # A callback may change any entry; an event for a number that was reused is a harmless false alarm.
                     entry = self._entries.get(fd)
-                if entry is not None and entry.writer is not None and events & _WAKES_WRITER:
-                    entry.writer[0](*entry.writer[1])
+                    if entry is not None and entry.reader is not None and events & _WAKES_READER:
+                        entry.reader[0](*entry.reader[1])
+                        entry = self._entries.get(fd)
+                    if entry is not None and entry.writer is not None and events & _WAKES_WRITER:
+                        entry.writer[0](*entry.writer[1])
 
 
 def poller_of(loop: asyncio.AbstractEventLoop) -> Poller:
@@ -113,6 +117,12 @@ def poller_of(loop: asyncio.AbstractEventLoop) -> Poller:
             loop.hsrv_poller = found  # type: ignore[attr-defined]  # our loops take attributes
     poller: Poller = found
     return poller
+
+
+def turn_of(loop: asyncio.AbstractEventLoop) -> threading.RLock:
+    """The lock that whatever touches connections on this loop holds. One of nobody's where there is no epoll."""
+    turn: threading.RLock = getattr(poller_of(loop), "turn", None) or threading.RLock()
+    return turn
 
 
 async def wait_readable(fd: int) -> None:

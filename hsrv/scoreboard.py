@@ -77,9 +77,9 @@ class Count(IntEnum):
     STREAMS_IN_WORKER = 9
     """Streams that nobody had announced."""
     SHED = 10
-    """Requests answered with 503 because a queue or limit was full."""
+    """Requests answered with 503 because a queue or limit was full. They count as responses too."""
     REFUSED = 11
-    """Requests answered with an error of their own."""
+    """Requests answered with an error of their own. They count as responses too."""
     APP_ERRORS = 12
     TIMED_OUT = 13
     """Requests that ran longer than --request-timeout and were cancelled."""
@@ -136,7 +136,19 @@ SIZE: Final = -(-(NOTE + NOTE_SIZE) // mmap.PAGESIZE) * mmap.PAGESIZE
 
 LAYOUT: Final = zlib.crc32(
     repr(
-        (1, BUCKETS, FIRST_BOUND, CLASSES, list(Gauge), list(Count), list(Histogram), list(EndReason), SIZE)
+        (
+            1,
+            BUCKETS,
+            FIRST_BOUND,
+            CLASSES,
+            list(Gauge),
+            list(Count),
+            list(Histogram),
+            list(EndReason),
+            SIZE,
+            _REQUEST.format,
+            NOTE,
+        )
     ).encode()
 )
 """Generations of one server may differ in code: a reader takes only what is laid out like its own."""
@@ -247,6 +259,10 @@ class Scoreboard:
 
     def count(self, count: Count, amount: int = 1) -> None:
         self._ints[COUNTS_AT + count] += amount
+
+    def put(self, count: Count, amount: int) -> None:
+        """What somebody else counts."""
+        self._ints[COUNTS_AT + count] = amount
 
     def observe(self, histogram: Histogram, seconds: float) -> None:
         self._ints[HISTOGRAMS_AT + histogram * BUCKETS + bucket_of(seconds)] += 1

@@ -14,7 +14,6 @@ from types import CoroutineType
 from typing import Any, Final
 
 from hsrv.anonfile import anonymous_file
-from hsrv.steps import LaterSteps
 
 SIGNAL: Final[int] = signal.SIGRTMAX - 2 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 """Not one that an application may want for itself. Without a handler it would end the process, so the template has
@@ -68,9 +67,6 @@ def describe(task: "asyncio.Task[Any]") -> str:
     lines = [f"Task {task.get_name()} (outermost await first):"]
     awaited: Any = task.get_coro()
     while awaited is not None and len(lines) <= FRAME_LIMIT:
-        if isinstance(awaited, LaterSteps):
-            awaited = awaited.inner
-            continue
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
         if frame is None:
             break

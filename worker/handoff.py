@@ -12,6 +12,7 @@ from hsrv.channel import Channel, ChannelClosed, ChannelError
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.events import RequestHead
 from hsrv.messages import StreamingHandoff, Trace, WebSocketHandoff, encode
+from hsrv.poller import turn_of
 from hsrv.scoreboard import Count, Scoreboard
 
 RETRY_INTERVAL: Final = 0.02
@@ -80,6 +81,11 @@ class HandoffDesk:
 
     def _try_again(self) -> None:
         self._retry = None
+        with turn_of(self._loop):
+            self._send_waiting()
+        self._schedule()
+
+    def _send_waiting(self) -> None:
         while self._waiting:
             connection = self._waiting[0]
             if connection.state is State.WAITING and connection.waiting is not None:
@@ -88,7 +94,6 @@ class HandoffDesk:
                     connection.watch_again()
                     break
             self._waiting.popleft()
-        self._schedule()
 
     def close(self) -> None:
         if self._retry is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.exchange import Exchange
+from hsrv.poller import turn_of
 from hsrv.worker.accept import Acceptor
 
 
@@ -61,6 +62,10 @@ class Places:
                 self._acceptor.resume()
 
     def _serve_queue(self) -> None:
+        with turn_of(self._loop):
+            self._let_in()
+
+    def _let_in(self) -> None:
         while self._queue and len(self._held) < self._limit:
             connection = self._queue.popleft()
             if connection.state is State.WAITING:

@@ -200,7 +200,7 @@ class Worker(HTTPHost):
             self.turn.release()
         if given:
             self.board.count(Count.RESCUED, given)
-            log.info("connections moved", count=given, why="the event loop stands still")
+            log.debug("connections moved", count=given, why="the event loop stands still")
 
     def _check_drained(self) -> None:
         if self._drain is not None and not self.busy():
@@ -417,15 +417,14 @@ class Worker(HTTPHost):
     def _stuck(self, now: float) -> Occupant | None:
         """A call that was cancelled, and has not ended --hang-grace later."""
         grace = self.settings.hang_grace
-        for exchange in self.exchanges:
-            if exchange.overdue and now - exchange.overdue > grace:
-                return occupant_of(exchange)
-        return None
+        stuck = [one for one in self.exchanges if one.overdue and now - one.overdue > grace]
+        return occupant_of(min(stuck, key=lambda one: one.overdue)) if stuck else None
 
     def sweep(self, now: float) -> None:
         if self.settings.request_timeout:
             self._end_overdue(self.settings.request_timeout)
         super().sweep(now)
+        self.board.put(Count.UNDECODABLE, self._adoptions.undecodable)
         if self._drain is not None:
             self._sweep_drain(self._drain, now - self._drain_began)
         elif self._park_after:

@@ -5,8 +5,9 @@ are answered in order; nothing after a refused request is interpreted; every sta
 two requests the connection can be given away with all that was read. Must not decide *where* a request runs
 or whether a connection is kept when idle: its host does.
 
-The methods of `Link` are called from within a step of the application, when another thread may take idle connections
-away: they hold `host.turn` against it.
+Whatever is called from outside holds `host.turn`: the poller and the sweep do, and here the methods of `Link`, which
+the application calls, and what the loop calls later. While the application runs nobody does, and another thread may
+take idle connections away.
 
     ┌────────────────────────────── keep-alive ◄────────────────────────────┐
     ▼                                                                       │
@@ -298,6 +299,10 @@ class HTTPConnection:
         if not self.host.take(self, head, trace):
             self._begin(head, trace)
 
+    def _advance_later(self) -> None:
+        with self.host.turn:
+            self._advance()
+
     def _await_head(self) -> None:
         self.searched = len(self.buffer)
         if self.state is State.IDLE and self.buffer.strip(b"\r\n"):  # empty lines are no request yet
@@ -380,7 +385,9 @@ class HTTPConnection:
         head = exchange.head
         exchange.scope = host.scopes.http(head, self.conn.origin, host.state)
         peer = self.peer or self._name_peer()
-        host.board.begin(exchange.started_at, head.method, head.raw_path, exchange.trace.request_id, peer)
+        if head.has_body:
+            exchange.busy_since = time.monotonic()  # to read the first of it took the client's time
+        host.board.begin(exchange.busy_since, head.method, head.raw_path, exchange.trace.request_id, peer)
         host.turn.release()
         try:
             task = exchange.task = eager.start(host.call(exchange), self._loop, context)
@@ -401,8 +408,9 @@ class HTTPConnection:
         return self.peer
 
     def _on_task_done(self, exchange: Exchange, task: "asyncio.Task[None]") -> None:
-        self._on_returned(exchange, task)
-        self.host.returned(exchange)
+        with self.host.turn:
+            self._on_returned(exchange, task)
+            self.host.returned(exchange)
 
     def _on_returned(self, exchange: Exchange, task: "asyncio.Task[None]") -> None:
         """The application returned, raised or was cancelled."""
@@ -514,7 +522,7 @@ class HTTPConnection:
         if self.buffer and not self._advance_due:
             # One turn of the loop per pipelined request: they don't nest, and other clients get their turn.
             self._advance_due = True
-            self._loop.call_soon(self._advance)
+            self._loop.call_soon(self._advance_later)
 
     # leaving
 

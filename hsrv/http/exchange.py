@@ -71,6 +71,7 @@ class Exchange:
         "half_closed",
         "head",
         "held_up",
+        "is_stream",
         "overdue",
         "pace",
         "scope",
@@ -102,6 +103,8 @@ class Exchange:
         """time.monotonic(), which is finer than the time of a loop."""
         self.busy_since = now
         """The same, or when it last stopped waiting for its client: what --request-timeout counts from."""
+        self.is_stream = False
+        """Its response turned out to be long-lived."""
         self.overdue = 0.0
         """time.monotonic() when it was cancelled because it took longer than --request-timeout; 0: it was not."""
         self.begun_at = 0.0

@@ -6,10 +6,9 @@ what becomes of an idle connection.
 """
 
 import asyncio
-import threading
+import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from types import CoroutineType
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from hsrv.accesslog import AccessLog, AccessRecord
@@ -28,11 +27,11 @@ from hsrv.http.head import HeadLimits
 from hsrv.http.parser import choose_parser
 from hsrv.http.response import DefaultHeaders
 from hsrv.http.scope import ScopeBuilder
-from hsrv.logging import get_logger
+from hsrv.logging import current_trace, get_logger
 from hsrv.messages import Origin, Trace
+from hsrv.poller import turn_of
 from hsrv.rpc.methods import ChildReport
 from hsrv.scoreboard import Count, Gauge, Histogram, Occupant, Scoreboard
-from hsrv.steps import LaterSteps
 from hsrv.terms import EndReason, Identity
 
 SWEEP_INTERVAL: Final = 0.5
@@ -66,10 +65,9 @@ class HTTPHost:
         self.app = app
         self.loop = loop
         self.board = board
-        self.turn = threading.RLock()
-        """Held by the loop's thread all the time but for the steps of application calls: then another thread may take
-        connections away that nobody serves meanwhile (`rescue`)."""
-        self.turn.acquire()
+        self.turn = turn_of(loop)
+        """Whoever touches connections holds it; nobody does while the application runs: then another thread may take
+        away those that nobody serves meanwhile (`rescue`)."""
         self.state: dict[str, Any] = {}
         """The lifespan state; each request gets a shallow copy."""
         self.parse = choose_parser(config.http)
@@ -114,14 +112,7 @@ class HTTPHost:
     async def call(self, exchange: Exchange) -> None:
         """Call the application. A coroutine of our own, so that also an error of a plain call ends in the task."""
         try:
-            running = self.app(exchange.scope, exchange.receive, exchange.send)
-            if type(running) is not CoroutineType:
-                running = _as_coroutine(running)
-            try:
-                first = running.send(None)  # most calls end here
-            except StopIteration:
-                return
-            await LaterSteps(running, first, self.turn)
+            await self.app(exchange.scope, exchange.receive, exchange.send)
         except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the process for one request
             raise AppError(f"the application tried to exit: {error!r}") from error
 
@@ -147,7 +138,8 @@ class HTTPHost:
         self._sweep_put_off = late and not self._sweep_put_off
         self.start_sweep()
         if not self._sweep_put_off:
-            self.sweep(now)
+            with self.turn:
+                self.sweep(now)
 
     def sweep(self, now: float) -> None:
         """Act on every overdue deadline, and on responses that turn out to be long-lived."""
@@ -193,10 +185,11 @@ class HTTPHost:
 
     def occupant(self, task: "asyncio.Task[Any]") -> Occupant | None:
         """Whose request this task serves. Called from another thread, while the loop stands still."""
-        for exchange in list(self.exchanges):
-            if exchange.task is task:
-                return occupant_of(exchange)
-        return None
+        running, trace = list(self.exchanges), trace_of_task(task)
+        found = [one for one in running if one.task is task or one.trace is trace]
+        if not found and len(running) == 1:
+            found = running  # a task of the application's own, and the only request that it can belong to
+        return occupant_of(found[0]) if found else None
 
     def rescue(self) -> None:
         """The loop stands still: what it can't serve may be served elsewhere. Called again and again while it does, by
@@ -205,6 +198,7 @@ class HTTPHost:
     def _found_stream(self, exchange: Exchange) -> None:
         if exchange not in self._streams and not exchange.encoder.complete and not exchange.gone:
             self._streams.add(exchange)
+            exchange.is_stream = True
             self.board.count(Count.STREAMS_OPENED)
             self.board.gauge(Gauge.STREAMS, len(self._streams))
             self.board.responded(exchange.encoder.status, exchange.begun_at - exchange.started_at)
@@ -222,6 +216,10 @@ class HTTPHost:
 
     def report(self) -> ChildReport:
         """What this process is doing."""
+        with self.turn:
+            return self._report()
+
+    def _report(self) -> ChildReport:
         now, found = time.monotonic(), self.activities()
         return ChildReport(
             running=len(found),
@@ -282,7 +280,7 @@ class HTTPHost:
         """The response is written, or never will be."""
         encoder = exchange.encoder
         seconds = time.monotonic() - exchange.started_at
-        if exchange.begun_at and exchange in self._streams:
+        if exchange.is_stream:  # also when the call has returned already, and its last bytes still waited
             self.board.stream_ended[reason] += 1
             self.board.observe(Histogram.STREAM, seconds)
         else:
@@ -308,6 +306,8 @@ class HTTPHost:
         """A request that can't be served is answered with an error."""
         self.board.count(Count.REFUSED)
         self.count(cause)
+        if connection.exchange is None:
+            self.board.responded(error.status, 0.0)  # else it is when the exchange is finished
         client = connection.conn.origin.client
         log.info("request refused", status=error.status, reason=str(error), cause=cause, client=client)
 
@@ -362,6 +362,8 @@ class HTTPHost:
         self.board.count(Count.SHED)
         connection.cause = cause
         head, trace = connection.waiting or (None, None)
+        if trace is not None:
+            self.board.responded(503, time.monotonic() - trace.received_at)
         log.warning(
             "request shed",
             why=why,
@@ -403,15 +405,19 @@ class HTTPHost:
         return cut
 
 
+def trace_of_task(task: "asyncio.Task[Any]") -> Trace | None:
+    """Of the request in whose context it was made: middlewares call their application in tasks of their own. None where
+    a task doesn't tell its context (Python 3.11)."""
+    if sys.version_info >= (3, 12):
+        return task.get_context().get(current_trace)
+    return None
+
+
 def occupant_of(exchange: Exchange) -> Occupant:
     """Its request as the scoreboard shows it."""
-    head, client = exchange.head, exchange.scope["client"]
+    head, client = exchange.head, exchange.origin.client
     peer = client[0].encode() if client else b"-"
     return Occupant(exchange.busy_since, head.method, head.raw_path, exchange.trace.request_id, peer)
-
-
-async def _as_coroutine(running: Awaitable[None]) -> None:
-    await running
 
 
 def _ignore(reason: str, why: str) -> None:

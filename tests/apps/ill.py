@@ -39,6 +39,11 @@ async def later() -> None:
     time.sleep(1e9)  # noqa: ASYNC251
 
 
+async def child() -> None:
+    """In a task of its own, as middlewares do it."""
+    await asyncio.create_task(block())
+
+
 async def gil() -> None:
     hold_the_gil()
 
@@ -65,26 +70,71 @@ async def segfault() -> None:
 
 ILL: dict[str, Callable[[], Awaitable[None]]] = {
     f"/{function.__name__}": function
-    for function in (spin, block, later, gil, deadlock, thread, leave, segfault)
+    for function in (spin, block, later, child, gil, deadlock, thread, leave, segfault)
 }
 
 
-async def stalling_stream(send: Send, seconds: float) -> None:
+Ask = Callable[[dict[str, str], Scope, Receive, Send], Awaitable[None]]
+
+
+async def stall(query: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+    """A stream that stands still, and the loop with it."""
     await answer(send, b"data: 1\n\n", b"text/event-stream", more=True)
     await asyncio.sleep(0.1)
-    time.sleep(seconds)  # noqa: ASYNC251
+    time.sleep(float(query["s"]))  # noqa: ASYNC251
     await send({"type": "http.response.body", "body": b"data: 2\n\n"})
 
 
-async def background(send: Send, seconds: float) -> None:
+async def background(query: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send)
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(float(query["s"]))
 
 
-async def upload(receive: Receive, send: Send) -> None:
+async def upload(query: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
     while (await receive()).get("more_body"):
         pass
+    await asyncio.sleep(float(query.get("s", "0")))
     await answer(send)
+
+
+async def download(query: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+    """A stream whose last piece is so large that it waits for its client when the call has returned."""
+    await answer(send, b"data: 1\n\n", b"text/event-stream", more=True)
+    await send({"type": "http.response.body", "body": b"x" * (int(query["mib"]) * MIB)})
+
+
+async def odd_scope(query: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+    del scope["client"]
+    time.sleep(float(query["s"]))  # noqa: ASYNC251
+    await answer(send)
+
+
+async def wait(query: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+    await asyncio.sleep(float(query["s"]))
+    await answer(send)
+
+
+async def begun(query: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+    await answer(send, b"part", more=True)
+    await asyncio.sleep(float(query["s"]))
+
+
+async def burn(query: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+    end = time.monotonic() + float(query["s"])
+    while time.monotonic() < end:
+        pass
+    await answer(send)
+
+
+async def leak(query: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+    _leaked.append(bytearray(os.urandom(MIB)) * int(query["mib"]))
+    await answer(send)
+
+
+ODD: dict[str, Ask] = {
+    f"/{function.__name__}": function
+    for function in (stall, background, upload, download, odd_scope, wait, begun, burn, leak)
+}
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,25 +143,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     path = scope["path"]
     if path in ILL:
         await ILL[path]()
-    elif path == "/stall":
-        await stalling_stream(send, float(query["s"]))
-    elif path == "/background":
-        await background(send, float(query["s"]))
-    elif path == "/upload":
-        await upload(receive, send)
-    elif path == "/wait":
-        await asyncio.sleep(float(query["s"]))
-        await answer(send)
-    elif path == "/begun":
-        await answer(send, b"part", more=True)
-        await asyncio.sleep(float(query["s"]))
-    elif path == "/burn":
-        end = time.monotonic() + float(query["s"])
-        while time.monotonic() < end:
-            pass
-        await answer(send)
-    elif path == "/leak":
-        _leaked.append(bytearray(os.urandom(MIB)) * int(query["mib"]))
-        await answer(send)
+    elif path in ODD:
+        await ODD[path](query, scope, receive, send)
     else:
         await answer(send, str(os.getpid()).encode())

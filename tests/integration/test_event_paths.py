@@ -58,6 +58,7 @@ def test_every_connection_goes_a_legal_way(serve: Serve, tmp_path: Path) -> None
         "tests.apps.observers:app",
         env={"EVENTS": str(folder), "RECORD": ""},
         collector=["tests.apps.observers:Writer"],
+        log_level="debug",
         workers=2,
         park_after=0.2,
         stream_after=0.3,
