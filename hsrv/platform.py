@@ -27,6 +27,15 @@ def become_subreaper() -> bool:
     """Adopt the orphans of our descendants, so that the children of a killed template are still ours to
     reap. False where the system can't (not Linux): then only the end of their control channels tells of
     their death."""
+    return _set_subreaper(True)
+
+
+def be_no_subreaper() -> bool:
+    """Until `become_subreaper` is called again: an orphan becomes the child of whoever reaps above us."""
+    return _set_subreaper(False)
+
+
+def _set_subreaper(on: bool) -> bool:
     if not sys.platform.startswith("linux"):
         return False
-    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0) == 0)

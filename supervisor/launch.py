@@ -6,7 +6,9 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NoReturn, Self
+
+from hsrv.platform import be_no_subreaper, become_subreaper
 
 SUCCEEDS: Final = "HSRV_SUCCEEDS"
 """Variable that names the descriptor of the channel to the old server. One that knows nothing of upgrades refuses it,
@@ -36,6 +38,33 @@ class Launch:
         os.set_inheritable(fd, True)
         with contextlib.chdir(self.folder):  # posix_spawn knows no directory; nothing else runs meanwhile
             return os.posix_spawn(self.command[0], self.command, environ, setpgroup=0)
+
+    def spawn_beside(self, fd: int) -> int:
+        """The same, not as our child but as that of whoever started us: a service manager waits at a stop for the main
+        process only if it is its own child, and kills at once if it isn't. Raises OSError."""
+        read, write = os.pipe()
+        try:
+            be_no_subreaper()
+            between = os.fork()  # nothing but us runs in this process, and it starts the server and ends
+            if between == 0:
+                self._spawn_and_exit(fd, write)
+            os.waitpid(between, 0)
+            os.close(write)
+            pid = os.read(read, 32)
+        finally:
+            become_subreaper()
+            os.close(read)
+        if not pid:
+            raise OSError(f"{self.command[0]} can't be started in {self.folder}")
+        return int(pid)
+
+    def _spawn_and_exit(self, fd: int, write: int) -> NoReturn:
+        code = 1
+        try:
+            os.write(write, str(self.spawn(fd)).encode())
+            code = 0
+        finally:
+            os._exit(code)
 
 
 def _folder() -> str:

@@ -82,6 +82,12 @@ class Successor:
         self.death = how_it_ended(status)
         self.gone.set()
 
+    def vanished(self) -> None:
+        """It ended, and nobody told us how."""
+        if not self.gone.is_set():
+            self.death = "ended"
+            self.gone.set()
+
     def signal(self, signum: int) -> None:
         if not self.gone.is_set():
             with contextlib.suppress(ProcessLookupError):
@@ -139,11 +145,12 @@ class Upgrades:
                 self._successor = self._start(upgrade_id)
             except (OSError, ChannelError) as error:
                 why = f"the new server can't be started: {error}"
-        if why:
+        if self._successor is None or why:
             log.warning("not upgraded", why=why)
             supervisor.operations.end(upgrade_id, why, "")
             return
         self._over = anyio.Event()
+        supervisor.tasks.start_soon(self._await_end, self._successor)
         supervisor.tasks.start_soon(self._see_through, upgrade_id)
 
     def _start(self, upgrade_id: str) -> Successor:
@@ -159,7 +166,8 @@ class Upgrades:
                 theirs.callback(end.close)
                 link = Link(end)
             self._bequeath(channel, upgrade_id, link)
-            pid = self._launch.spawn(far.fileno())
+            spawn = self._launch.spawn if link is not None else self._launch.spawn_beside
+            pid = spawn(far.fileno())
             ours.pop_all()
             return Successor(pid, channel, Heir(pid, kept))
 
@@ -235,6 +243,22 @@ class Upgrades:
             await successor.gone.wait()
         how = successor.death or "closed its channel"
         return Failed(f"the new server {how} before it was ready; its own lines in the log say why")
+
+    async def _await_end(self, successor: Successor) -> None:
+        """It may be no child of ours, whose end would be told."""
+        if not hasattr(os, "pidfd_open"):
+            return
+        try:
+            end = os.pidfd_open(successor.pid)
+        except OSError:  # it is gone already
+            successor.vanished()
+            return
+        try:
+            await anyio.wait_readable(end)
+            await anyio.sleep(LOOK_INTERVAL)  # for its status, if it is ours
+            successor.vanished()
+        finally:
+            os.close(end)
 
     # end
 

@@ -366,6 +366,11 @@ def test_a_service_of_the_real_systemd(unit: Callable[..., str], tmp_path: Path)
             assert restarted["MainPID"] != upgraded["MainPID"]
             eventually(lambda: len(answered) > before + 10, "clients go on")
         assert failed == [], log.read_text()
+        stopped = [line for line in log.read_text().splitlines() if '"event": "stopping"' in line]
+        main = f'"pid": {upgraded["MainPID"]}}}'
+        assert [main in line for line in stopped] == [True], (
+            "it was waited for, though it is not what was started"
+        )
         os.kill(
             int(restarted["MainPID"]), signal.SIGSTOP
         )  # the watchdog finds a supervisor that does nothing
