@@ -120,6 +120,10 @@ TOTALS_END: Final = HISTOGRAM_SUMS_AT + len(Histogram)
 
 _REQUEST: Final = struct.Struct("d16s256s64s64s")
 """Since when, method, path, request id, client: the texts cut, and filled up with NUL."""
+_pack_into: Final = _REQUEST.pack_into
+_METHODS: Final = {
+    name: name.encode() for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+}
 CURRENT: Final = TOTALS_END * WORD
 """Byte offset of the request whose application call occupies the process, or did when the loop last stood still."""
 CURRENT_AT: Final = TOTALS_END
@@ -226,7 +230,8 @@ class Scoreboard:
 
     def begin(self, now: float, method: str, path: bytes, request_id: str, client: bytes) -> None:
         """The application is about to be called: from now on this request occupies the process."""
-        _REQUEST.pack_into(self._bytes, CURRENT, now, method.encode(), path, request_id.encode(), client)
+        name = _METHODS.get(method) or method.encode()
+        _pack_into(self._bytes, CURRENT, now, name, path, request_id.encode(), client)
 
     def paused(self) -> None:
         """The call waits, or is over: it occupies the process no more."""
@@ -242,7 +247,7 @@ class Scoreboard:
 
     def _request(self, at: int, occupant: Occupant | None) -> None:
         since, method, path, request_id, client = occupant or NO_REQUEST
-        _REQUEST.pack_into(self._bytes, at, since, method.encode(), path, request_id.encode(), client)
+        _pack_into(self._bytes, at, since, method.encode(), path, request_id.encode(), client)
 
     def responded(self, status: int, seconds: float) -> None:
         """A response is complete, or never will be. `status`: 0 when it never was begun."""
