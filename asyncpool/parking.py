@@ -7,7 +7,6 @@ not touch the application.
 """
 
 import asyncio
-import resource
 from collections import deque
 from enum import Enum, auto
 from itertools import islice
@@ -15,6 +14,7 @@ from typing import Final
 
 from hsrv.channel import Channel, ChannelError
 from hsrv.conn import Conn
+from hsrv.descriptors import IDLE_ENOUGH, most_connections
 from hsrv.messages import ConnectionHandoff, encode
 from hsrv.terms import EndReason
 
@@ -22,13 +22,12 @@ ADOPT_RETRY: Final = 0.02
 """Seconds until a connection that found the adopt channel full is passed again."""
 
 SHARE: Final = 0.5
-"""Of the descriptors that this process may open: the most that the lot takes."""
+"""Of the connections that this process may hold: the most that the lot takes. The others are for streams."""
 
 
 def most_parked() -> int:
     """How many connections may be parked, by the limit on open files."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 1 << 20 if limit == resource.RLIM_INFINITY else int(limit * SHARE)
+    return int(most_connections() * SHARE)
 
 
 class _Gate(Enum):
@@ -42,12 +41,14 @@ class _Gate(Enum):
 class Parked:
     """One connection of the lot."""
 
-    __slots__ = ("buffered", "conn", "deadline", "parkable")
+    __slots__ = ("buffered", "conn", "deadline", "parkable", "since")
 
     def __init__(self, conn: Conn, deadline: float, buffered: bytes = b"") -> None:
         self.conn = conn
         self.deadline = deadline
         self.buffered = buffered
+        self.since = 0.0
+        """loop.time() when it came."""
         self.parkable = True
         """Whether a worker may send it here again."""
 
@@ -106,8 +107,13 @@ class ParkingLot:
         return [parked.end_of_time for parked in overdue]
 
     def evict(self, count: int) -> int:
-        """Close up to `count` of those that have stood here for longest, to have their descriptors; how many."""
-        longest = [parked for parked in islice(self._parked, count) if not parked.conn.readable()]
+        """Close up to `count` of those that have stood here for longest, and for IDLE_ENOUGH; how many."""
+        before = self._loop.time() - IDLE_ENOUGH
+        longest = [
+            parked
+            for parked in islice(self._parked, count)
+            if parked.since <= before and not parked.conn.readable()
+        ]
         for parked in longest:
             self._end(parked, EndReason.DESCRIPTORS)
         return len(longest)
@@ -131,6 +137,7 @@ class ParkingLot:
             self._retry = None
 
     def _hold(self, parked: Parked) -> None:
+        parked.since = self._loop.time()
         self._parked[parked] = None
         parked.conn.watch(lambda: self._on_readable(parked))
 

@@ -6,6 +6,7 @@ stream is ended properly. Must not run what a worker should: no request that arr
 """
 
 import asyncio
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -58,9 +59,16 @@ class AsyncPool(HTTPHost):
         self.send_timeout = config.stream_send_timeout
         self._learn = learn
         self._handoffs: Intake[Handoff] = Intake(
-            boot.handoff_receive, loop, decode_handoff, self.accept_handoff, on_exhausted=self._make_room
+            boot.handoff_receive,
+            loop,
+            decode_handoff,
+            self.accept_handoff,
+            has_room=self._welcomes,
+            on_exhausted=self._make_room,
         )
         self._lot = ParkingLot(boot.adopt_send, loop, most_parked())
+        self._full_since = math.inf
+        """loop.time() since which there have been no descriptors to spare."""
         self._parks = bool(config.park_after)
         boot.handoff_send.close()  # the workers' ends: to hand over to ourselves, or adopt, is not for a pool
         boot.adopt_receive.close()
@@ -180,6 +188,15 @@ class AsyncPool(HTTPHost):
         else:
             most, held, reason = self.settings.limit_streams, Held.STREAMS, EndReason.LIMIT_STREAMS
         return reason if most and self.census.total(held) >= most else None
+
+    def _welcomes(self) -> bool:
+        """Whether to receive. Who comes to a full pool waits in the channel for --handoff-timeout, then is told so."""
+        now = self.loop.time()
+        if self._finishing or self._has_room() or self._make_room():
+            self._full_since = math.inf
+            return True
+        self._full_since = min(self._full_since, now)
+        return now - self._full_since >= self.settings.handoff_timeout
 
     def _has_room(self) -> bool:
         return len(self.connections) + len(self._sessions) + len(self._lot) < self.most_connections

@@ -2,23 +2,38 @@
 
 import os
 import resource
+from pathlib import Path
 from typing import Final
 
 SHARE: Final = 1 / 8
 """Of the limit on open files: kept for the application, for logs and for what is on its way out."""
 
-LEAST: Final = 32
-"""Descriptors kept however low the limit is: a process that has nothing to do holds about as many."""
+LEAST: Final = 4
+"""Descriptors kept however low the limit is."""
+
+USUAL: Final = 32
+"""What a process without connections holds, where the system doesn't tell."""
+
+IDLE_ENOUGH: Final = 2.0
+"""Seconds after which an idle connection may be closed to make room. One that has just been served is likely to go on,
+and to lose its next request would be worse than to tell a newcomer to come back."""
 
 UNLIMITED: Final = 1 << 20
 
 
 def most_connections() -> int:
-    """How many connections this process may hold, by the limit on open files."""
+    """How many connections this process may hold beside what it has open now, by the limit on open files."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
         return UNLIMITED
-    return max(1, limit - max(LEAST, int(limit * SHARE)))
+    return max(1, limit - _open_now() - max(LEAST, int(limit * SHARE)))
+
+
+def _open_now() -> int:
+    try:
+        return sum(1 for _ in Path("/dev/fd").iterdir()) - 1  # less the one that looks
+    except OSError:
+        return USUAL
 
 
 class Reserve:

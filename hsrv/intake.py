@@ -33,12 +33,14 @@ class Intake(Generic[M]):
         on_message: Callable[[M, socket.socket], None],
         *,
         batch: int = 1,
+        has_room: Callable[[], bool] = lambda: True,
         on_exhausted: Callable[[], object] = lambda: None,
     ) -> None:
         """`batch`: packets taken per turn of the loop. One is the fairest to the other receivers; more are for those
-        whose turns may be long, and who would otherwise leave too much waiting. `on_exhausted`: called when there are
-        no descriptors, to make room."""
+        whose turns may be long, and who would otherwise leave too much waiting. `has_room`: while it
+        says no, nothing is received. `on_exhausted`: called when there are no descriptors, to make room."""
         self._batch = batch
+        self._has_room = has_room
         self._on_exhausted = on_exhausted
         self._channel = channel
         self._loop = loop
@@ -75,14 +77,15 @@ class Intake(Generic[M]):
                 return
 
     def _receive(self) -> bool:
+        if not self._has_room():
+            self._take_a_break()
+            return False
         try:
             packet = self._channel.receive()
         except NoDescriptors as error:
             log.warning("out of descriptors", error=str(error), pause=EXHAUSTED_PAUSE)
             self._on_exhausted()
-            self._poller.remove_reader(self._channel.fileno())
-            if self._pause is None:
-                self._pause = self._loop.call_later(EXHAUSTED_PAUSE, self._resume)
+            self._take_a_break()
             return False
         except ChannelClosed:
             self.close()  # the supervisor is gone: the control channel says the same
@@ -92,6 +95,11 @@ class Intake(Generic[M]):
         with packet:
             self._deliver(packet)
         return True
+
+    def _take_a_break(self) -> None:
+        self._poller.remove_reader(self._channel.fileno())
+        if self._pause is None:
+            self._pause = self._loop.call_later(EXHAUSTED_PAUSE, self._resume)
 
     def _deliver(self, packet: Packet) -> None:
         try:

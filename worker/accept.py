@@ -4,7 +4,7 @@ All workers share the supervisor's listening sockets. A worker whose loop doesn'
 concurrency limit stops accepting, so new connections go to those that are free.
 
 Without descriptors, or full, a worker first asks for room (idle connections are closed), then leaves new connections to
-the others, and at last, when that has gone on for EXHAUSTED_PATIENCE, answers what still waits with 503: nobody is left
+the others, and at last, when that has gone on for --queue-timeout, answers what still waits with 503: nobody is left
 to hang in the kernel's queue. The worker never takes its last descriptors, so what it serves goes on.
 """
 
@@ -25,9 +25,6 @@ ACCEPT_BATCH: Final = 1
 
 EXHAUSTED_PAUSE: Final = 0.1
 """Seconds without accepting after EMFILE or ENFILE; connections wait in the kernel's queue meanwhile."""
-
-EXHAUSTED_PATIENCE: Final = 1.0
-"""Seconds for which new connections are left to workers that have descriptors, before they are answered with 503."""
 
 SHED_BATCH: Final = 64
 """Connections answered with 503 at a time, at most: each takes system calls, and the served ones go first."""
@@ -64,7 +61,11 @@ class Acceptor:
         listeners: list[tuple[ListenerInfo, socket.socket]],
         loop: asyncio.AbstractEventLoop,
         landlord: Landlord,
+        *,
+        patience: float,
     ) -> None:
+        """`patience`: seconds for which new connections wait, before they are answered with 503."""
+        self._patience = patience
         self._listeners = listeners
         self._loop = loop
         self._poller = poller_of(loop)
@@ -165,7 +166,7 @@ class Acceptor:
             if self._wanted:
                 self.resume()
             return
-        if self._loop.time() - self._exhausted_at >= EXHAUSTED_PATIENCE:
+        if self._loop.time() - self._exhausted_at >= self._patience:
             for info, listener in self._listeners:
                 self._turn_away(info, listener)
         self._exhaust("")

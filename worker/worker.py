@@ -18,6 +18,7 @@ from hsrv.channel import ChannelError
 from hsrv.child import ChildBoot
 from hsrv.config import Config
 from hsrv.conn import RECEIVE_SIZE, Conn
+from hsrv.descriptors import IDLE_ENOUGH
 from hsrv.globs import LearnedPaths
 from hsrv.http.connection import GIVEABLE, HTTPConnection
 from hsrv.http.events import RequestHead
@@ -87,7 +88,7 @@ class Worker(HTTPHost):
         self._proxies = TrustedProxies(boot.config.proxy_protocol_from)
         """Whose PROXY header is believed."""
         self._proxied = boot.config.proxy_protocol is not ProxyProtocol.OFF
-        self._acceptor = Acceptor(boot.listeners, loop, self)
+        self._acceptor = Acceptor(boot.listeners, loop, self, patience=boot.config.queue_timeout)
         self._adoptions: Intake[ConnectionHandoff] = Intake(
             boot.adopt_receive, loop, decode_connection, self._adopted, batch=ADOPT_BATCH
         )
@@ -286,8 +287,9 @@ class Worker(HTTPHost):
         return len(self.connections) < self.most_connections
 
     def make_room(self, count: int) -> int:
-        """Close the connections that have been idle for longest."""
-        idle = [one for one in self.connections if one.served and one.unused]
+        """Close the connections that have been idle for longest, and for IDLE_ENOUGH."""
+        now = self.loop.time()
+        idle = [one for one in self.connections if one.served and one.rests_since(now) >= IDLE_ENOUGH]
         closed = 0
         for connection in nsmallest(count, idle, key=lambda one: one.deadline):
             connection.look()  # a request may have arrived

@@ -22,10 +22,10 @@ PROFILES: Final = {
     for profile in (
         Profile(name="kills"),
         Profile(name="calm", kills=False),
-        Profile(name="starved", kills=False, workers=2, clients=24, descriptors=31),
+        Profile(name="starved", kills=False, workers=2, clients=24, descriptors=38),
         Profile(name="full-disk", full_disk=True),
         Profile(name="two-pools", workers=2, options={"pools": 2}),
-        Profile(name="starved-kills", workers=2, clients=24, descriptors=31),
+        Profile(name="starved-kills", workers=2, clients=24, descriptors=38),
         Profile(name="plain-loop", options={"loop": "asyncio", "preload": "none", "http": "h11"}),
         Profile(name="narrow", workers=2, clients=16, options={"worker_concurrency": 2}),
     )

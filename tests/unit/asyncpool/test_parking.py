@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from hsrv.asyncpool.parking import ParkingLot
 from hsrv.channel import Channel
 from hsrv.conn import Conn
+from hsrv.descriptors import IDLE_ENOUGH
 from hsrv.loops import new_loop
 from hsrv.messages import ConnectionHandoff, Origin, decode_connection
 from hsrv.terms import EndReason
@@ -110,6 +111,8 @@ def test_one_that_stays_silent_too_long_is_closed() -> None:
 def test_those_that_stood_longest_make_room_but_not_those_that_speak() -> None:
     async def story(place: Place) -> None:
         clients = [place.park() for _ in range(4)]
+        assert place.lot.evict(3) == 0, "they have just come"
+        await asyncio.sleep(IDLE_ENOUGH)
         clients[1].send(b"GET")  # not seen by the loop yet
         assert place.lot.evict(3) == 2
         assert [clients[number].recv(1) for number in (0, 2)] == [b"", b""]
