@@ -6,7 +6,6 @@ the operator names for the supervisor must be installed beside it.
 
 import os
 import time
-from collections.abc import Callable
 from typing import Any
 
 from hsrv.collectors import Collectors, load, make
@@ -28,7 +27,6 @@ from hsrv.messages import Forked
 from hsrv.rpc import methods
 from hsrv.supervisor import actions
 from hsrv.supervisor.children import ChildHandle
-from hsrv.supervisor.operations import Operations
 from hsrv.supervisor.plan import Phase
 from hsrv.supervisor.supervisor import Supervisor
 from hsrv.terms import Role
@@ -43,29 +41,14 @@ def collectors_of(config: Config) -> Collectors | None:
         raise ConfigError(f"--supervisor-collector: {error}") from error
 
 
-class ObservedOperations(Operations):
-    """Tells the end of each."""
-
-    def __init__(self, on_end: Callable[[str, str], None]) -> None:
-        super().__init__()
-        self._on_end = on_end
-
-    def end(self, id_: str, error: str, traceback: str) -> None:
-        super().end(id_, error, traceback)
-        self._on_end(id_, error)
-
-
 class ObservedSupervisor(Supervisor):
     """A supervisor that tells."""
 
     def __init__(self, collectors: Collectors, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._collectors = collectors
-        self.operations = ObservedOperations(self._operation_ended)
         self._alive: dict[int, Source] = {}
         """By pid: processes whose end was not told."""
-        self._untold_reloads: set[str] = set()
-        """Ids of those whose end was not told."""
 
     async def run(self) -> ExitCode:
         try:
@@ -113,15 +96,14 @@ class ObservedSupervisor(Supervisor):
             self._tell(GenerationServes, generation=action.generation)
 
     def reload(self, reload_id: str) -> None:
-        if self.plan.phase is Phase.RUNNING and reload_id not in self._untold_reloads:
-            self._untold_reloads.add(reload_id)
+        if self.plan.phase is Phase.RUNNING and reload_id not in self._reloads:
             self._tell(ReloadStarted, reload=reload_id)
         super().reload(reload_id)
 
-    def _operation_ended(self, id_: str, error: str) -> None:
-        if id_ in self._untold_reloads:
-            self._untold_reloads.discard(id_)
-            self._tell(ReloadFinished, reload=id_, error=error)
+    def _end_operation(self, operation: str, error: str, traceback: str) -> None:
+        if operation in self._reloads:
+            self._tell(ReloadFinished, reload=operation, error=error)
+        super()._end_operation(operation, error, traceback)
 
     def _tell(self, kind: type[Event], **fields: Any) -> None:
         collectors = self._collectors

@@ -13,6 +13,7 @@ from hsrv.http.events import RequestHead
 from hsrv.http.observed import ObservedHost, Teller, move_of
 from hsrv.messages import ConnectionHandoff, Handoff, Origin, Trace
 from hsrv.scoreboard import Scoreboard
+from hsrv.terms import EndReason
 from hsrv.worker.handoff import HandoffDesk
 from hsrv.worker.worker import Worker
 
@@ -56,6 +57,10 @@ class ObservedWorker(ObservedHost, Worker):
         origin = self.tell.named(origin)
         self.tell.opened(origin)
         super()._admit(sock, origin)
+
+    def _turn_away(self, connection: HTTPConnection, cause: EndReason) -> None:
+        self.tell.refused(connection.conn.origin, 503, str(cause))
+        super()._turn_away(connection, cause)
 
     def _adopted(self, message: ConnectionHandoff, sock: socket.socket) -> None:
         origin = self.tell.named(message.origin)

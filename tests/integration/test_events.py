@@ -10,6 +10,7 @@ import pytest
 
 from hsrv.errors import ExitCode
 from hsrv.testing import LiveServer
+from tests.integration import paths
 from tests.integration.conftest import Serve, hsrv
 from tests.integration.wire import Wire, eventually, masked, request, upgrade
 
@@ -114,16 +115,29 @@ def test_the_supervisor_tells_of_processes_and_reloads(serve: Serve, folder: Pat
     assert {row["source"]["role"] for row in rows} == {"supervisor"}
 
 
-def test_a_reload_that_fails_says_why(serve: Serve, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("raise ValueError('broken by hand')", "broken by hand"),
+        ("import os; os._exit(3)", "exited with code 3 while starting"),
+    ],
+)
+def test_a_reload_that_fails_says_why(
+    serve: Serve, folder: Path, tmp_path: Path, code: str, why: str
+) -> None:
     module = tmp_path / "breaking.py"
     module.write_text("from tests.apps.raw import app\n")
     env = {"EVENTS": str(folder), "PYTHONPATH": str(Path.cwd())}
-    server = serve("breaking:app", app_dir=str(tmp_path), env=env, supervisor_collector=[WRITER])
-    module.write_text("raise ValueError('broken by hand')\n")
+    options = {"app_dir": str(tmp_path), "env": env, "preload": "none"}
+    server = serve("breaking:app", **options, supervisor_collector=[WRITER])
+    module.write_text(f"{code}\n")
     os.kill(server.pid, signal.SIGHUP)
     eventually(lambda: "ReloadFinished" in names(folder), "it is over")
     (finished,) = [row for row in told(folder) if row["type"] == "ReloadFinished"]
-    assert "broken by hand" in finished["error"]
+    assert why in finished["error"]
+    assert server.stop() == 0
+    kinds = names(folder)
+    assert kinds.count("WorkerStarted") == kinds.count("WorkerDied") + kinds.count("WorkerEnded") >= 3
 
 
 def test_the_application_subscribes_for_some_of_its_processes(serve: Serve) -> None:
@@ -192,7 +206,22 @@ def test_server_timing_counts_the_way_to_the_pool(serve: Serve) -> None:
             value = wire.get("/sleep?s=0.1", *fields).headers["server-timing"]
             queue, app = (float(part.partition("dur=")[2]) for part in value.split(", "))
             assert queue > 0
-            assert 99 <= app < 10_000
+            assert 90 <= app < 10_000, "but for the grain of timers"
         wire.send(request("/timed"))
         head = wire.until(b"\r\n\r\n").decode()
         assert "server-timing: cache, queue;dur=" in head
+
+
+def test_who_is_turned_away_is_told_of_too(serve: Serve, folder: Path) -> None:
+    server = serve(APP, env={"EVENTS": str(folder)}, collector=[WRITER], limit_connections=2, limit_streams=1)
+    with Wire(server.host, server.port) as stream, Wire(server.host, server.port) as other:
+        stream.send(request("/sse", "Accept: text/event-stream"))
+        stream.head()
+        with Wire(server.host, server.port) as third:
+            assert third.response().status == 503
+        other.send(request("/sse", "Accept: text/event-stream"))
+        assert other.response().status == 503
+    eventually(lambda: names(folder).count("ConnectionClosed") == 3, "all are closed")
+    problems, steps = paths.check(told(folder), set())
+    assert problems == []
+    assert steps["idle", "RequestRefused"] == steps["handed over", "RequestRefused"] == 1
