@@ -9,15 +9,15 @@ ADMIN ?= 127.0.0.1:8001
 
 SOURCES := hsrv supervisor worker asyncpool tests bench examples deploy
 
-.PHONY: run test lint check bench bench-reload chaos siege fuzz autobahn nginx-soak deploy-rehearsal upgrade-soak docs clean
+.PHONY: run test lint check bench bench-reload chaos siege fuzz autobahn nginx-soak deploy-rehearsal upgrade-soak soak docs clean
 
 # exec: Ctrl-C and the exit code are the server's own.
 run: $(VENV)/installed
 	@exec $(PYTHON) -m hsrv start hsrv.demo:app --workers $(WORKERS) --bind $(HOST):$(PORT) --admin $(ADMIN)
 
-# Two at a time: most tests wait for processes. A file stays together, for what its tests share.
+# Four at a time, also on two cores: most tests wait for processes. A file stays together, for what its tests share.
 test: $(VENV)/installed
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTHON) -m pytest -n 4 --dist loadfile
 
 lint: $(VENV)/installed
 	$(PYTHON) -m ruff check $(SOURCES)
@@ -41,6 +41,11 @@ autobahn: $(VENV)/installed
 # The whole server is replaced under load, again and again.
 upgrade-soak: $(VENV)/installed
 	HSRV_TEST_UPGRADES=20 $(PYTHON) -m pytest tests/integration/test_upgrade.py -k under_load
+
+# What the tests try some thousand times, tens of thousands of times: reloads, kills, connections, hangs on a busy machine.
+soak: $(VENV)/installed
+	HSRV_TEST_LONG=1 SOAK_BUSY_SECONDS=60 SOAK_IMPORT_SECONDS=20 $(PYTHON) -m pytest --timeout 900 -rP -k 'reloads_in_a_row or \
+	  thousands_of_connections or legal_way or kill_of_either_side or machine_is_busy or slow_import' tests
 
 # Each parser and codec against anything. FUZZ='--minutes 10 --target heads' for more.
 fuzz: $(VENV)/installed

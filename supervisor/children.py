@@ -26,7 +26,7 @@ COMMAND_TIMEOUT: Final = 10.0
 """Seconds for a child to confirm a command. A worker in the middle of a long computation confirms when it is
 done; its deadlines are the plan's matter, so an answer that doesn't come is only worth a line."""
 
-LAST_WORDS_TIMEOUT: Final = 1.0
+LAST_WORDS_TIMEOUT: Final = 2.0
 """Seconds between a child's end and the end of its control channel. A process that the application forked may
 hold a copy of it."""
 

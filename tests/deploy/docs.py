@@ -87,7 +87,8 @@ class Page:
         (folder / "run").mkdir(mode=0o700)
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         env = {name: value for name, value in os.environ.items() if not name.startswith("HSRV_")}
-        self._env = {**env, "PATH": path, "XDG_RUNTIME_DIR": str(folder / "run"), "TERM": "dumb"}
+        # A directory of its own: root's commands would also find servers of other tests.
+        self._env = {**env, "PATH": path, "HSRV_RUN_DIR": str(folder / "run"), "TERM": "dumb"}
         self._server: subprocess.Popen[bytes] | None = None
         self._network: list[str] = []
 

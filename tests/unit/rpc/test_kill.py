@@ -4,8 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.conftest import LONG
+
 ROOT = Path(__file__).parent.parent.parent.parent
-ROUNDS = 500
+ROUNDS = 500 if LONG else 150
 
 
 def test_a_kill_of_either_side_at_any_moment_hangs_and_leaks_nothing() -> None:
