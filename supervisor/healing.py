@@ -7,7 +7,7 @@ the whole machine is slow is left in peace. What becomes of a process decides th
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -71,20 +71,25 @@ class Healer:
         self._incidents: dict[int, Incident] = {}
         """By pid."""
         self._blind_until = 0.0
+        self._rounds = 0
         self._pressure_at = -PRESSURE_PAUSE
 
     async def run(self) -> None:
         """Look, as long as the server lives."""
-        rounds = 0
         while True:
             due = time.monotonic() + INTERVAL
             await anyio.sleep(INTERVAL)
-            now = time.monotonic()
-            if now - due > LATE:
-                self._blind_until = now + min(now - due, RECOVERY)
+            self.round(due, time.monotonic())
+
+    def round(self, due: float, now: float) -> None:
+        """The one that was due at `due`."""
+        if now - due > LATE:
+            self._blind_until = now + min(now - due, RECOVERY)
+        with _outlived():
             self._look(now)
-            rounds += 1
-            if rounds % HOLDINGS_EVERY == 0:
+        self._rounds += 1
+        if self._rounds % HOLDINGS_EVERY == 0:
+            with _outlived():
                 self._look_at_holdings(now)
 
     # hangs
@@ -151,29 +156,11 @@ class Healer:
             self._supervisor.perform(plan.hung(child.identity, why, now))
 
     async def _report(self, child: ChildHandle, hang: Hang, now: float) -> None:
-        request = hang.request
-        story = {
-            "process": child.identity.name,
-            "child": child.pid,
-            "kind": str(hang.kind),
-            "seconds": round(now - hang.since, 3),
-            "limit": hang.option,
-            **({"where": hang.note} if hang.note else {}),
-            **(
-                {
-                    "method": request.method,
-                    "path": request.path,
-                    "request_id": request.request_id,
-                    "client": request.client,
-                }
-                if request is not None
-                else {}
-            ),
-            "state": _state(child.pid),
-        }
-        self._supervisor.timeline.note("process hangs", "error", **story)
-        stacks = await self._stacks(child, tasks=hang.kind is Kind.CALL_STUCK)
-        log.error("process hangs", **story, stacks=stacks)
+        with _outlived():
+            story = _story(child, hang, now)
+            self._supervisor.timeline.note("process hangs", "error", **story)
+            stacks = await self._stacks(child, tasks=hang.kind is Kind.CALL_STUCK)
+            log.error("process hangs", **story, stacks=stacks)
 
     async def _stacks(self, child: ChildHandle, *, tasks: bool) -> str:
         text = await child.thread_stacks()
@@ -184,9 +171,13 @@ class Healer:
 
     async def kill_with_stacks(self, child: ChildHandle, reason: DeathReason, why: str) -> None:
         """Log what it was doing, then kill it."""
-        stacks = await self._stacks(child, tasks=False)
-        log.error("process is late", process=child.identity.name, child=child.pid, why=why, stacks=stacks)
-        child.kill(reason, why)
+        try:
+            with _outlived():
+                stacks = await self._stacks(child, tasks=False)
+                name = child.identity.name
+                log.error("process is late", process=name, child=child.pid, why=why, stacks=stacks)
+        finally:
+            child.kill(reason, why)
 
     def tell_crash(self, child: ChildHandle) -> None:
         """What a process that died of a fault of its own has left: `faulthandler` wrote it at its end."""
@@ -246,7 +237,7 @@ def _memory(pid: int, *, above: int) -> int:
         resident: int = process.memory_info().rss
         if above and resident > above:
             return int(getattr(process.memory_full_info(), "pss", resident))
-    except psutil.Error:  # it ended meanwhile, or the system keeps it to itself
+    except (psutil.Error, OSError):  # it ended meanwhile, or the system keeps it to itself
         return 0
     return resident
 
@@ -255,5 +246,40 @@ def _state(pid: int) -> str:
     """Whether it computes, sleeps, is stopped..."""
     try:
         return str(psutil.Process(pid).status())
-    except psutil.Error:
+    except psutil.NoSuchProcess:
         return "gone"
+    except (psutil.Error, OSError):
+        return "unknown"
+
+
+def _story(child: ChildHandle, hang: Hang, now: float) -> dict[str, object]:
+    """What is known of a hang."""
+    request = hang.request
+    return {
+        "process": child.identity.name,
+        "child": child.pid,
+        "kind": str(hang.kind),
+        "seconds": round(now - hang.since, 3),
+        "limit": hang.option,
+        **({"where": hang.note} if hang.note else {}),
+        **(
+            {
+                "method": request.method,
+                "path": request.path,
+                "request_id": request.request_id,
+                "client": request.client,
+            }
+            if request is not None
+            else {}
+        ),
+        "state": _state(child.pid),
+    }
+
+
+@contextmanager
+def _outlived() -> Iterator[None]:
+    """A defect of ours in here is told; a server that ended for it would be the worse one."""
+    try:
+        yield
+    except Exception:
+        log.exception("defect in healing")

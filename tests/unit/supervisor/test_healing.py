@@ -1,0 +1,184 @@
+"""The look-out over the scoreboards: real boards and a real plan, processes that are none, time as it is told."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import anyio
+import psutil
+import pytest
+from anyio.lowlevel import checkpoint
+from structlog.testing import capture_logs
+
+from hsrv.cgroupmemory import MemoryGroup
+from hsrv.config import Config
+from hsrv.scoreboard import Scoreboard, Snapshot, new_board, read_board
+from hsrv.supervisor import healing
+from hsrv.supervisor.actions import Action, Kill
+from hsrv.supervisor.fleet import Budgets, ChildState
+from hsrv.supervisor.healing import INTERVAL, Healer
+from hsrv.supervisor.plan import Plan
+from hsrv.supervisor.tally import Tally
+from hsrv.supervisor.timeline import Timeline
+from hsrv.terms import DeathReason, Identity, Preload
+
+DEADLINE = 20.0
+START = 1000.0
+BUDGETS = Budgets(startup=60, graceful=30, stream_grace=10, lifespan_shutdown=10, drain_delay=0, handoff=5)
+
+
+class Process:
+    """What the healer uses of a child: it has a board, but no process."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self.pid = os.getpid()
+        self.forked_at = START
+        self.fd = new_board()
+        self.board = Scoreboard(self.fd)
+        self.may_tell = anyio.Event()
+        """Set: its stacks are there."""
+        self.may_tell.set()
+        self.error: Exception | None = None
+        self.killed: list[tuple[DeathReason, str]] = []
+
+    def look(self) -> Snapshot | None:
+        return read_board(self.fd)
+
+    async def thread_stacks(self) -> str:
+        await self.may_tell.wait()
+        if self.error is not None:
+            raise self.error
+        return "the stacks"
+
+    async def task_stacks(self, *, timeout: float) -> str:
+        return "the tasks"
+
+    def kill(self, reason: DeathReason, why: str) -> None:
+        self.killed.append((reason, why))
+
+    def stands_still(self, since: float) -> None:
+        self.board.thread_beat(since)
+        self.board.loop_beat(since, 0.0)
+
+
+@dataclass
+class Server:
+    """What the healer uses of the supervisor."""
+
+    config: Config
+    plan: Plan
+    children: dict[int, Process] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+    timeline: Timeline = field(default_factory=Timeline)
+    done: list[Action] = field(default_factory=list)
+    tasks: Any = None
+    now: float = START
+
+    def perform(self, actions: Iterator[Action]) -> None:
+        self.done += actions
+
+    def kills(self) -> list[str]:
+        return [action.identity.name for action in self.done if isinstance(action, Kill)]
+
+    def events(self) -> list[str]:
+        return [event.event for event in self.timeline]
+
+    @property
+    def worker(self) -> Process:
+        return self.children[1]
+
+    def pass_time(self, healer: Healer, seconds: float) -> None:
+        """In rounds."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += INTERVAL
+            healer.round(self.now, self.now)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """One worker, which serves."""
+    config = Config(app="a:b", gil_timeout=3.0, hang_grace=5.0, memory_pressure=0)
+    plan = Plan(BUDGETS, workers=1, pools=0, preload=Preload.AUTO)
+    server = Server(config, plan)
+    server.perform(plan.start(START))
+    server.perform(plan.template_ready(1, START))
+    [child] = plan.generations[1].everyone()
+    server.perform(plan.child_ready(child.identity, START))
+    assert child.state is ChildState.SERVING
+    server.children[1] = Process(child.identity)
+    yield server
+    for process in server.children.values():
+        os.close(process.fd)
+
+
+def heal(server: Server, scenario: Callable[[Healer], Any]) -> list[Any]:
+    """Run it; what was logged."""
+
+    async def run() -> None:
+        async with anyio.create_task_group() as server.tasks:
+            with anyio.fail_after(DEADLINE):
+                await scenario(Healer(cast("Any", server), MemoryGroup()))
+
+    with capture_logs() as lines:
+        anyio.run(run)
+    return cast("list[Any]", lines)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await checkpoint()
+
+
+# defects
+
+
+def test_a_defect_in_a_round_is_told_and_the_next_round_comes(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = server.worker.look
+
+    async def scenario(healer: Healer) -> None:
+        monkeypatch.setattr(server.worker, "look", lambda: 1 // 0)
+        server.pass_time(healer, 1.0)
+        monkeypatch.setattr(server.worker, "look", look)
+        server.worker.stands_still(server.now - 4)
+        server.pass_time(healer, 1.0)
+
+    lines = heal(server, scenario)
+    assert "defect in healing" in [line["event"] for line in lines]
+    assert "process hangs" in server.events()
+
+
+def test_who_has_no_stacks_for_a_defect_is_killed_all_the_same(server: Server) -> None:
+    server.worker.error = OSError(24, "Too many open files")
+
+    async def scenario(healer: Healer) -> None:
+        child = cast("Any", server.worker)
+        server.tasks.start_soon(healer.kill_with_stacks, child, DeathReason.DRAIN_TIMEOUT, "late")
+
+    lines = heal(server, scenario)
+    assert server.worker.killed == [(DeathReason.DRAIN_TIMEOUT, "late")]
+    assert [line["event"] for line in lines] == ["defect in healing"]
+
+
+def test_a_report_that_fails_ends_nothing(server: Server) -> None:
+    server.worker.error = OSError(24, "Too many open files")
+
+    async def scenario(healer: Healer) -> None:
+        server.worker.stands_still(server.now - 4)
+        server.pass_time(healer, 1.0)
+
+    assert "defect in healing" in [line["event"] for line in heal(server, scenario)]
+
+
+def test_without_descriptors_the_memory_of_a_process_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(pid: int) -> psutil.Process:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(healing, "psutil", SimpleNamespace(**{**vars(psutil), "Process": full}))
+    assert healing._memory(1, above=0) == 0
+    assert healing._state(1) == "unknown"
