@@ -59,6 +59,14 @@ class Incident:
     hang: Hang
     seen_at: float
     treated: bool = False
+    """Something was done about it, so it is over when the process is."""
+    reported: bool = False
+    """Its stacks are taken, as far as they can be: from now on it may be treated."""
+
+    def is_due(self, now: float, grace: float) -> bool:
+        """Whether something is to be done about it. A call that is stuck had its grace after it was cancelled."""
+        waited = self.hang.kind is Kind.CALL_STUCK or now - self.seen_at >= grace
+        return self.reported and waited and not self.treated
 
 
 class Healer:
@@ -117,15 +125,17 @@ class Healer:
         )
 
     def _judge(self, child: ChildHandle, limits: Limits, now: float) -> Hang | None:
-        known = self._supervisor.plan.find(child.identity)
-        if known is None or known.state not in (ChildState.SERVING, ChildState.DRAINING):
-            return None  # who starts or ends has deadlines of its own
-        snapshot = child.look()
+        snapshot = child.look() if self._is_at_work(child) else None
         return judge(child.identity.role, snapshot, limits, now) if snapshot is not None else None
+
+    def _is_at_work(self, child: ChildHandle) -> bool:
+        """Who starts or ends has deadlines of its own."""
+        known = self._supervisor.plan.find(child.identity)
+        return known is not None and known.state in (ChildState.SERVING, ChildState.DRAINING)
 
     def _recovered(self, pid: int, child: ChildHandle, now: float) -> None:
         incident = self._incidents.pop(pid, None)
-        if incident is not None:
+        if incident is not None and not incident.treated and self._is_at_work(child):
             seconds = round(now - incident.hang.since, 3)
             self._say("process goes on", "warning", process=child.identity.name, child=pid, seconds=seconds)
 
@@ -134,11 +144,8 @@ class Healer:
         if incident is None or incident.hang.kind is not hang.kind or incident.hang.since != hang.since:
             incident = self._incidents[pid] = Incident(hang, now)
             self._supervisor.tally.hangs[child.identity.role, hang.kind] += 1
-            self._supervisor.tasks.start_soon(self._report, child, hang, now)
-        grace = (
-            0.0 if hang.kind is Kind.CALL_STUCK else limits.grace
-        )  # it had its grace after it was cancelled
-        if not incident.treated and now - incident.seen_at >= grace and self._may_replace(child):
+            self._supervisor.tasks.start_soon(self._report, child, incident)
+        if incident.is_due(now, limits.grace) and self._may_replace(child):
             incident.treated = True
             self._replace(child, hang, now)
 
@@ -155,12 +162,15 @@ class Healer:
         else:
             self._supervisor.perform(plan.hung(child.identity, why, now))
 
-    async def _report(self, child: ChildHandle, hang: Hang, now: float) -> None:
-        with _outlived():
-            story = _story(child, hang, now)
-            self._supervisor.timeline.note("process hangs", "error", **story)
-            stacks = await self._stacks(child, tasks=hang.kind is Kind.CALL_STUCK)
-            log.error("process hangs", **story, stacks=stacks)
+    async def _report(self, child: ChildHandle, incident: Incident) -> None:
+        try:
+            with _outlived():
+                story = _story(child, incident.hang, incident.seen_at)
+                self._supervisor.timeline.note("process hangs", "error", **story)
+                stacks = await self._stacks(child, tasks=incident.hang.kind is Kind.CALL_STUCK)
+                log.error("process hangs", **story, stacks=stacks)
+        finally:
+            incident.reported = True
 
     async def _stacks(self, child: ChildHandle, *, tasks: bool) -> str:
         text = await child.thread_stacks()

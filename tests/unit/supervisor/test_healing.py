@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
+import msgspec
 import psutil
 import pytest
 from anyio.lowlevel import checkpoint
@@ -90,12 +91,14 @@ class Server:
     def worker(self) -> Process:
         return self.children[1]
 
-    def pass_time(self, healer: Healer, seconds: float) -> None:
-        """In rounds."""
+    async def pass_time(self, healer: Healer, seconds: float) -> None:
+        """In rounds; what these start has a turn after each."""
         end = self.now + seconds
         while self.now < end:
             self.now += INTERVAL
             healer.round(self.now, self.now)
+            await checkpoint()
+            await checkpoint()
 
 
 @pytest.fixture
@@ -143,10 +146,10 @@ def test_a_defect_in_a_round_is_told_and_the_next_round_comes(
 
     async def scenario(healer: Healer) -> None:
         monkeypatch.setattr(server.worker, "look", lambda: 1 // 0)
-        server.pass_time(healer, 1.0)
+        await server.pass_time(healer, 1.0)
         monkeypatch.setattr(server.worker, "look", look)
         server.worker.stands_still(server.now - 4)
-        server.pass_time(healer, 1.0)
+        await server.pass_time(healer, 1.0)
 
     lines = heal(server, scenario)
     assert "defect in healing" in [line["event"] for line in lines]
@@ -170,7 +173,7 @@ def test_a_report_that_fails_ends_nothing(server: Server) -> None:
 
     async def scenario(healer: Healer) -> None:
         server.worker.stands_still(server.now - 4)
-        server.pass_time(healer, 1.0)
+        await server.pass_time(healer, 1.0)
 
     assert "defect in healing" in [line["event"] for line in heal(server, scenario)]
 
@@ -182,3 +185,90 @@ def test_without_descriptors_the_memory_of_a_process_is_not_known(monkeypatch: p
     monkeypatch.setattr(healing, "psutil", SimpleNamespace(**{**vars(psutil), "Process": full}))
     assert healing._memory(1, above=0) == 0
     assert healing._state(1) == "unknown"
+
+
+# hangs
+
+
+def test_who_goes_on_is_told(server: Server) -> None:
+    async def scenario(healer: Healer) -> None:
+        server.worker.stands_still(server.now - 4)
+        await server.pass_time(healer, 1.0)
+        server.worker.stands_still(server.now)
+        await server.pass_time(healer, 1.0)
+
+    heal(server, scenario)
+    assert server.events() == ["process hangs", "process goes on"]
+    assert server.tally.hangs == {("worker", "gil_held"): 1}
+    assert server.kills() == []
+
+
+@pytest.mark.parametrize("state", [ChildState.KILLED, ChildState.DISMISSED])
+def test_who_ends_does_not_go_on(server: Server, state: ChildState) -> None:
+    async def scenario(healer: Healer) -> None:
+        server.worker.stands_still(server.now - 4)
+        await server.pass_time(healer, 1.0)
+        child = server.plan.find(server.worker.identity)
+        assert child is not None
+        child.state = state
+        await server.pass_time(healer, 2.0)
+
+    heal(server, scenario)
+    assert server.events() == ["process hangs"]
+
+
+def test_who_was_killed_for_it_does_not_go_on(server: Server) -> None:
+    async def scenario(healer: Healer) -> None:
+        server.worker.stands_still(server.now - 4)
+        await server.pass_time(healer, 1.0)
+        await server.pass_time(healer, 10.0)
+
+    heal(server, scenario)
+    assert server.kills() == ["worker-1"]
+    assert server.events() == ["process hangs"]
+
+
+async def hangs(server: Server, healer: Healer) -> None:
+    server.worker.stands_still(server.now - 4)
+    await server.pass_time(healer, 1.0)
+
+
+@pytest.mark.parametrize("error", [None, OSError(24, "Too many open files")])
+def test_nothing_is_done_before_the_stacks_are_taken(server: Server, error: OSError | None) -> None:
+    server.config = msgspec.structs.replace(server.config, hang_grace=0.0)
+    server.worker.may_tell = anyio.Event()
+    server.worker.error = error
+
+    async def scenario(healer: Healer) -> None:
+        await hangs(server, healer)
+        assert server.kills() == []
+        server.worker.may_tell.set()
+        await server.pass_time(healer, 1.0)
+        assert server.kills() == ["worker-1"]
+
+    heal(server, scenario)
+
+
+def test_there_is_a_grace_between_the_report_and_what_follows(server: Server) -> None:
+    async def scenario(healer: Healer) -> None:
+        await hangs(server, healer)
+        await server.pass_time(healer, server.config.hang_grace - 1.0)
+        assert server.kills() == []
+        await server.pass_time(healer, 1.0)
+        assert server.kills() == ["worker-1"]
+
+    lines = heal(server, scenario)
+    assert [line["stacks"] for line in lines if line["event"] == "process hangs"] == ["the stacks"]
+
+
+def test_after_a_time_in_which_we_did_not_run_nobody_is_judged_until_it_may_have_run(server: Server) -> None:
+    async def scenario(healer: Healer) -> None:
+        server.worker.stands_still(server.now)
+        server.now += LATE + 4
+        healer.round(server.now - LATE - 3, server.now)
+        await server.pass_time(healer, LATE + 2.5)
+        assert server.events() == []
+        await server.pass_time(healer, 1.0)
+        assert server.events() == ["process hangs"], "it had its time"
+
+    heal(server, scenario)
