@@ -64,9 +64,9 @@ class Incident:
     """Its stacks are taken, as far as they can be: from now on it may be treated."""
 
     def is_due(self, now: float, grace: float) -> bool:
-        """Whether something is to be done about it. A call that is stuck had its grace after it was cancelled."""
+        """Whether something is to be done about it: in each round, for the plan may not be able to yet. A call that is stuck had its grace after it was cancelled."""
         waited = self.hang.kind is Kind.CALL_STUCK or now - self.seen_at >= grace
-        return self.reported and waited and not self.treated
+        return self.reported and waited
 
 
 class Healer:

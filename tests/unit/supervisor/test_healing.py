@@ -15,11 +15,11 @@ from structlog.testing import capture_logs
 
 from hsrv.cgroupmemory import MemoryGroup
 from hsrv.config import Config
-from hsrv.scoreboard import Scoreboard, Snapshot, new_board, read_board
+from hsrv.scoreboard import Occupant, Scoreboard, Snapshot, new_board, read_board
 from hsrv.supervisor import healing
-from hsrv.supervisor.actions import Action, Kill
+from hsrv.supervisor.actions import Action, ForkChild, Kill
 from hsrv.supervisor.fleet import Budgets, ChildState
-from hsrv.supervisor.healing import INTERVAL, Healer
+from hsrv.supervisor.healing import INTERVAL, LATE, Healer
 from hsrv.supervisor.plan import Plan
 from hsrv.supervisor.tally import Tally
 from hsrv.supervisor.timeline import Timeline
@@ -247,6 +247,27 @@ def test_nothing_is_done_before_the_stacks_are_taken(server: Server, error: OSEr
         assert server.kills() == ["worker-1"]
 
     heal(server, scenario)
+
+
+def test_a_worker_with_a_stuck_call_is_replaced_once_there_is_a_template_again(server: Server) -> None:
+    server.perform(server.plan.template_gone(1, "was killed", START))
+    server.worker.board.stuck(Occupant(START - 9, "GET", b"/stuck", "", b""))
+
+    def forked() -> list[Action]:
+        return [action for action in server.done if isinstance(action, ForkChild)][1:]
+
+    async def scenario(healer: Healer) -> None:
+        await server.pass_time(healer, 2.0)
+        assert forked() == []
+        server.perform(server.plan.tick(server.now))
+        server.perform(server.plan.template_ready(1, server.now))
+        [fork] = forked()
+        server.perform(server.plan.child_exited(fork.identity, "exited with code 3", server.now))
+        await server.pass_time(healer, 2.0)
+        assert len(forked()) == 2, "its replacement may fail"
+
+    heal(server, scenario)
+    assert server.events() == ["process hangs"]
 
 
 def test_there_is_a_grace_between_the_report_and_what_follows(server: Server) -> None:
