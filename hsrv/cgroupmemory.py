@@ -50,11 +50,16 @@ class MemoryGroup:
 
     def oom_kills(self) -> int:
         """Processes of our group that the kernel has killed for memory. Of the whole machine, where no group tells."""
-        for path in (self._v2[0] / "memory.events", self._v1[0] / "memory.oom_control", self._vmstat):
-            count = _field(path, "oom_kill")
-            if count is not None:
-                return count
-        return 0
+        own = self._own_kills()
+        return own if own is not None else _field(self._vmstat, "oom_kill") or 0
+
+    def counts_own_kills(self) -> bool:
+        """Whether `oom_kills` are of our group alone."""
+        return self._own_kills() is not None
+
+    def _own_kills(self) -> int | None:
+        v2 = _field(self._v2[0] / "memory.events", "oom_kill")
+        return v2 if v2 is not None else _field(self._v1[0] / "memory.oom_control", "oom_kill")
 
 
 def _use(current: Path, limit: Path, stat: Path) -> MemoryUse | None:

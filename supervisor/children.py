@@ -197,6 +197,11 @@ class ChildHandle:
         except ProcessLookupError:  # reaped by a template that died before it could tell
             self.ended(DeathReason.UNKNOWN, "ended, its exit status is unknown")
 
+    @property
+    def was_killed(self) -> bool:
+        """By us: its exit status tells nothing more."""
+        return self._killed_for is not None
+
     def forked(self, pid: int) -> None:
         """Its template has forked it."""
         self.pid = pid

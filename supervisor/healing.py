@@ -94,6 +94,7 @@ class Healer:
         if now - due > LATE:
             self._blind_until = now + min(now - due, RECOVERY)
         with _outlived():
+            self.coroner.settle(now)
             self._look(now)
         self._rounds += 1
         if self._rounds % HOLDINGS_EVERY == 0:

@@ -318,7 +318,7 @@ class Supervisor:
         """
         dead = dict(_reap_all())
         for pid in dead.keys() & self._templates.keys():
-            self._lose_template(self._templates.pop(pid), self._healer.coroner.examine(dead.pop(pid))[1])
+            self._template_exited(self._templates.pop(pid), dead.pop(pid))
         for pid, status in dead.items():
             self._exited(pid, status)
 
@@ -333,6 +333,12 @@ class Supervisor:
             self._kill_template(template, "it closed its channel")
         finally:
             template.close()
+
+    def _template_exited(self, template: TemplateHandle, status: int) -> None:
+        """One that is not in use any more was told to quit, or killed by us."""
+        in_use = self._current.get(template.generation) is template
+        death = self._healer.coroner.examine(status if in_use else None, time.monotonic())[1]
+        self._lose_template(template, death)
 
     def _kill_template(self, template: TemplateHandle, why: str) -> None:
         if template.pid in self._templates:
@@ -450,7 +456,8 @@ class Supervisor:
         child = self.children.pop(pid, None)
         if child is not None:
             self._keep_totals(child)  # in the same moment in which it is none of the living any more
-            child.ended(*self._healer.coroner.examine(status))
+            status_told = None if child.was_killed else status
+            child.ended(*self._healer.coroner.examine(status_told, time.monotonic()))
         else:
             self.upgrades.exited(pid, status)
 
