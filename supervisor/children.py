@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 from structlog.contextvars import clear_contextvars
 
 from hsrv import stacks
+from hsrv.config import Config
 from hsrv.logging import get_logger
 from hsrv.rpc import methods
 from hsrv.rpc.dispatcher import Context, Dispatcher
@@ -39,6 +40,8 @@ STACKS_TIMEOUT: Final = 2.0
 STACKS_QUIET: Final = 0.05
 """Seconds without a further line after which a dump is complete: nothing marks its end."""
 
+DEFAULTS: Final = Config()
+
 log = get_logger("hsrv.supervisor")
 
 Report = Callable[["ChildHandle", Any], None]
@@ -47,8 +50,10 @@ Report = Callable[["ChildHandle", Any], None]
 class ChildHandle:
     """One child process."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, config: Config = DEFAULTS) -> None:
+        """`config`: that it was started with. What a reload has read since is its successors'."""
         self.identity = identity
+        self.config = config
         self.pid = 0
         """0 until the template has forked it."""
         self.gone = anyio.Event()

@@ -16,6 +16,7 @@ import psutil
 
 from hsrv import stacks as dump
 from hsrv.cgroupmemory import MemoryGroup
+from hsrv.config import Config
 from hsrv.logging import get_logger
 from hsrv.rpc.messages import RpcError
 from hsrv.supervisor.children import ChildHandle
@@ -48,6 +49,8 @@ TASKS_TIMEOUT: Final = 2.0
 
 CRASH: Final = "Fatal Python error"
 """How `faulthandler` begins."""
+
+HELD: Final = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 log = get_logger("hsrv.supervisor")
 
@@ -104,30 +107,20 @@ class Healer:
     # hangs
 
     def _look(self, now: float) -> None:
-        limits = self._limits()
         children = dict(self._supervisor.children)
         self._incidents = {pid: one for pid, one in self._incidents.items() if pid in children}
         if now < self._blind_until:
             return
         for pid, child in children.items():
-            hang = self._judge(child, limits, now)
+            hang = self._judge(child, now)
             if hang is None:
                 self._recovered(pid, child, now)
             else:
-                self._handle(pid, child, hang, limits, now)
+                self._handle(pid, child, hang, now)
 
-    def _limits(self) -> Limits:
-        config = self._supervisor.config
-        return Limits(
-            request=config.request_timeout,
-            stall=config.stall_timeout,
-            gil=config.gil_timeout,
-            grace=config.hang_grace,
-        )
-
-    def _judge(self, child: ChildHandle, limits: Limits, now: float) -> Hang | None:
+    def _judge(self, child: ChildHandle, now: float) -> Hang | None:
         snapshot = child.look() if self._is_at_work(child) else None
-        return judge(child.identity.role, snapshot, limits, now) if snapshot is not None else None
+        return judge(child.identity.role, snapshot, _limits(child.config), now) if snapshot is not None else None
 
     def _is_at_work(self, child: ChildHandle) -> bool:
         """Who starts or ends has deadlines of its own."""
@@ -140,20 +133,15 @@ class Healer:
             seconds = round(now - incident.hang.since, 3)
             self._say("process goes on", "warning", process=child.identity.name, child=pid, seconds=seconds)
 
-    def _handle(self, pid: int, child: ChildHandle, hang: Hang, limits: Limits, now: float) -> None:
+    def _handle(self, pid: int, child: ChildHandle, hang: Hang, now: float) -> None:
         incident = self._incidents.get(pid)
         if incident is None or incident.hang.kind is not hang.kind or incident.hang.since != hang.since:
             incident = self._incidents[pid] = Incident(hang, now)
             self._supervisor.tally.hangs[child.identity.role, hang.kind] += 1
             self._supervisor.tasks.start_soon(self._report, child, incident)
-        if incident.is_due(now, limits.grace) and self._may_replace(child):
+        if incident.is_due(now, child.config.hang_grace) and _may_replace(child):
             incident.treated = True
             self._replace(child, hang, now)
-
-    def _may_replace(self, child: ChildHandle) -> bool:
-        config = self._supervisor.config
-        action = config.hang_action if child.identity.role is Role.WORKER else config.pool_hang_action
-        return action == "replace"
 
     def _replace(self, child: ChildHandle, hang: Hang, now: float) -> None:
         """Who still leads his other requests to their end gets a successor first; who doesn't is killed."""
@@ -193,8 +181,9 @@ class Healer:
     def tell_crash(self, child: ChildHandle) -> None:
         """What a process that died of a fault of its own has left: `faulthandler` wrote it at its end."""
         text = dump.read_dump(child.dump) if child.reason is DeathReason.SIGNAL else ""
-        if CRASH in text:
-            log.error("process crashed", process=child.identity.name, child=child.pid, stacks=text)
+        begin = text.find(CRASH)  # an operator may have asked for stacks before
+        if begin >= 0:
+            log.error("process crashed", process=child.identity.name, child=child.pid, stacks=text[begin:])
 
     def _say(self, event: str, level: str, **details: object) -> None:
         getattr(log, level)(event, **details)
@@ -261,6 +250,21 @@ def _state(pid: int) -> str:
         return "gone"
     except (psutil.Error, OSError):
         return "unknown"
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(
+        request=config.request_timeout,
+        stall=config.stall_timeout,
+        gil=config.gil_timeout,
+    )
+
+
+def _may_replace(child: ChildHandle) -> bool:
+    """In development, and when somebody has stopped it, it may be in a debugger."""
+    config = child.config
+    action = config.hang_action if child.identity.role is Role.WORKER else config.pool_hang_action
+    return action == "replace" and not config.reload and _state(child.pid) not in HELD
 
 
 def _story(child: ChildHandle, hang: Hang, now: float) -> dict[str, object]:

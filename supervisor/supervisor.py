@@ -669,7 +669,7 @@ class Supervisor:
     def _fork(self, identity: Identity) -> None:
         template = self._current.get(identity.generation)
         try:
-            child = ChildHandle(identity) if template is not None else None
+            child = ChildHandle(identity, template.config) if template is not None else None
         except OSError as error:
             log.error("no control channel", process=identity.name, error=str(error))
             child = None

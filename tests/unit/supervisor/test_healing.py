@@ -1,6 +1,9 @@
 """The look-out over the scoreboards: real boards and a real plan, processes that are none, time as it is told."""
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -13,6 +16,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from structlog.testing import capture_logs
 
+from hsrv import stacks
 from hsrv.cgroupmemory import MemoryGroup
 from hsrv.config import Config
 from hsrv.scoreboard import Occupant, Scoreboard, Snapshot, new_board, read_board
@@ -27,6 +31,7 @@ from hsrv.terms import DeathReason, Identity, Preload
 
 DEADLINE = 20.0
 START = 1000.0
+CONFIG = Config(app="a:b", gil_timeout=3.0, hang_grace=5.0, memory_pressure=0)
 BUDGETS = Budgets(startup=60, graceful=30, stream_grace=10, lifespan_shutdown=10, drain_delay=0, handoff=5)
 
 
@@ -35,6 +40,7 @@ class Process:
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
+        self.config = CONFIG
         self.pid = os.getpid()
         self.forked_at = START
         self.fd = new_board()
@@ -104,9 +110,8 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     """One worker, which serves."""
-    config = Config(app="a:b", gil_timeout=3.0, hang_grace=5.0, memory_pressure=0)
     plan = Plan(BUDGETS, workers=1, pools=0, preload=Preload.AUTO)
-    server = Server(config, plan)
+    server = Server(CONFIG, plan)
     server.perform(plan.start(START))
     server.perform(plan.template_ready(1, START))
     [child] = plan.generations[1].everyone()
@@ -235,7 +240,7 @@ async def hangs(server: Server, healer: Healer) -> None:
 
 @pytest.mark.parametrize("error", [None, OSError(24, "Too many open files")])
 def test_nothing_is_done_before_the_stacks_are_taken(server: Server, error: OSError | None) -> None:
-    server.config = msgspec.structs.replace(server.config, hang_grace=0.0)
+    server.worker.config = msgspec.structs.replace(CONFIG, hang_grace=0.0)
     server.worker.may_tell = anyio.Event()
     server.worker.error = error
 
@@ -253,7 +258,7 @@ def test_a_worker_with_a_stuck_call_is_replaced_once_there_is_a_template_again(s
     server.perform(server.plan.template_gone(1, "was killed", START))
     server.worker.board.stuck(Occupant(START - 9, "GET", b"/stuck", "", b""))
 
-    def forked() -> list[Action]:
+    def forked() -> list[ForkChild]:
         return [action for action in server.done if isinstance(action, ForkChild)][1:]
 
     async def scenario(healer: Healer) -> None:
@@ -273,7 +278,7 @@ def test_a_worker_with_a_stuck_call_is_replaced_once_there_is_a_template_again(s
 def test_there_is_a_grace_between_the_report_and_what_follows(server: Server) -> None:
     async def scenario(healer: Healer) -> None:
         await hangs(server, healer)
-        await server.pass_time(healer, server.config.hang_grace - 1.0)
+        await server.pass_time(healer, CONFIG.hang_grace - 1.0)
         assert server.kills() == []
         await server.pass_time(healer, 1.0)
         assert server.kills() == ["worker-1"]
@@ -293,3 +298,52 @@ def test_after_a_time_in_which_we_did_not_run_nobody_is_judged_until_it_may_have
         assert server.events() == ["process hangs"], "it had its time"
 
     heal(server, scenario)
+
+
+def test_a_process_is_judged_by_the_limits_that_it_was_started_with(server: Server) -> None:
+    server.config = msgspec.structs.replace(CONFIG, gil_timeout=0.5)  # of a reload that is on its way
+
+    async def scenario(healer: Healer) -> None:
+        server.worker.stands_still(server.now)
+        await server.pass_time(healer, 2.5)
+        assert server.events() == []
+        await server.pass_time(healer, 1.0)
+        assert server.events() == ["process hangs"]
+
+    heal(server, scenario)
+
+
+async def hangs_and_is_left_alone(server: Server, healer: Healer) -> None:
+    await hangs(server, healer)
+    await server.pass_time(healer, 2 * CONFIG.hang_grace)
+    assert server.events() == ["process hangs"]
+    assert server.kills() == []
+
+
+def test_in_development_nobody_is_killed_in_a_debugger(server: Server) -> None:
+    server.worker.config = msgspec.structs.replace(CONFIG, reload=True)
+    heal(server, lambda healer: hangs_and_is_left_alone(server, healer))
+
+
+def test_a_process_that_somebody_has_stopped_is_left_to_him(server: Server) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        try:
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+            server.worker.pid = process.pid
+            heal(server, lambda healer: hangs_and_is_left_alone(server, healer))
+        finally:
+            process.kill()
+
+
+def test_a_crash_is_told_without_the_stacks_that_were_asked_for_before(server: Server) -> None:
+    dump = stacks.new_dump_file()
+    os.write(dump, b"Thread 0x1:\n  asked for\nFatal Python error: Segmentation fault\n\n  File...")
+    child: Any = SimpleNamespace(dump=dump, reason=DeathReason.SIGNAL, identity=server.worker.identity, pid=7)
+
+    async def scenario(healer: Healer) -> None:
+        healer.tell_crash(child)
+
+    [line] = heal(server, scenario)
+    os.close(dump)
+    assert line["stacks"] == "Fatal Python error: Segmentation fault\n\n  File..."
