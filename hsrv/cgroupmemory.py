@@ -12,12 +12,14 @@ from hsrv.cpus import CGROUP, own_groups, upwards
 UNLIMITED: Final = 1 << 60
 """Version 1 has no word for "no limit", but a number beyond any machine."""
 
+FILE_CACHE: Final = ("inactive_file", "active_file")
+
 VMSTAT: Final = Path("/proc/vmstat")
 
 
 class MemoryUse(NamedTuple):
     used: int
-    """Bytes, without the cache of files that the kernel gives up first."""
+    """Bytes, without the cache of files that the kernel gives up before it kills."""
     limit: int
 
     @property
@@ -66,7 +68,7 @@ def _use(current: Path, limit: Path, stat: Path) -> MemoryUse | None:
     used, most = _number(current), _number(limit)
     if used is None or not most or most >= UNLIMITED:
         return None
-    cache = _field(stat, "total_inactive_file") or _field(stat, "inactive_file") or 0
+    cache = sum(_field(stat, f"total_{name}") or _field(stat, name) or 0 for name in FILE_CACHE)
     return MemoryUse(max(0, used - cache), most)
 
 

@@ -66,6 +66,8 @@ class ChildHandle:
         """What it has counted is part of the server's totals: it is gone."""
         self.forked_at = time.monotonic()
         """When it was asked for; then, when it was forked."""
+        self.baseline = 0
+        """Bytes that it held when it was ready."""
         self.dump, self.board = _new_files()
         """Descriptors of the file that it writes its stacks to, and of its scoreboard."""
         self._dumping = anyio.Lock()

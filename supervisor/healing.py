@@ -1,4 +1,4 @@
-"""Looks at every process and does what is to be done about one that hangs, has grown old or holds too much.
+"""Looks at every process and does what is to be done about one that hangs.
 
 Owns the look-out: one round per INTERVAL over the scoreboards. Promises: a process that hangs is reported once, with
 the stacks of its threads and the request that it stands still in, before anything is done to it; who is slow because
@@ -23,7 +23,7 @@ from hsrv.supervisor.children import ChildHandle
 from hsrv.supervisor.deaths import Coroner
 from hsrv.supervisor.fleet import ChildState
 from hsrv.supervisor.health import Hang, Kind, Limits, judge
-from hsrv.supervisor.recycling import Holding, largest, too_large, too_old
+from hsrv.supervisor.upkeep import Upkeep
 from hsrv.terms import DeathReason, Role
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ RECOVERY: Final = 10.0
 
 HOLDINGS_EVERY: Final = 2
 """Rounds between two looks at ages and memory."""
-
-PRESSURE_PAUSE: Final = 30.0
-"""Seconds between two replacements for memory pressure: the first must have shown its effect."""
 
 TASKS_TIMEOUT: Final = 2.0
 """Seconds for a process to tell the stacks of its tasks."""
@@ -77,13 +74,12 @@ class Healer:
 
     def __init__(self, supervisor: "Supervisor", group: MemoryGroup) -> None:
         self._supervisor = supervisor
-        self._group = group
+        self._upkeep = Upkeep(supervisor, group)
         self.coroner = Coroner(group)
         self._incidents: dict[int, Incident] = {}
         """By pid."""
         self._blind_until = 0.0
         self._rounds = 0
-        self._pressure_at = -PRESSURE_PAUSE
 
     async def run(self) -> None:
         """Look, as long as the server lives."""
@@ -102,7 +98,7 @@ class Healer:
         self._rounds += 1
         if self._rounds % HOLDINGS_EVERY == 0:
             with _outlived():
-                self._look_at_holdings(now)
+                self._upkeep.look(now)
 
     # hangs
 
@@ -188,58 +184,6 @@ class Healer:
     def _say(self, event: str, level: str, **details: object) -> None:
         getattr(log, level)(event, **details)
         self._supervisor.timeline.note(event, level, **details)
-
-    # age and memory
-
-    def _look_at_holdings(self, now: float) -> None:
-        config = self._supervisor.config
-        pressure = self._pressure(now)
-        if not (config.worker_max_age or config.worker_max_memory or pressure):
-            return
-        workers = list(self._holdings(now))
-        tired = [*too_old(workers, config.worker_max_age), *too_large(workers, config.worker_max_memory)]
-        biggest = largest(workers)
-        if pressure and biggest is not None:
-            self._pressure_at = now
-            tired.append((biggest.identity, "memory_pressure", pressure))
-        for identity, reason, why in tired:
-            self._supervisor.perform(self._supervisor.plan.recycle(identity, reason, why, now))
-
-    def _pressure(self, now: float) -> str:
-        """Why the control group is short of memory; "" when it isn't, or we did something about it a moment ago."""
-        most = self._supervisor.config.memory_pressure
-        if not most or now - self._pressure_at < PRESSURE_PAUSE:
-            return ""
-        use = self._group.tightest()
-        if use is None or use.share < most:
-            return ""
-        return f"{use.used} of {use.limit} bytes of the control group are used (--memory-pressure {most:g})"
-
-    def _holdings(self, now: float) -> Iterator[Holding]:
-        most = self._supervisor.config.worker_max_memory
-        for pid, child in self._supervisor.children.items():
-            known = self._supervisor.plan.find(child.identity)
-            serves = known is not None and known.state is ChildState.SERVING
-            if serves and child.identity.role is Role.WORKER:
-                yield Holding(
-                    identity=child.identity,
-                    pid=pid,
-                    age=now - child.forked_at,
-                    memory=_memory(pid, above=most),
-                )
-
-
-def _memory(pid: int, *, above: int) -> int:
-    """Bytes: the resident ones, and where these are more than `above`, the share of them that is its own. To find that
-    out the kernel walks its page tables, 14 ms per GiB."""
-    try:
-        process = psutil.Process(pid)
-        resident: int = process.memory_info().rss
-        if above and resident > above:
-            return int(getattr(process.memory_full_info(), "pss", resident))
-    except (psutil.Error, OSError):  # it ended meanwhile, or the system keeps it to itself
-        return 0
-    return resident
 
 
 def _state(pid: int) -> str:

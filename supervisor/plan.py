@@ -339,8 +339,8 @@ class Plan:
             return
         key = next(key for key, one in generation.to_recycle().items() if one.at <= now)
         fresh = self.new_child(generation, key, now)
-        details = {"process": fresh.identity.name, "why": generation.worn_out[key].why}
-        yield Say("info", "recycling", details)
+        why = generation.worn_out[key].why
+        yield Say("info", "recycling", {"process": fresh.identity.name, "why": why})
         generation.take_in(fresh)
         yield ForkChild(fresh.identity)
 

@@ -58,6 +58,7 @@ from hsrv.supervisor.tally import Tally
 from hsrv.supervisor.templates import TemplateHandle
 from hsrv.supervisor.timeline import Timeline
 from hsrv.supervisor.upgrade import Upgrades
+from hsrv.supervisor.upkeep import resident_memory
 from hsrv.terms import DeathReason, Identity, Role
 
 TEMPLATE_EXIT_TIMEOUT: Final = 2.0
@@ -424,6 +425,7 @@ class Supervisor:
     def _on_ready(self, child: ChildHandle, params: methods.ReadyParams) -> None:
         if self._development is not None and params.modules:
             self._development.imported(params.modules)
+        child.baseline = resident_memory(child.pid)
         self.timeline.note("process ready", process=child.identity.name, child=child.pid)
         with self._story_of(child.identity.generation):
             self.perform(self.plan.child_ready(child.identity, time.monotonic()))

@@ -20,7 +20,7 @@ from hsrv import stacks
 from hsrv.cgroupmemory import MemoryGroup
 from hsrv.config import Config
 from hsrv.scoreboard import Occupant, Scoreboard, Snapshot, new_board, read_board
-from hsrv.supervisor import healing
+from hsrv.supervisor import healing, upkeep
 from hsrv.supervisor.actions import Action, ForkChild, Kill
 from hsrv.supervisor.fleet import Budgets, ChildState
 from hsrv.supervisor.healing import INTERVAL, LATE, Healer
@@ -43,6 +43,7 @@ class Process:
         self.config = CONFIG
         self.pid = os.getpid()
         self.forked_at = START
+        self.baseline = 0
         self.fd = new_board()
         self.board = Scoreboard(self.fd)
         self.may_tell = anyio.Event()
@@ -183,13 +184,14 @@ def test_a_report_that_fails_ends_nothing(server: Server) -> None:
     assert "defect in healing" in [line["event"] for line in heal(server, scenario)]
 
 
-def test_without_descriptors_the_memory_of_a_process_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_descriptors_the_state_of_a_process_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(pid: int) -> psutil.Process:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(healing, "psutil", SimpleNamespace(**{**vars(psutil), "Process": full}))
-    assert healing._memory(1, above=0) == 0
+    monkeypatch.setattr(psutil, "Process", full)
     assert healing._state(1) == "unknown"
+    assert upkeep.resident_memory(1) == 0
+    assert upkeep.proportional_memory(1, 5) == 5
 
 
 # hangs
