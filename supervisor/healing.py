@@ -64,7 +64,8 @@ class Incident:
     """Its stacks are taken, as far as they can be: from now on it may be treated."""
 
     def is_due(self, now: float, grace: float) -> bool:
-        """Whether something is to be done about it: in each round, for the plan may not be able to yet. A call that is stuck had its grace after it was cancelled."""
+        """Whether something is to be done about it: in each round, for the plan may not be able to yet. A call that is
+        stuck had its grace after it was cancelled."""
         waited = self.hang.kind is Kind.CALL_STUCK or now - self.seen_at >= grace
         return self.reported and waited
 
@@ -116,7 +117,9 @@ class Healer:
 
     def _judge(self, child: ChildHandle, now: float) -> Hang | None:
         snapshot = child.look() if self._is_at_work(child) else None
-        return judge(child.identity.role, snapshot, _limits(child.config), now) if snapshot is not None else None
+        return (
+            judge(child.identity.role, snapshot, _limits(child.config), now) if snapshot is not None else None
+        )
 
     def _is_at_work(self, child: ChildHandle) -> bool:
         """Who starts or ends has deadlines of its own."""

@@ -35,7 +35,17 @@ from hsrv.supervisor.actions import (
     SpawnTemplate,
     StopListening,
 )
-from hsrv.supervisor.fleet import Budgets, Child, ChildState, Gen, Generation, GenEvent, Key, TemplateState, WornOut
+from hsrv.supervisor.fleet import (
+    Budgets,
+    Child,
+    ChildState,
+    Gen,
+    Generation,
+    GenEvent,
+    Key,
+    TemplateState,
+    WornOut,
+)
 from hsrv.terms import DeathReason, Identity, Preload, Role
 
 SILENCE_TIMEOUT: Final = 5.0
@@ -401,7 +411,7 @@ class Plan:
             yield from self._replace(generation, child, reason, now, pid)
 
     def _try_later(self, generation: Generation, key: Key, now: float) -> None:
-        """A replacement has failed: the others come first, and who fails again and again has longer and longer pauses."""
+        """A replacement has failed: the others come first, and each further failure makes the pause longer."""
         delay = generation.backoff(key).delay(now)
         worn_out = generation.worn_out.pop(key, None)
         if worn_out is not None:

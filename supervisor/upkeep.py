@@ -87,7 +87,7 @@ class Upkeep:
     def _holdings(self, now: float) -> Iterator[Holding]:
         children = self._supervisor.children
         self._shared = {pid: one for pid, one in self._shared.items() if pid in children}
-        for pid, child in children.items():
+        for child in children.values():
             known = self._supervisor.plan.find(child.identity)
             serves = known is not None and known.state is ChildState.SERVING
             if serves and child.identity.role is Role.WORKER:
