@@ -12,12 +12,14 @@ from hsrv.cpus import CGROUP, own_groups, upwards
 UNLIMITED: Final = 1 << 60
 """Version 1 has no word for "no limit", but a number beyond any machine."""
 
+FILE_CACHE: Final = ("inactive_file", "active_file")
+
 VMSTAT: Final = Path("/proc/vmstat")
 
 
 class MemoryUse(NamedTuple):
     used: int
-    """Bytes, without the cache of files that the kernel gives up first."""
+    """Bytes, without the cache of files that the kernel gives up before it kills."""
     limit: int
 
     @property
@@ -50,18 +52,23 @@ class MemoryGroup:
 
     def oom_kills(self) -> int:
         """Processes of our group that the kernel has killed for memory. Of the whole machine, where no group tells."""
-        for path in (self._v2[0] / "memory.events", self._v1[0] / "memory.oom_control", self._vmstat):
-            count = _field(path, "oom_kill")
-            if count is not None:
-                return count
-        return 0
+        own = self._own_kills()
+        return own if own is not None else _field(self._vmstat, "oom_kill") or 0
+
+    def counts_own_kills(self) -> bool:
+        """Whether `oom_kills` are of our group alone."""
+        return self._own_kills() is not None
+
+    def _own_kills(self) -> int | None:
+        v2 = _field(self._v2[0] / "memory.events", "oom_kill")
+        return v2 if v2 is not None else _field(self._v1[0] / "memory.oom_control", "oom_kill")
 
 
 def _use(current: Path, limit: Path, stat: Path) -> MemoryUse | None:
     used, most = _number(current), _number(limit)
     if used is None or not most or most >= UNLIMITED:
         return None
-    cache = _field(stat, "total_inactive_file") or _field(stat, "inactive_file") or 0
+    cache = sum(_field(stat, f"total_{name}") or _field(stat, name) or 0 for name in FILE_CACHE)
     return MemoryUse(max(0, used - cache), most)
 
 

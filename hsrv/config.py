@@ -117,7 +117,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stall_timeout: Annotated[SecondsOrNone, Opt("a pool whose event loop stands still for longer is reported with its stacks; 0: never", _HEALTH)] = 2.0
     gil_timeout: Annotated[SecondsOrNone, Opt("a process of which no thread ran for longer hangs: something holds the GIL; 0: never", _HEALTH)] = 30.0
     hang_grace: Annotated[SecondsOrNone, Opt("between the report of a hang and what --hang-action does", _HEALTH)] = 5.0
-    hang_action: Annotated[Literal["report", "replace"], Opt("what is done about a worker that hangs; its stacks are logged in any case", _HEALTH)] = "replace"
+    hang_action: Annotated[Literal["report", "replace"], Opt("what is done about a worker that hangs; its stacks are logged in any case; with --reload, or stopped by a debugger, it is only reported", _HEALTH)] = "replace"
     pool_hang_action: Annotated[Literal["report", "replace"], Opt("the same of a pool; to replace it cuts its streams", _HEALTH)] = "report"
     worker_max_age: Annotated[SecondsOrNone, Opt("a worker is replaced after this time, or up to a tenth more; 0: never", _HEALTH)] = 0.0
     worker_max_memory: Annotated[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], Opt("a worker is replaced when it holds more (its share, where pages are shared by preloading); 0: never", _HEALTH, metavar="BYTES")] = 0

@@ -75,6 +75,7 @@ class Heartbeat:
             self._timer.cancel()
         self._over.set()
         self._thread.join(STOP_TIMEOUT)
+        self._board.silent()
 
     def _schedule(self) -> None:
         self._due = time.monotonic() + INTERVAL

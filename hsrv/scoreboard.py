@@ -226,6 +226,11 @@ class Scoreboard:
         data = note.encode("utf-8", "replace")[: NOTE_SIZE - 1]
         self._bytes[NOTE : NOTE + len(data) + 1] = data + b"\0"
 
+    def silent(self) -> None:
+        """No more beats: whoever reads must not take that for a hang."""
+        self._times[THREAD_BEAT_AT] = self._times[LOOP_BEAT_AT] = 0.0
+        self.stalled(None, "")
+
     # requests
 
     def begin(self, now: float, method: str, path: bytes, request_id: str, client: bytes) -> None:

@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 from structlog.contextvars import clear_contextvars
 
 from hsrv import stacks
+from hsrv.config import Config
 from hsrv.logging import get_logger
 from hsrv.rpc import methods
 from hsrv.rpc.dispatcher import Context, Dispatcher
@@ -39,6 +40,8 @@ STACKS_TIMEOUT: Final = 2.0
 STACKS_QUIET: Final = 0.05
 """Seconds without a further line after which a dump is complete: nothing marks its end."""
 
+DEFAULTS: Final = Config()
+
 log = get_logger("hsrv.supervisor")
 
 Report = Callable[["ChildHandle", Any], None]
@@ -47,8 +50,10 @@ Report = Callable[["ChildHandle", Any], None]
 class ChildHandle:
     """One child process."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, config: Config = DEFAULTS) -> None:
+        """`config`: that it was started with. What a reload has read since is its successors'."""
         self.identity = identity
+        self.config = config
         self.pid = 0
         """0 until the template has forked it."""
         self.gone = anyio.Event()
@@ -61,6 +66,8 @@ class ChildHandle:
         """What it has counted is part of the server's totals: it is gone."""
         self.forked_at = time.monotonic()
         """When it was asked for; then, when it was forked."""
+        self.baseline = 0
+        """Bytes that it held when it was ready."""
         self.dump, self.board = _new_files()
         """Descriptors of the file that it writes its stacks to, and of its scoreboard."""
         self._dumping = anyio.Lock()
@@ -196,6 +203,11 @@ class ChildHandle:
             os.kill(self.pid, signal.SIGKILL)
         except ProcessLookupError:  # reaped by a template that died before it could tell
             self.ended(DeathReason.UNKNOWN, "ended, its exit status is unknown")
+
+    @property
+    def was_killed(self) -> bool:
+        """By us: its exit status tells nothing more."""
+        return self._killed_for is not None
 
     def forked(self, pid: int) -> None:
         """Its template has forked it."""

@@ -125,6 +125,17 @@ class Child:
 
 
 @dataclass
+class WornOut:
+    """A process is to be replaced by one that serves first."""
+
+    reason: str
+    why: str
+    """In words."""
+    at: float
+    """Not before: a replacement may have failed a moment ago."""
+
+
+@dataclass
 class Generation:
     number: int
     preload: Preload
@@ -138,8 +149,9 @@ class Generation:
     """Those that hold no slot: they gave it up, or don't have it yet."""
     incoming: dict[Key, Child] = field(default_factory=dict)
     """Those of `leaving` that were started to take over a slot."""
-    worn_out: dict[Key, tuple[str, str]] = field(default_factory=dict)
-    """Slots whose process is to be replaced: the reason, and in words. One at a time."""
+    worn_out: dict[Key, WornOut] = field(default_factory=dict)
+    """Slots whose process is to be replaced, in this order, one at a time. Of the process, not of the slot: forgotten
+    with it."""
     operations: dict[Key, str] = field(default_factory=dict)
     """By which command of the operator a fresh process for the slot was started. Until it serves, or never will."""
     reload_id: str = ""
@@ -178,10 +190,26 @@ class Generation:
     def retire(self, key: Key) -> Child | None:
         """Give up a slot; the process that held it."""
         self.due.pop(key, None)
+        self.worn_out.pop(key, None)
         child = self.children.pop(key, None)
         if child is not None:
             self.leaving.append(child)
         return child
+
+    def forget(self, child: Child) -> None:
+        """It has ended."""
+        if self.children.get(child.key) is child:
+            del self.children[child.key]
+            self.worn_out.pop(child.key, None)
+        else:
+            self.leaving.remove(child)
+            if self.incoming.get(child.key) is child:
+                del self.incoming[child.key]
+
+    def to_recycle(self) -> dict[Key, WornOut]:
+        """Without those that are being killed."""
+        serving = {key for key, child in self.children.items() if child.state is ChildState.SERVING}
+        return {key: one for key, one in self.worn_out.items() if key in serving}
 
     def take_in(self, child: Child, operation: str = "") -> None:
         """A process that is to take over a slot. `operation`: of the operator who wants it."""

@@ -1,4 +1,4 @@
-"""Looks at every process and does what is to be done about one that hangs, has grown old or holds too much.
+"""Looks at every process and does what is to be done about one that hangs.
 
 Owns the look-out: one round per INTERVAL over the scoreboards. Promises: a process that hangs is reported once, with
 the stacks of its threads and the request that it stands still in, before anything is done to it; who is slow because
@@ -7,7 +7,7 @@ the whole machine is slow is left in peace. What becomes of a process decides th
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,13 +16,14 @@ import psutil
 
 from hsrv import stacks as dump
 from hsrv.cgroupmemory import MemoryGroup
+from hsrv.config import Config
 from hsrv.logging import get_logger
 from hsrv.rpc.messages import RpcError
 from hsrv.supervisor.children import ChildHandle
 from hsrv.supervisor.deaths import Coroner
 from hsrv.supervisor.fleet import ChildState
 from hsrv.supervisor.health import Hang, Kind, Limits, judge
-from hsrv.supervisor.recycling import Holding, largest, too_large, too_old
+from hsrv.supervisor.upkeep import Upkeep
 from hsrv.terms import DeathReason, Role
 
 if TYPE_CHECKING:
@@ -40,14 +41,13 @@ RECOVERY: Final = 10.0
 HOLDINGS_EVERY: Final = 2
 """Rounds between two looks at ages and memory."""
 
-PRESSURE_PAUSE: Final = 30.0
-"""Seconds between two replacements for memory pressure: the first must have shown its effect."""
-
 TASKS_TIMEOUT: Final = 2.0
 """Seconds for a process to tell the stacks of its tasks."""
 
 CRASH: Final = "Fatal Python error"
 """How `faulthandler` begins."""
+
+HELD: Final = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 log = get_logger("hsrv.supervisor")
 
@@ -59,6 +59,15 @@ class Incident:
     hang: Hang
     seen_at: float
     treated: bool = False
+    """Something was done about it, so it is over when the process is."""
+    reported: bool = False
+    """Its stacks are taken, as far as they can be: from now on it may be treated."""
+
+    def is_due(self, now: float, grace: float) -> bool:
+        """Whether something is to be done about it: in each round, for the plan may not be able to yet. A call that is
+        stuck had its grace after it was cancelled."""
+        waited = self.hang.kind is Kind.CALL_STUCK or now - self.seen_at >= grace
+        return self.reported and waited
 
 
 class Healer:
@@ -66,81 +75,72 @@ class Healer:
 
     def __init__(self, supervisor: "Supervisor", group: MemoryGroup) -> None:
         self._supervisor = supervisor
-        self._group = group
+        self._upkeep = Upkeep(supervisor, group)
         self.coroner = Coroner(group)
         self._incidents: dict[int, Incident] = {}
         """By pid."""
         self._blind_until = 0.0
-        self._pressure_at = -PRESSURE_PAUSE
+        self._rounds = 0
 
     async def run(self) -> None:
         """Look, as long as the server lives."""
-        rounds = 0
         while True:
             due = time.monotonic() + INTERVAL
             await anyio.sleep(INTERVAL)
-            now = time.monotonic()
-            if now - due > LATE:
-                self._blind_until = now + min(now - due, RECOVERY)
+            self.round(due, time.monotonic())
+
+    def round(self, due: float, now: float) -> None:
+        """The one that was due at `due`."""
+        if now - due > LATE:
+            self._blind_until = now + min(now - due, RECOVERY)
+        with _outlived():
+            self.coroner.settle(now)
             self._look(now)
-            rounds += 1
-            if rounds % HOLDINGS_EVERY == 0:
-                self._look_at_holdings(now)
+        self._rounds += 1
+        if self._rounds % HOLDINGS_EVERY == 0:
+            with _outlived():
+                self._upkeep.look(now)
 
     # hangs
 
     def _look(self, now: float) -> None:
-        limits = self._limits()
         children = dict(self._supervisor.children)
         self._incidents = {pid: one for pid, one in self._incidents.items() if pid in children}
         if now < self._blind_until:
             return
         for pid, child in children.items():
-            hang = self._judge(child, limits, now)
+            hang = self._judge(child, now)
             if hang is None:
                 self._recovered(pid, child, now)
             else:
-                self._handle(pid, child, hang, limits, now)
+                self._handle(pid, child, hang, now)
 
-    def _limits(self) -> Limits:
-        config = self._supervisor.config
-        return Limits(
-            request=config.request_timeout,
-            stall=config.stall_timeout,
-            gil=config.gil_timeout,
-            grace=config.hang_grace,
+    def _judge(self, child: ChildHandle, now: float) -> Hang | None:
+        snapshot = child.look() if self._is_at_work(child) else None
+        return (
+            judge(child.identity.role, snapshot, _limits(child.config), now) if snapshot is not None else None
         )
 
-    def _judge(self, child: ChildHandle, limits: Limits, now: float) -> Hang | None:
+    def _is_at_work(self, child: ChildHandle) -> bool:
+        """Who starts or ends has deadlines of its own."""
         known = self._supervisor.plan.find(child.identity)
-        if known is None or known.state not in (ChildState.SERVING, ChildState.DRAINING):
-            return None  # who starts or ends has deadlines of its own
-        snapshot = child.look()
-        return judge(child.identity.role, snapshot, limits, now) if snapshot is not None else None
+        return known is not None and known.state in (ChildState.SERVING, ChildState.DRAINING)
 
     def _recovered(self, pid: int, child: ChildHandle, now: float) -> None:
         incident = self._incidents.pop(pid, None)
-        if incident is not None:
+        if incident is not None and not incident.treated and self._is_at_work(child):
             seconds = round(now - incident.hang.since, 3)
             self._say("process goes on", "warning", process=child.identity.name, child=pid, seconds=seconds)
 
-    def _handle(self, pid: int, child: ChildHandle, hang: Hang, limits: Limits, now: float) -> None:
+    def _handle(self, pid: int, child: ChildHandle, hang: Hang, now: float) -> None:
         incident = self._incidents.get(pid)
         if incident is None or incident.hang.kind is not hang.kind or incident.hang.since != hang.since:
             incident = self._incidents[pid] = Incident(hang, now)
             self._supervisor.tally.hangs[child.identity.role, hang.kind] += 1
-            self._supervisor.tasks.start_soon(self._report, child, hang, now)
-        grace = (
-            0.0 if hang.kind is Kind.CALL_STUCK else limits.grace
-        )  # it had its grace after it was cancelled
-        if not incident.treated and now - incident.seen_at >= grace and self._may_replace(child):
+            self._supervisor.tasks.start_soon(self._report, child, incident)
+        if incident.is_due(now, child.config.hang_grace) and _may_replace(child):
             incident.treated = True
             self._replace(child, hang, now)
-
-    def _may_replace(self, child: ChildHandle) -> bool:
-        config = self._supervisor.config
-        action = config.hang_action if child.identity.role is Role.WORKER else config.pool_hang_action
-        return action == "replace"
 
     def _replace(self, child: ChildHandle, hang: Hang, now: float) -> None:
         """Who still leads his other requests to their end gets a successor first; who doesn't is killed."""
@@ -150,30 +150,15 @@ class Healer:
         else:
             self._supervisor.perform(plan.hung(child.identity, why, now))
 
-    async def _report(self, child: ChildHandle, hang: Hang, now: float) -> None:
-        request = hang.request
-        story = {
-            "process": child.identity.name,
-            "child": child.pid,
-            "kind": str(hang.kind),
-            "seconds": round(now - hang.since, 3),
-            "limit": hang.option,
-            **({"where": hang.note} if hang.note else {}),
-            **(
-                {
-                    "method": request.method,
-                    "path": request.path,
-                    "request_id": request.request_id,
-                    "client": request.client,
-                }
-                if request is not None
-                else {}
-            ),
-            "state": _state(child.pid),
-        }
-        self._supervisor.timeline.note("process hangs", "error", **story)
-        stacks = await self._stacks(child, tasks=hang.kind is Kind.CALL_STUCK)
-        log.error("process hangs", **story, stacks=stacks)
+    async def _report(self, child: ChildHandle, incident: Incident) -> None:
+        try:
+            with _outlived():
+                story = _story(child, incident.hang, incident.seen_at)
+                self._supervisor.timeline.note("process hangs", "error", **story)
+                stacks = await self._stacks(child, tasks=incident.hang.kind is Kind.CALL_STUCK)
+                log.error("process hangs", **story, stacks=stacks)
+        finally:
+            incident.reported = True
 
     async def _stacks(self, child: ChildHandle, *, tasks: bool) -> str:
         text = await child.thread_stacks()
@@ -184,76 +169,79 @@ class Healer:
 
     async def kill_with_stacks(self, child: ChildHandle, reason: DeathReason, why: str) -> None:
         """Log what it was doing, then kill it."""
-        stacks = await self._stacks(child, tasks=False)
-        log.error("process is late", process=child.identity.name, child=child.pid, why=why, stacks=stacks)
-        child.kill(reason, why)
+        try:
+            with _outlived():
+                stacks = await self._stacks(child, tasks=False)
+                name = child.identity.name
+                log.error("process is late", process=name, child=child.pid, why=why, stacks=stacks)
+        finally:
+            child.kill(reason, why)
 
     def tell_crash(self, child: ChildHandle) -> None:
         """What a process that died of a fault of its own has left: `faulthandler` wrote it at its end."""
         text = dump.read_dump(child.dump) if child.reason is DeathReason.SIGNAL else ""
-        if CRASH in text:
-            log.error("process crashed", process=child.identity.name, child=child.pid, stacks=text)
+        begin = text.find(CRASH)  # an operator may have asked for stacks before
+        if begin >= 0:
+            log.error("process crashed", process=child.identity.name, child=child.pid, stacks=text[begin:])
 
     def _say(self, event: str, level: str, **details: object) -> None:
         getattr(log, level)(event, **details)
         self._supervisor.timeline.note(event, level, **details)
-
-    # age and memory
-
-    def _look_at_holdings(self, now: float) -> None:
-        config = self._supervisor.config
-        pressure = self._pressure(now)
-        if not (config.worker_max_age or config.worker_max_memory or pressure):
-            return
-        workers = list(self._holdings(now))
-        tired = [*too_old(workers, config.worker_max_age), *too_large(workers, config.worker_max_memory)]
-        biggest = largest(workers)
-        if pressure and biggest is not None:
-            self._pressure_at = now
-            tired.append((biggest.identity, "memory_pressure", pressure))
-        for identity, reason, why in tired:
-            self._supervisor.perform(self._supervisor.plan.recycle(identity, reason, why, now))
-
-    def _pressure(self, now: float) -> str:
-        """Why the control group is short of memory; "" when it isn't, or we did something about it a moment ago."""
-        most = self._supervisor.config.memory_pressure
-        if not most or now - self._pressure_at < PRESSURE_PAUSE:
-            return ""
-        use = self._group.tightest()
-        if use is None or use.share < most:
-            return ""
-        return f"{use.used} of {use.limit} bytes of the control group are used (--memory-pressure {most:g})"
-
-    def _holdings(self, now: float) -> Iterator[Holding]:
-        most = self._supervisor.config.worker_max_memory
-        for pid, child in self._supervisor.children.items():
-            known = self._supervisor.plan.find(child.identity)
-            serves = known is not None and known.state is ChildState.SERVING
-            if serves and child.identity.role is Role.WORKER:
-                yield Holding(
-                    identity=child.identity,
-                    pid=pid,
-                    age=now - child.forked_at,
-                    memory=_memory(pid, above=most),
-                )
-
-
-def _memory(pid: int, *, above: int) -> int:
-    """Bytes: the resident ones, and where these are more than `above`, the share of them that is its own. To find that
-    out the kernel walks its page tables, 14 ms per GiB."""
-    try:
-        process = psutil.Process(pid)
-        resident: int = process.memory_info().rss
-        if above and resident > above:
-            return int(getattr(process.memory_full_info(), "pss", resident))
-    except psutil.Error:  # it ended meanwhile, or the system keeps it to itself
-        return 0
-    return resident
 
 
 def _state(pid: int) -> str:
     """Whether it computes, sleeps, is stopped..."""
     try:
         return str(psutil.Process(pid).status())
-    except psutil.Error:
+    except psutil.NoSuchProcess:
         return "gone"
+    except (psutil.Error, OSError):
+        return "unknown"
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(
+        request=config.request_timeout,
+        stall=config.stall_timeout,
+        gil=config.gil_timeout,
+    )
+
+
+def _may_replace(child: ChildHandle) -> bool:
+    """In development, and when somebody has stopped it, it may be in a debugger."""
+    config = child.config
+    action = config.hang_action if child.identity.role is Role.WORKER else config.pool_hang_action
+    return action == "replace" and not config.reload and _state(child.pid) not in HELD
+
+
+def _story(child: ChildHandle, hang: Hang, now: float) -> dict[str, object]:
+    """What is known of a hang."""
+    request = hang.request
+    return {
+        "process": child.identity.name,
+        "child": child.pid,
+        "kind": str(hang.kind),
+        "seconds": round(now - hang.since, 3),
+        "limit": hang.option,
+        **({"where": hang.note} if hang.note else {}),
+        **(
+            {
+                "method": request.method,
+                "path": request.path,
+                "request_id": request.request_id,
+                "client": request.client,
+            }
+            if request is not None
+            else {}
+        ),
+        "state": _state(child.pid),
+    }
+
+
+@contextmanager
+def _outlived() -> Iterator[None]:
+    """A defect of ours in here is told; a server that ended for it would be the worse one."""
+    try:
+        yield
+    except Exception:
+        log.exception("defect in healing")

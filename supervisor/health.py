@@ -35,8 +35,6 @@ class Limits:
     """--stall-timeout: of one step of a call in a pool."""
     gil: float
     """--gil-timeout"""
-    grace: float
-    """--hang-grace: between a report and what follows."""
 
 
 @dataclass(frozen=True)

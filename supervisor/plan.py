@@ -35,7 +35,17 @@ from hsrv.supervisor.actions import (
     SpawnTemplate,
     StopListening,
 )
-from hsrv.supervisor.fleet import Budgets, Child, ChildState, Gen, Generation, GenEvent, Key, TemplateState
+from hsrv.supervisor.fleet import (
+    Budgets,
+    Child,
+    ChildState,
+    Gen,
+    Generation,
+    GenEvent,
+    Key,
+    TemplateState,
+    WornOut,
+)
 from hsrv.terms import DeathReason, Identity, Preload, Role
 
 SILENCE_TIMEOUT: Final = 5.0
@@ -180,6 +190,7 @@ class Plan:
             generation.due = dict.fromkeys(self._wanted(), now)
             yield OperationStep(generation.reload_id, "template ready")
         yield from self.fork_due(generation, now)
+        yield from self._recycle_next(generation, now)
 
     def template_unsafe(self, number: int, reason: str, now: float) -> Actions:
         """The import left threads or sockets behind: a fresh one imports nothing, its children do."""
@@ -262,9 +273,11 @@ class Plan:
     def _take_over(self, generation: Generation, child: Child, now: float) -> Actions:
         """A process that was started to replace another takes its slot, and the other one drains."""
         if generation.incoming.get(child.key) is child:
+            worn_out = generation.worn_out.get(child.key)
             old = generation.retire(child.key)
             generation.give_slot(child)
-            generation.worn_out.pop(child.key, None)
+            if worn_out is not None:
+                yield Recycled(worn_out.reason)
             if old is not None:
                 yield from self.drain_child(old, now, adopt=True)
 
@@ -328,22 +341,25 @@ class Plan:
         if child is None or generation is None or child.state is not ChildState.SERVING:
             return
         if generation.state is Gen.SERVING and self.phase is Phase.RUNNING:
-            generation.worn_out.setdefault(child.key, (reason, why))
+            generation.worn_out.setdefault(child.key, WornOut(reason, why, now))
             yield from self._recycle_next(generation, now)
 
     def _recycle_next(self, generation: Generation, now: float) -> Actions:
-        if generation.incoming or generation.template is not TemplateState.READY:
+        if now < self._recycle_at(generation):
             return
-        while generation.worn_out:
-            key = next(iter(generation.worn_out))
-            (reason, why), old = generation.worn_out.pop(key), generation.children.get(key)
-            if old is not None and old.state is ChildState.SERVING:
-                yield Say("info", "recycling", {"process": old.identity.name, "why": why})
-                yield Recycled(reason)
-                fresh = self.new_child(generation, key, now)
-                generation.take_in(fresh)
-                yield ForkChild(fresh.identity)
-                return
+        key = next(key for key, one in generation.to_recycle().items() if one.at <= now)
+        fresh = self.new_child(generation, key, now)
+        why = generation.worn_out[key].why
+        yield Say("info", "recycling", {"process": fresh.identity.name, "why": why})
+        generation.take_in(fresh)
+        yield ForkChild(fresh.identity)
+
+    def _recycle_at(self, generation: Generation) -> float:
+        """When the next replacement may begin, as things are."""
+        begins = generation.template is TemplateState.READY and not generation.incoming
+        if self.phase is not Phase.RUNNING or generation.state is not Gen.SERVING or not begins:
+            return inf
+        return min((one.at for one in generation.to_recycle().values()), default=inf)
 
     def child_failed(
         self, identity: Identity, stage: str, message: str, traceback: str, now: float
@@ -376,12 +392,9 @@ class Plan:
         generation = self.generations[identity.generation]
         yield from self._end_operation(generation, child, f"the new {identity.name} {reason}")
         if generation.incoming.get(child.key) is child:
-            del generation.incoming[child.key]
+            self._try_later(generation, child.key, now)
         retired = generation.children.get(child.key) is not child
-        if retired:
-            generation.leaving.remove(child)
-        else:
-            del generation.children[child.key]
+        generation.forget(child)
         if retired or generation.state is Gen.DRAINING:
             details = {
                 "process": identity.name,
@@ -391,12 +404,18 @@ class Plan:
             }
             yield Say("info", "process ended", details)
             yield from self._after_exit(generation)
-            if generation.state is Gen.SERVING:
-                yield from self._recycle_next(generation, now)
+            yield from self._recycle_next(generation, now)
         elif generation.state is Gen.STARTING:
             yield from self._fail(generation, f"{identity.name} {reason} while starting", "", now)
         else:
             yield from self._replace(generation, child, reason, now, pid)
+
+    def _try_later(self, generation: Generation, key: Key, now: float) -> None:
+        """A replacement has failed: the others come first, and each further failure makes the pause longer."""
+        delay = generation.backoff(key).delay(now)
+        worn_out = generation.worn_out.pop(key, None)
+        if worn_out is not None:
+            generation.worn_out[key] = replace(worn_out, at=now + delay)
 
     def _replace(self, generation: Generation, child: Child, reason: str, now: float, pid: int) -> Actions:
         backoff = generation.backoff(child.key)
@@ -589,6 +608,7 @@ class Plan:
             times += [generation.template_at, generation.pool_report_at() + self.budgets.handoff]
             if generation.template is TemplateState.READY:
                 times += generation.due.values()
+            times.append(self._recycle_at(generation))
         return min(times, default=inf)
 
     def tick(self, now: float) -> Actions:
@@ -597,6 +617,7 @@ class Plan:
             yield from self._drain_all(now)
         for generation in list(self.generations.values()):
             yield from self.fork_due(generation, now)
+            yield from self._recycle_next(generation, now)
             if now >= generation.template_at:
                 yield from self._template_due(generation, now)
             if now >= generation.pool_report_at() + self.budgets.handoff:

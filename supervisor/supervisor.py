@@ -58,6 +58,7 @@ from hsrv.supervisor.tally import Tally
 from hsrv.supervisor.templates import TemplateHandle
 from hsrv.supervisor.timeline import Timeline
 from hsrv.supervisor.upgrade import Upgrades
+from hsrv.supervisor.upkeep import resident_memory
 from hsrv.terms import DeathReason, Identity, Role
 
 TEMPLATE_EXIT_TIMEOUT: Final = 2.0
@@ -318,7 +319,7 @@ class Supervisor:
         """
         dead = dict(_reap_all())
         for pid in dead.keys() & self._templates.keys():
-            self._lose_template(self._templates.pop(pid), self._healer.coroner.examine(dead.pop(pid))[1])
+            self._template_exited(self._templates.pop(pid), dead.pop(pid))
         for pid, status in dead.items():
             self._exited(pid, status)
 
@@ -333,6 +334,12 @@ class Supervisor:
             self._kill_template(template, "it closed its channel")
         finally:
             template.close()
+
+    def _template_exited(self, template: TemplateHandle, status: int) -> None:
+        """One that is not in use any more was told to quit, or killed by us."""
+        in_use = self._current.get(template.generation) is template
+        death = self._healer.coroner.examine(status if in_use else None, time.monotonic())[1]
+        self._lose_template(template, death)
 
     def _kill_template(self, template: TemplateHandle, why: str) -> None:
         if template.pid in self._templates:
@@ -418,6 +425,7 @@ class Supervisor:
     def _on_ready(self, child: ChildHandle, params: methods.ReadyParams) -> None:
         if self._development is not None and params.modules:
             self._development.imported(params.modules)
+        child.baseline = resident_memory(child.pid)
         self.timeline.note("process ready", process=child.identity.name, child=child.pid)
         with self._story_of(child.identity.generation):
             self.perform(self.plan.child_ready(child.identity, time.monotonic()))
@@ -450,7 +458,8 @@ class Supervisor:
         child = self.children.pop(pid, None)
         if child is not None:
             self._keep_totals(child)  # in the same moment in which it is none of the living any more
-            child.ended(*self._healer.coroner.examine(status))
+            status_told = None if child.was_killed else status
+            child.ended(*self._healer.coroner.examine(status_told, time.monotonic()))
         else:
             self.upgrades.exited(pid, status)
 
@@ -662,7 +671,7 @@ class Supervisor:
     def _fork(self, identity: Identity) -> None:
         template = self._current.get(identity.generation)
         try:
-            child = ChildHandle(identity) if template is not None else None
+            child = ChildHandle(identity, template.config) if template is not None else None
         except OSError as error:
             log.error("no control channel", process=identity.name, error=str(error))
             child = None

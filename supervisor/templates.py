@@ -43,6 +43,8 @@ class TemplateHandle:
     def __init__(self, generation: int, environ: Mapping[str, str] = NOTHING_MORE) -> None:
         """Starts it. Raises OSError. `environ`: variables beside our own, for it and all that it forks."""
         self.generation = generation
+        self.config = Config()
+        """Of what it forks."""
         self.is_ready = False
         """It has imported what it is to import."""
         self._channel, theirs = Channel.pair()
@@ -68,6 +70,7 @@ class TemplateHandle:
         """Tell it what it is for. `channels`: handoff send and receive end, adopt send and receive end. `files`: other
         socket files to remove when we die. `tables`: the census, if there is one. `metrics_dir`: a directory to remove
         then (`hsrv.metricsdir`)."""
+        self.config = config
         message = Boot(
             config=without_secrets(config),
             generation=self.generation,
@@ -83,6 +86,7 @@ class TemplateHandle:
     def renew(self, generation: int, config: Config, handoff: tuple[Channel, Channel]) -> None:
         """What it forks from now on belongs to this generation."""
         self.generation = generation
+        self.config = config
         message = Renew(config=without_secrets(config), generation=generation, log_context=_story())
         self._send(message, *(channel.fileno() for channel in handoff))
 

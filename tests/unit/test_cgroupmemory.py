@@ -15,7 +15,8 @@ def fill(directory: Path, names: tuple[str, str, str], used: int, limit: object,
     current, most, field = names
     (directory / current).write_text(f"{used}\n")
     (directory / most).write_text(f"{limit}\n")
-    (directory / "memory.stat").write_text(f"anon 1\n{field} {cache}\n")
+    active = field.replace("inactive", "active")
+    (directory / "memory.stat").write_text(f"anon 1\n{field} {cache // 2}\n{active} {cache // 2}\n")
 
 
 def test_version_2(tmp_path: Path) -> None:

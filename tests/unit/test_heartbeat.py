@@ -55,6 +55,16 @@ def test_both_beat_while_the_loop_turns(fd: int) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "hsrv-heartbeat"]
 
 
+def test_silence_after_the_end_is_no_hang(fd: int) -> None:
+    async def scenario() -> None:
+        with Heartbeat(Scoreboard(fd), asyncio.get_running_loop(), nobody, print):
+            until(fd, lambda snapshot: bool(snapshot.note))
+
+    asyncio.run(scenario())
+    last = look(fd)
+    assert (last.thread_beat, last.loop_beat, last.stalled, last.note) == (0.0, 0.0, None, "")
+
+
 def test_a_loop_that_stands_still_is_described(fd: int) -> None:
     async def blocks() -> Snapshot:
         return until(fd, lambda snapshot: bool(snapshot.note))

@@ -9,7 +9,7 @@ from hsrv.supervisor.health import Kind, Limits, judge
 from hsrv.terms import Role
 
 NOW = 1000.0
-LIMITS = Limits(request=60, stall=2, gil=30, grace=5)
+LIMITS = Limits(request=60, stall=2, gil=30)
 
 
 def board(**changes: Any) -> Snapshot:
@@ -79,7 +79,7 @@ def test_hangs(name: str, role: Role, changes: dict[str, Any], kind: Kind, ago: 
 )
 def test_no_limit_no_hang(changes: dict[str, Any]) -> None:
     for role in (Role.WORKER, Role.POOL):
-        assert judge(role, board(**changes), Limits(request=0, stall=0, gil=0, grace=5), NOW) is None
+        assert judge(role, board(**changes), Limits(request=0, stall=0, gil=0), NOW) is None
 
 
 def test_the_request_is_named_where_it_is_known() -> None:

@@ -784,10 +784,10 @@ def test_streams_end_with_their_pool_while_a_fresh_one_serves() -> None:
     fleet = Fleet(pools=2)
     fleet.serve()
     before = [fleet.who(f"pool-{slot}") for slot in (1, 2)]
-    recycled, fork = fleet.saw(end_streams(fleet.plan, fleet.now))
-    assert recycled == Recycled("prestop")
+    [fork] = fleet.saw(end_streams(fleet.plan, fleet.now))
     assert isinstance(fork, ForkChild)
-    assert fleet.ready("pool-1")[:2] == [Serve(fork.identity), drain(before[0], adopt=True)]
+    drained = drain(before[0], adopt=True)
+    assert fleet.ready("pool-1")[:3] == [Serve(fork.identity), Recycled("prestop"), drained]
     assert drain(before[1], adopt=True) in fleet.ready("pool-2"), "one after the other, and each"
     fleet.stop()
     assert fleet.saw(end_streams(fleet.plan, fleet.now)) == []
@@ -984,26 +984,89 @@ def test_a_stop_may_have_shorter_budgets_than_a_reload(dev: Fleet) -> None:
 # recycling
 
 
+def wear_out(fleet: Fleet, identity: Identity) -> list[Action]:
+    return fleet.saw(fleet.plan.recycle(identity, "requests", "50 requests", fleet.now))
+
+
 def test_a_worn_out_worker_is_replaced_by_one_that_serves_first_and_one_at_a_time(fleet: Fleet) -> None:
     first, second = fleet.who("worker-1"), fleet.who("worker-2")
-    assert roles(fleet.saw(fleet.plan.recycle(first, "requests", "50 requests", fleet.now))) == ["worker-1"]
+    assert kinds(wear_out(fleet, first)) == [ForkChild], "it is counted when it is replaced"
     assert [said.event for said in fleet.said] == ["recycling"]
-    assert fleet.saw(fleet.plan.recycle(second, "requests", "50 requests", fleet.now)) == []
+    assert wear_out(fleet, second) == []
     actions = fleet.ready("worker-1")
-    assert actions[:2] == [Serve(fleet.who("worker-1")), drain(first, adopt=True)]
-    assert roles(actions[2:]) == ["worker-2"], "now it is its turn"
+    drained = drain(first, adopt=True)
+    assert actions[:3] == [Serve(fleet.who("worker-1")), Recycled("requests"), drained]
+    assert roles(actions[3:]) == ["worker-2"], "now it is its turn"
     assert drain(second, adopt=True) in fleet.ready("worker-2")
     assert fleet.plan.generations[1].worn_out == {}
+    assert fleet.next_in() > 1.0
 
 
 def test_a_replacement_for_a_worn_out_worker_that_fails_leaves_it_and_the_next_has_its_turn(
     fleet: Fleet,
 ) -> None:
     first, second = fleet.who("worker-1"), fleet.who("worker-2")
-    fleet.saw(fleet.plan.recycle(first, "requests", "50 requests", fleet.now))
-    fleet.saw(fleet.plan.recycle(second, "requests", "50 requests", fleet.now))
+    wear_out(fleet, first)
+    wear_out(fleet, second)
     assert roles(fleet.exited("worker-1", reason="exited with code 3")) == ["worker-2"]
     assert fleet.plan.find(first) is not None
+    assert roles(fleet.ready("worker-2")[-1:]) == ["worker-1"], "then it is its turn again"
+
+
+def test_replacements_that_fail_have_longer_and_longer_pauses(fleet: Fleet) -> None:
+    first = fleet.who("worker-1")
+    assert kinds(wear_out(fleet, first)) == [ForkChild]
+    forks = 1
+    for _ in range(60):  # they fail at once, and the reason is told each second
+        while fleet.who("worker-1") is not first and fleet.plan.find(fleet.who("worker-1")):
+            forks += len(roles(fleet.exited("worker-1", reason="exited with code 3")))
+        fleet.now += 1
+        forks += len(roles(wear_out(fleet, first))) + len(roles(fleet.tick()))
+    assert 6 <= forks <= 8
+    assert 0 < fleet.next_in() <= 30, "and then it is tried again"
+    assert roles(fleet.tick(fleet.next_in())) == ["worker-1"]
+
+
+def test_a_slot_forgets_for_what_the_process_was_to_be_replaced_that_held_it(fleet: Fleet) -> None:
+    wear_out(fleet, fleet.who("worker-1"))
+    wear_out(fleet, fleet.who("worker-2"))
+    assert roles(fleet.exited("worker-2", reason="was killed by SIGSEGV")) == ["worker-2"]
+    fleet.ready("worker-2")
+    assert ForkChild not in kinds(fleet.ready("worker-1")), "the fresh one has served nobody yet"
+
+
+def test_a_slot_that_is_given_up_is_not_worn_out_when_it_comes_back(fleet: Fleet) -> None:
+    wear_out(fleet, fleet.who("worker-1"))
+    wear_out(fleet, fleet.who("worker-2"))
+    fleet.scale(-1)
+    fleet.scale(+1)
+    fleet.ready("worker-2")
+    assert ForkChild not in kinds(fleet.ready("worker-1"))
+
+
+def test_who_is_worn_out_while_the_template_is_replaced_has_his_turn_then(fleet: Fleet) -> None:
+    fleet.template_gone()
+    assert wear_out(fleet, fleet.who("worker-2")) == []
+    fleet.tick()
+    assert roles(fleet.template_ready()) == ["worker-2"]
+
+
+def test_who_is_worn_out_and_killed_is_replaced_once(fleet: Fleet) -> None:
+    worker = fleet.who("worker-2")
+    wear_out(fleet, fleet.who("worker-1"))
+    wear_out(fleet, worker)
+    fleet.saw(fleet.plan.hung(worker, "it hangs", fleet.now))
+    assert ForkChild not in kinds(fleet.ready("worker-1"))
+    assert roles(fleet.saw(fleet.plan.child_exited(worker, "was killed", fleet.now))) == ["worker-2"]
+
+
+def test_nobody_is_recycled_by_a_server_that_stops() -> None:
+    fleet = Fleet(drain_delay=4.0)
+    fleet.serve()
+    wear_out(fleet, fleet.who("worker-1"))
+    wear_out(fleet, fleet.who("worker-2"))
+    fleet.stop()
+    assert ForkChild not in kinds(fleet.ready("worker-1"))
 
 
 def test_who_drains_starts_or_is_unknown_is_not_recycled(fleet: Fleet) -> None:
