@@ -1,12 +1,15 @@
 """What differs between operating systems, in one place. Linux is the real one; macOS does without."""
 
+import contextlib
 import ctypes
 import sys
+from pathlib import Path
 from typing import Final
 
 from hsrv.errors import PlatformError
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_OOM_SCORE_ADJ_MAX: Final = 1000
 
 
 def is_supported() -> bool:
@@ -33,6 +36,13 @@ def become_subreaper() -> bool:
 def be_no_subreaper() -> bool:
     """Until `become_subreaper` is called again: an orphan becomes the child of whoever reaps above us."""
     return _set_subreaper(False)
+
+
+def go_first_when_memory_is_short(by: int) -> None:
+    """Raise our own oom_score_adj, which anybody may: the kernel then kills us before our ancestors (proc(5))."""
+    path = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError):  # not Linux, or /proc is not mounted
+        path.write_text(str(min(_OOM_SCORE_ADJ_MAX, int(path.read_text()) + by)))
 
 
 def _set_subreaper(on: bool) -> bool:

@@ -47,6 +47,7 @@ from hsrv.messages import (
     decode_to_template,
     encode,
 )
+from hsrv.platform import go_first_when_memory_is_short
 from hsrv.scoreboard import Scoreboard
 from hsrv.socketfile import remove_socket_file
 from hsrv.terms import Identity, Preload, Role
@@ -64,6 +65,10 @@ HANDLED: Final = (
     signal.SIGUSR2,
     stacks.SIGNAL,
 )
+
+OOM_SCORES: Final = {Role.WORKER: 200, Role.POOL: 100}
+"""Whom the kernel kills first when memory is short, in thousandths of it: a worker before the pool with everybody's
+streams, both before the template and the supervisor, without whom there is nothing left to be replaced."""
 
 SEND_TIMEOUT: Final = 10.0
 """Seconds for the supervisor to take a message before it counts as dead."""
@@ -290,6 +295,7 @@ class Template:
             setproctitle(f"hsrv: {identity.name} g{identity.generation}")
             if identity.role is Role.WORKER and self.boot.config.worker_nice:
                 os.nice(self.boot.config.worker_nice)
+            go_first_when_memory_is_short(OOM_SCORES[identity.role])
             logging.setup(self.boot.config, identity)
             code = entry_point(identity.role)(
                 ChildBoot(

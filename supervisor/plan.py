@@ -366,8 +366,8 @@ class Plan:
     ) -> Actions:
         """The child says that the application could not be started. Its exit follows."""
         child = self.find(identity)
-        if child is None or child.state not in NOT_SERVING:
-            return
+        if child is None or child.state not in (*NOT_SERVING, ChildState.KILLED):
+            return  # one that was just about to be killed for being late has the better reason
         generation = self.generations[identity.generation]
         if generation.state is Gen.STARTING:
             yield from self._fail(generation, message, traceback, now)

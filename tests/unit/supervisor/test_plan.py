@@ -1202,3 +1202,13 @@ def test_generations_are_counted_on_from_the_old_server() -> None:
     fleet = Fleet()
     fleet.plan.last_number = 41
     assert fleet.start("upgrade") == [SpawnTemplate(42, Preload.AUTO)]
+
+
+def test_who_says_why_it_failed_while_it_is_killed_for_being_late_is_heard() -> None:
+    fleet = Fleet()
+    fleet.start()
+    fleet.template_ready()
+    late = [action for action in fleet.tick(fleet.plan.budgets.startup) if isinstance(action, Kill)]
+    assert late[0].reason is DeathReason.STARTUP_TIMEOUT
+    fleet.failed("worker-1")
+    assert any("no database" in str(line.details) for line in fleet.said)
