@@ -202,7 +202,7 @@ class ObservedHost(HTTPHost):
 
     def _tell_end(self, exchange: Exchange, reason: EndReason) -> None:
         origin, trace, since = exchange.origin, exchange.trace, exchange.started_at
-        if exchange in self._streams:
+        if exchange.is_stream:
             self.tell.stream_closed(origin, trace, _kind_of(exchange), reason, since=since)
         self.tell.ended(
             origin,

@@ -215,8 +215,8 @@ class Crowd:
         for kind in plan:
             try:
                 await asyncio.wait_for(self._one(kind), PATIENCE)
-            except (OSError, EOFError, asyncio.IncompleteReadError, TimeoutError, ValueError):
-                self.broken[kind.__name__] += 1
+            except Exception as error:  # of the socket, of uvloop, of what an answer lacked: not the end of all
+                self.broken[f"{kind.__name__}: {type(error).__name__}"] += 1
             with self._news:
                 self.done += 1
                 self._news.notify_all()
