@@ -215,7 +215,9 @@ class Crowd:
         for kind in plan:
             try:
                 await asyncio.wait_for(self._one(kind), PATIENCE)
-            except Exception as error:  # of the socket, of uvloop, of what an answer lacked: not the end of all
+            except (
+                Exception
+            ) as error:  # of the socket, of uvloop, of what an answer lacked: not the end of all
                 self.broken[f"{kind.__name__}: {type(error).__name__}"] += 1
             with self._news:
                 self.done += 1
