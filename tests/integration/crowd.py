@@ -189,6 +189,7 @@ class Crowd:
         self.done = 0
         self.broken: Counter[str] = Counter()
         """How often a client of this kind did not get what it asked for: its server was killed."""
+        self._under_way: Counter[str] = Counter()
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="crowd", daemon=True)
 
@@ -199,7 +200,8 @@ class Crowd:
         """Until this share of the clients is done."""
         with self._news:
             wanted = int(len(self._plan) * share)
-            assert self._news.wait_for(lambda: self.done >= wanted, PATIENCE), f"only {self.done} of {wanted}"
+            if not self._news.wait_for(lambda: self.done >= wanted, PATIENCE):
+                raise AssertionError(f"only {self.done} of {wanted}; under way: {+self._under_way}")
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -213,12 +215,14 @@ class Crowd:
 
     async def _some(self, plan: Iterator[Kind]) -> None:
         for kind in plan:
+            self._under_way[kind.__name__] += 1
             try:
-                await asyncio.wait_for(self._one(kind), PATIENCE)
+                await asyncio.wait_for(self._one(kind), 2 * PATIENCE)
             except (
                 Exception
             ) as error:  # of the socket, of uvloop, of what an answer lacked: not the end of all
                 self.broken[f"{kind.__name__}: {type(error).__name__}"] += 1
+            self._under_way[kind.__name__] -= 1
             with self._news:
                 self.done += 1
                 self._news.notify_all()
@@ -226,7 +230,11 @@ class Crowd:
     async def _one(self, kind: Kind) -> None:
         sock = socket.socket()
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, self._address)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, self._address)
+        except BaseException:
+            sock.close()
+            raise
         reader, writer = await asyncio.open_connection(sock=sock)
         try:
             await kind(reader, writer)
