@@ -9,6 +9,7 @@ import contextlib
 import os
 import select
 import signal
+import time
 from typing import Final
 
 from setproctitle import setproctitle
@@ -47,8 +48,8 @@ class Heir:
     def __init__(self, pid: int, channel: Channel | None) -> None:
         """`channel`: our end of the link; None when we need not stay."""
         self.pid = pid
-        self.status = 0
-        """Wait status of the last that ended."""
+        self.status: int | None = None
+        """Its wait status; None until it has ended."""
         self.channel = channel
         self._over = channel is None
 
@@ -68,13 +69,18 @@ class Heir:
             if packet is None:
                 return
             with packet:
-                self.pid = int(packet.payload)
+                self.pid, self.status = int(packet.payload), None
 
     def signal(self, signum: int) -> None:
         self.refresh()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signum)
 
+
+ADOPTION_TIMEOUT: Final = 5.0
+"""Seconds for a server that is gone to become our child."""
+
+ADOPTION_INTERVAL: Final = 0.01
 
 BLOCKED: Final = frozenset(handled())
 
@@ -132,9 +138,17 @@ def _reap(heir: Heir, flags: int = os.WNOHANG) -> None:
 
 
 def _exit_code(heir: Heir) -> ExitCode:
-    """The channel ends a moment before its process."""
-    with contextlib.suppress(ChildProcessError):
-        _, heir.status = os.waitpid(heir.pid, 0)
+    """The channel ends a moment before its process; and that is a child of its predecessor, and becomes ours when the
+    predecessor is gone."""
+    end = time.monotonic() + ADOPTION_TIMEOUT
+    while heir.status is None and time.monotonic() < end:
+        try:
+            _, heir.status = os.waitpid(heir.pid, 0)
+        except ChildProcessError:
+            time.sleep(ADOPTION_INTERVAL)
+    if heir.status is None:
+        log.error("the server died", pid=heir.pid, why="its exit status is unknown")
+        return ExitCode.INTERNAL
     code = os.waitstatus_to_exitcode(heir.status)
     try:
         return ExitCode(code)

@@ -1,5 +1,6 @@
 """hsrv as PID 1 of a PID namespace, as in a container without an init: it reaps orphans and hears signals."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -77,4 +78,9 @@ def answer(port: int) -> bytes:
 
 def sleepers(server: psutil.Process) -> list[psutil.Process]:
     """Its children that are none of the server's processes, running or dead."""
-    return [child for child in server.children() if child.name() == "sleep"]
+    found = []
+    for child in server.children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # reaped meanwhile
+            if child.name() == "sleep":
+                found.append(child)
+    return found
