@@ -2,13 +2,17 @@
 
 A connection over a socket pair is asked for the same small response again and again, as a worker would answer it. Rounds
 with a real scoreboard, with one whose every update does nothing, and with neither it nor the lock around the application's
-steps, interleaved. Both ends of the socket pair are counted, so the shares are a little less than in a worker.
+steps, interleaved, each in a process of its own: in one process the interpreter would fit its code to none of them. Both
+ends of the socket pair are counted, so the shares are a little less than in a worker.
 """
 
 import asyncio
 import socket
 import statistics
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from hsrv.asgi import Receive, Scope, Send
@@ -91,29 +95,38 @@ def microseconds(loop: asyncio.AbstractEventLoop, board: Scoreboard, turn: Any) 
             connection.close(EndReason.COMPLETED)
 
 
-def main() -> None:
+FORMS: Final[dict[str, tuple[Callable[[], Scoreboard], Callable[[], Any]]]] = {
+    "with both": (lambda: Scoreboard(new_board()), lambda: None),
+    "without the scoreboard": (Silent, lambda: None),
+    "without the lock": (lambda: Scoreboard(new_board()), Open),
+    "without either": (Silent, Open),
+}
+
+
+def measure(form: str) -> None:
+    """Print the CPU microseconds of a request. The first round warms up."""
     loop = new_loop("auto")
     asyncio.set_event_loop(loop)
-    real = Scoreboard(new_board())
-    forms: dict[str, tuple[Scoreboard, Any]] = {
-        "with both": (real, None),
-        "without the scoreboard": (Silent(), None),
-        "without the lock": (real, Open()),
-        "without either": (Silent(), Open()),
-    }
-    found: dict[str, list[float]] = {name: [] for name in forms}
+    board, turn = (make() for make in FORMS[form])
+    microseconds(loop, board, turn)
+    print(microseconds(loop, board, turn))
+
+
+def main() -> None:
+    found: dict[str, list[float]] = {form: [] for form in FORMS}
     for _ in range(ROUNDS):
-        for name, form in forms.items():
-            found[name].append(microseconds(loop, *form))
+        for form, values in found.items():
+            command = [sys.executable, "-m", "bench.scoreboard", form]
+            values.append(float(subprocess.run(command, capture_output=True, check=True).stdout))
     least = statistics.median(found["without either"])
     print("| form | CPU µs per request | min | max | share |")
     print("|---|--:|--:|--:|--:|")
-    for name, values in found.items():
+    for form, values in found.items():
         middle = statistics.median(values)
         print(
-            f"| {name} | {middle:.2f} | {min(values):.2f} | {max(values):.2f} | {middle / least - 1:+.1%} |"
+            f"| {form} | {middle:.2f} | {min(values):.2f} | {max(values):.2f} | {middle / least - 1:+.1%} |"
         )
 
 
 if __name__ == "__main__":
-    main()
+    measure(sys.argv[1]) if sys.argv[1:] else main()
