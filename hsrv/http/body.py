@@ -36,10 +36,8 @@ _size_line: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")*")
 class BodyDecoder(Protocol):
     """Takes one body from the front of a buffer."""
 
-    @property
-    def done(self) -> bool:
-        """The whole body was taken."""
-        ...
+    done: bool
+    """The whole body was taken."""
 
     def decode(self, buffer: bytearray, most: int) -> bytes:
         """Remove what of the body is at the front of `buffer`; return at most `most` bytes of its content.
@@ -52,20 +50,22 @@ class BodyDecoder(Protocol):
 class SizedBody:
     """A body of known length; also none at all."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_left", "done")
 
     def __init__(self, length: int) -> None:
         self._left = length
-
-    @property
-    def done(self) -> bool:
-        return self._left == 0
+        self.done = length == 0
 
     def decode(self, buffer: bytearray, most: int) -> bytes:
         data = bytes(buffer[: min(self._left, most)])
         del buffer[: len(data)]
         self._left -= len(data)
+        self.done = self._left == 0
         return data
+
+
+NO_BODY: Final = SizedBody(0)
+"""One for all requests: it never changes."""
 
 
 class _Next(Enum):
@@ -81,7 +81,7 @@ class _Next(Enum):
 class ChunkedBody:
     """A body in chunks (RFC 9112 section 7.1) of at most `limit` bytes altogether."""
 
-    __slots__ = ("_extensions", "_left", "_limit", "_next", "_room", "_trailers")
+    __slots__ = ("_extensions", "_left", "_limit", "_next", "_room", "_trailers", "done")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -92,10 +92,7 @@ class ChunkedBody:
         self._extensions = 0
         self._trailers = 0
         self._next = _Next.SIZE
-
-    @property
-    def done(self) -> bool:
-        return self._next is _Next.NOTHING
+        self.done = False
 
     def decode(self, buffer: bytearray, most: int) -> bytes:
         parts: list[bytes] = []
@@ -151,6 +148,7 @@ class ChunkedBody:
     def _check_trailer(self, line: bytes) -> None:
         if not line:
             self._next = _Next.NOTHING
+            self.done = True
         elif is_field_line(line) is None:
             raise ClientError(400, "malformed trailer field")
         elif line.partition(b":")[0].lower() in FORBIDDEN_TRAILERS:
@@ -178,4 +176,4 @@ def body_decoder(head: RequestHead, limit: int) -> BodyDecoder:
     """
     if head.chunked:
         return ChunkedBody(limit)
-    return SizedBody(head.content_length or 0)
+    return SizedBody(head.content_length) if head.content_length else NO_BODY

@@ -36,7 +36,7 @@ from hsrv.http.exchange import DISCARD_LIMIT, Exchange
 from hsrv.http.head import take_head
 from hsrv.http.pace import Pace
 from hsrv.http.proxy import ProxyError, read_proxy_header
-from hsrv.http.response import simple_response
+from hsrv.http.response import ResponseEncoder, simple_response
 from hsrv.http.trace import trace_of
 from hsrv.logging import current_trace
 from hsrv.messages import ConnectionHandoff, Origin, ParkedHandoff, Trace, encode
@@ -295,7 +295,7 @@ class HTTPConnection:
             self._await_head()
             return
         self.searched = 0
-        trace = trace_of(head.headers, time.monotonic())
+        trace = trace_of(head.headers if head.marked else (), time.monotonic())
         if not self.host.take(self, head, trace):
             self._begin(head, trace)
 
@@ -336,15 +336,11 @@ class HTTPConnection:
         settings = self.host.settings
         self.state = State.BODY
         self.deadline = math.inf
-        exchange = self.exchange = Exchange(
-            self,
-            head,
-            trace,
-            body_decoder(head, settings.limit_request_body),
-            keep_alive=head.keep_alive,
-            now=now or trace.received_at,
-        )
-        if exchange.decoder.done:
+        now = now or trace.received_at
+        decoder = body_decoder(head, settings.limit_request_body)
+        encoder = ResponseEncoder(head.method, head.http_version, head.keep_alive)
+        exchange = self.exchange = Exchange(self, head, trace, decoder, encoder, now, now)
+        if decoder.done:
             self._run(exchange)
             return
         exchange.pace = Pace(settings.body_min_rate, settings.body_timeout)
@@ -374,7 +370,8 @@ class HTTPConnection:
     def _run(self, exchange: Exchange) -> None:
         self.state = State.RUNNING
         self.deadline = math.inf
-        self.conn.watch(self._on_readable)
+        if not self.conn.reading:
+            self.conn.watch(self._on_readable)
         if not exchange.decoder.done:
             self._read_ahead()
             if self.exchange is not exchange:
@@ -516,7 +513,8 @@ class HTTPConnection:
         self.exchange = None
         self.searched = 0
         self.deadline = self._loop.time() + self.host.settings.keep_alive
-        self.conn.watch(self._on_readable)
+        if not self.conn.reading:
+            self.conn.watch(self._on_readable)
         if self.host.idle(self):
             return
         if self.buffer and not self._advance_due:

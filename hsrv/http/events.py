@@ -1,5 +1,7 @@
 """A request head as every part of hsrv sees it. Pure data; also travels between processes."""
 
+from typing import Final
+
 import msgspec
 
 Address = tuple[str, int | None]
@@ -7,6 +9,11 @@ Address = tuple[str, int | None]
 
 Headers = list[tuple[bytes, bytes]]
 """Field lines in the order received; names in lower case, values without surrounding blanks."""
+
+MARKS: Final = frozenset(
+    {b"forwarded", b"traceparent", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id"}
+)
+"""Fields by which proxies tell who asks, and under which name."""
 
 
 class RequestHead(msgspec.Struct, frozen=True, array_like=True):
@@ -36,6 +43,8 @@ class RequestHead(msgspec.Struct, frozen=True, array_like=True):
     """A WebSocket opening handshake that is valid in everything an HTTP parser can see (RFC 6455 section 4.1)."""
     event_stream: bool
     """`Accept` names text/event-stream with a quality above 0."""
+    marked: bool = True
+    """Some field is one of MARKS. Without, nobody needs to look for them."""
 
     @property
     def has_body(self) -> bool:

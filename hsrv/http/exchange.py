@@ -14,6 +14,8 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from hsrv.asgi import Message, Scope
 from hsrv.conn import HIGH_WATER, Conn
 from hsrv.errors import AppError, ClientDisconnected
@@ -51,84 +53,49 @@ class Link(Protocol):
     def overdue(self) -> None: ...
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """One call of the application."""
 
-    __slots__ = (
-        "_body_delivered",
-        "_continue_due",
-        "_link",
-        "_pattern",
-        "_tail",
-        "_waiter",
-        "begun_at",
-        "body",
-        "busy_since",
-        "decoder",
-        "encoder",
-        "ending",
-        "gone",
-        "half_closed",
-        "head",
-        "held_up",
-        "is_stream",
-        "overdue",
-        "pace",
-        "scope",
-        "started_at",
-        "task",
-        "trace",
-    )
-
-    def __init__(
-        self,
-        link: Link,
-        head: RequestHead,
-        trace: Trace,
-        decoder: BodyDecoder,
-        *,
-        keep_alive: bool,
-        now: float,
-    ) -> None:
-        self._link = link
-        self.head = head
-        self.trace = trace
-        self.decoder = decoder
-        self.pace: Pace | None = None
-        """Of a request with a body."""
-        self.encoder = ResponseEncoder(head.method, head.http_version, keep_alive=keep_alive)
-        self.body = bytearray()
-        """Decoded, not yet taken by the application."""
-        self.started_at = now
-        """time.monotonic(), which is finer than the time of a loop."""
-        self.busy_since = now
-        """The same, or when it last stopped waiting for its client: what --request-timeout counts from."""
-        self.is_stream = False
-        """Its response turned out to be long-lived."""
-        self.overdue = 0.0
-        """time.monotonic() when it was cancelled because it took longer than --request-timeout; 0: it was not."""
-        self.begun_at = 0.0
-        """time.monotonic() when part of the response was written and more was to come; 0 before."""
-        self.scope: Scope = {}
-        self.task: asyncio.Task[None] | None = None
-        self.gone = False
-        """The client takes nothing any more."""
-        self.half_closed = False
-        """The client sends nothing any more; it may still read (or be gone: only a write can tell)."""
-        self.ending = False
-        """We want this stream to end."""
-        self.held_up = 0
-        """How many times the application call waits for its client. As long as it does, it takes nobody's place."""
-        self._body_delivered = False
-        self._continue_due = head.expect_continue
-        self._waiter: asyncio.Future[None] | None = None
-        self._tail = b""
-        self._pattern: str | None = None
+    link: Link
+    head: RequestHead
+    trace: Trace
+    decoder: BodyDecoder
+    encoder: ResponseEncoder
+    started_at: float
+    """time.monotonic(), which is finer than the time of a loop."""
+    busy_since: float
+    """The same, or when it last stopped waiting for its client: what --request-timeout counts from."""
+    pace: Pace | None = None
+    """Of a request with a body."""
+    body: bytearray = msgspec.field(default_factory=bytearray)
+    """Decoded, not yet taken by the application."""
+    is_stream: bool = False
+    """Its response turned out to be long-lived."""
+    overdue: float = 0.0
+    """time.monotonic() when it was cancelled because it took longer than --request-timeout; 0: it was not."""
+    begun_at: float = 0.0
+    """time.monotonic() when part of the response was written and more was to come; 0 before."""
+    scope: Scope = {}  # a struct's default: each gets one of its own
+    task: "asyncio.Task[None] | None" = None
+    gone: bool = False
+    """The client takes nothing any more."""
+    half_closed: bool = False
+    """The client sends nothing any more; it may still read (or be gone: only a write can tell)."""
+    ending: bool = False
+    """We want this stream to end."""
+    held_up: int = 0
+    """How many times the application call waits for its client. As long as it does, it takes nobody's place."""
+    _body_delivered: bool = False
+    _continued: bool = False
+    """100 (Continue) was sent."""
+    _waiter: "asyncio.Future[None] | None" = None
+    _tail: bytes = b""
+    _pattern: str | None = None
 
     @property
     def origin(self) -> Origin:
         """Of its connection."""
-        return self._link.conn.origin
+        return self.link.conn.origin
 
     def pattern(self) -> str:
         """The glob of its path, kept once the response has begun: by then the framework has routed it."""
@@ -173,6 +140,10 @@ class Exchange:
         self._wake()
 
     @property
+    def _continue_due(self) -> bool:
+        return self.head.expect_continue and not self._continued
+
+    @property
     def released(self) -> bool:
         """Nothing that the application may still send has a reader: the client is gone, or we ended the stream."""
         return self.gone or (self.ending and self.encoder.complete)
@@ -185,13 +156,13 @@ class Exchange:
     @property
     def waits_for_client(self) -> bool:
         """It is the client who is slow: with the request's body, or to take the response."""
-        return self.waits_for_body or self._link.conn.pending_bytes > HIGH_WATER
+        return self.waits_for_body or self.link.conn.pending_bytes > HIGH_WATER
 
     def time_out(self, now: float) -> None:
         """It has taken too long: answer in its stead, or cut what was begun, and cancel the call."""
         self.overdue = now
         if not self.gone:
-            self._link.overdue()
+            self.link.overdue()
         if self.task is not None:
             self.task.cancel()
 
@@ -208,27 +179,27 @@ class Exchange:
             if message is not None:
                 return message
             if self._continue_due and not self.decoder.done:
-                self._continue_due = False
+                self._continued = True
                 if not self.encoder.started:
-                    self._link.conn.write(CONTINUE)
+                    self.link.conn.write(CONTINUE)
             if self._waiter is None or self._waiter.done():
                 self._waiter = asyncio.get_running_loop().create_future()
             if self.decoder.done:
                 await asyncio.shield(self._waiter)
             else:
-                self._link.body_awaited()
+                self.link.body_awaited()
                 await self._wait_for_client(asyncio.shield(self._waiter))
 
     async def _wait_for_client(self, client: Awaitable[None]) -> None:
         self.held_up += 1
         if self.held_up == 1:
-            self._link.held_up(self)
+            self.link.held_up(self)
         try:
             await client
         finally:
             self.held_up -= 1
             if not self.held_up:
-                self._link.goes_on(self)
+                self.link.goes_on(self)
 
     def _next_message(self) -> Message | None:
         if self.gone or self.encoder.complete:
@@ -238,7 +209,7 @@ class Exchange:
             self.body.clear()
             self._body_delivered = self.decoder.done
             if not self._body_delivered:
-                self._link.body_taken()
+                self.link.body_taken()
             return {"type": "http.request", "body": body, "more_body": not self._body_delivered}
         if self.half_closed or self.ending:
             return {"type": "http.disconnect"}
@@ -246,11 +217,9 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """ASGI send. Raises ClientDisconnected (an OSError) once the client is gone, AppError on misuse."""
-        if self.released:
+        if (self.gone or self.ending) and self.released:
+            # Also when we ended the response in its stead, maybe while it slept: that is no misuse of its.
             raise ClientDisconnected(errno.EPIPE, "the client is gone")
-        if self.ending and self.encoder.complete:
-            # We ended the response in its stead, maybe while it slept: no misuse, and nothing to be logged as one.
-            raise ClientDisconnected(errno.EPIPE, "the stream was ended")
         kind = message["type"]
         if kind == "http.response.body":
             self._send_body(message)
@@ -265,12 +234,12 @@ class Exchange:
             self._after_write()
         else:
             raise AppError(f"unexpected ASGI message type {kind!r}")
-        if self._link.conn.pending_bytes > HIGH_WATER and not self.encoder.complete:
-            await self._wait_for_client(self._link.conn.drained())
+        if self.link.conn.pending_bytes > HIGH_WATER and not self.encoder.complete:
+            await self._wait_for_client(self.link.conn.drained())
 
     def _send_start(self, message: Message) -> None:
         self.encoder.start(message)
-        if self._link.closing:
+        if self.link.closing:
             self.encoder.force_close()
         if not self.decoder.done and (
             self._continue_due or self.head.chunked or (self.head.content_length or 0) > DISCARD_LIMIT
@@ -280,7 +249,7 @@ class Exchange:
     def _send_body(self, message: Message) -> None:
         if self.ending and self._boundary_counts():
             message = self._cut_at_boundary(message)
-        self._write(self.encoder.body(message, self._link.defaults()))
+        self._write(self.encoder.body(message, self.link.defaults()))
         if self.encoder.event_stream:
             self._tail = (self._tail + message.get("body", b"")[-4:])[-4:]
         self._after_write()
@@ -293,13 +262,13 @@ class Exchange:
             raise AppError(f"http.response.pathsend: {error}") from error
         size = os.fstat(fd).st_size
         try:
-            head = self.encoder.file(size, self._link.defaults())
+            head = self.encoder.file(size, self.link.defaults())
             self._write((head,))
         except BaseException:
             os.close(fd)
             raise
         if self.encoder.sends_file:
-            self._link.conn.write_file(fd, 0, size)
+            self.link.conn.write_file(fd, 0, size)
         else:
             os.close(fd)
         self._after_write()
@@ -309,18 +278,19 @@ class Exchange:
         if not parts:
             return
         try:
-            self._link.conn.write(*parts)
+            self.link.conn.write(*parts)
         except ClientDisconnected:
-            self._link.client_lost()
+            self.link.client_lost()
             raise
 
     def _after_write(self) -> None:
         if self.encoder.complete:
-            self._wake()
-            self._link.response_complete()
+            if self._waiter is not None:
+                self._wake()
+            self.link.response_complete()
         elif not self.begun_at:
             self.begun_at = time.monotonic()
-            self._link.response_begun()
+            self.link.response_begun()
 
     # ending an event stream cleanly
 
@@ -346,7 +316,7 @@ class Exchange:
 
     def _terminate(self) -> None:
         try:
-            self._write(self.encoder.body({"type": "http.response.body"}, self._link.defaults()))
+            self._write(self.encoder.body({"type": "http.response.body"}, self.link.defaults()))
         except ClientDisconnected:
             return
         self._after_write()

@@ -7,6 +7,8 @@ that is the server's to decide: Transfer-Encoding and the other hop-by-hop field
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import msgspec
+
 from hsrv.errors import AppError
 from hsrv.http.grammar import VALUE_BYTES, is_token
 
@@ -16,22 +18,19 @@ _CACHE_SIZE: Final = 1024
 """Names remembered as checked. Applications use few; one that makes them up must not fill the memory."""
 
 
-class Fields:
+class Fields(msgspec.Struct):
     """The fields of one response, or of its trailer section."""
 
-    __slots__ = ("close", "content_length", "event_stream", "has_date", "has_server", "lines", "upgrade")
-
-    def __init__(self) -> None:
-        self.lines = b""
-        """All fields but those that the server writes itself, each with its CRLF."""
-        self.content_length: int | None = None
-        self.event_stream = False
-        self.close = False
-        """`Connection: close` was given."""
-        self.has_server = False
-        self.has_date = False
-        self.upgrade = b""
-        """The line of Upgrade; for a 426, which must have one (RFC 9110 section 15.5.22)."""
+    lines: bytes = b""
+    """All fields but those that the server writes itself, each with its CRLF."""
+    content_length: int | None = None
+    event_stream: bool = False
+    close: bool = False
+    """`Connection: close` was given."""
+    has_server: bool = False
+    has_date: bool = False
+    upgrade: bytes = b""
+    """The line of Upgrade; for a 426, which must have one (RFC 9110 section 15.5.22)."""
 
 
 _Note = Callable[[Fields, object], bool]
@@ -88,7 +87,9 @@ def _note_length(fields: Fields, value: object) -> bool:
 
 
 def _note_type(fields: Fields, value: object) -> bool:
-    fields.event_stream = _checked(value)[:17].lower() == b"text/event-stream"
+    if not isinstance(value, bytes):
+        raise ValueError(value)
+    fields.event_stream = value[:17].lower() == b"text/event-stream"
     return True
 
 

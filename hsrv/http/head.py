@@ -2,21 +2,20 @@
 
 Promises: every head that leaves here has one reading, the same whichever parser split it: what could be
 read in two ways (RFC 9112 section 11.2, request smuggling) is refused. So grammar and framing are
-checked on the bytes themselves, before a parser sees them; parsers differ in what they let through or repair.
+checked on what `hsrv.http.parser_split` cut out of the bytes, which repairs nothing, before another parser is asked.
 Must not do I/O or keep state between heads.
 """
 
 import re
-from collections.abc import Iterable
 from typing import Final
 from urllib.parse import unquote
 
 import msgspec
 
 from hsrv.errors import ClientError
-from hsrv.http.events import Headers, RequestHead
-from hsrv.http.grammar import TOKEN, VALUE, is_field_line, is_token
-from hsrv.http.raw import HeadParser, RawHead
+from hsrv.http.events import MARKS, Headers, RequestHead
+from hsrv.http.grammar import is_token
+from hsrv.http.parser import HeadParser, RawHead, choose_parser
 from hsrv.terms import HeaderMap
 
 MAX_EMPTY_LINES: Final = 8
@@ -25,11 +24,6 @@ MAX_EMPTY_LINES: Final = 8
 MAX_LENGTH_DIGITS: Final = 18
 """Of a Content-Length. More exceed every limit on the body, and don't deserve big-number arithmetic."""
 
-_head: Final = re.compile(
-    TOKEN + rb" [\x21-\x7e]++ HTTP/([0-9]\.[0-9])\r\n" + rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+\r\n"
-).fullmatch
-_request_line: Final = re.compile(TOKEN + rb" [\x21-\x7e]++ HTTP/[0-9]\.[0-9]").fullmatch
-_framing_fields: Final = re.compile(rb"\r\n(content-length|transfer-encoding|host):([^\r]*+)").findall
 _is_host: Final = re.compile(
     rb"(?:\[[0-9a-f:.]+\]|(?:[a-z0-9._~-]|%[0-9a-f]{2})*+)(?::[0-9]{0,5})?"
 ).fullmatch
@@ -40,22 +34,21 @@ _websocket_key: Final = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
 _zero_quality: Final = re.compile(rb"q=0(?:\.0*)?").fullmatch
 _DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 
-_NONE: Final[list[bytes]] = []
-_PLAIN_KEEP_ALIVE: Final = [b"keep-alive"]
-"""What browsers and proxies send with every request: not worth taking apart."""
-_MEANINGFUL: Final = frozenset(
-    {
-        b"accept",
-        b"connection",
-        b"expect",
-        b"sec-websocket-key",
-        b"sec-websocket-version",
-        b"upgrade",
-    }
-)
+_VERSIONS: Final = {b"1.1": "1.1", b"1.0": "1.0"}
 
-Meaningful = dict[bytes, list[bytes]]
-"""The values of the fields of `_MEANINGFUL` that are present."""
+_SINGLE: Final = {
+    b"content-length": "Content-Length",
+    b"host": "Host",
+    b"transfer-encoding": "Transfer-Encoding",
+}
+"""Fields that decide where a request ends and where it belongs: two of one kind have more than one reading."""
+
+split: Final = choose_parser("split")
+"""Checks the grammar, whichever parser's result is used."""
+
+
+Fields = dict[bytes, bytes]
+"""The values by name, in lower case; those of a repeated field as one list."""
 
 
 class HeadLimits(msgspec.Struct, frozen=True):
@@ -70,15 +63,6 @@ class HeadLimits(msgspec.Struct, frozen=True):
     body: int
     """Bytes. 413 above."""
     header_map: HeaderMap = HeaderMap.DROP
-
-
-class Framing(msgspec.Struct, frozen=True):
-    """How long the body is, and the host that was asked."""
-
-    content_length: int | None
-    chunked: bool
-    host: bytes | None
-    """Lower case; None when HTTP/1.0 gave none."""
 
 
 def take_head(buffer: bytearray, searched: int, parse: HeadParser, limits: HeadLimits) -> RequestHead | None:
@@ -96,42 +80,70 @@ def take_head(buffer: bytearray, searched: int, parse: HeadParser, limits: HeadL
         _check_incomplete(buffer, searched, limits)
         return None
     end += 4
-    head = read_head(bytes(buffer[:end]), parse, limits)
-    del buffer[:end]
+    if end == len(buffer):
+        head = read_head(bytes(buffer), parse, limits)
+        buffer.clear()
+    else:
+        head = read_head(bytes(buffer[:end]), parse, limits)
+        del buffer[:end]
     return head
 
 
 def read_head(block: bytes, parse: HeadParser, limits: HeadLimits) -> RequestHead:
     """The meaning of one whole head. Raises ClientError like `take_head`."""
-    version = _check_block(block, limits)
-    framing = _framing(block, version, limits.body)
-    raw = parse(block)
+    size = len(block)
+    if size > limits.request_line and block.find(b"\r\n") > limits.request_line:
+        raise ClientError(414, "request line too long")
+    if size > limits.head or (size > limits.fields and block.count(b"\r\n") - 2 > limits.fields):
+        raise ClientError(431, "request header fields too large")
+    raw = split(block)
+    version = _VERSIONS.get(raw.version)
+    if version is None:
+        raise ClientError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
+    fields = dict(raw.headers)
+    if len(fields) < len(raw.headers):
+        fields = _combined(raw.headers)
+    length, chunked, host = _framing(fields, version, limits.body)
+    if parse is not split:
+        raw = parse(block)  # asked only now: what it repairs must not be let through
     method = raw.method.decode("ascii")
-    path, query = _split_target(method, raw.target, framing.host)
-    headers, found = _sort_fields(block, raw, limits.header_map)
-    if framing.host is None:
-        headers = _with_host(raw.target, headers)
-    if framing.chunked:  # h11 lowers the coding's name, whose case means nothing: then all parsers do
-        headers = [(name, b"chunked" if name == b"transfer-encoding" else value) for name, value in headers]
-    has_body = framing.chunked or bool(framing.content_length)
+    path, _, query = _origin_form(method, raw.target, host).partition(b"?")
+    headers = _visible(raw, fields, host, limits.header_map)
+    text = path.decode("ascii")
+    accept = fields.get(b"accept")
+    has_body = chunked or bool(length)
     return RequestHead(
         method=method,
         target=raw.target,
-        path=_decode_path(path),
+        path=unquote(text) if "%" in text else text,
         raw_path=path,
         query=query,
         http_version=version,
         headers=headers,
-        content_length=framing.content_length,
-        chunked=framing.chunked,
-        keep_alive=_keep_alive(version, found.get(b"connection", _NONE)),
-        expect_continue=b"expect" in found and _expects_continue(version, found[b"expect"]) and has_body,
-        websocket=b"upgrade" in found and _is_websocket(method, version, found, has_body=has_body),
-        event_stream=b"accept" in found and _accepts_event_stream(found[b"accept"]),
+        content_length=length,
+        chunked=chunked,
+        keep_alive=_keep_alive(version, fields.get(b"connection")),
+        expect_continue=b"expect" in fields and _expects_continue(version, fields[b"expect"]) and has_body,
+        websocket=b"upgrade" in fields and _is_websocket(method, version, fields, headers, has_body=has_body),
+        event_stream=accept is not None and _accepts_event_stream(accept),
+        marked=not fields.keys().isdisjoint(MARKS),
     )
 
 
-# before the parser: size and grammar
+def _combined(headers: Headers) -> Fields:
+    """The fields by name, the values of repeated ones as one list (RFC 9110 section 5.3)."""
+    fields: Fields = {}
+    for name, value in headers:
+        if name not in fields:
+            fields[name] = value
+        elif name in _SINGLE:
+            raise ClientError(400, f"more than one {_SINGLE[name]}")
+        else:
+            fields[name] += b"," + value
+    return fields
+
+
+# before a head is complete
 
 
 def _drop_empty_lines(buffer: bytearray) -> int:
@@ -170,70 +182,28 @@ def _check_incomplete(buffer: bytearray, searched: int, limits: HeadLimits) -> N
         raise ClientError(400, "line ended by a bare LF")
 
 
-def _check_block(block: bytes, limits: HeadLimits) -> str:
-    """The HTTP version of a head whose size and grammar are right."""
-    if block.find(b"\r\n") > limits.request_line:
-        raise ClientError(414, "request line too long")
-    if len(block) > limits.head or block.count(b"\r\n") - 2 > limits.fields:
-        raise ClientError(431, "request header fields too large")
-    match = _head(block)
-    if match is None:
-        raise ClientError(400, _fault(block))
-    version: bytes = match[1]
-    if version == b"1.1":
-        return "1.1"
-    if version == b"1.0":
-        return "1.0"
-    raise ClientError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
+# framing (RFC 9112 section 6) and host
 
 
-def _fault(block: bytes) -> str:
-    """What is wrong with a head outside the grammar."""
-    request_line, *fields = block[:-4].split(b"\r\n")
-    if _request_line(request_line) is None:
-        return "malformed request line"
-    fault = next(field for field in fields if is_field_line(field) is None)
-    if b"\r" in fault or b"\n" in fault:
-        return "bare CR or LF in a header field"
-    if fault.startswith((b" ", b"\t")):
-        return "folded header field"  # RFC 9112 section 5.2 lets a server refuse it
-    return "malformed header field"
-
-
-# before the parser: framing (RFC 9112 section 6) and host
-
-
-def _framing(block: bytes, version: str, body_limit: int) -> Framing:
-    length: bytes | None = None
-    coding: bytes | None = None
-    host: bytes | None = None
-    for name, value in _framing_fields(block.lower()):
-        if name == b"host":
-            host = _only_one(host, value, "Host")
-        elif name == b"content-length":
-            length = _only_one(length, value, "Content-Length")
-        else:
-            coding = _only_one(coding, value, "Transfer-Encoding")
-    _check_host(host, version)
-    if coding is not None:
-        _check_coding(coding, version)
-        if length is not None:
-            raise ClientError(400, "Content-Length with Transfer-Encoding")
-    return Framing(None if length is None else _length(length, body_limit), coding is not None, host)
-
-
-def _only_one(before: bytes | None, value: bytes, name: str) -> bytes:
-    if before is not None:
-        raise ClientError(400, f"more than one {name}")
-    return value.strip(b" \t")
-
-
-def _check_host(host: bytes | None, version: str) -> None:
+def _framing(fields: Fields, version: str, body_limit: int) -> tuple[int | None, bool, bytes | None]:
+    """Content-Length, whether the body is chunked, and the host that was asked, in lower case."""
+    length, host, coding = (
+        fields.get(b"content-length"),
+        fields.get(b"host"),
+        fields.get(b"transfer-encoding"),
+    )
     if host is None:
         if version == "1.1":
             raise ClientError(400, "no Host")
-    elif _is_host(host) is None:
-        raise ClientError(400, "malformed Host")
+    else:
+        host = host.lower()
+        if _is_host(host) is None:
+            raise ClientError(400, "malformed Host")
+    if coding is not None:
+        _check_coding(coding.lower(), version)
+        if length is not None:
+            raise ClientError(400, "Content-Length with Transfer-Encoding")
+    return None if length is None else _length(length, body_limit), coding is not None, host
 
 
 def _check_coding(coding: bytes, version: str) -> None:
@@ -259,20 +229,14 @@ def _length(value: bytes, limit: int) -> int:
 # the target (RFC 9112 section 3.2)
 
 
-def _split_target(method: str, target: bytes, host: bytes | None) -> tuple[bytes, bytes]:
-    """Path and query as received."""
+def _origin_form(method: str, target: bytes, host: bytes | None) -> bytes:
+    """The target, one in absolute-form as its origin-form. `*` stays as it is."""
     if method == "CONNECT":
         raise ClientError(501, "CONNECT is not supported")
     if b"#" in target:
         raise ClientError(400, "fragment in the request target")
-    if not target.startswith(b"/"):
-        target = _origin_form(method, target, host)
-    path, _, query = target.partition(b"?")
-    return path, query
-
-
-def _origin_form(method: str, target: bytes, host: bytes | None) -> bytes:
-    """The origin-form of a target in absolute-form; `*` stays as it is."""
+    if target.startswith(b"/"):
+        return target
     if target == b"*" and method == "OPTIONS":
         return target
     match = _absolute_target(target)
@@ -300,38 +264,40 @@ def _decode_path(path: bytes) -> str:
     return unquote(text) if "%" in text else text
 
 
-# after the parser: what the fields mean
+# what the fields mean
 
 
-def _sort_fields(block: bytes, raw: RawHead, header_map: HeaderMap) -> tuple[Headers, Meaningful]:
-    """The headers for the application, and those that mean something to us."""
+def _visible(raw: RawHead, fields: Fields, host: bytes | None, header_map: HeaderMap) -> Headers:
+    """The headers as the application sees them."""
     headers = raw.headers
-    if b"_" in block and header_map is not HeaderMap.KEEP:
-        headers = [field for field in headers if b"_" not in field[0]]
-        if header_map is HeaderMap.REFUSE and len(headers) < len(raw.headers):
+    if header_map is not HeaderMap.KEEP and b"_" in b"".join(fields):
+        if header_map is HeaderMap.REFUSE:
             raise ClientError(400, "underscore in a header name")
-    found: Meaningful = {}
-    for name, value in headers:
-        if name in _MEANINGFUL:
-            found.setdefault(name, []).append(value)
-    return headers, found
+        headers = [field for field in headers if b"_" not in field[0]]
+    if host is None:
+        headers = _with_host(raw.target, headers)
+    if (
+        b"transfer-encoding" in fields
+    ):  # h11 lowers the coding's name, whose case means nothing: then all parsers do
+        headers = [(name, b"chunked" if name == b"transfer-encoding" else value) for name, value in headers]
+    return headers
 
 
-def _elements(values: Iterable[bytes]) -> list[bytes]:
+def _elements(value: bytes) -> list[bytes]:
     """The members of a comma-separated list, in lower case (RFC 9110 section 5.6.1)."""
-    return [part.strip(b" \t") for value in values for part in value.lower().split(b",")]
+    return [part.strip(b" \t") for part in value.lower().split(b",")]
 
 
-def _keep_alive(version: str, connection: list[bytes]) -> bool:
-    if not connection:
+def _keep_alive(version: str, connection: bytes | None) -> bool:
+    if connection is None:
         return version == "1.1"
-    if connection == _PLAIN_KEEP_ALIVE:
-        return True
+    if connection == b"keep-alive":
+        return True  # what browsers and proxies send with every request: not worth taking apart
     options = _elements(connection)
     return b"close" not in options and (version == "1.1" or b"keep-alive" in options)
 
 
-def _expects_continue(version: str, expect: list[bytes]) -> bool:
+def _expects_continue(version: str, expect: bytes) -> bool:
     """Whether 100 (Continue) is expected. An unknown expectation is refused (RFC 9110 section 10.1.1)."""
     if version == "1.0":
         return False
@@ -340,13 +306,13 @@ def _expects_continue(version: str, expect: list[bytes]) -> bool:
     return True
 
 
-def _is_websocket(method: str, version: str, found: Meaningful, *, has_body: bool) -> bool:
+def _is_websocket(method: str, version: str, fields: Fields, headers: Headers, *, has_body: bool) -> bool:
     """Whether this is an opening handshake (RFC 6455 section 4.2.1). Raises ClientError for a faulty one."""
-    asked = b"websocket" in _elements(found[b"upgrade"])
-    if version == "1.0" or not asked or b"upgrade" not in _elements(found.get(b"connection", _NONE)):
+    asked = b"websocket" in _elements(fields[b"upgrade"])
+    if version == "1.0" or not asked or b"upgrade" not in _elements(fields.get(b"connection", b"")):
         return False  # RFC 9110 section 7.8: not an upgrade that we know, so a plain request
-    keys = found.get(b"sec-websocket-key", _NONE)
-    versions = found.get(b"sec-websocket-version", _NONE)
+    keys = [value for name, value in headers if name == b"sec-websocket-key"]
+    versions = [value for name, value in headers if name == b"sec-websocket-version"]
     if method != "GET" or has_body:
         raise ClientError(400, "a WebSocket handshake is a GET without a body")
     if len(versions) != 1:
@@ -360,9 +326,9 @@ def _is_websocket(method: str, version: str, found: Meaningful, *, has_body: boo
     return True
 
 
-def _accepts_event_stream(accept: list[bytes]) -> bool:
+def _accepts_event_stream(accept: bytes) -> bool:
     """Whether text/event-stream is named, with a quality above 0 (RFC 9110 section 12.5.1)."""
-    if not any(b"text/event-stream" in value.lower() for value in accept):
+    if b"text/event-stream" not in accept.lower():
         return False
     for element in _elements(accept):
         media_type, *parameters = (part.strip(b" \t") for part in element.split(b";"))

@@ -97,7 +97,7 @@ class HTTPHost:
         """Those of them whose response turned out to be long-lived."""
         self.ended = board.ended
         """Connections that left this process, by reason."""
-        self._defaults = DefaultHeaders(server=config.server_header, date=config.date_header)
+        self.default_headers = DefaultHeaders(server=config.server_header, date=config.date_header)
         self.access_log = AccessLog(config, loop.call_soon)
         self.on_worn_out: Callable[[str, str], None] = _ignore
         """Called when this process should be replaced: with the reason in a word, and in words."""
@@ -115,9 +115,6 @@ class HTTPHost:
             await self.app(exchange.scope, exchange.receive, exchange.send)
         except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the process for one request
             raise AppError(f"the application tried to exit: {error!r}") from error
-
-    def default_headers(self) -> bytes:
-        return self._defaults.bytes_at(time.time())
 
     # sweep
 

@@ -1,11 +1,13 @@
 """What a parser makes of a request head, and what a parser is. `hsrv.http.parser` chooses among them."""
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from hsrv.http.events import Headers
 
 
-class RawHead(NamedTuple):
+class RawHead(msgspec.Struct, frozen=True):
     """A head in its parts."""
 
     method: bytes
@@ -22,8 +24,5 @@ class HeadParser(Protocol):
     name: str
 
     def __call__(self, block: bytes) -> RawHead:
-        """The parts of a whole head, final empty line included, that passed the grammar of `hsrv.http.head`.
-
-        Raises ClientError(400).
-        """
+        """The parts of a whole head, final empty line included. Raises ClientError(400)."""
         ...

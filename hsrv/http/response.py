@@ -7,11 +7,14 @@ Must not write: it returns what is to be written.
 Spec: ASGI HTTP 2.5, https://asgi.readthedocs.io/en/latest/specs/www.html and .../extensions.html
 """
 
+import time
 from collections.abc import Sequence
 from email.utils import formatdate
 from enum import Enum, StrEnum, auto
 from http import HTTPStatus
 from typing import Any, Final
+
+import msgspec
 
 from hsrv.asgi import Message
 from hsrv.errors import AppError
@@ -26,7 +29,9 @@ STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
 }
 
-_NO_FIELDS: Final = Fields()
+_PLAIN: Final = frozenset(STATUS_LINES) - {204, 205, 304, 426} - set(range(100, 200))
+"""Status codes that are followed by a body and don't ask for a header line of ours."""
+
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _CLOSE: Final = b"connection: close\r\n"
 _KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
@@ -86,48 +91,30 @@ class Framing(Enum):
     """By the end of the connection: HTTP/1.0 and an unknown length."""
 
 
-class ResponseEncoder:
+class ResponseEncoder(msgspec.Struct, eq=False):
     """One response."""
 
-    __slots__ = (
-        "_fields",
-        "_framing",
-        "_head_only",
-        "_last",
-        "_left",
-        "_modern",
-        "_phase",
-        "_trailers",
-        "body_bytes",
-        "event_stream",
-        "keep_alive",
-        "sends_file",
-        "status",
-        "streaming",
-    )
-
-    def __init__(self, method: str, http_version: str, *, keep_alive: bool) -> None:
-        """`keep_alive`: the connection may persist as far as client and server are concerned."""
-        self._head_only = method == "HEAD"
-        self._modern = http_version != "1.0"
-        self._phase = Phase.EMPTY
-        self._fields = _NO_FIELDS
-        self._framing = Framing.NONE
-        self._last = Event.LAST
-        self._left = 0
-        """Body bytes still to come, of a declared length."""
-        self._trailers = b""
-        self.keep_alive = keep_alive
-        """Whether the connection persists after this response; final once `started`."""
-        self.status = 0
-        """0 before http.response.start."""
-        self.event_stream = False
-        self.streaming = False
-        """The body comes in more than one message."""
-        self.sends_file = False
-        """The content of a file must follow what `file()` returned."""
-        self.body_bytes = 0
-        """Of the body as written, without its framing."""
+    method: str
+    http_version: str
+    keep_alive: bool
+    """Whether the connection persists after this response, as far as client and server are concerned; final once
+    `started`."""
+    status: int = 0
+    """0 before http.response.start."""
+    event_stream: bool = False
+    streaming: bool = False
+    """The body comes in more than one message."""
+    sends_file: bool = False
+    """The content of a file must follow what `file()` returned."""
+    body_bytes: int = 0
+    """Of the body as written, without its framing."""
+    _phase: Phase = Phase.EMPTY
+    _fields: Fields = msgspec.field(default_factory=Fields)
+    _framing: Framing = Framing.NONE
+    _last: Event = Event.LAST
+    _left: int = 0
+    """Body bytes still to come, of a declared length."""
+    _trailers: bytes = b""
 
     @property
     def started(self) -> bool:
@@ -153,7 +140,7 @@ class ResponseEncoder:
         except TypeError:
             raise AppError(f"links must be an iterable of byte strings, not {message['links']!r}") from None
         fields = collect(links)
-        return b"HTTP/1.1 103 Early Hints\r\n" + fields.lines + CRLF if self._modern else b""
+        return b"" if self.http_version == "1.0" else b"HTTP/1.1 103 Early Hints\r\n" + fields.lines + CRLF
 
     def start(self, message: Message) -> None:
         """http.response.start. Kept; the first body message decides about the framing."""
@@ -180,6 +167,10 @@ class ResponseEncoder:
         if type(data) is not bytes:
             data = _as_bytes(data)
         more = bool(message.get("more_body", False))
+        if not more and self._phase is Phase.HEAD and self._last is Event.LAST and self.status in _PLAIN:
+            whole = self._whole(data, defaults)
+            if whole:
+                return (whole,)
         phase = self._after(Event.MORE if more else self._last)
         first = self._phase is Phase.HEAD
         length = self._choose_framing(len(data), more=more) if first else None
@@ -217,6 +208,30 @@ class ResponseEncoder:
 
     # parts
 
+    def _whole(self, data: bytes, defaults: bytes) -> bytes:
+        """Most responses: `data` is all of the body, and nothing about them is special. b"" for the others, which take
+        the long way to the same bytes."""
+        fields = self._fields
+        size = len(data)
+        if (
+            (fields.content_length is not None and fields.content_length != size)
+            or size > JOIN_LIMIT
+            or not self.keep_alive
+            or fields.has_server
+            or fields.has_date
+            or self.http_version == "1.0"
+            or self.method == "HEAD"
+        ):
+            return b""
+        self._phase = Phase.COMPLETE
+        self.body_bytes = size
+        return b"%bcontent-length: %d\r\n%b\r\n%b" % (
+            STATUS_LINES[self.status] + fields.lines,
+            size,
+            defaults,
+            data,
+        )
+
     def _after(self, event: Event) -> Phase:
         """The phase `event` leads to."""
         try:
@@ -227,21 +242,23 @@ class ResponseEncoder:
     def _choose_framing(self, size: int, *, more: bool) -> int | None:
         """Decide the framing from the first `size` bytes of the body; the Content-Length to send, if any."""
         declared = self._fields.content_length
-        whole = not more and not (self._modern and self._last is Event.LAST_BEFORE_TRAILERS)
+        modern = self.http_version != "1.0"
+        whole = not more and not (modern and self._last is Event.LAST_BEFORE_TRAILERS)
         if self.status == 204:
             self._framing = Framing.NONE
             return None  # RFC 9110 section 8.6
         if self.status == 205:
             self._framing = Framing.NONE
             return 0  # RFC 9110 section 15.3.6: no content, and the client must be told so
-        if self._head_only or self.status == 304:
+        head_only = self.method == "HEAD"
+        if head_only or self.status == 304:
             self._framing = Framing.NONE
-            return size if declared is None and self._head_only and whole and size else declared
+            return size if declared is None and head_only and whole and size else declared
         if declared is not None or whole:
             self._framing = Framing.LENGTH
             self._left = size if declared is None else declared
             return self._left
-        self._framing = Framing.CHUNKS if self._modern else Framing.CLOSE
+        self._framing = Framing.CHUNKS if modern else Framing.CLOSE
         return None
 
     def _check_length(self, size: int, *, more: bool) -> None:
@@ -264,7 +281,7 @@ class ResponseEncoder:
             self.keep_alive = False
         if not self.keep_alive:
             parts.append(_CLOSE)
-        elif not self._modern:
+        elif self.http_version == "1.0":
             parts.append(_KEEP_ALIVE)
         if self.status == 426:
             parts += (fields.upgrade, b"connection: upgrade\r\n")
@@ -332,9 +349,9 @@ class DefaultHeaders:
         self._second = -1
         self._lines = b""
 
-    def bytes_at(self, now: float) -> bytes:
-        """The lines at `now` (seconds of the epoch); made anew once per second."""
-        second = int(now)
+    def __call__(self, now: float | None = None) -> bytes:
+        """The lines at `now`, in seconds of the epoch; None: at this moment. Made anew once per second."""
+        second = int(time.time() if now is None else now)
         if second != self._second:
             self._second = second
             self._lines = self._server

@@ -16,9 +16,6 @@ from hsrv.messages import Origin
 _HTTP_ASGI: Final = {"version": "3.0", "spec_version": HTTP_SPEC_VERSION}
 _WEBSOCKET_ASGI: Final = {"version": "3.0", "spec_version": WEBSOCKET_SPEC_VERSION}
 
-_INTERIM_AND_TRAILERS: Final = ("http.response.early_hint", "http.response.trailers")
-"""What HTTP/1.0 has no place for."""
-
 
 class ScopeBuilder:
     """What all scopes of a process have in common.
@@ -36,45 +33,44 @@ class ScopeBuilder:
 
     def http(self, head: RequestHead, origin: Origin, state: Mapping[str, Any]) -> Scope:
         """The scope of a request."""
-        scope = self._common(head, origin, state)
-        scope["type"] = "http"
-        scope["asgi"] = _HTTP_ASGI.copy()
-        scope["method"] = head.method
+        client, scheme = origin.client, "https" if origin.tls else "http"
+        if head.marked:
+            client, scheme = self._proxies.resolve(client, scheme, head.headers)
+        path, raw_path = head.path, head.raw_path
+        if self._root_path and path != "*":
+            path = self._root_path + path
+            raw_path = self._raw_root_path + raw_path
         extensions: dict[str, Any] = {"http.response.pathsend": {}, "hsrv": self._extension.copy()}
-        if head.http_version != "1.0":
-            for name in _INTERIM_AND_TRAILERS:
-                extensions[name] = {}
-        scope["extensions"] = extensions
-        return scope
+        if head.http_version != "1.0":  # which has no place for these
+            extensions["http.response.early_hint"] = {}
+            extensions["http.response.trailers"] = {}
+        return {
+            "type": "http",
+            "asgi": _HTTP_ASGI.copy(),
+            "http_version": head.http_version,
+            "method": head.method,
+            "scheme": scheme,
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": head.query,
+            "root_path": self._root_path,
+            "headers": head.headers.copy(),
+            "client": client,
+            "server": origin.server,
+            "state": dict(state),
+            "extensions": extensions,
+        }
 
     def websocket(self, head: RequestHead, origin: Origin, state: Mapping[str, Any]) -> Scope:
         """The scope of a WebSocket connection."""
-        scope = self._common(head, origin, state)
+        scope = self.http(head, origin, state)
+        del scope["method"]
         scope["type"] = "websocket"
         scope["asgi"] = _WEBSOCKET_ASGI.copy()
         scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
         scope["subprotocols"] = _subprotocols(head)
         scope["extensions"] = {"websocket.http.response": {}, "hsrv": self._extension.copy()}
         return scope
-
-    def _common(self, head: RequestHead, origin: Origin, state: Mapping[str, Any]) -> dict[str, Any]:
-        client, scheme = self._proxies.resolve(origin.client, "https" if origin.tls else "http", head.headers)
-        path, raw_path = head.path, head.raw_path
-        if self._root_path and path != "*":
-            path = self._root_path + path
-            raw_path = self._raw_root_path + raw_path
-        return {
-            "http_version": head.http_version,
-            "scheme": scheme,
-            "path": path,
-            "raw_path": raw_path,
-            "query_string": head.query,
-            "root_path": self._root_path,
-            "headers": list(head.headers),
-            "client": client,
-            "server": origin.server,
-            "state": dict(state),
-        }
 
 
 def _subprotocols(head: RequestHead) -> list[str]:

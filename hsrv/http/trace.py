@@ -2,10 +2,9 @@
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from hsrv.http.events import Headers
 from hsrv.messages import Trace
 
 _is_request_id: Final = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}").fullmatch
@@ -19,12 +18,14 @@ _is_traceparent: Final = re.compile(
 """W3C Trace Context section 3.2; versions after 00 may append fields, but every line of the request carries it."""
 
 
-def trace_of(headers: Headers, now: float = 0.0) -> Trace:
+def trace_of(headers: Iterable[tuple[bytes, bytes]], now: float = 0.0) -> Trace:
     """The trace of a request with these headers. Fields that are malformed or repeated count as absent. `now`:
     time.monotonic().
 
     The request id is the client's, or made from random numbers: it tells requests apart and protects nothing.
     """
+    if not headers:
+        return Trace(request_id=_new_id(), received_at=now)
     request_ids = []
     traceparents = []
     for name, value in headers:
@@ -32,12 +33,16 @@ def trace_of(headers: Headers, now: float = 0.0) -> Trace:
             request_ids.append(value)
         elif name == b"traceparent":
             traceparents.append(value)
-    request_id = _only(request_ids, _is_request_id) or random.getrandbits(128).to_bytes(16, "big").hex()
+    request_id = _only(request_ids, _is_request_id) or _new_id()
     return Trace(
         request_id=request_id,
         traceparent=_only(traceparents, _is_traceparent),
         received_at=now,
     )
+
+
+def _new_id() -> str:
+    return random.getrandbits(128).to_bytes(16, "big").hex()
 
 
 def _only(values: list[bytes], check: Callable[[bytes], object]) -> str | None:

@@ -78,6 +78,7 @@ def test_a_head_is_read_whole() -> None:
         expect_continue=False,
         websocket=False,
         event_stream=False,
+        marked=False,
     )
 
 
