@@ -382,7 +382,7 @@ class HTTPConnection:
         head = exchange.head
         exchange.scope = host.scopes.http(head, self.conn.origin, host.state)
         peer = self.peer or self._name_peer()
-        if head.has_body:
+        if exchange.pace is not None:
             exchange.busy_since = time.monotonic()  # to read the first of it took the client's time
         host.board.begin(exchange.busy_since, head.method, head.raw_path, exchange.trace.request_id, peer)
         host.turn.release()

@@ -249,10 +249,20 @@ class Exchange(msgspec.Struct, eq=False):
     def _send_body(self, message: Message) -> None:
         if self.ending and self._boundary_counts():
             message = self._cut_at_boundary(message)
-        self._write(self.encoder.body(message, self.link.defaults()))
-        if self.encoder.event_stream:
+        link, encoder = self.link, self.encoder
+        parts = encoder.body(message, link.defaults())
+        if parts:
+            try:
+                link.conn.write(*parts)
+            except ClientDisconnected:
+                link.client_lost()
+                raise
+        if encoder.event_stream:
             self._tail = (self._tail + message.get("body", b"")[-4:])[-4:]
-        self._after_write()
+        if encoder.complete and self._waiter is None:
+            link.response_complete()
+        else:
+            self._after_write()
 
     def _send_file(self, message: Message) -> None:
         """`http.response.pathsend`: the whole file, by sendfile(2). Raises AppError when it can't be read."""

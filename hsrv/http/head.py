@@ -110,7 +110,7 @@ def read_head(block: bytes, parse: HeadParser, limits: HeadLimits) -> RequestHea
     path, _, query = _origin_form(method, raw.target, host).partition(b"?")
     headers = _visible(raw, fields, host, limits.header_map)
     text = path.decode("ascii")
-    accept = fields.get(b"accept")
+    accept, connection = fields.get(b"accept"), fields.get(b"connection")
     has_body = chunked or bool(length)
     return RequestHead(
         method=method,
@@ -122,7 +122,7 @@ def read_head(block: bytes, parse: HeadParser, limits: HeadLimits) -> RequestHea
         headers=headers,
         content_length=length,
         chunked=chunked,
-        keep_alive=_keep_alive(version, fields.get(b"connection")),
+        keep_alive=version == "1.1" if connection is None else _keep_alive(version, connection),
         expect_continue=b"expect" in fields and _expects_continue(version, fields[b"expect"]) and has_body,
         websocket=b"upgrade" in fields and _is_websocket(method, version, fields, headers, has_body=has_body),
         event_stream=accept is not None and _accepts_event_stream(accept),
@@ -288,9 +288,7 @@ def _elements(value: bytes) -> list[bytes]:
     return [part.strip(b" \t") for part in value.lower().split(b",")]
 
 
-def _keep_alive(version: str, connection: bytes | None) -> bool:
-    if connection is None:
-        return version == "1.1"
+def _keep_alive(version: str, connection: bytes) -> bool:
     if connection == b"keep-alive":
         return True  # what browsers and proxies send with every request: not worth taking apart
     options = _elements(connection)

@@ -106,6 +106,7 @@ class ResponseEncoder(msgspec.Struct, eq=False):
     """The body comes in more than one message."""
     sends_file: bool = False
     """The content of a file must follow what `file()` returned."""
+    complete: bool = False
     body_bytes: int = 0
     """Of the body as written, without its framing."""
     _phase: Phase = Phase.EMPTY
@@ -120,10 +121,6 @@ class ResponseEncoder(msgspec.Struct, eq=False):
     def started(self) -> bool:
         """The head was encoded: another response is no longer possible."""
         return self._phase is not Phase.EMPTY and self._phase is not Phase.HEAD
-
-    @property
-    def complete(self) -> bool:
-        return self._phase is Phase.COMPLETE
 
     def force_close(self) -> None:
         """The connection closes after this response. Without effect once the head is encoded."""
@@ -144,13 +141,14 @@ class ResponseEncoder(msgspec.Struct, eq=False):
 
     def start(self, message: Message) -> None:
         """http.response.start. Kept; the first body message decides about the framing."""
-        phase = self._after(Event.START)
+        if self._phase is not Phase.EMPTY:
+            self._after(Event.START)  # raises
         status = message.get("status")
         if not isinstance(status, int) or not 200 <= status <= 599:
             raise AppError(f"the status of a response must be an int from 200 to 599, not {status!r}")
         fields = collect(message.get("headers", ()))
         self._fields = fields
-        self._phase = phase
+        self._phase = Phase.HEAD
         self.status = int(status)
         self.event_stream = fields.event_stream
         if fields.close:
@@ -180,6 +178,7 @@ class ResponseEncoder(msgspec.Struct, eq=False):
             head = self._encode_head(length, defaults)
             self.streaming = more
         self._phase = phase
+        self.complete = phase is Phase.COMPLETE
         return self._frame(head, b"" if self._framing is Framing.NONE else data, last=not more)
 
     def file(self, size: int, defaults: bytes) -> bytes:
@@ -191,6 +190,7 @@ class ResponseEncoder(msgspec.Struct, eq=False):
         self._check_length(size, more=False)
         head = self._encode_head(length, defaults)
         self._phase = phase
+        self.complete = phase is Phase.COMPLETE
         self.sends_file = self._framing is not Framing.NONE and size > 0
         if self.sends_file:
             self.body_bytes = size
@@ -202,6 +202,7 @@ class ResponseEncoder(msgspec.Struct, eq=False):
         phase = self._after(Event.MORE_TRAILERS if more else Event.TRAILERS)
         self._trailers += collect(message.get("headers", ())).lines
         self._phase = phase
+        self.complete = phase is Phase.COMPLETE
         if more or self._framing is not Framing.CHUNKS:
             return b""
         return b"0\r\n" + self._trailers + CRLF
@@ -223,7 +224,7 @@ class ResponseEncoder(msgspec.Struct, eq=False):
             or self.method == "HEAD"
         ):
             return b""
-        self._phase = Phase.COMPLETE
+        self._phase, self.complete = Phase.COMPLETE, True
         self.body_bytes = size
         return b"%bcontent-length: %d\r\n%b\r\n%b" % (
             STATUS_LINES[self.status] + fields.lines,
