@@ -131,7 +131,15 @@ def compile_format(text: str) -> Callable[[AccessRecord], str]:
         return "%s"
 
     template = _atom.sub(placeholder, text)
-    return lambda record: template % tuple([_safe(atom(record)) for atom in atoms])
+
+    def format_record(record: AccessRecord) -> str:
+        texts = [atom(record) for atom in atoms]
+        joined = "".join(texts)
+        if not joined.isascii() or not joined.isprintable() or '"' in joined or "\\" in joined:
+            texts = [_safe(text) for text in texts]
+        return template % tuple(texts)
+
+    return format_record
 
 
 def _find_atom(found: re.Match[str]) -> Atom:

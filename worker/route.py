@@ -26,8 +26,12 @@ def route(head: RequestHead, policy: StreamPolicy, learned: LearnedPaths) -> Rou
     """Where a request runs. The rules in order of precedence; the first that applies wins."""
     if head.websocket:
         return Route.POOL
-    if policy.no_stream.match(head.path):
+    if policy.no_stream.patterns and policy.no_stream.match(head.path):
         return Route.HERE
-    if head.event_stream or policy.stream.match(head.path) or learned.match(head.path):
+    if (
+        head.event_stream
+        or (policy.stream.patterns and policy.stream.match(head.path))
+        or learned.match(head.path)
+    ):
         return Route.POOL
     return Route.HERE

@@ -99,9 +99,7 @@ class Worker(HTTPHost):
         )
         """Open while no pool reads the handoff channel."""
         self._park_after = boot.config.park_after
-        self._served = 0
-        self._worn_out_at = _life(boot.config.worker_max_requests, boot.config.worker_max_requests_jitter)
-        """Requests after which the supervisor is asked for a replacement; 0: never."""
+        self.wears_out_at = _life(boot.config.worker_max_requests, boot.config.worker_max_requests_jitter)
         self._turned_away: set[HTTPConnection] = set()
         """Those that were told why they are not served, and may still be reading it."""
         self._places = Places(boot.config.worker_concurrency, self._acceptor, loop, self._places_wanted)
@@ -370,12 +368,9 @@ class Worker(HTTPHost):
         self.board.count(Count.HANDOFFS_REFUSED)
         self.shed(connection, why)
 
-    def finished(self, connection: HTTPConnection, exchange: Exchange, reason: EndReason) -> None:
-        super().finished(connection, exchange, reason)
-        self._served += 1
-        if self._served == self._worn_out_at:
-            self._worn_out_at += self.settings.worker_max_requests  # should it not have been replaced by then
-            self.on_worn_out("requests", f"{self._served} requests served (--worker-max-requests)")
+    def worn_out(self) -> None:
+        self.wears_out_at += self.settings.worker_max_requests  # should it not have been replaced by then
+        self.on_worn_out("requests", f"{self.served} requests served (--worker-max-requests)")
 
     def started(self, connection: HTTPConnection, exchange: Exchange) -> None:
         super().started(connection, exchange)

@@ -99,6 +99,10 @@ class HTTPHost:
         """Connections that left this process, by reason."""
         self.default_headers = DefaultHeaders(server=config.server_header, date=config.date_header)
         self.access_log = AccessLog(config, loop.call_soon)
+        self.served = 0
+        """Responses that are over, whether complete or cut."""
+        self.wears_out_at = 0
+        """Of them, the number after which this process is worn out; 0: never."""
         self.on_worn_out: Callable[[str, str], None] = _ignore
         """Called when this process should be replaced: with the reason in a word, and in words."""
         self._sweep_timer: asyncio.TimerHandle | None = None
@@ -277,6 +281,9 @@ class HTTPHost:
         """The response is written, or never will be."""
         encoder = exchange.encoder
         seconds = time.monotonic() - exchange.started_at
+        self.served += 1
+        if self.served == self.wears_out_at:
+            self.worn_out()
         if exchange.is_stream:  # also when the call has returned already, and its last bytes still waited
             self.board.stream_ended[reason] += 1
             self.board.observe(Histogram.STREAM, seconds)
@@ -298,6 +305,9 @@ class HTTPHost:
             )
         if reason is not EndReason.COMPLETED:
             log.info("response cut", reason=reason, path=exchange.head.path, **trace_context(exchange.trace))
+
+    def worn_out(self) -> None:
+        """`wears_out_at` is reached."""
 
     def refused(self, connection: HTTPConnection, error: ClientError, cause: EndReason) -> None:
         """A request that can't be served is answered with an error."""
