@@ -9,7 +9,7 @@ ADMIN ?= 127.0.0.1:8001
 
 SOURCES := hsrv supervisor worker asyncpool tests bench examples deploy
 
-.PHONY: run test lint check bench bench-reload chaos siege fuzz autobahn nginx-soak deploy-rehearsal upgrade-soak soak docs clean
+.PHONY: run test lint check bench bench-reload bench-micro chaos siege fuzz autobahn nginx-soak deploy-rehearsal upgrade-soak soak docs clean
 
 # exec: Ctrl-C and the exit code are the server's own.
 run: $(VENV)/installed
@@ -72,11 +72,15 @@ bench: .bench/installed
 bench-reload: .bench/installed
 	.bench/venv/bin/python -m bench.devreload --out docs/benchmarks $(BENCH)
 
+# The parts of the hot path one by one.
+bench-micro: .bench/installed
+	.bench/venv/bin/python -m pytest -p no:cacheprovider -n 0 bench/micro.py --benchmark-columns min,median,iqr $(BENCH)
+
 # gunicorn_h1c by its own name: as gunicorn[fast] it can pull in an older gunicorn.
 .bench/installed: $(VENV)/installed Makefile
 	$(PYTHON) -m venv --clear .bench/venv
 	.bench/venv/bin/python -m pip install --quiet --disable-pip-version-check -e . \
-	  'uvicorn[standard]' gunicorn gunicorn_h1c 'granian[uvloop]' 'hypercorn[uvloop]' fastapi py-spy sqlalchemy numpy 'granian[reload]'
+	  'uvicorn[standard]' gunicorn gunicorn_h1c 'granian[uvloop]' 'hypercorn[uvloop]' fastapi py-spy sqlalchemy numpy 'granian[reload]' pytest pytest-benchmark pytest-xdist pytest-timeout
 	@touch $@
 
 # The newest Python that works, found by using it: a launcher may exist and fail, and a distribution may ship

@@ -1,9 +1,11 @@
-"""How late are stream ticks while every worker burns CPU?
+"""How late are stream ticks and WebSocket echoes while every worker is busy?
 
-200 event-stream clients, ten ticks a second each; meanwhile 8 clients ask for 200 ms of pure-Python work over and over.
+200 event-stream clients, ten ticks a second each, and 50 WebSockets that send a message to be echoed ten times a second;
+meanwhile 8 clients ask for 200 ms of pure-Python work over and over, and 8 for a `time.sleep` of 200 ms in an async handler.
 Every tick says when it was due by the clock of the machine; its lateness is the time from then until the client read it.
 A tick that never came is as late as the end of the measurement: leaving it out would reward whoever stalls longest.
-A stream whose handler starts late is told apart, by the time to its first tick.
+A stream whose handler starts late is told apart, by the time to its first tick. For echoes the same, from the moment that
+the message was due to be sent, even if the one before was still on its way.
 """
 
 import asyncio
@@ -17,9 +19,12 @@ from bench.fairness import ask
 from bench.meter import Result, metered
 from bench.process import Failure, Tree
 from bench.stats import percentile
+from bench.websocket import EXPECTED, HANDSHAKE, SENT
 
 CLIENTS: Final = 200
+SOCKETS: Final = 50
 BURNERS: Final = 8
+SLEEPERS: Final = 8
 REQUEST: Final = b"GET /ticks HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n"
 
 
@@ -67,12 +72,35 @@ async def stream(port: int, end: float) -> Verdict:
     return judge(ticks, asked, end)
 
 
-async def burner(port: int, end: float) -> int:
-    """Ask for CPU work on one connection until `end`; the number of answers."""
+async def socket(port: int, end: float) -> Verdict:
+    asked, echoes = time.monotonic(), []
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(end - time.monotonic()):
+            writer.write(HANDSHAKE)
+            await reader.readuntil(b"\r\n\r\n")
+            began, number = time.monotonic(), 0
+            while True:
+                due = began + number * TICK
+                await asyncio.sleep(due - time.monotonic())
+                writer.write(SENT)
+                if await reader.readexactly(len(EXPECTED)) != EXPECTED:
+                    raise Failure("a wrong echo")
+                echoes.append(Tick(number, due, time.monotonic()))
+                number += 1
+    except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+        pass
+    finally:
+        writer.close()
+    return judge(echoes, asked, end)
+
+
+async def asker(port: int, path: str, end: float) -> int:
+    """Ask for something slow on one connection until `end`; the number of answers."""
     answers = 0
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while time.monotonic() < end:
-        await ask(reader, writer, "/busy")
+        await ask(reader, writer, path)
         answers += 1
     writer.close()
     return answers
@@ -81,15 +109,21 @@ async def burner(port: int, end: float) -> int:
 async def _measure(tree: Tree, seconds: float) -> Result:
     with metered(tree) as result:
         end = time.monotonic() + seconds
-        burners = asyncio.gather(*(burner(tree.port, end) for _ in range(BURNERS)))
+        burners = asyncio.gather(*(asker(tree.port, "/busy", end) for _ in range(BURNERS)))
+        sleepers = asyncio.gather(*(asker(tree.port, "/blocked", end) for _ in range(SLEEPERS)))
+        sockets = asyncio.gather(*(socket(tree.port, end) for _ in range(SOCKETS)))
         streams = await asyncio.gather(*(stream(tree.port, end) for _ in range(CLIENTS)))
-        result["burns"] = sum(await burners)
+        result["burns"], result["naps"] = sum(await burners), sum(await sleepers)
+        echoes = await sockets
     late = [value * 1e3 for verdict in streams for value in verdict.late]
     if not late:
         raise Failure("no tick arrived")
     result["p50"], result["p99"], result["max"] = percentile(late, 50), percentile(late, 99), max(late)
     result["first"] = percentile([verdict.first * 1e3 for verdict in streams], 99)
     result["lost"], result["due"] = sum(verdict.lost for verdict in streams), len(late)
+    echo = [value * 1e3 for verdict in echoes for value in verdict.late]
+    result["echo_p99"], result["echo_max"] = percentile(echo, 99), max(echo)
+    result["echo_lost"] = sum(verdict.lost for verdict in echoes)
     return result
 
 

@@ -72,6 +72,12 @@ async def busy(scope: Any, receive: Any, send: Any) -> None:
     await respond(send, b"ok")
 
 
+async def blocked(scope: Any, receive: Any, send: Any) -> None:
+    """The mistake of so many handlers: 200 ms in which the loop stands still."""
+    time.sleep(0.2)  # noqa: ASYNC251  # to block is what it is for
+    await respond(send, b"ok")
+
+
 async def begin_stream(send: Any) -> None:
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -155,6 +161,7 @@ ROUTES = {
     "/wait": wait,
     "/burn": burn,
     "/busy": busy,
+    "/blocked": blocked,
     "/ticks": ticks,
     "/events": events,
 }
