@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
 from hsrv.testing import LiveServer
-from tests.integration.conftest import DEADLINE, Serve, hsrv, pids
+from tests.integration.conftest import DEADLINE, Serve, pids, status_of
 from tests.integration.wire import Wire, eventually, request
 
 APP = "tests.apps.ill:app"
@@ -22,8 +23,7 @@ QUICK = {"request_timeout": 1.5, "gil_timeout": 1.5, "hang_grace": 0.5, "stall_t
 
 
 def status(server: LiveServer) -> dict[str, Any]:
-    done = hsrv("status", "--json", env={"HSRV_RUN_DIR": server.run_dir})
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = msgspec.to_builtins(status_of(server))
     return found
 
 
@@ -52,6 +52,7 @@ class Clients:
             try:
                 with Wire(self._server.host, self._server.port) as wire:
                     self._ask(wire)
+                self._stop.wait(0.02)
             except (OSError, EOFError) as error:
                 self.wrong.append(f"new connection: {error!r}")
 
