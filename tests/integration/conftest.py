@@ -88,6 +88,11 @@ def status_of(server: LiveServer) -> ServerStatus:
     return ask(find(Target(server.run_dir)), operator.STATUS, operator.StatusParams())
 
 
+def reload(server: LiveServer, *, wait: bool = False) -> None:
+    """What `hsrv reload` does, in the same way."""
+    ask(find(Target(server.run_dir)), operator.RELOAD, operator.ReloadParams(wait=wait))
+
+
 def is_busy_with(server: LiveServer, path: str) -> bool:
     """Whether a status shows that a request of this path runs."""
     processes = [one for generation in status_of(server).generations for one in generation.processes]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from hsrv.testing import LiveServer
+from tests.apps.raw import recorded
 from tests.integration.conftest import DEADLINE, Serve, pids, status_of
 from tests.integration.wire import Wire, eventually, request
 
@@ -146,9 +148,8 @@ def test_a_request_that_waits_too_long_is_answered_and_its_worker_goes_on(serve:
         assert "sleep" in line["stacks"], "where it waited"
         begun.until(b"part")
         assert is_cut(begun), "what was begun can't be answered any more"
-    time.sleep(QUICK["hang_grace"])
-    with Wire(server.host, server.port) as wire:
-        assert wire.get("/ok").status == 200
+    with sent(server, f"/wait?s={QUICK['hang_grace']}") as wire:
+        assert wire.response().status == 200, "it serves also when the grace of a hang would be over"
     assert pids(server, "worker") == worker
     assert [entry for entry in server.logs if entry["event"] == "process hangs"] == []
     assert status(server)["totals"]["worker"]["counts"]["timed_out"] == 2
@@ -176,7 +177,9 @@ def test_what_an_application_does_to_its_scope_makes_no_healthy_worker_look_hung
         assert wire.response().status == 200
     with sent(server, "/wait?s=1") as wire:  # longer than --gil-timeout after the stall
         assert wire.response().status == 200
-    time.sleep(QUICK["gil_timeout"])
+    for _ in range(2):  # and it serves until --gil-timeout is over once more
+        with sent(server, f"/wait?s={QUICK['gil_timeout'] / 2}") as wire:
+            assert wire.response().status == 200
     assert pids(server, "worker") == worker
     assert [entry for entry in server.logs if entry["event"] in ("process hangs", "killing")] == []
 
@@ -191,11 +194,13 @@ def test_the_time_that_a_short_body_takes_is_its_client_s(serve: Serve) -> None:
         assert wire.response().status == 200
 
 
-def test_a_stream_counts_once_and_ends_also_when_its_last_bytes_had_to_wait(serve: Serve) -> None:
+def test_a_stream_counts_once_and_ends_also_when_its_last_bytes_had_to_wait(
+    serve: Serve, record: Path
+) -> None:
     server = serve(APP, workers=1)
     with Wire(server.host, server.port) as wire:
         wire.send(request("/download?mib=16"))
-        time.sleep(0.5)  # the call returns meanwhile
+        eventually(lambda: "downloaded" in recorded(record), "the call has returned")
         assert len(wire.response().body) > 16 << 20
     eventually(lambda: sum(status(server)["totals"]["worker"]["stream_ended"].values()) == 1, "it ended")
     totals = status(server)["totals"]["worker"]

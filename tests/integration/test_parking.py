@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from hsrv.testing import LiveServer
-from tests.integration.conftest import Serve, hsrv, is_stuck, status_of
+from tests.integration.conftest import Serve, is_stuck, reload, status_of
 from tests.integration.wire import Wire, eventually, request
 
 SOON = 0.2
@@ -53,7 +53,7 @@ def test_a_parked_connection_outlives_reloads(serve: Serve) -> None:
         assert wire.get("/").json["generation"] == 1
         for generation in (2, 3):
             eventually(lambda: parked(server) == 1, "it is parked")
-            assert hsrv("reload", "--wait", "--run-dir", server.run_dir).returncode == 0
+            reload(server, wait=True)
             assert wire.get("/").json["generation"] == generation
 
 
