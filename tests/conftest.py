@@ -16,7 +16,7 @@ LONG = switch("TEST_LONG", "") == "1"
 PARSER = switch("TEST_PARSER", "auto")
 """HSRV_TEST_PARSER=h11: the integration tests run with that parser of request heads."""
 
-UPGRADES = int(switch("TEST_UPGRADES", "3"))
+UPGRADES = int(switch("TEST_UPGRADES", "2"))
 """HSRV_TEST_UPGRADES=20: so many upgrades in a row under load."""
 
 SCREENSHOTS = switch("TEST_SCREENSHOTS", "")

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs
 
 from hsrv.asgi import Receive, Scope, Send
-from tests.apps.raw import hold_the_gil
+from tests.apps.raw import hold_the_gil, record
 
 MIB = 1 << 20
 
@@ -101,6 +101,7 @@ async def download(query: dict[str, str], scope: Scope, receive: Receive, send: 
     """A stream whose last piece is so large that it waits for its client when the call has returned."""
     await answer(send, b"data: 1\n\n", b"text/event-stream", more=True)
     await send({"type": "http.response.body", "body": b"x" * (int(query["mib"]) * MIB)})
+    record("downloaded")
 
 
 async def odd_scope(query: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:

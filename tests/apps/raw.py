@@ -96,6 +96,14 @@ class Request:
         await self.start(200, (b"content-type", b"application/octet-stream"))
         await self.body(data)
 
+    async def echo_recorded(self) -> None:
+        """Tells of the first part of the body as soon as it is here."""
+        message = await self.receive()
+        record(f"received {self.query['key']}")
+        rest = await self.read() if message.get("more_body") else b""
+        await self.start(200)
+        await self.body(message.get("body", b"") + rest)
+
     async def read_late(self) -> None:
         await asyncio.sleep(float(self.query["s"]))
         await self.echo()

@@ -6,7 +6,6 @@ shortened in proportion.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from tests.conftest import LONG
 from tests.deploy.clients import kept, once, posts, slow, streams
 from tests.deploy.nginx import Nginx, free_port, program
 from tests.deploy.pods import Pod
+from tests.integration.conftest import status_of
 from tests.integration.load import Load
 from tests.integration.wire import Wire, eventually, request
 
@@ -149,7 +149,7 @@ def test_a_sidecar_server_outlives_the_drain_of_its_main_container(pods: Callabl
         took: list[float] = []
         ending = threading.Thread(target=lambda: took.append(one.delete()))
         ending.start()
-        time.sleep(1)
+        eventually(lambda: status_of(one.hsrv).not_ready_because, "the drain has begun")
         begun.send(request("/?n=1&s=4"))
         assert begun.response().status == 200, "what was begun is finished"
         ending.join(one.grace)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import psutil
 import pytest
 
+from hsrv.operate.client import Target, ask, find
+from hsrv.rpc import operator
 from hsrv.rpc.operator import ServerStatus
 from hsrv.testing import LiveServer
 from tests.conftest import PARSER
@@ -82,11 +83,30 @@ def descriptors(pid: int) -> list[str]:
     return sorted(links)
 
 
+def status_of(server: LiveServer) -> ServerStatus:
+    """What `hsrv status --json` prints, without a process of its own: for conditions that are asked again and again."""
+    return ask(find(Target(server.run_dir)), operator.STATUS, operator.StatusParams())
+
+
+def reload(server: LiveServer, *, wait: bool = False) -> None:
+    """What `hsrv reload` does, in the same way."""
+    ask(find(Target(server.run_dir)), operator.RELOAD, operator.ReloadParams(wait=wait))
+
+
+def is_busy_with(server: LiveServer, path: str) -> bool:
+    """Whether a status shows that a request of this path runs."""
+    processes = [one for generation in status_of(server).generations for one in generation.processes]
+    return any(one.path == path for process in processes if process.report for one in process.report.oldest)
+
+
+def is_stuck(server: LiveServer) -> bool:
+    """Whether a process of the first generation gives no answer."""
+    return not all(one.answers for one in status_of(server).generations[0].processes)
+
+
 def reasons(server: LiveServer) -> Counter[str]:
     """Why connections left the processes that live, in all of them together."""
-    done = hsrv("status", "--json", "--run-dir", server.run_dir)
-    found = msgspec.json.decode(done.stdout, type=ServerStatus)
-    processes = [process for generation in found.generations for process in generation.processes]
+    processes = [one for generation in status_of(server).generations for one in generation.processes]
     return sum((Counter(one.report.ended) for one in processes if one.report is not None), Counter())
 
 

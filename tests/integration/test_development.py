@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 
 from hsrv.testing import LiveServer
 from tests.integration.browser import browse
-from tests.integration.conftest import DEADLINE, Serve, descriptors, hsrv
+from tests.integration.conftest import DEADLINE, Serve, descriptors, hsrv, is_busy_with, is_stuck
 from tests.integration.wire import Wire, eventually, request
 
 EVENT_STREAM = "Accept: text/event-stream"
@@ -278,7 +278,7 @@ def everything_open(server: LiveServer) -> Iterator[None]:
         websocket.recv(DEADLINE)
         slow.send(request("/slow?s=60"))
         stuck.send(request("/spin"))
-        eventually(lambda: "GET /s" in hsrv("status", "--run-dir", server.run_dir).stdout, "they run")
+        eventually(lambda: is_busy_with(server, "/slow") or is_stuck(server), "they run")
         yield
 
 

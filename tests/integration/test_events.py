@@ -11,7 +11,7 @@ import pytest
 from hsrv.errors import ExitCode
 from hsrv.testing import LiveServer
 from tests.integration import paths
-from tests.integration.conftest import Serve, hsrv
+from tests.integration.conftest import Serve, hsrv, reload
 from tests.integration.wire import Wire, eventually, masked, request, upgrade
 
 APP = "tests.apps.observers:app"
@@ -100,7 +100,7 @@ def test_the_supervisor_tells_of_processes_and_reloads(serve: Serve, folder: Pat
     died = next(row for row in told(folder) if row["type"] == "WorkerDied")
     assert died["process"] == {"role": "worker", "slot": 1, "generation": 1, "pid": worker.pid}
     assert "SIGKILL" in died["reason"]
-    assert hsrv("reload", "--wait", "--run-dir", server.run_dir).returncode == 0
+    reload(server, wait=True)
     eventually(lambda: names(folder).count("WorkerEnded") == 2, "the old ones have ended")
     assert server.stop() == 0
     rows = told(folder)

@@ -2,16 +2,33 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
-from tests.integration.conftest import Serve
+from tests.conftest import PARSER
+from tests.integration.conftest import ROOT, Serve
 from tests.integration.wire import Wire, eventually, request
 
 MB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def raw() -> Iterator[LiveServer]:
+    """For tests that need neither its record nor its log."""
+    with LiveServer("tests.apps.raw:app", cwd=ROOT, workers=8, env={"HSRV_HTTP": PARSER}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def fastapi() -> Iterator[LiveServer]:
+    """The same."""
+    with LiveServer("tests.apps.fastapi_app:app", cwd=ROOT, workers=8, env={"HSRV_HTTP": PARSER}) as server:
+        yield server
 
 
 @pytest.mark.parametrize("name", ["raw", "starlette_app", "litestar_app", "django_app"])
@@ -30,8 +47,8 @@ def test_answers_uploads_and_downloads(serve: Serve, name: str) -> None:
         assert client.get("/nowhere").status_code == 404
 
 
-def test_chunks_travel_both_ways_at_once(serve: Serve) -> None:
-    server = serve(workers=8)
+def test_chunks_travel_both_ways_at_once(raw: LiveServer) -> None:
+    server = raw
     upload = os.urandom(MB)
     parts = [upload[at : at + 30_000] for at in range(0, MB, 30_000)]
     response = httpx.post(f"{server.url}/echo-chunked", content=iter(parts), timeout=30)
@@ -39,15 +56,15 @@ def test_chunks_travel_both_ways_at_once(serve: Serve) -> None:
     assert response.content == upload
 
 
-def test_keep_alive_serves_many_requests_on_one_connection(serve: Serve) -> None:
-    server = serve(workers=8)
+def test_keep_alive_serves_many_requests_on_one_connection(raw: LiveServer) -> None:
+    server = raw
     with httpx.Client(base_url=server.url, limits=httpx.Limits(max_connections=1)) as client:
         pids = {client.get("/").json()["pid"] for _ in range(50)}
     assert len(pids) == 1, "a kept connection stays with its worker"
 
 
-def test_fastapi(serve: Serve, record: Path) -> None:
-    server = serve("tests.apps.fastapi_app:app", workers=8)
+def test_fastapi(fastapi: LiveServer) -> None:
+    server = fastapi
     with httpx.Client(base_url=server.url, timeout=30) as client:
         assert client.get("/").json()["role"] == "worker"
         assert client.get("/sync").status_code == 200
@@ -86,8 +103,8 @@ def test_learned_routes_generalise_over_path_parameters(serve: Serve) -> None:
     assert "pool" in httpx.get(f"{server.url}/chat/3/events").text
 
 
-def test_many_clients_at_once(serve: Serve) -> None:
-    server = serve("tests.apps.fastapi_app:app", workers=8)
+def test_many_clients_at_once(fastapi: LiveServer) -> None:
+    server = fastapi
 
     async def scenario() -> set[int]:
         async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:

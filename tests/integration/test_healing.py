@@ -8,13 +8,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
 from hsrv.testing import LiveServer
-from tests.integration.conftest import DEADLINE, Serve, hsrv, pids
+from tests.apps.raw import recorded
+from tests.integration.conftest import DEADLINE, Serve, pids, status_of
 from tests.integration.wire import Wire, eventually, request
 
 APP = "tests.apps.ill:app"
@@ -22,8 +25,7 @@ QUICK = {"request_timeout": 1.5, "gil_timeout": 1.5, "hang_grace": 0.5, "stall_t
 
 
 def status(server: LiveServer) -> dict[str, Any]:
-    done = hsrv("status", "--json", env={"HSRV_RUN_DIR": server.run_dir})
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = msgspec.to_builtins(status_of(server))
     return found
 
 
@@ -52,6 +54,7 @@ class Clients:
             try:
                 with Wire(self._server.host, self._server.port) as wire:
                     self._ask(wire)
+                self._stop.wait(0.02)
             except (OSError, EOFError) as error:
                 self.wrong.append(f"new connection: {error!r}")
 
@@ -145,9 +148,8 @@ def test_a_request_that_waits_too_long_is_answered_and_its_worker_goes_on(serve:
         assert "sleep" in line["stacks"], "where it waited"
         begun.until(b"part")
         assert is_cut(begun), "what was begun can't be answered any more"
-    time.sleep(QUICK["hang_grace"])
-    with Wire(server.host, server.port) as wire:
-        assert wire.get("/ok").status == 200
+    with sent(server, f"/wait?s={QUICK['hang_grace']}") as wire:
+        assert wire.response().status == 200, "it serves also when the grace of a hang would be over"
     assert pids(server, "worker") == worker
     assert [entry for entry in server.logs if entry["event"] == "process hangs"] == []
     assert status(server)["totals"]["worker"]["counts"]["timed_out"] == 2
@@ -175,7 +177,9 @@ def test_what_an_application_does_to_its_scope_makes_no_healthy_worker_look_hung
         assert wire.response().status == 200
     with sent(server, "/wait?s=1") as wire:  # longer than --gil-timeout after the stall
         assert wire.response().status == 200
-    time.sleep(QUICK["gil_timeout"])
+    for _ in range(2):  # and it serves until --gil-timeout is over once more
+        with sent(server, f"/wait?s={QUICK['gil_timeout'] / 2}") as wire:
+            assert wire.response().status == 200
     assert pids(server, "worker") == worker
     assert [entry for entry in server.logs if entry["event"] in ("process hangs", "killing")] == []
 
@@ -190,11 +194,13 @@ def test_the_time_that_a_short_body_takes_is_its_client_s(serve: Serve) -> None:
         assert wire.response().status == 200
 
 
-def test_a_stream_counts_once_and_ends_also_when_its_last_bytes_had_to_wait(serve: Serve) -> None:
+def test_a_stream_counts_once_and_ends_also_when_its_last_bytes_had_to_wait(
+    serve: Serve, record: Path
+) -> None:
     server = serve(APP, workers=1)
     with Wire(server.host, server.port) as wire:
         wire.send(request("/download?mib=16"))
-        time.sleep(0.5)  # the call returns meanwhile
+        eventually(lambda: "downloaded" in recorded(record), "the call has returned")
         assert len(wire.response().body) > 16 << 20
     eventually(lambda: sum(status(server)["totals"]["worker"]["stream_ended"].values()) == 1, "it ended")
     totals = status(server)["totals"]["worker"]

@@ -2,21 +2,33 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
-from tests.integration.conftest import Serve
+from tests.conftest import PARSER
+from tests.integration.conftest import ROOT, Serve
 from tests.integration.wire import Wire, eventually, request
 
 EVENT_STREAM = "Accept: text/event-stream"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[LiveServer]:
+    """With the defaults, for tests that leave it as they found it and need nothing of its log."""
+    with LiveServer("tests.apps.raw:app", cwd=ROOT, env={"HSRV_HTTP": PARSER}) as server:
+        yield server
+
+
 PLACES = pytest.mark.parametrize("fields", [(), (EVENT_STREAM,)], ids=["worker", "pool"])
 
 
 @PLACES
-def test_head_has_the_fields_and_no_body(serve: Serve, fields: tuple[str, ...]) -> None:
-    server = serve()
+def test_head_has_the_fields_and_no_body(shared: LiveServer, fields: tuple[str, ...]) -> None:
+    server = shared
     with Wire(server.host, server.port) as wire:
         answer = wire.get("/big?size=1000", *fields, method="HEAD")
         assert answer.headers["content-length"] == "1000"
@@ -24,8 +36,8 @@ def test_head_has_the_fields_and_no_body(serve: Serve, fields: tuple[str, ...]) 
 
 
 @PLACES
-def test_http_1_0_is_closed_unless_it_asks_otherwise(serve: Serve, fields: tuple[str, ...]) -> None:
-    server = serve()
+def test_http_1_0_is_closed_unless_it_asks_otherwise(shared: LiveServer, fields: tuple[str, ...]) -> None:
+    server = shared
     extra = "".join(f"{field}\r\n" for field in fields)
     with Wire(server.host, server.port) as wire:
         wire.send(f"GET / HTTP/1.0\r\n{extra}\r\n".encode())
@@ -44,8 +56,10 @@ def test_http_1_0_is_closed_unless_it_asks_otherwise(serve: Serve, fields: tuple
 
 
 @PLACES
-def test_continue_is_sent_only_when_the_application_reads(serve: Serve, fields: tuple[str, ...]) -> None:
-    server = serve()
+def test_continue_is_sent_only_when_the_application_reads(
+    shared: LiveServer, fields: tuple[str, ...]
+) -> None:
+    server = shared
     expects = ("Expect: 100-continue", "Content-Length: 5", *fields)
     with Wire(server.host, server.port) as wire:
         wire.send(request("/echo", *expects, method="POST"))
@@ -80,8 +94,8 @@ def test_an_error_before_the_response_is_a_500_and_after_it_a_cut(
 
 
 @PLACES
-def test_large_bodies_stream_with_backpressure(serve: Serve, fields: tuple[str, ...]) -> None:
-    server = serve()
+def test_large_bodies_stream_with_backpressure(shared: LiveServer, fields: tuple[str, ...]) -> None:
+    server = shared
     body = os.urandom(3_000_000)
     with Wire(server.host, server.port) as wire:
         for _ in range(2):
@@ -91,9 +105,9 @@ def test_large_bodies_stream_with_backpressure(serve: Serve, fields: tuple[str, 
 
 @PLACES
 def test_a_small_unread_body_is_discarded_and_the_connection_kept(
-    serve: Serve, fields: tuple[str, ...]
+    shared: LiveServer, fields: tuple[str, ...]
 ) -> None:
-    server = serve()
+    server = shared
     with Wire(server.host, server.port) as wire:
         wire.send(request("/ignore-body", "Content-Length: 100000", *fields, method="POST", body=b"x" * 1000))
         assert wire.response().status == 200
@@ -103,9 +117,9 @@ def test_a_small_unread_body_is_discarded_and_the_connection_kept(
 
 @PLACES
 def test_a_large_unread_body_closes_the_connection_after_a_readable_answer(
-    serve: Serve, fields: tuple[str, ...]
+    shared: LiveServer, fields: tuple[str, ...]
 ) -> None:
-    server = serve()
+    server = shared
     with Wire(server.host, server.port) as wire:
         wire.send(
             request("/ignore-body", "Content-Length: 50000000", *fields, method="POST", body=b"x" * 300_000)
@@ -116,10 +130,10 @@ def test_a_large_unread_body_closes_the_connection_after_a_readable_answer(
 
 
 @PLACES
-def test_files_are_sent_by_path(serve: Serve, tmp_path: Path, fields: tuple[str, ...]) -> None:
+def test_files_are_sent_by_path(shared: LiveServer, tmp_path: Path, fields: tuple[str, ...]) -> None:
     content = os.urandom(2_500_000)
     (tmp_path / "file").write_bytes(content)
-    server = serve()
+    server = shared
     with Wire(server.host, server.port) as wire:
         answer = wire.get(f"/file?path={tmp_path / 'file'}", *fields)
         assert answer.headers["content-length"] == str(len(content))
@@ -129,8 +143,8 @@ def test_files_are_sent_by_path(serve: Serve, tmp_path: Path, fields: tuple[str,
         assert wire.get(f"/file?path={tmp_path / 'none'}", *fields).status == 500
 
 
-def test_early_hints_come_before_the_response(serve: Serve) -> None:
-    server = serve()
+def test_early_hints_come_before_the_response(shared: LiveServer) -> None:
+    server = shared
     with Wire(server.host, server.port) as wire:
         wire.send(request("/hint"))
         hint = wire.head()
@@ -138,8 +152,8 @@ def test_early_hints_come_before_the_response(serve: Serve) -> None:
         assert wire.response().status == 200
 
 
-def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
-    server = serve()
+def test_pipelined_requests_are_answered_in_order(shared: LiveServer) -> None:
+    server = shared
     with Wire(server.host, server.port) as wire:
         bodies = [str(number).encode() for number in range(500)]
         wire.send(
@@ -161,8 +175,8 @@ def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
         (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
     ],
 )
-def test_what_cannot_be_served_is_refused_and_closed(serve: Serve, data: bytes, status: int) -> None:
-    server = serve()
+def test_what_cannot_be_served_is_refused_and_closed(shared: LiveServer, data: bytes, status: int) -> None:
+    server = shared
     with Wire(server.host, server.port) as wire:
         wire.send(data + request("/count?key=smuggled"))
         answer = wire.response()
@@ -204,8 +218,8 @@ def test_a_client_that_stops_reading_is_cut(serve: Serve, fields: tuple[str, ...
             wire.exactly(50_000_000)
 
 
-def test_a_half_closed_client_is_still_answered(serve: Serve) -> None:
-    server = serve()
+def test_a_half_closed_client_is_still_answered(shared: LiveServer) -> None:
+    server = shared
     with Wire(server.host, server.port) as wire:
         wire.send(request("/sleep?s=0.2"))
         wire.sock.shutdown(1)
@@ -304,8 +318,8 @@ def test_request_ids_are_taken_or_made_and_logged(serve: Serve) -> None:
     assert access["status"] == 500
 
 
-def test_a_slow_application_does_not_hold_other_connections(serve: Serve) -> None:
-    server = serve()
+def test_a_slow_application_does_not_hold_other_connections(shared: LiveServer) -> None:
+    server = shared
     with Wire(server.host, server.port) as slow, Wire(server.host, server.port) as quick:
         slow.send(request("/sleep?s=1"))
         began = time.monotonic()

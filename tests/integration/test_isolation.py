@@ -16,13 +16,21 @@ from typing import Any
 import psutil
 import pytest
 
+from hsrv.operate.client import Target, ask, find
+from hsrv.rpc import operator
 from hsrv.terms import Role
 from hsrv.testing import Child, LiveServer
+from tests.conftest import LONG
 from tests.integration.conftest import DEADLINE, ROOT, Serve, descriptors, hsrv, pids
 from tests.integration.wire import Wire, eventually, masked, request, upgrade
 
 EVENT_STREAM = "Accept: text/event-stream"
-LOOPS = ["asyncio", "uvloop"]
+COMBINED = [
+    ("asyncio", "none"),
+    ("uvloop", "app"),
+    *([("asyncio", "app"), ("uvloop", "none")] if LONG else []),
+]
+"""Loops and policies of preloading. Neither asks for the other, so each is in one; all pairs with HSRV_TEST_LONG=1."""
 
 # descriptors
 
@@ -104,8 +112,7 @@ def check_descriptors(server: LiveServer, listeners: int) -> None:
         assert memory == {"/memfd:hsrv-stacks (deleted)", "/memfd:hsrv-scoreboard (deleted)"}
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("preload", ["app", "none"])
+@pytest.mark.parametrize(("loop", "preload"), COMBINED)
 def test_each_process_holds_its_own_and_what_is_shared(
     serve: Serve, tmp_path: Path, loop: str, preload: str
 ) -> None:
@@ -132,8 +139,7 @@ def replaced(server: LiveServer, before: list[Child], killed: list[Child]) -> bo
     return len(living) == len(before) and not living & {child.pid for child in killed} and children <= ready
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("preload", ["app", "none"])
+@pytest.mark.parametrize(("loop", "preload"), COMBINED)
 def test_a_program_that_the_application_starts_inherits_three_descriptors(
     serve: Serve, tmp_path: Path, loop: str, preload: str
 ) -> None:
@@ -226,8 +232,9 @@ def everything_that_is_logged(server: LiveServer | Place) -> None:
     )
     on_a_connection(f"GET /?{QUERY} HTTP/1.1\r\n{FIELDS[0]}\r\n".encode(), then=answered)
     # asked by the operator
-    for command in ("status", "stacks"):
-        assert hsrv(command, env={"HSRV_RUN_DIR": server.run_dir}).returncode == 0
+    operators_socket = find(Target(server.run_dir))
+    assert ask(operators_socket, operator.STATUS, operator.StatusParams()).ready
+    assert ask(operators_socket, operator.STACKS, operator.StacksParams()).processes
 
 
 TEXT = '%(h)s %(t)s "%(r)s" %(m)s %(U)s %(q)s %(s)s %(b)s "%(f)s" "%(a)s" %({referer}i)s %({x-request-id}i)s'

@@ -18,9 +18,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from hsrv.rpc.operator import ServerStatus
+from hsrv.operate.client import Target, ask, find
+from hsrv.rpc import operator
 from hsrv.testing import LiveServer
-from tests.integration.conftest import DEADLINE, ROOT, Serve, hsrv, pids
+from tests.integration.conftest import DEADLINE, ROOT, Serve, hsrv, is_busy_with, is_stuck, pids
+from tests.integration.conftest import status_of as status
 from tests.integration.wire import Wire, eventually, request
 
 EVENT_STREAM = "Accept: text/event-stream"
@@ -30,12 +32,6 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 def run(server: LiveServer, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
     return hsrv(*arguments, env={"HSRV_RUN_DIR": server.run_dir}, **options)
-
-
-def status(server: LiveServer) -> ServerStatus:
-    done = run(server, "status", "--json")
-    assert done.returncode == 0, done.stderr
-    return msgspec.json.decode(done.stdout, type=ServerStatus)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +69,9 @@ def test_status_shows_processes_listeners_and_streams(shared: LiveServer) -> Non
     with Wire(server.host, server.port) as stream:
         stream.send(request("/sse", EVENT_STREAM))
         stream.until(b"\n\n")
-        found = status(server)
+        done = run(server, "status", "--json")
+        assert done.returncode == 0, done.stderr
+        found = msgspec.json.decode(done.stdout, type=operator.ServerStatus)
         [generation] = found.generations
         assert (found.pid, found.ready, found.phase, found.workers) == (server.pid, True, "running", 2)
         assert [one.url for one in found.listeners] == [server.url]
@@ -95,9 +93,11 @@ def test_status_tells_what_a_worker_is_at_and_that_a_busy_one_does_not_answer(se
     server = serve(workers=2, graceful_timeout=1, lifespan_shutdown_timeout=1)
     with Wire(server.host, server.port) as waiting, Wire(server.host, server.port) as busy:
         waiting.send(request("/sleep?s=20"))
-        eventually(lambda: "GET /sleep for" in run(server, "status").stdout, "the request is shown")
+        eventually(lambda: is_busy_with(server, "/sleep"), "the request is known")
+        assert "GET /sleep for" in run(server, "status").stdout
         busy.send(request("/spin"))
-        eventually(lambda: "no answer" in run(server, "status").stdout, "the busy worker is shown")
+        eventually(lambda: is_stuck(server), "it is busy")
+        assert "no answer" in run(server, "status").stdout
         [silent] = [one for one in status(server).generations[0].processes if not one.answers]
         assert silent.role == "worker"
         assert silent.report is None
@@ -321,7 +321,7 @@ def test_stop_says_what_it_waits_for_and_now_waits_for_nobody(serve: Serve) -> N
     server = serve(workers=1)
     with Wire(server.host, server.port) as wire:
         wire.send(request("/sleep?s=25"))
-        eventually(lambda: "GET /sleep for" in run(server, "status").stdout, "the request runs")
+        eventually(lambda: is_busy_with(server, "/sleep"), "the request runs")
         command = [sys.executable, "-m", "hsrv", "stop", "--run-dir", server.run_dir]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as stopping:
             assert stopping.stderr is not None
@@ -384,12 +384,17 @@ def test_prestop_can_end_the_streams_while_requests_are_served(serve: Serve) -> 
 # stacks
 
 
+def stacks(server: LiveServer) -> str:
+    found = ask(find(Target(server.run_dir)), operator.STACKS, operator.StacksParams())
+    return "".join(process.threads for process in found.processes)
+
+
 @pytest.mark.parametrize(("path", "line"), [("/spin", "in spin"), ("/gil", "in hold_the_gil")])
 def test_stacks_show_where_a_worker_is_stuck(serve: Serve, path: str, line: str) -> None:
     server = serve(workers=2, graceful_timeout=1, lifespan_shutdown_timeout=1)
     with Wire(server.host, server.port) as wire:
         wire.send(request(path))
-        eventually(lambda: line in run(server, "stacks").stdout, "the line is shown")
+        eventually(lambda: line in stacks(server), "the line is there")
         done = run(server, "stacks")
         [stuck] = [part for part in done.stdout.split("=== ") if line in part]
         assert stuck.startswith("worker-")

@@ -41,9 +41,9 @@ def test_the_sdist_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
 def test_it_installs_into_an_empty_environment_and_serves(built: Path, tmp_path: Path, kind: str) -> None:
     (artifact,) = built.glob(kind)
     venv = tmp_path / "venv"
-    run(sys.executable, "-m", "venv", str(venv))
+    run(sys.executable, "-m", "venv", "--without-pip", str(venv))
     python = venv / "bin" / "python"
-    run(str(python), "-m", "pip", "install", "-q", str(artifact))
+    run(sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-compile", str(artifact))
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     with LiveServer("hsrv.demo:app", workers=2, python=str(python), cwd=tmp_path, env=env) as server:
         assert "<html" in httpx.get(server.url).text

@@ -4,27 +4,18 @@ import os
 import signal
 import threading
 
-import msgspec
 import pytest
 
-from hsrv.rpc.operator import ServerStatus
 from hsrv.testing import LiveServer
-from tests.integration.conftest import Serve, hsrv
+from tests.integration.conftest import Serve, is_stuck, reload, status_of
 from tests.integration.wire import Wire, eventually, request
 
 SOON = 0.2
 
 
-def status_of(server: LiveServer) -> str:
-    return hsrv("status", "--run-dir", server.run_dir).stdout
-
-
 def parked(server: LiveServer) -> int:
     """How many connections stand in the lots."""
-    found = msgspec.json.decode(
-        hsrv("status", "--json", "--run-dir", server.run_dir).stdout, type=ServerStatus
-    )
-    processes = [process for generation in found.generations for process in generation.processes]
+    processes = [process for generation in status_of(server).generations for process in generation.processes]
     return sum(one.report.parked for one in processes if one.role == "pool" and one.report is not None)
 
 
@@ -37,7 +28,7 @@ def test_a_parked_client_is_served_by_a_free_worker_while_its_old_one_is_stuck(s
         eventually(lambda: parked(server) == 6, "all are parked")
         wires.append(Wire(server.host, server.port))
         wires[-1].send(request("/spin"))
-        eventually(lambda: "no answer" in status_of(server), "one worker is stuck")
+        eventually(lambda: is_stuck(server), "one is stuck")
         for _ in range(2):
             answers = {wire.get("/").json["pid"] for wire in wires[:6]}
             assert len(answers) == 1, "the free worker's"
@@ -62,7 +53,7 @@ def test_a_parked_connection_outlives_reloads(serve: Serve) -> None:
         assert wire.get("/").json["generation"] == 1
         for generation in (2, 3):
             eventually(lambda: parked(server) == 1, "it is parked")
-            assert hsrv("reload", "--wait", "--run-dir", server.run_dir).returncode == 0
+            reload(server, wait=True)
             assert wire.get("/").json["generation"] == generation
 
 

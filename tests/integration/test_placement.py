@@ -2,17 +2,27 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from websockets.sync.client import connect
 
+from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
-from tests.integration.conftest import Serve, pids
+from tests.conftest import PARSER
+from tests.integration.conftest import ROOT, Serve, pids
 from tests.integration.wire import Wire, eventually
 
 EVENT_STREAM = "Accept: text/event-stream"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[LiveServer]:
+    """For tests that teach it nothing."""
+    with LiveServer("tests.apps.raw:app", cwd=ROOT, workers=2, env={"HSRV_HTTP": PARSER}) as server:
+        yield server
 
 
 def holders(port: int, peer_port: int) -> set[int]:
@@ -35,8 +45,8 @@ def holders(port: int, peer_port: int) -> set[int]:
     return found
 
 
-def test_streams_run_in_the_pool_and_requests_in_workers(serve: Serve) -> None:
-    server = serve(workers=2)
+def test_streams_run_in_the_pool_and_requests_in_workers(shared: LiveServer) -> None:
+    server = shared
     assert httpx.get(f"{server.url}/").json()["pid"] in pids(server, "worker")
     with httpx.stream("GET", f"{server.url}/sse?n=3", headers={"accept": "text/event-stream"}) as response:
         events = [json.loads(line[6:]) for line in response.iter_lines() if line.startswith("data: ")]
@@ -50,8 +60,8 @@ def test_streams_run_in_the_pool_and_requests_in_workers(serve: Serve) -> None:
         assert websocket.recv() == b"bytes"
 
 
-def test_the_worker_closes_its_copy_of_a_passed_socket(serve: Serve) -> None:
-    server = serve(workers=2)
+def test_the_worker_closes_its_copy_of_a_passed_socket(shared: LiveServer) -> None:
+    server = shared
     with Wire(server.host, server.port) as wire:
         peer_port = wire.sock.getsockname()[1]
         wire.get("/")
@@ -61,8 +71,8 @@ def test_the_worker_closes_its_copy_of_a_passed_socket(serve: Serve) -> None:
         assert holders(server.port, peer_port) == pids(server, "pool")
 
 
-def test_a_finished_stream_goes_on_as_a_kept_connection_of_a_worker(serve: Serve) -> None:
-    server = serve(workers=2)
+def test_a_finished_stream_goes_on_as_a_kept_connection_of_a_worker(shared: LiveServer) -> None:
+    server = shared
     with Wire(server.host, server.port) as wire:
         assert wire.get("/").json["role"] == "worker"
         for _ in range(3):

@@ -2,6 +2,8 @@
 
 import signal
 import socket
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,10 @@ def shut_out(server: LiveServer, data: bytes) -> bool:
             return wire.sock.recv(1) == b""
         except ConnectionError:
             return True
+
+
+def is_refusal(count: int, entry: dict[str, Any]) -> bool:
+    return bool(entry["event"] == "proxy refused" and entry["count"] == count)
 
 
 def accessed(server: LiveServer, path: str) -> dict[str, Any]:
@@ -76,25 +82,24 @@ def test_a_proxy_that_speaks_for_itself_keeps_its_address(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "data"),
+    ("mode", "headers"),
     [
-        ("v1", request("/")),
-        ("v1", V2_TCP4 + request("/")),
-        ("v1", b"PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n" + request("/")),
-        ("v2", request("/")),
-        ("v2", TCP4 + request("/")),
-        ("v2", v2(0x21, 0x11, b"") + request("/")),
-        ("auto", b"PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n" + request("/")),
-        ("auto", v2(0x21, 0x11, b"") + request("/")),
+        ("v1", [b"", V2_TCP4, b"PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n"]),
+        ("v2", [b"", TCP4, v2(0x21, 0x11, b"")]),
+        ("auto", [b"PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n", v2(0x21, 0x11, b"")]),
     ],
+    ids=["v1", "v2", "auto"],
 )
-def test_a_trusted_proxy_without_a_proper_header_is_shut_out(serve: Serve, mode: str, data: bytes) -> None:
+def test_a_trusted_proxy_without_a_proper_header_is_shut_out(
+    serve: Serve, mode: str, headers: list[bytes]
+) -> None:
     server = serve(proxy_protocol=mode)
-    for _ in range(2):
-        assert shut_out(server, data)
-    line = server.wait_for_log(lambda entry: entry["event"] == "proxy refused" and entry["count"] == 2)
-    assert line["peer"][0] == "127.0.0.1"
-    assert line["reason"]
+    for number, header in enumerate(headers, 1):
+        for _ in range(2):
+            assert shut_out(server, header + request("/")), header
+        line = server.wait_for_log(partial(is_refusal, 2 * number))
+        assert line["peer"][0] == "127.0.0.1"
+        assert line["reason"]
     assert not [entry for entry in server.logs if entry["event"] == "request"]
 
 
@@ -171,19 +176,22 @@ def test_the_addresses_go_along_to_the_pool_and_back(serve: Serve) -> None:
     }
 
 
-@pytest.mark.parametrize("sent", [0, 1, 20, len(V2_TCP4) - 1, len(V2_TCP4)])
-def test_a_header_that_is_half_read_goes_along_to_another_worker(serve: Serve, sent: int) -> None:
+def test_a_header_that_is_half_read_goes_along_to_another_worker(serve: Serve) -> None:
     server = serve(proxy_protocol="auto", header_timeout=60)
     [worker] = pids(server, "worker")
-    with Wire(server.host, server.port) as wire:
-        wire.send(V2_TCP4[:sent])
-        eventually(lambda: held(worker, wire), "a worker has it")
+    with ExitStack() as stack:
+        wires = {}
+        for sent in (0, 1, 20, len(V2_TCP4) - 1, len(V2_TCP4)):
+            wires[sent] = wire = stack.enter_context(Wire(server.host, server.port))
+            wire.send(V2_TCP4[:sent])
+        eventually(lambda: all(held(worker, wire) for wire in wires.values()), "a worker has them")
         server.process.send_signal(signal.SIGHUP)
         server.wait_for_log(lambda entry: entry["event"] == "reloaded")
         eventually(lambda: worker not in pids(server, "worker"), "the old worker is gone")
-        wire.send(V2_TCP4[sent:] + request("/scope"))
-        assert wire.response().json["client"] == CLIENT
-        assert wire.get("/").json["generation"] == 2
+        for sent, wire in wires.items():
+            wire.send(V2_TCP4[sent:] + request("/scope"))
+            assert wire.response().json["client"] == CLIENT, sent
+            assert wire.get("/").json["generation"] == 2, sent
 
 
 def held(worker: int, wire: Wire) -> bool:

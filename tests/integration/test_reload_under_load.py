@@ -15,12 +15,13 @@ import pytest
 from hsrv.errors import OperatorError
 from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
-from hsrv.rpc.operator import ProcessStatus, ServerStatus
+from hsrv.rpc.operator import ProcessStatus
 from hsrv.supervisor.supervisor import TEMPLATE_EXIT_TIMEOUT
 from hsrv.terms import Role
 from hsrv.testing import LiveServer
 from tests.conftest import LONG
-from tests.integration.conftest import Serve, descriptors, hsrv, pids
+from tests.integration.conftest import Serve, descriptors, hsrv, pids, reload
+from tests.integration.conftest import status_of as status
 from tests.integration.load import EVENT_STREAM, Load
 from tests.integration.wire import Wire, eventually, request, upgrade
 
@@ -55,15 +56,6 @@ def code(tmp_path: Path) -> Code:
 
 def start(serve: Serve, code: Code, **options: Any) -> LiveServer:
     return serve(APP, env=code.env, access_log=False, **{"workers": 2, "stream_grace": GRACE, **options})
-
-
-def reload(server: LiveServer, *, wait: bool = False) -> None:
-    """What `hsrv reload` does, without a process of its own."""
-    ask(find(Target(server.run_dir)), operator.RELOAD, operator.ReloadParams(wait=wait))
-
-
-def status(server: LiveServer) -> ServerStatus:
-    return ask(find(Target(server.run_dir)), operator.STATUS, operator.StatusParams())
 
 
 def processes(server: LiveServer, role: str) -> list[ProcessStatus]:
@@ -110,7 +102,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 # 1. reloads
 
-RELOADS = 50 if LONG else 15
+RELOADS = 50 if LONG else 10
 
 
 def test_reloads_in_a_row_and_nobody_notices(serve: Serve, code: Code) -> None:

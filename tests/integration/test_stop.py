@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 from hsrv.errors import ExitCode
 from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
-from tests.integration.conftest import Serve, hsrv
+from tests.integration.conftest import Serve, is_busy_with
 from tests.integration.wire import Response, Wire, eventually, request
 
 EVENT_STREAM = "Accept: text/event-stream"
@@ -147,7 +147,7 @@ def test_who_comes_while_the_last_requests_finish_is_refused_at_once(serve: Serv
 
 
 def busy(server: LiveServer) -> bool:
-    return "GET /sleep" in hsrv("status", "--run-dir", server.run_dir).stdout
+    return is_busy_with(server, "/sleep")
 
 
 def refused(server: LiveServer) -> bool:

@@ -20,6 +20,7 @@ from hsrv.rpc import operator
 from hsrv.testing import LiveServer
 from tests.conftest import UPGRADES
 from tests.integration.conftest import DEADLINE, ROOT, Serve, hsrv
+from tests.integration.conftest import status_of as status
 from tests.integration.test_reload_under_load import (
     APP,
     GOOD,
@@ -28,7 +29,6 @@ from tests.integration.test_reload_under_load import (
     changing,
     parked,
     start,
-    status,
     trouble,
     usual_mix,
 )

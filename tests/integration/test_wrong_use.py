@@ -12,6 +12,7 @@ import pytest
 
 from hsrv.errors import ExitCode
 from hsrv.testing import LiveServer
+from tests.conftest import LONG
 from tests.integration.conftest import Serve, hsrv
 from tests.integration.wire import Wire
 
@@ -36,29 +37,35 @@ def refused(done: "subprocess.CompletedProcess[str]", code: ExitCode, *said: str
 # the application
 
 
+UNLOADABLE: list[tuple[str, str, list[str]]] = [
+    (GOOD, "nowhere:app", ["no module named 'nowhere'", "--app-dir"]),
+    (GOOD, "webshop:ap", ["no attribute 'ap'", "did you mean 'app'"]),
+    ("def broken(:\n", "webshop:app", ["webshop.py", "line 1"]),
+    ("import not_installed_anywhere\n", "webshop:app", ["not_installed_anywhere", "webshop.py"]),
+    ("raise RuntimeError('no database')\n", "webshop:app", ["RuntimeError: no database", "webshop.py"]),
+    ("app = 5\n", "webshop:app", ["int can't be called"]),
+    ("def app(environ, start_response): ...\n", "webshop:app", ["WSGI", "asgiref"]),
+    ("class app:\n    def __init__(self, scope): ...\n", "webshop:app", ["ASGI 2"]),
+    ("def app(): ...\n", "webshop:app", ["factory", "--factory"]),
+    ("def make(name): ...\n", "webshop:make()", ["needs arguments"]),
+    (
+        "def make():\n    raise KeyError('missing')\n",
+        "webshop:make()",
+        ["KeyError", "missing", "webshop.py"],
+    ),
+    ("import sys\nsys.exit(1)\n", "webshop:app", ["SystemExit"]),
+    (GOOD, "not a name", ["names no application"]),
+]
+
+
 @pytest.mark.parametrize(
-    ("source", "name", "said"),
+    ("source", "name", "said", "preload"),
     [
-        (GOOD, "nowhere:app", ["no module named 'nowhere'", "--app-dir"]),
-        (GOOD, "webshop:ap", ["no attribute 'ap'", "did you mean 'app'"]),
-        ("def broken(:\n", "webshop:app", ["webshop.py", "line 1"]),
-        ("import not_installed_anywhere\n", "webshop:app", ["not_installed_anywhere", "webshop.py"]),
-        ("raise RuntimeError('no database')\n", "webshop:app", ["RuntimeError: no database", "webshop.py"]),
-        ("app = 5\n", "webshop:app", ["int can't be called"]),
-        ("def app(environ, start_response): ...\n", "webshop:app", ["WSGI", "asgiref"]),
-        ("class app:\n    def __init__(self, scope): ...\n", "webshop:app", ["ASGI 2"]),
-        ("def app(): ...\n", "webshop:app", ["factory", "--factory"]),
-        ("def make(name): ...\n", "webshop:make()", ["needs arguments"]),
-        (
-            "def make():\n    raise KeyError('missing')\n",
-            "webshop:make()",
-            ["KeyError", "missing", "webshop.py"],
-        ),
-        ("import sys\nsys.exit(1)\n", "webshop:app", ["SystemExit"]),
-        (GOOD, "not a name", ["names no application"]),
+        *((*case, "auto") for case in UNLOADABLE),
+        # Without preloading the same loader runs, in the worker: one case of each kind, or all.
+        *((*case, "none") for case in (UNLOADABLE if LONG else UNLOADABLE[::4])),
     ],
 )
-@pytest.mark.parametrize("preload", ["auto", "none"])
 def test_an_application_that_cannot_be_loaded(
     tmp_path: Path, source: str, name: str, said: list[str], preload: str
 ) -> None:

@@ -19,7 +19,7 @@ LIMITS = HeadLimits(request_line=60, head=400, fields=8, body=1000)
 REFERENCE = choose_parser("h11")
 OTHERS = [choose_parser(name) for name in PARSERS if name != REFERENCE.name]
 
-STREAMS = 3000
+STREAMS = 3000 if LONG else 1500
 """In one run of hypothesis: it remembers what it tried, and of a million at once it would be too much."""
 RUNS = 334 if LONG else 1
 
