@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -44,19 +45,32 @@ sys.exit(keep(Heir(pid, ours)))
 """
 
 
-@pytest.fixture(params=["1", "2"], ids=["one follows", "and another one"])
-def kept(request: pytest.FixtureRequest) -> "Iterator[subprocess.Popen[str]]":
+@contextmanager
+def family(code: str, count: int) -> "Iterator[subprocess.Popen[str]]":
+    """A keeper and what it keeps, in a session of their own: none of them outlives the test, however it ends."""
     with subprocess.Popen(
-        [sys.executable, "-c", SERVER, request.param],
+        [sys.executable, "-c", code, str(count)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     ) as process:
         assert process.stderr is not None
-        for _ in range(int(request.param)):
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):  # the test has seen the last of them end
+                os.killpg(process.pid, signal.SIGKILL)
+            process.stderr.read()  # until nobody holds its other end
+
+
+@pytest.fixture(params=[1, 2], ids=["one follows", "and another one"])
+def kept(request: pytest.FixtureRequest) -> "Iterator[subprocess.Popen[str]]":
+    with family(SERVER, request.param) as process:
+        assert process.stderr is not None
+        for _ in range(request.param):
             assert process.stderr.readline() == "ready\n"
         yield process
-        process.kill()
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 5), (signal.SIGUSR2, 1)])
@@ -71,10 +85,8 @@ def test_a_server_that_is_killed_ends_its_keeper_with_a_fault() -> None:
     code = SERVER.replace(
         "    while True:\n        signal.pause()", "    os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "1"], stdout=subprocess.DEVNULL, timeout=20, check=False
-    )
-    assert done.returncode == 1
+    with family(code, 1) as process:
+        assert process.wait(20) == 1
 
 
 def test_the_link_tells_of_the_present_one_and_of_the_end() -> None:
