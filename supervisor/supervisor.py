@@ -206,7 +206,7 @@ class Supervisor:
         """Give them time to exit; those that did not. Nobody hears SIGCHLD any more."""
         left = list(self._templates.values())
         with anyio.move_on_after(TEMPLATE_EXIT_TIMEOUT):
-            while left := [template for template in left if _alive(template.pid)]:  # noqa: ASYNC110
+            while left := [template for template in left if _alive(template.pid)]:  # noqa: ASYNC110  # as just said
                 await anyio.sleep(REAP_INTERVAL)
         return left
 

@@ -83,9 +83,10 @@ def survey(rules: WatchRules, is_stopped: Callable[[], bool]) -> Picture:
     for root in rules.roots():
         if root.path not in picture.roots:
             picture.roots[root.path] = _identity(root.path)
+        rules_here = root
         for folder, text in _gitignores_above(root.path):
-            root = root.under(folder, text)  # noqa: PLW2901
-        _walk(root, picture, is_stopped)
+            rules_here = rules_here.under(folder, text)
+        _walk(rules_here, picture, is_stopped)
     return picture
 
 

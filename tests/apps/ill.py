@@ -30,13 +30,13 @@ async def spin() -> None:
 
 
 async def block() -> None:
-    time.sleep(1e9)  # noqa: ASYNC251
+    time.sleep(1e9)  # noqa: ASYNC251  # that is the illness
 
 
 async def later() -> None:
     """Not in the first step."""
     await asyncio.sleep(0.05)
-    time.sleep(1e9)  # noqa: ASYNC251
+    time.sleep(1e9)  # noqa: ASYNC251  # that is the illness
 
 
 async def child() -> None:
@@ -81,7 +81,7 @@ async def stall(query: dict[str, str], scope: Scope, receive: Receive, send: Sen
     """A stream that stands still, and the loop with it."""
     await answer(send, b"data: 1\n\n", b"text/event-stream", more=True)
     await asyncio.sleep(0.1)
-    time.sleep(float(query["s"]))  # noqa: ASYNC251
+    time.sleep(float(query["s"]))  # noqa: ASYNC251  # that is the illness
     await send({"type": "http.response.body", "body": b"data: 2\n\n"})
 
 
@@ -106,7 +106,7 @@ async def download(query: dict[str, str], scope: Scope, receive: Receive, send: 
 
 async def odd_scope(query: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
     del scope["client"]
-    time.sleep(float(query["s"]))  # noqa: ASYNC251
+    time.sleep(float(query["s"]))  # noqa: ASYNC251  # that is the illness
     await answer(send)
 
 

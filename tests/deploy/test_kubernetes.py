@@ -66,18 +66,18 @@ def test_the_schemas_find_a_word_that_is_wrong() -> None:
         kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
 
 
-class Endpoint(msgspec.Struct, forbid_unknown_fields=True):
+class Endpoint(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """As far as it is used: of monitoring.coreos.com/v1, for which Kubernetes has no schemas."""
 
     port: str
     path: str
     interval: str
-    scrapeTimeout: str  # noqa: N815  # its name there
+    scrape_timeout: str
 
 
-class MonitorSpec(msgspec.Struct, forbid_unknown_fields=True):
+class MonitorSpec(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     selector: dict[str, dict[str, str]]
-    podMetricsEndpoints: list[Endpoint]  # noqa: N815
+    pod_metrics_endpoints: list[Endpoint]
 
 
 class Rule(msgspec.Struct, forbid_unknown_fields=True):
@@ -99,7 +99,7 @@ class RuleSpec(msgspec.Struct, forbid_unknown_fields=True):
 
 def test_the_pod_monitor_asks_the_admin_port_of_the_pods() -> None:
     spec = msgspec.convert(only("overlays/autoscale", "PodMonitor")["spec"], MonitorSpec)
-    [endpoint] = spec.podMetricsEndpoints
+    [endpoint] = spec.pod_metrics_endpoints
     ports = {port["name"] for port in server(pod("overlays/autoscale"))["ports"]}
     assert endpoint.port in ports
     assert spec.selector == only("overlays/autoscale", "Deployment")["spec"]["selector"]

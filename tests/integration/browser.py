@@ -44,7 +44,8 @@ class Page:
         self._websocket.send(json.dumps({"id": self._last_id, "method": method, "params": params}))
         while (answer := json.loads(self._websocket.recv(DEADLINE))).get("id") != self._last_id:
             self._told.append(answer)
-        return answer.get("result", {})  # type: ignore[no-any-return]
+        result: dict[str, Any] = answer.get("result", {})
+        return result
 
     # a page that is watched from its first byte on
 

@@ -16,8 +16,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from hsrv.supervisor.admin.catalogue import CATALOGUE, Kind
-from hsrv.testing import LiveServer
-from tests.integration.conftest import ROOT, Serve, hsrv, pids
+from hsrv.testing import Entry, LiveServer
+from tests.integration.conftest import DEADLINE, ROOT, Serve, hsrv, pids
 from tests.integration.wire import Response, Wire, eventually, request
 
 COUNTING = "tests.apps.counting:app"
@@ -280,19 +280,23 @@ def test_readiness_follows_start_drain_loss_recovery_and_stop(tmp_path: Path, se
 def test_a_server_that_starts_is_alive_and_not_ready(tmp_path: Path) -> None:
     hold = tmp_path / "hold"
     hold.write_text("worker")
-    server = LiveServer(COUNTING, cwd=ROOT, admin="127.0.0.1:0", env={"HOLD": str(hold)})
     seen: list[tuple[int, int, int]] = []
 
     def watch(entry: dict[str, Any]) -> bool:
         if entry["event"] == "admin address":
             server.admin_urls = entry["urls"]
-            paths = ("/livez", "/readyz", "/startupz")
-            seen.append(tuple(ask(server, path).status for path in paths))  # type: ignore[arg-type]
+            livez, readyz, startupz = (
+                ask(server, path).status for path in ("/livez", "/readyz", "/startupz")
+            )
+            seen.append((livez, readyz, startupz))
             hold.unlink()
         return bool(entry["event"] == "listening")
 
-    original, server.wait_for_log = server.wait_for_log, None  # type: ignore[assignment, method-assign]
-    server.wait_for_log = lambda wanted, timeout=60: original(watch, timeout)  # type: ignore[method-assign]
+    class Watched(LiveServer):
+        def wait_for_log(self, wanted: Callable[[Entry], object], timeout: float = DEADLINE) -> Entry:
+            return super().wait_for_log(watch, timeout)
+
+    server = Watched(COUNTING, cwd=ROOT, admin="127.0.0.1:0", env={"HOLD": str(hold)})
     with server:
         assert seen == [(200, 503, 503)]
         assert [ask(server, path).status for path in ("/livez", "/readyz", "/startupz")] == [200, 200, 200]

@@ -66,7 +66,7 @@ def watching(server: LiveServer, folder: Path) -> Iterator[Page]:
 
 def row(page: Page, name: str) -> dict[str, str]:
     """What stands in the row of a process that is not gone: pid and state; empty when there is none."""
-    return page.evaluate(  # type: ignore[no-any-return]
+    cells: dict[str, str] = page.evaluate(
         f"""(() => {{
           for (const row of document.querySelectorAll("#processes tr:not(.below):not(.gone)"))
             if (row.cells[0].textContent === {name!r})
@@ -74,6 +74,7 @@ def row(page: Page, name: str) -> dict[str, str]:
           return {{}};
         }})()"""
     )
+    return cells
 
 
 def text_of(page: Page, element: str) -> str:

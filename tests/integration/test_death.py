@@ -13,6 +13,7 @@ import psutil
 import pytest
 from websockets.sync.client import connect
 
+from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
 from tests.integration.conftest import Serve, pids
 from tests.integration.wire import Wire, eventually, request
@@ -49,8 +50,8 @@ def load(host: str, port: int) -> Iterator[list[str]]:
             thread.join()
 
 
-def kill_one(server: object, role: str) -> int:
-    victim = min(pids(server, role))  # type: ignore[arg-type]
+def kill_one(server: LiveServer, role: str) -> int:
+    victim = min(pids(server, role))
     os.kill(victim, signal.SIGKILL)
     return victim
 

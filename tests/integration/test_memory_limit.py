@@ -5,9 +5,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hsrv.testing import LiveServer
 from tests.integration.conftest import DEADLINE, Serve, pids
 from tests.integration.test_healing import APP, Clients, is_cut, sent, status
 from tests.integration.wire import Wire, eventually
@@ -58,11 +60,11 @@ def group() -> Iterator[Path]:
 
 @pytest.fixture
 def serve_inside(group: Path, serve: Serve) -> Serve:  # `group` first: it can go when the server is gone
-    def start(*arguments: object, **options: object) -> object:
+    def start(*arguments: Any, **options: Any) -> LiveServer:
         with inside(group):
             return serve(*arguments, **options)
 
-    return start  # type: ignore[return-value]
+    return start
 
 
 def test_a_worker_that_the_kernel_kills_for_memory_is_told_as_such(serve_inside: Serve) -> None:

@@ -199,6 +199,11 @@ def test_a_name_that_nobody_passed_is_told(app: Path) -> None:
     )
 
 
+def told_to_keep(manager: NotifySocket, name: str) -> int:
+    """The descriptor that it was to keep under this name."""
+    return manager.wait(lambda told: told.lines.get("FDNAME") == name, name).fds[0]
+
+
 def test_listeners_that_the_manager_keeps_refuse_nobody_between_two_lives(
     serve: Serve, app: Path, manager: NotifySocket, tmp_path: Path
 ) -> None:
@@ -206,10 +211,7 @@ def test_listeners_that_the_manager_keeps_refuse_nobody_between_two_lives(
     env, binds = {"FDSTORE": "8"}, ["127.0.0.1:0", f"unix:{path}"]
     server = start(serve, app, manager, env=env, bind=binds)
     kept = [(kept_name("bind", bind), bind) for bind in binds]
-    found = [
-        (name, manager.wait(lambda told: told.lines.get("FDNAME") == name, name).fds[0])  # noqa: B023
-        for name, _ in kept
-    ]
+    found = [(name, told_to_keep(manager, name)) for name, _ in kept]
     assert server.stop() == 0
     with Wire(server.host, server.port) as early, socket.socket(socket.AF_UNIX) as local:
         local.connect(str(path))

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hsrv.testing import LiveServer
 from tests.conftest import UPGRADES
 from tests.integration.conftest import DEADLINE, ROOT, Serve, hsrv
 from tests.integration.conftest import status_of as status
+from tests.integration.load import Load
 from tests.integration.test_reload_under_load import (
     APP,
     GOOD,
@@ -83,25 +85,24 @@ def watched(server: LiveServer) -> Iterator[list[str]]:
     thread.join(DEADLINE)
 
 
+def has_done(load: Load, kind: str, count: int) -> bool:
+    """Or something went wrong before."""
+    return bool(load.problems) or load.done[kind] >= count
+
+
 def test_upgrades_under_load_are_noticed_by_nobody(serve: Serve, code: Code) -> None:
     server = start(serve, code)
     old = {server.pid}
     with usual_mix(server) as load, watched(server) as failures:
         for _ in range(UPGRADES):
             code.next()
-            ended = load.done["stream end"], load.done["websocket end"]
+            enough = {kind: load.done[kind] + 20 for kind in ("stream end", "websocket end")}
             result = upgrade(server)
             assert (result.adopts, result.pid in old) == (True, False)
             old.add(result.pid)
             eventually(lambda: load.problems or load.latest >= code.version, "the new code answers")
-            eventually(
-                lambda: load.problems or load.done["stream end"] >= ended[0] + 20,  # noqa: B023
-                "every event stream was ended properly",
-            )
-            eventually(
-                lambda: load.problems or load.done["websocket end"] >= ended[1] + 20,  # noqa: B023
-                "every WebSocket was ended properly",
-            )
+            for kind, count in enough.items():
+                eventually(partial(has_done, load, kind, count), f"every {kind} was done properly")
             assert load.problems == []
     assert load.problems == []
     assert failures == []

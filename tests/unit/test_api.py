@@ -161,7 +161,7 @@ def test_only_the_main_thread_outside_of_a_loop_can_serve() -> None:
 
 def test_what_can_not_be_called_is_a_config_error_too() -> None:
     with pytest.raises(hsrv.ConfigError, match="5 is no application: int can't be called"):
-        hsrv.run(5)  # type: ignore[arg-type]
+        hsrv.run(5)  # type: ignore[arg-type]  # that it is refused is the test
 
 
 def test_other_failures_are_printed_and_become_the_exit_code(

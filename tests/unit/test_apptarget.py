@@ -124,7 +124,7 @@ class Callable3:
 def test_an_object_is_named_by_the_module_that_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("holds_an_application")
     app = Callable3()
-    module.served = app  # type: ignore[attr-defined]
+    module.served = app  # type: ignore[attr-defined]  # as an import would
     with pytest.raises(ValueError, match="import string"):
         import_string(app)
     monkeypatch.setitem(sys.modules, module.__name__, module)

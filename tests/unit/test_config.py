@@ -23,7 +23,7 @@ def test_a_configuration_survives_the_way_to_a_child(config: Config) -> None:
 
 def test_nothing_writes_to_a_configuration() -> None:
     with pytest.raises(AttributeError, match="immutable"):
-        Config().workers = 2  # type: ignore[misc]
+        Config().workers = 2  # type: ignore[misc]  # that it is refused is the test
 
 
 def test_every_option_is_declared_with_flag_variable_and_help() -> None:

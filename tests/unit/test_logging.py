@@ -10,6 +10,7 @@ import pty
 import subprocess
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -292,7 +293,7 @@ def test_a_reader_that_is_gone_costs_the_line(pipe: tuple[int, int]) -> None:
     assert writer.dropped == 1
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")  # noqa: PTH110
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
 def test_a_full_disk_costs_the_line() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
     writer = LineWriter(fd)

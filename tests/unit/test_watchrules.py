@@ -17,9 +17,10 @@ def counted(rules: WatchRules, tree: Iterable[str], gitignores: Mapping[str, str
     texts = {str(PurePosixPath(APP, folder)): text for folder, text in (gitignores or {}).items()}
     found: set[str] = set()
     for root in rules.roots():
+        rules_here = root
         for folder in [folder for folder in texts if root.path.startswith(f"{folder}/")]:
-            root = root.under(folder, texts[folder])  # noqa: PLW2901
-        _walk(root, files, texts, found)
+            rules_here = rules_here.under(folder, texts[folder])
+        _walk(rules_here, files, texts, found)
     return {path.removeprefix(f"{APP}/") for path in found}
 
 

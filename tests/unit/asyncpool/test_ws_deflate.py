@@ -36,7 +36,9 @@ def received(protocol: FrameProtocol, *frames: bytes) -> list[Frame]:
 
 def joined(frames: list[Frame]) -> str | bytes:
     payloads = [frame.payload for frame in frames if not frame.opcode.iscontrol()]
-    return "".join(map(str, payloads)) if isinstance(payloads[0], str) else b"".join(payloads)  # type: ignore[arg-type]
+    if isinstance(payloads[0], str):
+        return "".join(map(str, payloads))
+    return b"".join(payloads)  # type: ignore[arg-type]  # the rest of a message is of the kind of its first frame
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hsrv.http.events import Address
 from hsrv.http.proxy import (
     ABSENT,
     V1_LIMIT,
@@ -121,11 +122,11 @@ REFUSED_V2 = [
 @pytest.mark.parametrize("rest", [b"", b"GET / HTTP/1.1\r\n\r\n", TCP4, V2_SIGNATURE])
 @pytest.mark.parametrize(("version", "header", "client", "server"), ACCEPTED)
 def test_a_header_is_taken_and_nothing_behind_it(
-    version: ProxyProtocol, header: bytes, client: object, server: object, rest: bytes
+    version: ProxyProtocol, header: bytes, client: Address | None, server: Address | None, rest: bytes
 ) -> None:
     for expected in (version, AUTO):
         found = read_proxy_header(bytearray(header + rest), expected)
-        assert found == ProxyHeader(len(header), client, server)  # type: ignore[arg-type]
+        assert found == ProxyHeader(len(header), client, server)
 
 
 @pytest.mark.parametrize(("version", "header", "client", "server"), ACCEPTED)

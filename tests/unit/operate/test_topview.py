@@ -7,7 +7,7 @@ import pytest
 from rich.cells import cell_len
 
 from hsrv.operate.top import keys
-from hsrv.operate.topview import ORDERS, Look, screen, seconds
+from hsrv.operate.topview import ORDERS, Look, Order, screen, seconds
 from hsrv.rates import ProcessRates, Rates, RoleRates
 from hsrv.rpc.methods import PathStreams
 from hsrv.rpc.operator import BoardStatus, Occupying, ProcessStatus, ServerStatus, TimelineEvent
@@ -144,7 +144,7 @@ def test_processes_that_do_not_fit_are_counted_and_events_keep_their_place() -> 
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=lambda order: order.name)
-def test_a_key_sorts_and_another_turns_it_round(order: object) -> None:
+def test_a_key_sorts_and_another_turns_it_round(order: Order) -> None:
     small, large = named(1), named(2, age=1e6, rss=2**40)
     more = msgspec.structs.replace(BOARD, gauges=dict.fromkeys(GAUGES, 99))
     large = msgspec.structs.replace(large, board=more)
@@ -156,7 +156,7 @@ def test_a_key_sorts_and_another_turns_it_round(order: object) -> None:
             4002: ProcessRates(requests=9.0, cpu=0.9),
         },
     )
-    key = order.key  # type: ignore[attr-defined]
+    key = order.key
     first = ["worker-1", "worker-2"] if key == "n" else ["worker-2", "worker-1"]
     assert order_of(shown(server(small, large), busy, Look().press(key))) == first
     assert order_of(shown(server(small, large), busy, Look().press(key).press("R"))) == first[::-1]

@@ -1,6 +1,7 @@
 """Who has lived long enough, or holds too much."""
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 from hsrv.supervisor.recycling import (
@@ -20,8 +21,8 @@ def worker(slot: int, age: float = 1.0, memory: int = 100, **more: Any) -> Holdi
     return Holding(identity=Identity(Role.WORKER, slot, 1), pid=slot, age=age, memory=memory, **more)
 
 
-def slots(found: object) -> list[int]:
-    return [identity.slot for identity, _, _ in found]  # type: ignore[attr-defined]
+def slots(found: Iterable[tuple[Identity, str, str]]) -> list[int]:
+    return [identity.slot for identity, _, _ in found]
 
 
 def test_age_with_a_spread() -> None:

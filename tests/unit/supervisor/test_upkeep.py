@@ -51,7 +51,7 @@ class Server:
                 identity=identity, pid=slot, forked_at=0.0, baseline=40, config=config
             )
         self.used(100)
-        self.upkeep = Upkeep(self, MemoryGroup(directory, {"": "/"}))  # type: ignore[arg-type]
+        self.upkeep = Upkeep(self, MemoryGroup(directory, {"": "/"}))  # type: ignore[arg-type]  # what it uses of one
 
     def perform(self, actions: Actions) -> None:
         list(actions)
