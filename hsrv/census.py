@@ -13,15 +13,14 @@ import contextlib
 import fcntl
 import mmap
 import os
-import tempfile
 from collections.abc import Iterator
 from enum import IntEnum, auto
 from functools import partial
 from hashlib import blake2b
 from ipaddress import IPv6Address
-from pathlib import Path
 from typing import Final
 
+from hsrv.anonfile import anonymous_file
 from hsrv.config import Config
 from hsrv.conn import Conn
 from hsrv.http.events import Address
@@ -68,11 +67,7 @@ def is_needed(config: Config) -> bool:
 
 def new_file() -> int:
     """The descriptor of an empty table, close-on-exec. Raises OSError."""
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("hsrv-census", os.MFD_CLOEXEC)
-    else:
-        fd, path = tempfile.mkstemp(prefix="hsrv-census-")
-        Path(path).unlink()
+    fd = anonymous_file("hsrv-census")
     os.ftruncate(fd, _SIZE + KEY_BYTES)
     os.pwrite(fd, os.urandom(KEY_BYTES), _SIZE)
     return fd

@@ -11,11 +11,10 @@ import errno
 import os
 import socket
 import sys
-import tempfile
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from hsrv.anonfile import anonymous_file
 from hsrv.errors import HsrvError
 
 PACKET_LIMIT: Final = 32 * 1024
@@ -197,11 +196,7 @@ def _ensure_room(count: int, probe: int) -> None:
 
 def _store(payload: bytes) -> int:
     """A descriptor of an anonymous file that holds `payload`."""
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("hsrv-packet", os.MFD_CLOEXEC)
-    else:
-        fd, path = tempfile.mkstemp(prefix="hsrv-packet-")
-        Path(path).unlink()
+    fd = anonymous_file("hsrv-packet")
     try:
         view = memoryview(payload)
         while view:
