@@ -6,8 +6,7 @@ the whole machine is slow is left in peace. What becomes of a process decides th
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +20,7 @@ from hsrv.logging import get_logger
 from hsrv.rpc.messages import RpcError
 from hsrv.supervisor.children import ChildHandle
 from hsrv.supervisor.deaths import Coroner
+from hsrv.supervisor.defects import Defects
 from hsrv.supervisor.fleet import ChildState
 from hsrv.supervisor.health import Hang, Kind, Limits, judge
 from hsrv.supervisor.upkeep import Upkeep
@@ -81,6 +81,7 @@ class Healer:
         """By pid."""
         self._blind_until = 0.0
         self._rounds = 0
+        self._defects = Defects("healing")
 
     async def run(self) -> None:
         """Look, as long as the server lives."""
@@ -91,14 +92,15 @@ class Healer:
 
     def round(self, due: float, now: float) -> None:
         """The one that was due at `due`."""
+        self._defects.remind(now)
         if now - due > LATE:
             self._blind_until = now + min(now - due, RECOVERY)
-        with _outlived():
+        with self._defects.outlived():
             self.coroner.settle(now)
             self._look(now)
         self._rounds += 1
         if self._rounds % HOLDINGS_EVERY == 0:
-            with _outlived():
+            with self._defects.outlived():
                 self._upkeep.look(now)
 
     # hangs
@@ -152,7 +154,7 @@ class Healer:
 
     async def _report(self, child: ChildHandle, incident: Incident) -> None:
         try:
-            with _outlived():
+            with self._defects.outlived():
                 story = _story(child, incident.hang, incident.seen_at)
                 self._supervisor.timeline.note("process hangs", "error", **story)
                 stacks = await self._stacks(child, tasks=incident.hang.kind is Kind.CALL_STUCK)
@@ -170,7 +172,7 @@ class Healer:
     async def kill_with_stacks(self, child: ChildHandle, reason: DeathReason, why: str) -> None:
         """Log what it was doing, then kill it."""
         try:
-            with _outlived():
+            with self._defects.outlived():
                 stacks = await self._stacks(child, tasks=False)
                 name = child.identity.name
                 log.error("process is late", process=name, child=child.pid, why=why, stacks=stacks)
@@ -236,12 +238,3 @@ def _story(child: ChildHandle, hang: Hang, now: float) -> dict[str, object]:
         ),
         "state": _state(child.pid),
     }
-
-
-@contextmanager
-def _outlived() -> Iterator[None]:
-    """A defect of ours in here is told; a server that ended for it would be the worse one."""
-    try:
-        yield
-    except Exception:
-        log.exception("defect in healing")

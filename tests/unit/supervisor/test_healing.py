@@ -22,6 +22,7 @@ from hsrv.config import Config
 from hsrv.scoreboard import Occupant, Scoreboard, Snapshot, new_board, read_board
 from hsrv.supervisor import healing, upkeep
 from hsrv.supervisor.actions import Action, ForkChild, Kill
+from hsrv.supervisor.defects import REMINDER
 from hsrv.supervisor.fleet import Budgets, ChildState
 from hsrv.supervisor.healing import INTERVAL, LATE, Healer
 from hsrv.supervisor.plan import Plan
@@ -160,6 +161,24 @@ def test_a_defect_in_a_round_is_told_and_the_next_round_comes(
     lines = heal(server, scenario)
     assert "defect in healing" in [line["event"] for line in lines]
     assert "process hangs" in server.events()
+
+
+def test_a_defect_in_every_round_is_told_once_and_then_once_a_minute(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(healer: Healer) -> None:
+        monkeypatch.setattr(server.worker, "look", lambda: 1 // 0)
+        await server.pass_time(healer, 10 * REMINDER)
+
+    lines = heal(server, scenario)
+    assert [line["event"] for line in lines] == ["defect in healing"] + ["defect in healing goes on"] * 9
+    assert "exc_info" in lines[0]
+    rounds = int(REMINDER / INTERVAL)
+    assert [line["times"] for line in lines[1:]] == [rounds - 1] + [rounds] * 8
+    for line in lines[1:]:
+        assert "exc_info" not in line
+        assert "ZeroDivisionError" in line["error"]
+        assert __file__ in line["where"]
 
 
 def test_who_has_no_stacks_for_a_defect_is_killed_all_the_same(server: Server) -> None:
