@@ -13,7 +13,8 @@ from hsrv.http.events import Address, RequestHead
 from hsrv.terms import Identity, Preload
 
 VERSION: Final = 1
-"""Of every message below. Generations of one server may differ in code, so a receiver refuses others."""
+"""Of every message below. Generations of one server may differ in code, so a receiver refuses others. To be raised with
+each change of what is sent or of what it means; of the first `tests/unit/test_messages.py` takes care."""
 
 
 class MessageError(ValueError):
