@@ -36,7 +36,7 @@ from hsrv.supervisor.capacity import scale
 from hsrv.supervisor.children import ChildHandle
 from hsrv.supervisor.development import Development
 from hsrv.supervisor.estate import Office
-from hsrv.supervisor.handoffs import drop, move
+from hsrv.supervisor.handoffs import Handoffs
 from hsrv.supervisor.healing import Healer
 from hsrv.supervisor.keeper import Heir, hold_signals
 from hsrv.supervisor.launch import Launch
@@ -117,7 +117,7 @@ class Supervisor:
         self.adopt = (succession.adopt if succession is not None else None) or Channel.pair()
         self._tables: tuple[int, ...] = ()
         """What all children map: the census, once a limit needs it."""
-        self._handoff: dict[int, tuple[Channel, Channel]] = {}
+        self._handoffs = Handoffs(self._serving_number, lambda: self.config.handoff_timeout)
         self._templates: dict[int, TemplateHandle] = {}
         """By pid: all that have not been reaped."""
         self._current: dict[int, TemplateHandle] = {}
@@ -149,6 +149,7 @@ class Supervisor:
             self.status.tasks = tasks
             await tasks.start(self._hear_signals)
             tasks.start_soon(self._healer.run)
+            tasks.start_soon(self._handoffs.run)
             tasks.start_soon(self.herald.run, lambda: self.changed)
             tasks.start_soon(self.upgrades.heed_keeper)
             if self._admin is not None:
@@ -191,9 +192,9 @@ class Supervisor:
         self.upgrades.close()
         if self._succession is not None:
             self._succession.close()
-        for pair in (self.adopt, *self._handoff.values()):
-            for channel in pair:
-                channel.close()
+        self._handoffs.close_all()
+        for channel in self.adopt:
+            channel.close()
         for table in self._tables:
             os.close(table)
         for template in await self._templates_left():
@@ -501,7 +502,7 @@ class Supervisor:
         elif isinstance(action, actions.QuitTemplate | actions.KillTemplate):
             self._end_template(action)
         elif isinstance(action, actions.MoveHandoffs):
-            self._move_handoffs(action.generation)
+            self._handoffs.move(action.generation)
         elif isinstance(action, actions.ForkChild):
             self._fork(action.identity)
         elif isinstance(action, actions.StopListening):
@@ -584,8 +585,7 @@ class Supervisor:
     def _spawn(self, action: actions.SpawnTemplate) -> None:
         number = action.generation
         try:
-            if number not in self._handoff:
-                self._handoff[number] = Channel.pair()
+            handoff = self._handoffs.pair(number)
             if self._renew_template(number):
                 return
             if census.is_needed(self.config) and not self._tables:
@@ -601,7 +601,7 @@ class Supervisor:
             *((self.door.info,) if self.door is not None else ()),
             *(listener.info for listener in self.beside),
         )
-        channels = (*self._handoff[number], *self.adopt)
+        channels = (*handoff, *self.adopt)
         template.boot(
             self.config,
             action.preload,
@@ -626,7 +626,7 @@ class Supervisor:
         del self._current[kept.generation]
         self._current[number] = kept
         self.status.template_pids[number] = kept.pid
-        kept.renew(number, self.config, self._handoff[number])
+        kept.renew(number, self.config, self._handoffs.pair(number))
         self.perform(self.plan.template_ready(number, time.monotonic()))
         return True
 
@@ -641,28 +641,15 @@ class Supervisor:
             if template is not None:
                 self._kill_template(template, action.why)
             return
-        self._close_handoff(action.generation)
+        self._handoffs.close(action.generation)
         self.status.template_pids.pop(action.generation, None)
         keeps = self._development is not None and self.plan.phase is Phase.RUNNING
         if template is not None and not keeps:
             self._see_off_template(action.generation)
 
-    def _move_handoffs(self, number: int) -> None:
-        """What waits for a pool of a generation without one goes to the pools of the one that serves."""
+    def _serving_number(self) -> int | None:
         serving = self.plan.serving()
-        home = self._handoff.get(number)
-        if serving is not None and home is not None:
-            moved = move(home, self._handoff[serving.number][0])
-            if moved:
-                log.info("handoffs moved", generation=number, to=serving.number, count=moved)
-
-    def _close_handoff(self, number: int) -> None:
-        self._move_handoffs(number)
-        home = self._handoff.pop(number, None)
-        if home is not None:
-            lost = drop(home)
-            if lost:
-                log.error("handoffs lost", generation=number, count=lost, why="no pool is there to take them")
+        return serving.number if serving is not None else None
 
     async def _see_off(self, template: TemplateHandle) -> None:
         await anyio.sleep(TEMPLATE_EXIT_TIMEOUT)

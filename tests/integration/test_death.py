@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
 from tests.integration.conftest import Serve, pids
+from tests.integration.test_admin import samples, total
 from tests.integration.wire import Wire, eventually, request
 
 EVENT_STREAM = "Accept: text/event-stream"
@@ -92,6 +93,21 @@ def test_a_killed_pool_is_replaced_and_queued_handoffs_are_served_by_the_next(se
     assert wrong == []
 
 
+def test_requests_that_no_pool_has_taken_are_answered_when_the_server_stops_at_once(serve: Serve) -> None:
+    server = serve(workers=1, admin="127.0.0.1:0")
+    os.kill(min(pids(server, "pool")), signal.SIGSTOP)
+    with ExitStack() as stack:
+        streams = [stack.enter_context(Wire(server.host, server.port)) for _ in range(5)]
+        for stream in streams:
+            stream.send(request("/sse", EVENT_STREAM))
+        eventually(
+            lambda: total(samples(server), "hsrv_handoffs_total", outcome="sent") == 5, "they are sent"
+        )
+        server.process.send_signal(signal.SIGQUIT)
+        assert [stream.response().status for stream in streams] == [503] * 5
+    assert server.wait_for_log(lambda entry: entry["event"] == "handoffs refused")["count"] == 5
+
+
 def echo_once(url: str) -> None:
     with connect(f"{url}/ws", open_timeout=20) as websocket:
         websocket.send("x")
@@ -143,9 +159,11 @@ def test_after_a_killed_supervisor_nothing_stays(
 def test_a_worker_stuck_in_a_loop_does_not_outlive_the_supervisor(serve: Serve) -> None:
     server = serve(workers=1, stream_grace=0.2, graceful_timeout=0.5, lifespan_shutdown_timeout=0.5)
     family = psutil.Process(server.pid).children(recursive=True)
+    worker = psutil.Process(min(pids(server, "worker")))
+    before = worker.cpu_times().user
     with Wire(server.host, server.port) as wire:
         wire.send(request("/burn?s=60"))
-        eventually(lambda: psutil.Process(min(pids(server, "worker"))).cpu_percent(0.1) > 50, "it burns")
+        eventually(lambda: worker.cpu_times().user > before + 0.5, "it burns")
         os.kill(server.pid, signal.SIGKILL)
         _, alive = psutil.wait_procs(family, timeout=30)
         assert not alive
