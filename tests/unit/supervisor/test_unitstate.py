@@ -14,7 +14,7 @@ from hsrv.supervisor.unitstate import (
     why_starved,
 )
 from hsrv.terms import Role
-from tests.unit.supervisor.test_plan import Fleet
+from tests.unit.supervisor.plan_fleet import Fleet
 
 STARTING, READY, RELOADING, STOPPING = UnitState
 
