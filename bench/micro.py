@@ -1,5 +1,6 @@
 """The parts of the hot path one by one: `make bench-micro`. pytest-benchmark; compare with `--benchmark-compare`."""
 
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -53,7 +54,7 @@ def test_scope(benchmark: Benchmark) -> None:
 
 
 def test_response(benchmark: Benchmark) -> None:
-    lines = DefaultHeaders(server=True, date=True)
+    lines = DefaultHeaders(time.time, server=True, date=True)
 
     def respond() -> tuple[bytes, ...]:
         encoder = ResponseEncoder("GET", "1.1", keep_alive=True)

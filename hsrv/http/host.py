@@ -97,7 +97,7 @@ class HTTPHost:
         """Those of them whose response turned out to be long-lived."""
         self.ended = board.ended
         """Connections that left this process, by reason."""
-        self.default_headers = DefaultHeaders(server=config.server_header, date=config.date_header)
+        self.default_headers = DefaultHeaders(time.time, server=config.server_header, date=config.date_header)
         self.access_log = AccessLog(config, loop.call_soon)
         self.served = 0
         """Responses that are over, whether complete or cut."""

@@ -7,8 +7,7 @@ Must not write: it returns what is to be written.
 Spec: ASGI HTTP 2.5, https://asgi.readthedocs.io/en/latest/specs/www.html and .../extensions.html
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from enum import Enum, StrEnum, auto
 from http import HTTPStatus
@@ -344,15 +343,17 @@ def simple_response(
 class DefaultHeaders:
     """The server's own header lines."""
 
-    def __init__(self, *, server: bool, date: bool) -> None:
+    def __init__(self, clock: Callable[[], float], *, server: bool, date: bool) -> None:
+        """`clock`: time.time"""
+        self._clock = clock
         self._server = b"server: hsrv\r\n" if server else b""
         self._date = date
         self._second = -1
         self._lines = b""
 
-    def __call__(self, now: float | None = None) -> bytes:
-        """The lines at `now`, in seconds of the epoch; None: at this moment. Made anew once per second."""
-        second = int(time.time() if now is None else now)
+    def __call__(self) -> bytes:
+        """The lines of this moment. Made anew once per second."""
+        second = int(self._clock())
         if second != self._second:
             self._second = second
             self._lines = self._server
