@@ -19,10 +19,13 @@ REFRESH_PATH: Final = "/__hsrv__/reload"
 RETRY_MS: Final = 100
 """After which the script asks again. While a generation starts the question waits, as any request does."""
 
-SCRIPT: Final = (
-    f"(()=>{{let g;new EventSource('{REFRESH_PATH}').onmessage="
-    "e=>{if(g&&g!==e.data)location.reload();g=e.data}})()"
-).encode()
+
+def script_of(generation: int) -> bytes:
+    """For a page of this generation. It knows it: another may serve before the page has asked."""
+    return (
+        f"(()=>{{new EventSource('{REFRESH_PATH}').onmessage="
+        f"e=>{{if(e.data!=='{generation}')location.reload()}}}})()"
+    ).encode()
 
 
 def broken_application(failure: Failure) -> Application:
@@ -51,7 +54,7 @@ def with_refresh(inner: Application, generation: int) -> Application:
         if scope["type"] == "http" and scope["path"] == REFRESH_PATH:
             await _tell_generation(generation, receive, send)
         elif scope["type"] == "http" and scope["method"] != "HEAD":
-            await inner(scope, receive, _Injector(send))
+            await inner(scope, receive, _Injector(send, script_of(generation)))
         else:
             await inner(scope, receive, send)
 
@@ -71,8 +74,9 @@ async def _tell_generation(generation: int, receive: Receive, send: Send) -> Non
 class _Injector:
     """A `send` that puts the script into HTML."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, script: bytes) -> None:
         self._send = send
+        self._script = script
         self._html = False
 
     async def __call__(self, message: Message) -> None:
@@ -85,7 +89,7 @@ class _Injector:
                 message = {**message, "headers": kept}
         elif message["type"] == "http.response.body" and self._html and not message.get("more_body"):
             body = message.get("body", b"")
-            message = {**message, "body": inject(body, SCRIPT)}
+            message = {**message, "body": inject(body, self._script)}
         await self._send(message)
 
 

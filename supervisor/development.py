@@ -6,8 +6,9 @@ browser. The end comes within a second, whatever is open.
 """
 
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Final
 
@@ -59,6 +60,7 @@ class Development:
     def _changed(self, paths: frozenset[Path]) -> None:
         if self._rules.stale(paths) is Stale.LIBRARIES:
             self._libraries_stale = True
+        forget_bytecode(paths)
         shown = [str(path) for path in sorted(paths)[:SHOWN]]
         log.info("files changed", files=shown, count=len(paths))
         self._on_change()
@@ -80,6 +82,17 @@ class Development:
             margin=STOP_MARGIN,
             stream_end=STOP_GRACE,
         )
+
+
+def forget_bytecode(paths: Iterable[Path]) -> None:
+    """Remove what Python has cached of these sources. It takes a cache for good when the source has the same size and
+    was saved in the same second (PEP 3147 keeps whole seconds): then a quick second save would never be seen."""
+    for path in paths:
+        if path.suffix == ".py":
+            try:
+                Path(cache_from_source(str(path))).unlink(missing_ok=True)
+            except OSError as error:  # not ours to write: then it is nobody's who imports it here either
+                log.debug("bytecode kept", file=str(path), error=str(error))
 
 
 def rules_of(config: Config) -> WatchRules:

@@ -1,5 +1,6 @@
 """`hsrv start --reload` on an application whose file is saved again and again."""
 
+import os
 import signal
 import threading
 import time
@@ -15,6 +16,8 @@ from hsrv.testing import LiveServer
 from tests.integration.browser import browse
 from tests.integration.conftest import DEADLINE, Serve, descriptors, hsrv, is_busy_with, is_stuck
 from tests.integration.wire import Wire, eventually, request
+
+SOME_TIME = 1_700_000_000.0
 
 EVENT_STREAM = "Accept: text/event-stream"
 
@@ -143,6 +146,20 @@ def clients(server: LiveServer) -> Iterator[list[str]]:
         stop.set()
         for thread in threads:
             thread.join()
+
+
+def test_a_save_in_the_same_second_and_of_the_same_size_is_served(serve: Serve, project: Project) -> None:
+    """Python would take the bytecode of the first for that of the second."""
+    env = {"PYTHONDONTWRITEBYTECODE": ""}
+    os.utime(project.file, (SOME_TIME, SOME_TIME))
+    server = serve("website:app", app_dir=project.folder, reload=True, env=env)
+    shows(server, "one")
+    assert list(project.folder.glob("__pycache__/website.*.pyc")), "bytecode is cached"
+    draft = project.folder / "draft"
+    draft.write_text(APP.format(version="two", head="", startup="pass"))
+    os.utime(draft, (SOME_TIME + 0.5, SOME_TIME + 0.5))
+    draft.rename(project.file)
+    shows(server, "two")
 
 
 def test_streams_are_told_at_once_and_a_request_finishes_under_the_old_code(
