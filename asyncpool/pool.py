@@ -76,6 +76,7 @@ class AsyncPool(HTTPHost):
         self._refused: set[HTTPConnection] = set()
         """Those whose request was answered with 503 at once. They count for no limit."""
         self._ws_settings = WebSocketSettings(
+            codec=config.ws,
             max_message=config.ws_max_message,
             ping_interval=config.ws_ping_interval,
             ping_timeout=config.ws_ping_timeout,

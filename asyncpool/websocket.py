@@ -16,20 +16,20 @@ from contextvars import copy_context
 from typing import Any, Final
 
 from hsrv.asgi import Application, Message, Scope
-from hsrv.asyncpool.ws_codec import (
+from hsrv.asyncpool.ws_codec import choose_codec
+from hsrv.asyncpool.ws_events import (
     ABNORMAL,
     INTERNAL_ERROR,
     MAX_REASON,
     NORMAL,
     SERVICE_RESTART,
     Close,
-    WsprotoCodec,
     may_be_sent,
 )
 from hsrv.asyncpool.ws_handshake import accept_response, deflate_terms
 from hsrv.asyncpool.ws_link import WebSocketLink, WebSocketSettings
 from hsrv.asyncpool.ws_states import SAID, Said, Say, Wire
-from hsrv.conn import Conn
+from hsrv.conn import HIGH_WATER, Conn
 from hsrv.errors import AppError, ClientDisconnected
 from hsrv.globs import pattern_of
 from hsrv.http.activity import Activity
@@ -75,7 +75,7 @@ class WebSocketSession:
         "_scope",
         "_settings",
         "_task",
-        "_waiter",
+        "_waiters",
         "conn",
         "handoff",
         "started_at",
@@ -116,7 +116,8 @@ class WebSocketSession:
         self._encoder: ResponseEncoder | None = None
         self._greeting: Message | None = {"type": "websocket.connect"}
         self._task: asyncio.Task[None] | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        """One for each `receive()` that waits: of concurrent ones any may be cancelled."""
         self._burst = 0
         self._pattern: str | None = None
 
@@ -227,50 +228,73 @@ class WebSocketSession:
         if self._greeting is not None:
             greeting, self._greeting = self._greeting, None
             return greeting
-        await self._be_fair()
-        while True:
-            if len(self._link):
-                data = self._link.take()
-                return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
-            if self._link.ended is not None:
-                code, reason = self._link.ended
+        if self._is_burst():
+            await asyncio.sleep(0)
+        link = self._link
+        while not len(link):
+            if link.ended is not None:
+                code, reason = link.ended
                 return {"type": "websocket.disconnect", "code": code, "reason": reason}
-            if self._waiter is None or self._waiter.done():
-                self._waiter = self._loop.create_future()
-            self._burst = 0
-            await asyncio.shield(self._waiter)  # shared by concurrent calls, of which one may be cancelled
+            await self._change()
+        data = link.take()
+        return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
+
+    async def _change(self) -> None:
+        """Wait until there is a message or the end."""
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        self._burst = 0
+        try:
+            await waiter
+        finally:
+            self._waiters.remove(waiter)
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
-    async def _be_fair(self) -> None:
+    def _is_burst(self) -> bool:
+        """Whether the application has had its share, and others should get a turn now."""
         self._burst += 1
-        if self._burst >= FAIR_BURST:
-            self._burst = 0
-            await asyncio.sleep(0)
+        if self._burst < FAIR_BURST:
+            return False
+        self._burst = 0
+        return True
 
     # send()
 
     async def _send(self, message: Message) -> None:
         """ASGI send. Raises ClientDisconnected (an OSError) once the connection has ended, AppError on
         misuse."""
-        say = _say(message)
+        if message["type"] == "websocket.send" and self._said.state is Said.ACCEPTED:
+            self._check_alive()  # in short what `_say` does: this is the one message that comes often
+            self._send_message(message)
+        else:
+            self._say(message)
+        if self.conn.pending_bytes > HIGH_WATER:
+            await self._link.drained()
+        if self._is_burst():
+            await asyncio.sleep(0)
+
+    def _say(self, message: Message) -> None:
+        say = _say_of(message)
         if say not in SAID[self._said.state]:
             state = self._said.state.name.lower()
             raise AppError(f"{message['type']} is not allowed when the WebSocket is {state}")
-        if self._link.ended is not None:
-            raise ClientDisconnected(errno.EPIPE, f"the WebSocket ended with code {self._link.ended.code}")
+        self._check_alive()
         _HANDLERS[say](self, message)
         self._said.move(say)
-        await self._link.drained()
-        await self._be_fair()
+
+    def _check_alive(self) -> None:
+        if self._link.ended is not None:
+            raise ClientDisconnected(errno.EPIPE, f"the WebSocket ended with code {self._link.ended.code}")
 
     def _accept(self, message: Message) -> None:
         head = self.handoff.head
         terms = deflate_terms(head, enabled=self._settings.per_message_deflate)
         response = accept_response(head, self._scope, message, terms, self._defaults())
-        self._link.accept(response, WsprotoCodec(self._settings.max_message, terms))
+        self._link.accept(response, choose_codec(self._settings.codec)(self._settings.max_message, terms))
         self.status = 101
         self._on_accepted(self)
 
@@ -311,7 +335,7 @@ class WebSocketSession:
         self._link.respond(*parts, last=self._encoder.complete)
 
 
-def _say(message: Message) -> Say:
+def _say_of(message: Message) -> Say:
     """Raises `AppError` for a type that is none of a WebSocket's."""
     kind = message["type"]
     if kind == "websocket.http.response.body":

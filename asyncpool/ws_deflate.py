@@ -1,4 +1,4 @@
-"""permessage-deflate (RFC 7692) and the size limit of received messages, as one wsproto extension.
+"""permessage-deflate (RFC 7692), and for wsproto with the size limit of received messages as one extension.
 
 wsproto's own extension inflates without a bound (64 KiB of input become 64 MiB), forgets that a fragmented
 message is compressed when a ping comes between its frames, and accepts offers that section 7 says to decline.
@@ -7,7 +7,7 @@ declined. Pure.
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -103,25 +103,72 @@ def _is_valid(name: str, value: str, has_value: bool) -> bool:
     return value in {"8", "9", "10", "11", "12", "13", "14", "15"}
 
 
-class MessageExtension(Extension):
-    """Counts the bytes of each received message, and (de)compresses if there are terms.
+class Inflater:
+    """The messages of one peer, decompressed."""
 
-    Too large a message ends in `CloseReason.MESSAGE_TOO_BIG`, which wsproto raises as ParseFailed.
+    __slots__ = ("_bits", "_forgets", "_zlib")
+
+    def __init__(self, terms: DeflateTerms) -> None:
+        self._bits = max(terms.client_bits or zlib.MAX_WBITS, SMALLEST_WINDOW_BITS)
+        self._forgets = terms.client_no_context_takeover
+        self._zlib: zlib._Decompress | None = None
+
+    def inflate(self, data: bytes, most: int) -> bytes:
+        """The next part of a message, at most `most` bytes, of which there is at least one. Raises `zlib.error`.
+
+        After a final block (section 7.2.3.4) the rest of the message is padding, and ignored.
+        """
+        if self._zlib is None:
+            self._zlib = zlib.decompressobj(-self._bits)
+        return b"" if self._zlib.eof else self._zlib.decompress(data, most)
+
+    def end(self, most: int) -> bytes:
+        """The same for the end of a message."""
+        rest = self.inflate(_TAIL, most)
+        if self._forgets or (self._zlib is not None and self._zlib.eof):
+            self._zlib = None
+        return rest
+
+
+class Deflater:
+    """Our messages, compressed."""
+
+    __slots__ = ("_bits", "_forgets", "_zlib")
+
+    def __init__(self, terms: DeflateTerms) -> None:
+        self._bits = terms.server_bits
+        self._forgets = terms.server_no_context_takeover
+        self._zlib: zlib._Compress | None = None
+
+    def deflate(self, data: bytes) -> bytes:
+        """A whole message. Each is one frame: hsrv sends no fragments."""
+        if self._zlib is None or self._forgets:
+            self._zlib = zlib.compressobj(wbits=-self._bits, memLevel=MEMORY_LEVEL)
+        deflated = self._zlib.compress(data) + self._zlib.flush(zlib.Z_SYNC_FLUSH)
+        return deflated[: -len(_TAIL)]
+
+
+class MessageExtension(Extension):
+    """For wsproto: counts the bytes of each received message, and (de)compresses if there are terms.
+
+    Too large a message ends in `CloseReason.MESSAGE_TOO_BIG`, which wsproto raises as ParseFailed. So does, with the
+    header already, a frame that doesn't belong where it stands: wsproto would find it only behind its payload.
     """
 
     name = "permessage-deflate"
 
     def __init__(self, limit: int, terms: DeflateTerms | None) -> None:
         self._limit = limit
-        self._terms = terms
+        self._inflater = Inflater(terms) if terms is not None else None
+        self._deflater = Deflater(terms) if terms is not None else None
         self.room = limit
         """Bytes the current message may still bring."""
+        self._within = False
+        """Frames of the current message are to follow."""
         self._control = False
         """The current frame is a control frame, maybe amid the frames of a message."""
         self._deflated = False
         """The current message is compressed."""
-        self._inflater: zlib._Decompress | None = None
-        self._deflater: zlib._Compress | None = None
 
     def enabled(self) -> bool:
         return True
@@ -136,9 +183,11 @@ class MessageExtension(Extension):
         self._control = opcode.iscontrol()
         if self._control:
             return _NO_BITS
+        if self._within is not (opcode is Opcode.CONTINUATION):
+            return CloseReason.PROTOCOL_ERROR
         if opcode is not Opcode.CONTINUATION:
             self.room = self._limit
-            self._deflated = self._terms is not None and rsv.rsv1
+            self._deflated = self._inflater is not None and rsv.rsv1
         if payload_length > self.room and not self._deflated:
             return CloseReason.MESSAGE_TOO_BIG
         return _RSV1 if self._deflated and opcode is not Opcode.CONTINUATION else _NO_BITS
@@ -148,35 +197,25 @@ class MessageExtension(Extension):
     ) -> bytes | CloseReason:
         if self._control:
             return data
-        if self._deflated:
-            return self._inflate(data)
+        if self._deflated and self._inflater is not None:
+            return self._inflate(self._inflater.inflate, data)
         self.room -= len(data)
         return data
 
     def frame_inbound_complete(
         self, proto: FrameDecoder | FrameProtocol, fin: bool
     ) -> bytes | CloseReason | None:
-        if self._control or not fin or not self._deflated:
+        if self._control:
             return None
-        rest = self._inflate(_TAIL)
-        assert self._terms is not None
-        if self._terms.client_no_context_takeover or (self._inflater is not None and self._inflater.eof):
-            self._inflater = None
-        return rest
+        self._within = not fin
+        if not fin or not self._deflated or self._inflater is None:
+            return None
+        return self._inflate(self._inflater.end)
 
-    def _inflate(self, data: bytes) -> bytes | CloseReason:
-        """At most one byte more than there is room for.
-
-        After a final block (section 7.2.3.4) the rest of the message is padding, and ignored.
-        """
-        if self._inflater is None:
-            assert self._terms is not None
-            bits = self._terms.client_bits or zlib.MAX_WBITS
-            self._inflater = zlib.decompressobj(-max(bits, SMALLEST_WINDOW_BITS))
-        if self._inflater.eof:
-            return b""
+    def _inflate(self, step: Callable[..., bytes], *data: bytes) -> bytes | CloseReason:
+        """At most one byte more than there is room for."""
         try:
-            plain = self._inflater.decompress(data, self.room + 1)
+            plain = step(*data, self.room + 1)
         except zlib.error:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
         self.room -= len(plain)
@@ -185,10 +224,6 @@ class MessageExtension(Extension):
     def frame_outbound(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, data: bytes, fin: bool
     ) -> tuple[RsvBits, bytes]:
-        """Compress a message. Each is one frame: hsrv sends no fragments."""
-        if self._terms is None or opcode.iscontrol() or len(data) < DEFLATE_FROM:
+        if self._deflater is None or opcode.iscontrol() or len(data) < DEFLATE_FROM:
             return rsv, data
-        if self._deflater is None or self._terms.server_no_context_takeover:
-            self._deflater = zlib.compressobj(wbits=-self._terms.server_bits, memLevel=MEMORY_LEVEL)
-        deflated = self._deflater.compress(data) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
-        return _RSV1, deflated[: -len(_TAIL)]
+        return _RSV1, self._deflater.deflate(data)

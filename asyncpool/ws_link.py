@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from hsrv.asyncpool.ws_codec import (
+from hsrv.asyncpool.ws_events import (
     ABNORMAL,
     INTERNAL_ERROR,
     Close,
@@ -46,6 +46,8 @@ log = get_logger("hsrv.asyncpool.websocket")
 class WebSocketSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The options of every WebSocket of a pool. Times in seconds."""
 
+    codec: str
+    """`hsrv.asyncpool.ws_codec` knows it by this name."""
     max_message: int
     """Bytes of one received message, decompressed."""
     ping_interval: float

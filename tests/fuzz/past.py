@@ -16,5 +16,5 @@ RESPONSES: Final[list[Any]] = [
 ]
 FRAMES: Final[list[Any]] = [
     # wrong in two ways: a new message amid another, and compressed data that is none
-    (bytes.fromhex("018005060708c182050607080506"), [13], DeflateTerms()),
+    (bytes.fromhex("018005060708c182050607080506"), [13], DeflateTerms(), 300),
 ]

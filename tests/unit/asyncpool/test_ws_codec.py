@@ -3,8 +3,11 @@
 import pytest
 from wsproto.frame_protocol import FrameProtocol, XorMaskerSimple
 
-from hsrv.asyncpool.ws_codec import Close, Event, FrameError, Ping, Pong, Received, WsprotoCodec, may_be_sent
+from hsrv.asyncpool.ws_codec import CODECS, Codec, NewCodec, choose_codec
 from hsrv.asyncpool.ws_deflate import DeflateTerms
+from hsrv.asyncpool.ws_events import Close, Event, FrameError, Ping, Pong, Received
+from hsrv.asyncpool.ws_frames import FrameCodec
+from hsrv.asyncpool.ws_wsproto import WsprotoCodec
 
 MASK = b"\x05\x06\x07\x08"
 
@@ -15,7 +18,13 @@ def frame(first_byte: int, payload: bytes) -> bytes:
     return bytes([first_byte, 0x80 | len(payload)]) + MASK + masked
 
 
-def events(codec: WsprotoCodec, *pieces: bytes) -> list[Event]:
+@pytest.fixture(params=sorted(CODECS))
+def new(request: pytest.FixtureRequest) -> NewCodec:
+    """Each of the codecs."""
+    return CODECS[request.param]
+
+
+def events(codec: Codec, *pieces: bytes) -> list[Event]:
     found = []
     for piece in pieces:
         codec.feed(piece)
@@ -47,12 +56,12 @@ CASES: dict[str, tuple[bytes, list[Event]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_frames_become_the_same_events_wherever_they_are_cut(case: str) -> None:
+def test_frames_become_the_same_events_wherever_they_are_cut(new: NewCodec, case: str) -> None:
     data, expected = CASES[case]
-    assert events(WsprotoCodec(100, None), data) == expected
+    assert events(new(100, None), data) == expected
     for cut in range(1, len(data)):
-        assert events(WsprotoCodec(100, None), data[:cut], data[cut:]) == expected
-    assert events(WsprotoCodec(100, None), *(bytes([byte]) for byte in data)) == expected
+        assert events(new(100, None), data[:cut], data[cut:]) == expected
+    assert events(new(100, None), *(bytes([byte]) for byte in data)) == expected
 
 
 @pytest.mark.parametrize(
@@ -74,22 +83,26 @@ def test_frames_become_the_same_events_wherever_they_are_cut(case: str) -> None:
         (frame(0x02, bytes(60)) + frame(0x80, bytes(60)), 1009, "message too big"),
     ],
 )
-def test_what_breaks_the_protocol_says_which_close_code_tells_so(data: bytes, code: int, reason: str) -> None:
+def test_what_breaks_the_protocol_says_which_close_code_tells_so(
+    new: NewCodec, data: bytes, code: int, reason: str
+) -> None:
     with pytest.raises(FrameError) as failure:
-        events(WsprotoCodec(100, None), data)
+        events(new(100, None), data)
     assert (failure.value.code, failure.value.reason) == (code, reason)
 
 
-def test_the_limit_is_in_bytes_not_in_characters() -> None:
+def test_the_limit_is_in_bytes_not_in_characters(new: NewCodec) -> None:
     with pytest.raises(FrameError) as failure:
-        events(WsprotoCodec(100, None), frame(0x81, "ü".encode() * 51))
+        events(new(100, None), frame(0x81, "ü".encode() * 51))
     assert failure.value.code == 1009
 
 
 @pytest.mark.parametrize("terms", [None, DeflateTerms(server_bits=15, client_bits=15)])
 @pytest.mark.parametrize("data", ["grüße", "x" * 100_000, b"", b"\x00" * 70_000])
-def test_a_sent_message_is_what_the_client_reads(data: str | bytes, terms: DeflateTerms | None) -> None:
-    sent = WsprotoCodec(0, terms).message(data)
+def test_a_sent_message_is_what_the_client_reads(
+    new: NewCodec, data: str | bytes, terms: DeflateTerms | None
+) -> None:
+    sent = new(0, terms).message(data)
     assert _client_reads(sent, terms) == data
 
 
@@ -107,8 +120,8 @@ def _client_reads(sent: bytes, terms: DeflateTerms | None) -> str | bytes:
     return b"".join(payload for payload in payloads if isinstance(payload, bytes))
 
 
-def test_control_frames_are_written_as_the_rfc_lays_them_out() -> None:
-    codec = WsprotoCodec(100, None)
+def test_control_frames_are_written_as_the_rfc_lays_them_out(new: NewCodec) -> None:
+    codec = new(100, None)
     assert codec.ping(b"p") == b"\x89\x01p"
     assert codec.pong(b"p") == b"\x8a\x01p"
     assert codec.close(1001, "bye") == b"\x88\x05\x03\xe9bye"
@@ -116,11 +129,21 @@ def test_control_frames_are_written_as_the_rfc_lays_them_out() -> None:
     assert codec.close(1005, "") == b"\x88\x00"
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1011, 1012, 1013, 3000, 4999])
-def test_a_code_for_endpoints_may_be_sent(code: int) -> None:
-    assert may_be_sent(code)
+def test_the_usual_codec_is_ours_and_each_is_found_by_its_name() -> None:
+    assert choose_codec("auto") is FrameCodec
+    assert choose_codec("wsproto") is WsprotoCodec
+    with pytest.raises(KeyError):
+        choose_codec("none")
 
 
-@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, -1])
-def test_a_reserved_code_may_not_be_sent(code: int) -> None:
-    assert not may_be_sent(code)
+@pytest.mark.parametrize("terms", [None, DeflateTerms()])
+@pytest.mark.parametrize("data", [b"", "ü" * 60, "x" * 125, b"y" * 126, bytes(70_000)])
+def test_both_write_the_same_bytes(data: str | bytes, terms: DeflateTerms | None) -> None:
+    ours, reference = FrameCodec(0, terms), WsprotoCodec(0, terms)
+    for _ in range(2):
+        assert ours.message(data) == reference.message(data)
+    payload = b"p" * 125
+    assert ours.ping(payload) == reference.ping(payload)
+    assert ours.pong(payload) == reference.pong(payload)
+    assert ours.close(1012, "bye") == reference.close(1012, "bye")
+    assert ours.close(1005, "") == reference.close(1005, "")

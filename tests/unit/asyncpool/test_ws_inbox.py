@@ -1,6 +1,6 @@
 """The queue of received messages."""
 
-from hsrv.asyncpool.ws_codec import Received
+from hsrv.asyncpool.ws_events import Received
 from hsrv.asyncpool.ws_inbox import INBOX_BYTES, INBOX_MESSAGES, Inbox
 
 

@@ -25,6 +25,7 @@ TEST_TIMEOUT = 20
 
 DEFAULTS = b"server: hsrv\r\n"
 SETTINGS: dict[str, Any] = {
+    "codec": "auto",
     "max_message": 1 << 20,
     "ping_interval": 0,
     "ping_timeout": 0,
