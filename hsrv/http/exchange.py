@@ -222,7 +222,8 @@ class Exchange(msgspec.Struct, eq=False):
             raise ClientDisconnected(errno.EPIPE, "the client is gone")
         kind = message["type"]
         if kind == "http.response.body":
-            self._send_body(message)
+            if not (self.encoder.amid_chunks and self._send_chunk(message)):
+                self._send_body(message)
         elif kind == "http.response.start":
             self._send_start(message)
         elif kind == "http.response.pathsend":
@@ -245,6 +246,16 @@ class Exchange(msgspec.Struct, eq=False):
             self._continue_due or self.head.chunked or (self.head.content_length or 0) > DISCARD_LIMIT
         ):
             self.encoder.force_close()  # what is left of the body is not worth reading, or will never come
+
+    def _send_chunk(self, message: Message) -> bool:
+        """One more event of a stream, the short way. False: it is something else, and nothing was done."""
+        chunk = b"" if self.ending else self.encoder.chunk(message)
+        if not chunk:
+            return False
+        self._write((chunk,))
+        if self.encoder.event_stream:
+            self._tail = (self._tail + message["body"][-4:])[-4:]
+        return True
 
     def _send_body(self, message: Message) -> None:
         if self.ending and self._boundary_counts():

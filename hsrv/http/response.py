@@ -106,6 +106,8 @@ class ResponseEncoder(msgspec.Struct, eq=False):
     sends_file: bool = False
     """The content of a file must follow what `file()` returned."""
     complete: bool = False
+    amid_chunks: bool = False
+    """More of a body in chunks is to follow: `chunk` may be worth a try."""
     body_bytes: int = 0
     """Of the body as written, without its framing."""
     _phase: Phase = Phase.EMPTY
@@ -178,7 +180,18 @@ class ResponseEncoder(msgspec.Struct, eq=False):
             self.streaming = more
         self._phase = phase
         self.complete = phase is Phase.COMPLETE
+        self.amid_chunks = more and self._framing is Framing.CHUNKS
         return self._frame(head, b"" if self._framing is Framing.NONE else data, last=not more)
+
+    def chunk(self, message: Message) -> bytes:
+        """The short way for the events of a stream: one more chunk, small enough to be copied. b"": it is something
+        else, for `body`, and nothing has changed. Only when `amid_chunks`."""
+        data = message.get("body")
+        if type(data) is not bytes or not 0 < len(data) <= JOIN_LIMIT or not message.get("more_body"):
+            return b""
+        size = len(data)
+        self.body_bytes += size
+        return b"%x\r\n%b\r\n" % (size, data)
 
     def file(self, size: int, defaults: bytes) -> bytes:
         """http.response.pathsend: the head, after which the file's `size` bytes follow if `sends_file`."""
