@@ -191,12 +191,12 @@ class FrameCodec:
     def next_event(self) -> Event | None:
         if self._over:
             return None
+        event: Event | None = None
         try:
             if self._message is None and self._frame is None:
                 event = self._whole_message()
-                if event is not None:
-                    return event
-            event = self._any_event()
+            if event is None:
+                event = self._any_event()
         except FrameError:
             self._over = True
             raise

@@ -249,12 +249,20 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _send_chunk(self, message: Message) -> bool:
         """One more event of a stream, the short way. False: it is something else, and nothing was done."""
-        chunk = b"" if self.ending else self.encoder.chunk(message)
+        if self.ending:
+            return False
+        encoder, link = self.encoder, self.link
+        chunk = encoder.chunk(message)
         if not chunk:
             return False
-        self._write((chunk,))
-        if self.encoder.event_stream:
-            self._tail = (self._tail + message["body"][-4:])[-4:]
+        try:
+            link.conn.write(chunk)
+        except ClientDisconnected:
+            link.client_lost()
+            raise
+        if encoder.event_stream:
+            data = message["body"]
+            self._tail = data[-4:] if len(data) >= 4 else (self._tail + data)[-4:]
         return True
 
     def _send_body(self, message: Message) -> None:

@@ -187,11 +187,12 @@ class ResponseEncoder(msgspec.Struct, eq=False):
         """The short way for the events of a stream: one more chunk, small enough to be copied. b"": it is something
         else, for `body`, and nothing has changed. Only when `amid_chunks`."""
         data = message.get("body")
-        if type(data) is not bytes or not 0 < len(data) <= JOIN_LIMIT or not message.get("more_body"):
-            return b""
-        size = len(data)
-        self.body_bytes += size
-        return b"%x\r\n%b\r\n" % (size, data)
+        if data and type(data) is bytes and message.get("more_body"):
+            size = len(data)
+            if size <= JOIN_LIMIT:
+                self.body_bytes += size
+                return b"%x\r\n%b\r\n" % (size, data)
+        return b""
 
     def file(self, size: int, defaults: bytes) -> bytes:
         """http.response.pathsend: the head, after which the file's `size` bytes follow if `sends_file`."""

@@ -475,3 +475,60 @@ def test_default_headers_are_made_once_per_second() -> None:
     first = headers()
     assert headers() is first
     assert headers() != first
+
+
+# the short way of a chunk
+
+START: dict[str, Any] = {"type": "http.response.start", "status": 200}
+
+
+def streaming(method: str = "GET", version: str = "1.1", **start: Any) -> ResponseEncoder:
+    """An encoder whose first chunk is out."""
+    encoder = encoder_for(method, version)
+    encoder.start({**START, **start})
+    encoder.body({"body": b"first", "more_body": True}, b"")
+    return encoder
+
+
+@pytest.mark.parametrize("data", [b"x", b"data: 1\n\n", bytes(16), bytes(JOIN_LIMIT)])
+def test_the_short_way_of_a_chunk_leads_to_the_same_bytes(data: bytes) -> None:
+    short, long = streaming(), streaming()
+    message = {"type": "http.response.body", "body": data, "more_body": True}
+    assert short.amid_chunks
+    assert (short.chunk(message),) == long.body(message, b"")
+    assert short.body_bytes == long.body_bytes == len(b"first") + len(data)
+    assert short.body({"body": b"last"}, b"") == long.body({"body": b"last"}, b"")
+    assert not short.amid_chunks
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"more_body": True},
+        {"body": b"", "more_body": True},
+        {"body": b"last"},
+        {"body": b"last", "more_body": False},
+        {"body": bytearray(b"x"), "more_body": True},
+        {"body": memoryview(b"x"), "more_body": True},
+        {"body": "text", "more_body": True},
+        {"body": bytes(JOIN_LIMIT + 1), "more_body": True},
+    ],
+)
+def test_what_is_not_a_small_chunk_amid_the_body_goes_the_long_way(message: dict[str, Any]) -> None:
+    encoder = streaming()
+    assert encoder.chunk(message) == b""
+    assert encoder.body_bytes == len(b"first")
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        encoder_for(),
+        streaming("HEAD"),
+        streaming(version="1.0"),
+        streaming(headers=[(b"content-length", b"100")]),
+        streaming(status=204),
+    ],
+)
+def test_only_a_body_in_chunks_has_a_short_way(encoder: ResponseEncoder) -> None:
+    assert not encoder.amid_chunks

@@ -1,0 +1,159 @@
+"""The end of an event stream, wherever its messages are cut."""
+
+import asyncio
+import socket
+
+import h11
+import pytest
+
+from hsrv.conn import Conn
+from hsrv.errors import ClientDisconnected
+from hsrv.http.body import body_decoder
+from hsrv.http.events import RequestHead
+from hsrv.http.exchange import Exchange
+from hsrv.http.response import ResponseEncoder
+from hsrv.messages import Origin, Trace
+
+START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"text/event-stream")],
+}
+HEAD = RequestHead(
+    method="GET",
+    target=b"/events",
+    path="/events",
+    raw_path=b"/events",
+    query=b"",
+    http_version="1.1",
+    headers=[(b"host", b"a")],
+    content_length=None,
+    chunked=False,
+    keep_alive=True,
+    expect_continue=False,
+    websocket=False,
+    event_stream=True,
+)
+
+
+class Link:
+    """A connection that counts what it is told."""
+
+    closing = False
+
+    def __init__(self, conn: Conn) -> None:
+        self.conn = conn
+        self.begun = self.completed = self.lost = 0
+
+    def defaults(self) -> bytes:
+        return b""
+
+    def body_taken(self) -> None:
+        raise AssertionError("there is no body")
+
+    def body_awaited(self) -> None:
+        raise AssertionError("there is no body")
+
+    def held_up(self, exchange: Exchange) -> None:
+        raise AssertionError("the client takes everything")
+
+    def goes_on(self, exchange: Exchange) -> None:
+        raise AssertionError("the client takes everything")
+
+    def response_begun(self) -> None:
+        self.begun += 1
+
+    def response_complete(self) -> None:
+        self.completed += 1
+
+    def client_lost(self) -> None:
+        self.lost += 1
+
+    def overdue(self) -> None:
+        raise AssertionError("it takes no time")
+
+
+def new_exchange() -> tuple[Exchange, Link, socket.socket]:
+    ours, client = socket.socketpair()
+    ours.setblocking(False)
+    origin = Origin(client=None, server=None, accepted_at=0.0)
+    link = Link(Conn(ours, asyncio.get_running_loop(), origin))
+    encoder = ResponseEncoder("GET", "1.1", keep_alive=True)
+    trace = Trace(request_id="r-1")
+    return Exchange(link, HEAD, trace, body_decoder(HEAD, 0), encoder, 0.0, 0.0), link, client
+
+
+def body_of(client: socket.socket) -> tuple[bytes, bool]:
+    """What came, by h11: the content, and whether it is complete."""
+    reader = h11.Connection(h11.CLIENT)
+    reader.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    reader.send(h11.EndOfMessage())
+    reader.receive_data(client.recv(1 << 16))
+    content = b""
+    while True:
+        event = reader.next_event()
+        if event is h11.NEED_DATA or isinstance(event, h11.EndOfMessage):
+            return content, event is not h11.NEED_DATA
+        if isinstance(event, h11.Data):
+            content += event.data
+
+
+@pytest.mark.parametrize(
+    ("parts", "at_boundary"),
+    [
+        ([b"data: 1\n\n"], True),
+        ([b"data: 1\n\n", b"data: 2\n\n"], True),
+        ([b"data: 1\n", b"\n"], True),
+        ([b"a", b"b", b"\n", b"\n"], True),
+        ([b"data: 1\r\n", b"\r", b"\n"], True),
+        ([b"data: 1\n\n", b"data: 2\n"], False),
+        ([b"\n\n", b"a"], False),
+        ([b"1", b"\n"], False),
+    ],
+)
+def test_an_event_stream_ends_at_once_only_at_an_event_boundary(
+    parts: list[bytes], at_boundary: bool
+) -> None:
+    async def run() -> None:
+        exchange, link, client = new_exchange()
+        with client:
+            await exchange.send(START)
+            for part in parts:
+                await exchange.send({"type": "http.response.body", "body": part, "more_body": True})
+            exchange.end()
+            assert body_of(client) == (b"".join(parts), at_boundary)
+            assert (link.begun, link.completed) == (1, int(at_boundary))
+            link.conn.close()
+
+    asyncio.run(run())
+
+
+def test_a_stream_that_is_to_end_is_cut_behind_the_next_event() -> None:
+    async def run() -> None:
+        exchange, link, client = new_exchange()
+        with client:
+            await exchange.send(START)
+            for part in (b"data: 1", b"a\n"):
+                await exchange.send({"type": "http.response.body", "body": part, "more_body": True})
+            exchange.end()
+            await exchange.send({"type": "http.response.body", "body": b"\ndata: 2\n\n", "more_body": True})
+            assert body_of(client) == (b"data: 1a\n\n", True)
+            assert link.completed == 1
+            link.conn.close()
+
+    asyncio.run(run())
+
+
+def test_a_client_that_is_gone_is_found_at_the_next_chunk() -> None:
+    async def run() -> None:
+        exchange, link, client = new_exchange()
+        message = {"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True}
+        await exchange.send(START)
+        await exchange.send(message)
+        client.close()
+        with pytest.raises(ClientDisconnected):
+            await exchange.send(message)
+        assert link.lost == 1
+        link.conn.close()
+
+    asyncio.run(run())
