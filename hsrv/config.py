@@ -149,7 +149,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     header_map: Annotated[HeaderMap, Opt("header names with an underscore, which CGI-like code takes for a dash", _HTTP)] = HeaderMap.DROP
     http: Annotated[Literal["auto", "h11", "split"], Opt("HTTP parser", _HTTP)] = "auto"
 
-    ws: Annotated[Literal["auto", "frames", "wsproto"], Opt("WebSocket frames", _WS)] = "auto"
+    ws: Annotated[Literal["auto", "frames", "wsproto"], Opt("what reads and writes frames; auto: the fastest, frames", _WS)] = "auto"
     ws_max_message: Annotated[Bytes, Opt("largest message, decompressed; a larger one ends with 1009", _WS, metavar="BYTES")] = 16 * MIB
     ws_ping_interval: Annotated[SecondsOrNone, Opt("between pings; 0: none", _WS)] = 20.0
     ws_ping_timeout: Annotated[SecondsOrNone, Opt("for the answer to a ping; 0: any time", _WS)] = 20.0
