@@ -129,9 +129,13 @@ _message = st.builds(
     st.lists(st.integers(0, 100), max_size=3),
     st.sampled_from([b"", frame(0x89, b"ping"), frame(0x88, b"")]),
 )
+_wasteful = st.sampled_from(
+    [b"\x82\xfe\x00\x03" + bytes(7), b"\x81\xff" + (200).to_bytes(8, "big") + bytes(204)]
+)
+"""A length in more bytes than it needs."""
 _large = st.sampled_from([frame(0x82, bytes(70_000)), frame(0x81, b"\xc3\xbc" * 35_000)])
 _frame = st.builds(frame, _first, _payload, _mask)
-_frames = st.lists(_frame | _message | _large, max_size=6).map(b"".join)
+_frames = st.lists(_frame | _message | _large | _wasteful, max_size=6).map(b"".join)
 
 TARGET = Target(
     "frames",
