@@ -151,22 +151,22 @@ class Conn:
 
     # writing
 
-    def write(self, *parts: bytes) -> None:
+    def write(self, data: bytes, *more: bytes) -> None:
         """Write now what the kernel takes and keep the rest, in order. Raises `ClientDisconnected`."""
         if self.fd < 0 or self._broken:
             raise ClientDisconnected(errno.EPIPE, "the client is gone")
         if self._pending:
-            self._keep(parts, 0)
+            self._keep((data, *more), 0)
             return
         try:
-            sent = self._sock.send(parts[0]) if len(parts) == 1 else self._sock.sendmsg(parts)
+            sent = self._sock.sendmsg((data, *more)) if more else self._sock.send(data)
         except _WOULD_BLOCK:
             sent = 0
         except OSError as error:
             raise ClientDisconnected(error.errno, "the client is gone") from error
         self.sent_bytes += sent
-        if sent < (len(parts[0]) if len(parts) == 1 else sum(map(len, parts))):
-            self._keep(parts, sent)
+        if more or sent < len(data):
+            self._keep((data, *more), sent)
 
     def write_file(self, fd: int, offset: int, count: int) -> None:
         """Write `count` bytes of an open file with sendfile(2). Takes ownership of `fd`, also when it raises
