@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 import psutil
 
+from hsrv.logging import get_logger
 from hsrv.supervisor.fleet import Key
 
 USAGE_TTL: Final = 0.5
@@ -21,6 +22,8 @@ USAGE_TTL: Final = 0.5
 PSS_TTL: Final = 5.0
 """Seconds for which the proportional memory of a process is used again: the kernel walks its page tables for it, 14 ms
 per GiB."""
+
+log = get_logger("hsrv.supervisor")
 
 
 class Usage(NamedTuple):
@@ -109,6 +112,8 @@ class UsageReader:
             one.usage = _usage_of(one)
         except psutil.Error:  # it ended meanwhile, or the system keeps it to itself
             return
+        except OSError as error:  # no descriptor is free: what was seen last stands
+            log.debug("usage unknown", pid=pid, error=str(error))
 
     def _forget(self, pid: int) -> None:
         one = self._known.pop(pid)

@@ -1,5 +1,7 @@
 """What real processes take of the machine."""
 
+import os
+import resource
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -45,6 +47,28 @@ def test_cpu_time_stays_with_the_slot_when_a_process_ends() -> None:
         found = await reader.read()
         assert found.by_pid == {}
         assert found.cpu_seconds == {WORKER: taken}
+
+    run(story)
+
+
+def test_without_a_free_descriptor_what_was_seen_last_stands() -> None:
+    async def story() -> None:
+        with burner() as one:
+            people: dict[int, Key] = {one.pid: WORKER}
+            reader = UsageReader(lambda: dict(people))
+            before = await reader.read()
+            people[os.getpid()] = (Role.POOL, 1)  # somebody new: it must look again
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+            try:
+                found = await reader.read()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert found.by_pid == before.by_pid
+            people = {**people}
+            reader = UsageReader(lambda: dict(people))
+            assert set((await reader.read()).by_pid) == {one.pid, os.getpid()}
+            one.kill()
 
     run(story)
 
