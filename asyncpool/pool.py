@@ -159,6 +159,7 @@ class AsyncPool(HTTPHost):
                 self.census.enter(conn)
             self._lot.park(conn, message.deadline)
             return
+        conn.limit_unsent()
         self.board.count(Count.HANDOFFS_RECEIVED)
         if limit := self._over_limit(message):
             self._refuse(conn, message, limit)

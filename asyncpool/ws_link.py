@@ -338,11 +338,10 @@ class WebSocketLink:
         state = self._wire.state
         if state is Wire.CLOSED:
             return
-        if self._conn.pending_bytes:
-            if now - self._conn.progress_at > self._settings.send_timeout:
-                self.cut(EndReason.SEND_TIMEOUT)
-            else:
-                self._extend(now)  # the peer is still taking what comes before our end
+        if self._conn.stalled(now, self._settings.send_timeout):
+            self.cut(EndReason.SEND_TIMEOUT)
+        elif self._conn.pending_bytes:
+            self._extend(now)  # the peer is still taking what comes before our end
         elif state is Wire.OPEN and self._codec is not None:
             self._check_ping(now, self._codec)
         elif (state is Wire.CLOSING or state is Wire.LINGERING) and now >= self._deadline:

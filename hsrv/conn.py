@@ -10,10 +10,14 @@ process at any moment, and a complete response leaves in one system call on the 
 """
 
 import asyncio
+import contextlib
 import errno
+import fcntl
 import os
 import socket
 import struct
+import sys
+import termios
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -28,6 +32,10 @@ RECEIVE_SIZE: Final = 64 * 1024
 HIGH_WATER: Final = 64 * 1024
 LOW_WATER: Final = 16 * 1024
 """Bytes waiting to be written at which `drained()` begins to wait, and ends waiting."""
+
+STREAM_UNSENT_LIMIT: Final = 256 * 1024
+"""Bytes of a stream that the kernel takes ahead of what it can send (TCP_NOTSENT_LOWAT). More would only be older when
+the client reads it, and there may be thousands that read slowly."""
 
 SENDFILE_SIZE: Final = 1 << 20
 """Bytes per sendfile() call, so that one fast reader of a large file doesn't hold the loop."""
@@ -61,6 +69,7 @@ class Conn:
         "_loop",
         "_pending",
         "_poller",
+        "_queued",
         "_sock",
         "_told",
         "_waiter",
@@ -89,12 +98,14 @@ class Conn:
         """Writing failed: the peer is gone."""
         self._pending: deque[memoryview | _FilePart] = deque()
         self.pending_bytes = 0
+        self._queued = 0
+        """Bytes that the kernel held for the peer when that was looked at last."""
         self.sent_bytes = 0
         self.received_bytes = 0
         self._told = (0, 0)
         self._waiter: asyncio.Future[None] | None = None
         self.progress_at = 0.0
-        """loop.time() when the peer last took something of what waits; only kept while something waits."""
+        """loop.time() when the peer was last seen to take something; only kept while something waits."""
         self.on_flushed: Callable[[], None] | None = None
         """Called when everything that had to wait is written."""
         self.on_broken: Callable[[], None] | None = None
@@ -181,6 +192,25 @@ class Conn:
         self.pending_bytes += count
         self._start_writing()
 
+    def stalled(self, now: float, patience: float) -> bool:
+        """Whether something waits, and the peer has taken nothing for `patience` seconds. Called now and then.
+
+        What it acknowledged to the kernel counts: that may hold so much that a slow peer takes minutes until there is
+        room for more of ours.
+        """
+        if not self.pending_bytes:
+            return False
+        queued = _queued_bytes(self.fd)
+        if queued != self._queued:
+            self._queued, self.progress_at = queued, now
+        return now - self.progress_at > patience
+
+    def limit_unsent(self) -> None:
+        """A stream begins: the kernel takes less ahead."""
+        if hasattr(socket, "TCP_NOTSENT_LOWAT") and self._sock.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):  # macOS: of a peer that is gone already, as reading will tell
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, STREAM_UNSENT_LIMIT)
+
     async def drained(self) -> None:
         """Wait until the peer has taken enough. Raises `ClientDisconnected` when it is gone.
 
@@ -207,6 +237,7 @@ class Conn:
     def _start_writing(self) -> None:
         if not self._writing and self._pending:
             self.progress_at = self._loop.time()
+            self._queued = _queued_bytes(self.fd)
             self._poller.add_writer(self.fd, self._on_writable)
             self._writing = True
 
@@ -327,3 +358,11 @@ class Conn:
             except OSError:
                 self.close()  # the peer was faster
         self.close()
+
+
+def _queued_bytes(fd: int) -> int:
+    """What the kernel holds for the peer of a socket: not sent, or not acknowledged. 0 where it doesn't tell."""
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0

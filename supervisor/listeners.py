@@ -26,9 +26,10 @@ from hsrv.supervisor.inheritance import Inheritance
 CONNECT_TIMEOUT: Final = 1.0
 """Seconds to find out whether somebody still listens on an existing socket file."""
 
-UNSENT_LIMIT: Final = 256 * 1024
-"""Bytes that the kernel takes for a client ahead of what it can send to it; accepted sockets inherit it. Without it, it
-would take 4 MB for each client that reads slowly, and a client of 10 KB/s would seem to take nothing for minutes."""
+UNSENT_LIMIT: Final = 1024 * 1024
+"""Bytes that the kernel takes for a client ahead of what it can send to it (TCP_NOTSENT_LOWAT); accepted sockets
+inherit it. Without it, it would take 4 MB for each client that reads slowly. With less, a response of a megabyte leaves
+in several writes, for which the client is waited for: 256 KiB halve the rate. A stream has less (`hsrv.conn`)."""
 
 _SO_ATTACH_FILTER: Final = 26
 _NO_NEW_CONNECTIONS: Final = (

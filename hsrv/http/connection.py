@@ -691,8 +691,7 @@ class HTTPConnection:
 
     def check(self, now: float) -> None:
         """Act on what is overdue. Called by the host's sweep."""
-        stalled = self.conn.pending_bytes and now - self.conn.progress_at > self.host.send_timeout
-        if stalled:
+        if self.conn.stalled(now, self.host.send_timeout):
             self._lose(EndReason.SEND_TIMEOUT)
         elif now >= self.deadline:
             self._timed_out()

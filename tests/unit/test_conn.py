@@ -207,3 +207,32 @@ def test_end_of_input_and_reset_both_read_as_end(ends: tuple[Conn, socket.socket
     assert conn.receive() is None
     far.close()
     assert conn.receive() == b""
+
+
+def test_a_peer_that_reads_slowly_is_not_taken_for_one_that_reads_nothing(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """The kernel holds more than it reads in the time: nothing of ours moves, and still it takes something."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    peer.settimeout(5)
+    ours.setblocking(False)
+    conn = Conn(ours, loop, Origin(client=None, server=None, accepted_at=0.0))
+    try:
+        conn.write(bytes(8 << 20))
+        waiting, now = conn.pending_bytes, loop.time()
+        assert waiting
+        deadline = time.monotonic() + 10
+        for step in range(1, 4):  # ten seconds each, by the clock that stalled() is told
+            taken = len(peer.recv(256 << 10))
+            while conn.stalled(now + 10 * step, 5) and time.monotonic() < deadline:
+                taken += len(peer.recv(64 << 10))
+            assert taken < 2 << 20
+            assert not conn.stalled(now + 10 * step, 5), "it took something"
+        assert conn.pending_bytes == waiting, "the loop didn't turn: nothing of ours moved"
+        assert not conn.stalled(now + 34, 5)
+        assert conn.stalled(now + 36, 5), "it takes nothing any more"
+    finally:
+        conn.close()
+        peer.close()
