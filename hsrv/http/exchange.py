@@ -251,15 +251,11 @@ class Exchange(msgspec.Struct, eq=False):
         """One more event of a stream, the short way. False: it is something else, and nothing was done."""
         if self.ending:
             return False
-        encoder, link = self.encoder, self.link
+        encoder = self.encoder
         chunk = encoder.chunk(message)
         if not chunk:
             return False
-        try:
-            link.conn.write(chunk)
-        except ClientDisconnected:
-            link.client_lost()
-            raise
+        self._write((chunk,))
         if encoder.event_stream:
             data = message["body"]
             self._tail = data[-4:] if len(data) >= 4 else (self._tail + data)[-4:]
@@ -268,20 +264,11 @@ class Exchange(msgspec.Struct, eq=False):
     def _send_body(self, message: Message) -> None:
         if self.ending and self._boundary_counts():
             message = self._cut_at_boundary(message)
-        link, encoder = self.link, self.encoder
-        parts = encoder.body(message, link.defaults())
-        if parts:
-            try:
-                link.conn.write(*parts)
-            except ClientDisconnected:
-                link.client_lost()
-                raise
+        encoder = self.encoder
+        self._write(encoder.body(message, self.link.defaults()))
         if encoder.event_stream:
             self._tail = (self._tail + message.get("body", b"")[-4:])[-4:]
-        if encoder.complete and self._waiter is None:
-            link.response_complete()
-        else:
-            self._after_write()
+        self._after_write()
 
     def _send_file(self, message: Message) -> None:
         """`http.response.pathsend`: the whole file, by sendfile(2). Raises AppError when it can't be read."""

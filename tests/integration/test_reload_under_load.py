@@ -155,8 +155,8 @@ def test_killed_idle_workers_fail_no_request(serve: Serve, code: Code) -> None:
             before = load.done["request"]
             os.kill(victim, signal.SIGKILL)
             load.resume()
-            eventually(lambda: load.problems or load.done["request"] > before + 100, "they go on")  # noqa: B023
-            eventually(lambda: victim not in pids(server, "worker"), "it is gone")  # noqa: B023
+            eventually(lambda: load.problems or load.done["request"] > before + 100, "they go on")  # noqa: B023  # called at once
+            eventually(lambda: victim not in pids(server, "worker"), "it is gone")  # noqa: B023  # called at once
             eventually(lambda: len(pids(server, "worker")) == 3, "and replaced")
     assert load.problems == []
 
@@ -308,7 +308,7 @@ def test_code_that_cannot_start_changes_nothing(serve: Serve, code: Code) -> Non
             source.write_text(GOOD)
             code.next()
             reload(server, wait=True)
-            eventually(lambda: load.problems or ends() == ended + 8, "now every stream was ended, once")  # noqa: B023
+            eventually(lambda: load.problems or ends() == ended + 8, "now every stream was ended, once")  # noqa: B023  # called at once
             seen_by_all(load, code.version)
             assert load.problems == []
     assert load.problems == []

@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from hsrv.errors import ClientError
+from hsrv.http import forwarded
 from hsrv.http.events import RequestHead
 from hsrv.http.head import MAX_EMPTY_LINES, HeadLimits, read_head, take_head
 from hsrv.http.parser import choose_parser
@@ -490,3 +491,11 @@ def test_another_websocket_version_is_a_426_that_names_ours() -> None:
         take(HANDSHAKE.replace(b"Version: 13", b"Version: 8"))
     assert caught.value.status == 426
     assert caught.value.headers == [(b"sec-websocket-version", b"13")]
+
+
+@pytest.mark.parametrize("name", sorted(forwarded._FIELDS | {b"x-request-id", b"traceparent"}))
+def test_what_trace_and_proxies_look_at_is_marked(name: bytes) -> None:
+    """Nobody looks for a field that isn't: a new one must be one of MARKS."""
+    head = take(b"GET / HTTP/1.1\r\nHost: a\r\n%b: b\r\n\r\n" % name.title())
+    assert head is not None
+    assert head.marked
