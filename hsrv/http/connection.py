@@ -86,6 +86,13 @@ an Enum is hashed, in Python."""
 
 _OVER: Final = (State.CLOSED, State.HANDED_OFF)
 
+_IDLE: Final = State.IDLE
+_BODY: Final = State.BODY
+_RUNNING: Final = State.RUNNING
+_LINGERING: Final = State.LINGERING
+_COMPLETED: Final = EndReason.COMPLETED
+"""On the way of every request. Up to Python 3.11 a member of an enum costs ten times what a global does."""
+
 
 class HTTPConnection:
     """One client connection of this process."""
@@ -170,10 +177,10 @@ class HTTPConnection:
             self._on_end_of_input()
             return
         state = self.state
-        if state is State.LINGERING:
+        if state is _LINGERING:
             return
         self.buffer += data
-        if state is State.IDLE or state is State.READING:
+        if state is _IDLE or state is State.READING:
             self._advance()
         elif state is State.BODY:
             self._read_body()
@@ -284,7 +291,7 @@ class HTTPConnection:
     def _advance(self) -> None:
         """Take the next head from the buffer, if it is complete, and serve it."""
         self._advance_due = False
-        if self.state is not State.IDLE and self.state is not State.READING:
+        if self.state is not _IDLE and self.state is not State.READING:
             return
         try:
             head = take_head(self.buffer, self.searched, self.host.parse, self.host.limits)
@@ -334,7 +341,7 @@ class HTTPConnection:
 
     def _begin(self, head: RequestHead, trace: Trace, now: float = 0.0) -> None:
         settings = self.host.settings
-        self.state = State.BODY
+        self.state = _BODY
         self.deadline = math.inf
         now = now or trace.received_at
         decoder = body_decoder(head, settings.limit_request_body)
@@ -368,7 +375,7 @@ class HTTPConnection:
             self.conn.watch(self._on_readable)  # it may have waited for a place with a full buffer, unread
 
     def _run(self, exchange: Exchange) -> None:
-        self.state = State.RUNNING
+        self.state = _RUNNING
         self.deadline = math.inf
         if not self.conn.reading:
             self.conn.watch(self._on_readable)
@@ -484,7 +491,7 @@ class HTTPConnection:
     def _after_response(self) -> None:
         exchange = self.exchange
         assert exchange is not None
-        self.host.finished(self, exchange, EndReason.COMPLETED)
+        self.host.finished(self, exchange, _COMPLETED)
         self.served += 1
         if not exchange.encoder.keep_alive or exchange.half_closed or self.host.closing:
             self._close_politely()
@@ -509,7 +516,7 @@ class HTTPConnection:
             self._become_idle()
 
     def _become_idle(self) -> None:
-        self.state = State.IDLE
+        self.state = _IDLE
         self.exchange = None
         self.searched = 0
         self.deadline = self._loop.time() + self.host.settings.keep_alive

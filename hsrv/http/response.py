@@ -79,6 +79,13 @@ RESPONSE: Final[Table[Phase, Event]] = {
 }
 
 
+_EMPTY: Final = Phase.EMPTY
+_HEAD: Final = Phase.HEAD
+_COMPLETE: Final = Phase.COMPLETE
+_LAST: Final = Event.LAST
+"""On the way of every response, as in `hsrv.http.connection`."""
+
+
 class Framing(Enum):
     """How the client finds the end of the body."""
 
@@ -142,14 +149,14 @@ class ResponseEncoder(msgspec.Struct, eq=False):
 
     def start(self, message: Message) -> None:
         """http.response.start. Kept; the first body message decides about the framing."""
-        if self._phase is not Phase.EMPTY:
+        if self._phase is not _EMPTY:
             self._after(Event.START)  # raises
         status = message.get("status")
         if not isinstance(status, int) or not 200 <= status <= 599:
             raise AppError(f"the status of a response must be an int from 200 to 599, not {status!r}")
         fields = collect(message.get("headers", ()))
         self._fields = fields
-        self._phase = Phase.HEAD
+        self._phase = _HEAD
         self.status = int(status)
         self.event_stream = fields.event_stream
         if fields.close:
@@ -166,12 +173,12 @@ class ResponseEncoder(msgspec.Struct, eq=False):
         if type(data) is not bytes:
             data = _as_bytes(data)
         more = bool(message.get("more_body", False))
-        if not more and self._phase is Phase.HEAD and self._last is Event.LAST and self.status in _PLAIN:
+        if not more and self._phase is _HEAD and self._last is _LAST and self.status in _PLAIN:
             whole = self._whole(data, defaults)
             if whole:
                 return (whole,)
         phase = self._after(Event.MORE if more else self._last)
-        first = self._phase is Phase.HEAD
+        first = self._phase is _HEAD
         length = self._choose_framing(len(data), more=more) if first else None
         self._check_length(len(data), more=more)
         head = b""
@@ -237,7 +244,7 @@ class ResponseEncoder(msgspec.Struct, eq=False):
             or self.method == "HEAD"
         ):
             return b""
-        self._phase, self.complete = Phase.COMPLETE, True
+        self._phase, self.complete = _COMPLETE, True
         self.body_bytes = size
         return b"%bcontent-length: %d\r\n%b\r\n%b" % (
             STATUS_LINES[self.status] + fields.lines,
