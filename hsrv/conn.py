@@ -40,6 +40,9 @@ the client reads it, and there may be thousands that read slowly."""
 SENDFILE_SIZE: Final = 1 << 20
 """Bytes per sendfile() call, so that one fast reader of a large file doesn't hold the loop."""
 
+_MORE: Final = getattr(socket, "MSG_MORE", 0)
+"""Not on macOS."""
+
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _WOULD_BLOCK: Final = (BlockingIOError, InterruptedError)
 
@@ -66,6 +69,7 @@ class Conn:
 
     __slots__ = (
         "_broken",
+        "_held",
         "_loop",
         "_pending",
         "_poller",
@@ -75,6 +79,7 @@ class Conn:
         "_waiter",
         "_writing",
         "fd",
+        "is_last",
         "on_broken",
         "on_flushed",
         "on_left",
@@ -86,7 +91,7 @@ class Conn:
         "sent_bytes",
     )
 
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop, origin: Origin) -> None:
+    def __init__(self, sock: socket.SocketType, loop: asyncio.AbstractEventLoop, origin: Origin) -> None:
         self._sock = sock
         self._loop = loop
         self._poller = poller_of(loop)
@@ -96,7 +101,8 @@ class Conn:
         self._writing = False
         self._broken = False
         """Writing failed: the peer is gone."""
-        self._pending: deque[memoryview | _FilePart] = deque()
+        self._pending: deque[memoryview | _FilePart] | None = None
+        """Made when something has to wait: most connections never need it."""
         self.pending_bytes = 0
         self._queued = 0
         """Bytes that the kernel held for the peer when that was looked at last."""
@@ -106,6 +112,11 @@ class Conn:
         self._waiter: asyncio.Future[None] | None = None
         self.progress_at = 0.0
         """loop.time() when the peer was last seen to take something; only kept while something waits."""
+        self._held = False
+        """The kernel keeps what was written last until `finish_writing()`, or `close()`."""
+        self.is_last: Callable[[], bool] | None = None
+        """Asked before something is written: whether it is the last, and the end follows at once. Then both leave in
+        one segment: half the way through the kernel, and one packet less for the peer."""
         self.on_flushed: Callable[[], None] | None = None
         """Called when everything that had to wait is written."""
         self.on_broken: Callable[[], None] | None = None
@@ -169,8 +180,12 @@ class Conn:
         if self._pending:
             self._keep((data, *more), 0)
             return
+        flags = 0
+        if self.is_last is not None and self.is_last():
+            self._held = True
+            flags = _MORE
         try:
-            sent = self._sock.sendmsg((data, *more)) if more else self._sock.send(data)
+            sent = self._sock.sendmsg((data, *more), (), flags) if more else self._sock.send(data, flags)
         except _WOULD_BLOCK:
             sent = 0
         except OSError as error:
@@ -188,6 +203,8 @@ class Conn:
         if count == 0:
             os.close(fd)
             return
+        if self._pending is None:
+            self._pending = deque()
         self._pending.append(_FilePart(fd, offset, count))
         self.pending_bytes += count
         self._start_writing()
@@ -225,11 +242,14 @@ class Conn:
         await asyncio.shield(self._waiter)
 
     def _keep(self, parts: tuple[bytes, ...], sent: int) -> None:
+        pending = self._pending
+        if pending is None:
+            pending = self._pending = deque()
         for part in parts:
             if sent >= len(part):
                 sent -= len(part)
             else:
-                self._pending.append(memoryview(part)[sent:])
+                pending.append(memoryview(part)[sent:])
                 self.pending_bytes += len(part) - sent
                 sent = 0
         self._start_writing()
@@ -245,7 +265,7 @@ class Conn:
         try:
             while self._pending:
                 first = self._pending[0]
-                sent = self._send_first(first)
+                sent = self._send_first(self._pending, first)
                 if sent == 0:
                     break
                 self.progress_at = self._loop.time()
@@ -258,7 +278,7 @@ class Conn:
             return
         self._after_progress()
 
-    def _send_first(self, part: memoryview | _FilePart) -> int:
+    def _send_first(self, pending: "deque[memoryview | _FilePart]", part: memoryview | _FilePart) -> int:
         if isinstance(part, _FilePart):
             sent = os.sendfile(self.fd, part.fd, part.offset, min(part.left, SENDFILE_SIZE))
             if sent == 0:
@@ -267,13 +287,13 @@ class Conn:
             part.left -= sent
             if part.left == 0:
                 os.close(part.fd)
-                self._pending.popleft()
+                pending.popleft()
         else:
             sent = self._sock.send(part)
             if sent < len(part):
-                self._pending[0] = part[sent:]
+                pending[0] = part[sent:]
             else:
-                self._pending.popleft()
+                pending.popleft()
         self.pending_bytes -= sent
         self.sent_bytes += sent
         return sent
@@ -300,10 +320,10 @@ class Conn:
 
     def _drop_pending(self) -> None:
         self._stop_writing()
-        for part in self._pending:
+        for part in self._pending or ():
             if isinstance(part, _FilePart):
                 os.close(part.fd)
-        self._pending.clear()
+        self._pending = None
         self.pending_bytes = 0
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(ClientDisconnected(errno.EPIPE, "the client is gone"))
@@ -319,6 +339,7 @@ class Conn:
 
     def finish_writing(self) -> None:
         """Tell the peer that nothing follows (FIN), while what it sends can still be read."""
+        self._held = False
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -340,18 +361,26 @@ class Conn:
         """Close; what was not written yet is dropped. May be called again."""
         if self.fd < 0:
             return
-        self.unwatch()
-        self._drop_pending()
+        if self._held:
+            self.finish_writing()  # to close alone would drop it, if the peer has sent something that nobody read
+        if self.reading:
+            self.unwatch()
+        if self._pending is not None:
+            self._drop_pending()
         self._leave()
 
     def _leave(self) -> None:
         self.fd = -1
         self._sock.close()
+        self.is_last = self.on_flushed = self.on_broken = (
+            None  # without a circle it needs no garbage collector
+        )
         if self.on_left is not None:
             self.on_left()
 
     def abort(self) -> None:
         """Close with a reset, so that the peer can't mistake what it has for a complete response."""
+        self._held = False
         if self.fd >= 0 and self._sock.family != socket.AF_UNIX:
             try:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)

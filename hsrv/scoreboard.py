@@ -169,6 +169,9 @@ class Occupant(NamedTuple):
     client: bytes
 
 
+_BYTES_IN_AT: Final = COUNTS_AT + Count.BYTES_IN
+_BYTES_OUT_AT: Final = COUNTS_AT + Count.BYTES_OUT
+
 NO_REQUEST: Final = Occupant(0.0, "", b"", "", b"")
 
 _END_AT: Final = {reason: ENDS_AT + n for n, reason in enumerate(EndReason)}
@@ -274,6 +277,11 @@ class Scoreboard:
         """What somebody else counts."""
         self._ints[COUNTS_AT + count] = amount
 
+    def transferred(self, received: int, sent: int) -> None:
+        """Bytes that went over a connection since it was told last."""
+        self._ints[_BYTES_IN_AT] += received
+        self._ints[_BYTES_OUT_AT] += sent
+
     def observe(self, histogram: Histogram, seconds: float) -> None:
         self._ints[HISTOGRAMS_AT + histogram * BUCKETS + bucket_of(seconds)] += 1
         self._times[HISTOGRAM_SUMS_AT + histogram] += seconds
@@ -290,6 +298,10 @@ class EndCounts(MutableMapping[EndReason, int]):
 
     def __getitem__(self, reason: EndReason) -> int:
         return self._ints[self._at[reason]]
+
+    def add(self, reason: EndReason) -> None:
+        """One more."""
+        self._ints[self._at[reason]] += 1
 
     def __setitem__(self, reason: EndReason, count: int) -> None:
         self._ints[self._at[reason]] = count

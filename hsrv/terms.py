@@ -105,6 +105,9 @@ class EndReason(StrEnum):
     HANDED_OFF = "handed_off"
     """Another process owns it now."""
 
+    __hash__ = str.__hash__
+    """An Enum's own is a Python function, and each connection that ends is counted by its reason."""
+
 
 @unique
 class DeathReason(StrEnum):

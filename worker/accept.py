@@ -12,7 +12,8 @@ import asyncio
 import contextlib
 import errno
 import socket
-from typing import Final, Protocol
+import time
+from typing import Any, Final, Protocol
 
 from hsrv.descriptors import Reserve
 from hsrv.http.events import Address
@@ -20,8 +21,12 @@ from hsrv.logging import get_logger
 from hsrv.messages import ListenerInfo, Origin
 from hsrv.poller import poller_of
 
-ACCEPT_BATCH: Final = 1
-"""Connections accepted per turn of the loop. More would let one worker take what its idle siblings could serve."""
+ACCEPT_BATCH: Final = 16
+"""Connections accepted per turn of the loop, at most. The next one only when the last was answered and is gone: who has
+one that stays leaves the others to idle siblings, who could serve them now."""
+
+BATCH_TIME: Final = 0.001
+"""Seconds after which no further one is accepted in this turn: whoever is connected already waits meanwhile."""
 
 EXHAUSTED_PAUSE: Final = 0.1
 """Seconds without accepting after EMFILE or ENFILE; connections wait in the kernel's queue meanwhile."""
@@ -40,8 +45,9 @@ log = get_logger("hsrv.worker")
 class Landlord(Protocol):
     """What the acceptor needs of the worker."""
 
-    def accepted(self, sock: socket.socket, origin: Origin) -> None:
-        """A new connection, now the worker's."""
+    def accepted(self, sock: socket.SocketType, origin: Origin, *, at_once: bool) -> bool:
+        """A new connection, now the worker's. `at_once`: what it has sent by now is read before the loop turns.
+        Whether it is gone again, and the worker as free as before."""
 
     def has_room(self) -> bool:
         """Whether one more connection leaves enough descriptors."""
@@ -49,8 +55,23 @@ class Landlord(Protocol):
     def make_room(self, count: int) -> int:
         """Close up to `count` connections that nobody would miss; how many."""
 
-    def turned_away(self, sock: socket.socket, origin: Origin) -> None:
+    def turned_away(self, sock: socket.SocketType, origin: Origin) -> None:
         """Answer with 503 and close, at once."""
+
+
+class _Door:
+    """A listener, and what all connections that come in by it have in common."""
+
+    __slots__ = ("address", "family", "is_tcp", "is_wildcard", "sets_nodelay", "sock")
+
+    def __init__(self, info: ListenerInfo, sock: socket.socket) -> None:
+        self.sock = sock
+        self.family = int(sock.family)
+        self.address = info.address
+        self.is_tcp = sock.family != socket.AF_UNIX
+        self.is_wildcard = info.address[0] in ("0.0.0.0", "::")
+        self.sets_nodelay = self.is_tcp and not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        """For connections inherit it, but not every listener has it: one that somebody else opened may not."""
 
 
 class Acceptor:
@@ -63,10 +84,12 @@ class Acceptor:
         landlord: Landlord,
         *,
         patience: float,
+        batch_time: float = BATCH_TIME,
     ) -> None:
         """`patience`: seconds for which new connections wait, before they are answered with 503."""
         self._patience = patience
-        self._listeners = listeners
+        self._batch_time = batch_time
+        self._doors = [_Door(info, sock) for info, sock in listeners]
         self._loop = loop
         self._poller = poller_of(loop)
         self._landlord = landlord
@@ -86,8 +109,8 @@ class Acceptor:
         self._wanted = True
         if self._watching or self._exhausted is not None:
             return
-        for info, listener in self._listeners:
-            self._poller.add_reader(listener.fileno(), self._accept, info, listener, ACCEPT_BATCH)
+        for door in self._doors:
+            self._poller.add_reader(door.sock.fileno(), self._accept_some, door)
         self._watching = True
 
     def pause(self) -> None:
@@ -97,8 +120,8 @@ class Acceptor:
 
     def _stop_watching(self) -> None:
         if self._watching:
-            for _, listener in self._listeners:
-                self._poller.remove_reader(listener.fileno())
+            for door in self._doors:
+                self._poller.remove_reader(door.sock.fileno())
             self._watching = False
 
     def close(self, *, last: int) -> None:
@@ -107,40 +130,51 @@ class Acceptor:
         self.pause()
         if self._exhausted is not None:
             self._exhausted.cancel()
-        for info, listener in self._listeners:
-            self._accept(info, listener, last)
-            listener.close()
+        for door in self._doors:
+            for _ in range(last):
+                if not self._accept(door):
+                    break
+            door.sock.close()
         if self._exhausted is not None:
             self._exhausted.cancel()
         self._reserve.spend()
-        self._listeners = []
+        self._doors = []
 
-    def _accept(self, info: ListenerInfo, listener: socket.socket, most: int) -> None:
-        for _ in range(most):
-            if not self._landlord.has_room() and not self._landlord.make_room(ROOM_WANTED):
-                self._exhaust("the connections leave no more")
+    def _accept_some(self, door: _Door) -> None:
+        """One, and the next as long as each is over at once: that spares a turn of the loop for each."""
+        began = time.monotonic()
+        for _ in range(ACCEPT_BATCH):
+            if not self._accept(door, at_once=True) or not self._watching:
                 return
-            try:
-                sock, peer = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            if time.monotonic() - began > self._batch_time:
                 return
-            except OSError as error:
-                self._failed(error)
-                return
-            self.accepted += 1
-            self._landlord.accepted(sock, self._origin(info, sock, peer))
 
-    def _origin(self, info: ListenerInfo, sock: socket.socket, peer: object) -> Origin:
+    def _accept(self, door: _Door, *, at_once: bool = False) -> bool:
+        """Accept one. Whether another may follow."""
+        landlord = self._landlord
+        if not landlord.has_room() and not landlord.make_room(ROOM_WANTED):
+            self._exhaust("the connections leave no more")
+            return False
+        try:
+            sock, peer = _accept(door)
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            self._failed(error)
+            return False
+        self.accepted += 1
+        gone = landlord.accepted(sock, self._origin(door, sock, peer), at_once=at_once)
+        return gone or not at_once
+
+    def _origin(self, door: _Door, sock: socket.SocketType, peer: Any) -> Origin:
         sock.setblocking(False)
-        if sock.family == socket.AF_UNIX:
-            client: Address | None = None
-            server = info.address
-        else:
+        if not door.is_tcp:
+            return Origin(client=None, server=door.address, accepted_at=self._loop.time())
+        if door.sets_nodelay:
             with contextlib.suppress(OSError):  # the peer may have reset it already; reading will tell
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client = _tcp_address(peer)
-            server = _server_address(info, sock)
-        return Origin(client=client, server=server, accepted_at=self._loop.time())
+        server = _own_address(sock) or door.address if door.is_wildcard else door.address
+        return Origin(client=peer[:2], server=server, accepted_at=self._loop.time())
 
     # out of descriptors
 
@@ -167,8 +201,8 @@ class Acceptor:
                 self.resume()
             return
         if self._loop.time() - self._exhausted_at >= self._patience:
-            for info, listener in self._listeners:
-                self._turn_away(info, listener)
+            for door in self._doors:
+                self._turn_away(door)
         self._exhaust("")
 
     def _is_over(self) -> bool:
@@ -179,28 +213,30 @@ class Acceptor:
         self._reserve.restore()
         return spare.spend() and self._reserve.is_there
 
-    def _turn_away(self, info: ListenerInfo, listener: socket.socket) -> None:
+    def _turn_away(self, door: _Door) -> None:
         """Answer those that wait in the queue, one at a time by the descriptor kept for it."""
         for _ in range(SHED_BATCH):
             self._reserve.spend()
             try:
-                sock, peer = listener.accept()
+                sock, peer = _accept(door)
             except OSError:
                 break  # nobody waits, or the application was faster to take what we gave up
             self.turned_away += 1
-            self._landlord.turned_away(sock, self._origin(info, sock, peer))
+            self._landlord.turned_away(sock, self._origin(door, sock, peer))
         self._reserve.restore()
 
 
-def _tcp_address(peer: object) -> Address | None:
-    return (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) and len(peer) >= 2 else None
+def _accept(door: _Door) -> tuple[socket.SocketType, Any]:
+    """What socket.accept() does, and its peer's address. That makes enums of family and type for each connection, and
+    an object half of which is written in Python: together half as much again as the system calls. Raises OSError."""
+    fd, peer = door.sock._accept()  # type: ignore[attr-defined]  # undocumented, and so not in typeshed
+    return socket.SocketType(door.family, socket.SOCK_STREAM, 0, fd), peer
 
 
-def _server_address(info: ListenerInfo, sock: socket.socket) -> Address:
+def _own_address(sock: socket.SocketType) -> Address | None:
     """The address the client connected to: on a wildcard listener each connection has its own."""
-    if info.address[0] not in ("0.0.0.0", "::"):
-        return info.address
     try:
-        return _tcp_address(sock.getsockname()) or info.address
+        host, port = sock.getsockname()[:2]
     except OSError:
-        return info.address
+        return None
+    return host, port

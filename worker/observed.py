@@ -53,10 +53,10 @@ class ObservedWorker(ObservedHost, Worker):
         self.tell = Teller(boot.collectors)
         self._desk = ObservedDesk(boot.handoff_send, loop, boot.board, self.tell)
 
-    def _admit(self, sock: socket.socket, origin: Origin) -> None:
+    def _admit(self, sock: socket.SocketType, origin: Origin, at_once: bool) -> bool:
         origin = self.tell.named(origin)
         self.tell.opened(origin)
-        super()._admit(sock, origin)
+        return super()._admit(sock, origin, at_once)
 
     def _turn_away(self, connection: HTTPConnection, cause: EndReason) -> None:
         self.tell.refused(connection.conn.origin, 503, str(cause))

@@ -218,34 +218,37 @@ class Worker(HTTPHost):
 
     # connections
 
-    def accepted(self, sock: socket.socket, origin: Origin) -> None:
+    def accepted(self, sock: socket.SocketType, origin: Origin, *, at_once: bool) -> bool:
         """A new connection. With --proxy-protocol, where a header is required, nobody gets in who may not send one."""
         if not self._proxied:
-            self._admit(sock, origin)
-        elif self._proxies.trusts(origin.client):
-            self._admit(sock, replace(origin, proxy_header=True))
-        elif self.settings.proxy_protocol is ProxyProtocol.AUTO:
-            self._admit(sock, origin)
-        else:
-            sock.close()
-            self.count(EndReason.UNTRUSTED_PEER)
-            log.warning(
-                "connection refused",
-                reason="not of --proxy-protocol-from",
-                peer=origin.client,
-                count=self.ended[EndReason.UNTRUSTED_PEER],
-            )
+            return self._admit(sock, origin, at_once)
+        if self._proxies.trusts(origin.client):
+            return self._admit(sock, replace(origin, proxy_header=True), at_once)
+        if self.settings.proxy_protocol is ProxyProtocol.AUTO:
+            return self._admit(sock, origin, at_once)
+        sock.close()
+        self.count(EndReason.UNTRUSTED_PEER)
+        log.warning(
+            "connection refused",
+            reason="not of --proxy-protocol-from",
+            peer=origin.client,
+            count=self.ended[EndReason.UNTRUSTED_PEER],
+        )
+        return True
 
     # limits (worker.accept.Landlord)
 
-    def _admit(self, sock: socket.socket, origin: Origin) -> None:
+    def _admit(self, sock: socket.SocketType, origin: Origin, at_once: bool) -> bool:
         self.board.count(Count.ACCEPTED)
         connection = self._connect(sock, origin)
         limit = self.census is not None and over_limit(connection.conn.origin, self.census, self.settings)
         if limit:
             self._turn_away(connection, limit)
+        elif at_once:
+            connection.start_reading()
         else:
             connection.start()
+        return connection.conn.fd < 0
 
     def identified(self, connection: HTTPConnection) -> bool:
         if self.census is None:
@@ -272,11 +275,11 @@ class Worker(HTTPHost):
             self._turned_away.add(connection)
             connection.answer(503, "Service Unavailable", retry_after=1)
 
-    def turned_away(self, sock: socket.socket, origin: Origin) -> None:
+    def turned_away(self, sock: socket.SocketType, origin: Origin) -> None:
         """There are no descriptors for this one. What it has sent by now is read, so that to close doesn't reset it."""
         self.count(EndReason.DESCRIPTORS)
         headers = [(b"retry-after", b"1")]
-        with sock, contextlib.suppress(OSError):
+        with contextlib.closing(sock), contextlib.suppress(OSError):
             with contextlib.suppress(BlockingIOError):
                 sock.recv(RECEIVE_SIZE)
             sock.send(simple_response(503, "Service Unavailable", self.default_headers(), headers=headers))
@@ -315,7 +318,7 @@ class Worker(HTTPHost):
         self._adoptions.close()
         return True
 
-    def _connect(self, sock: socket.socket, origin: Origin) -> HTTPConnection:
+    def _connect(self, sock: socket.SocketType, origin: Origin) -> HTTPConnection:
         connection = HTTPConnection(Conn(sock, self.loop, origin), self)
         self.opened(connection)
         return connection
@@ -330,8 +333,10 @@ class Worker(HTTPHost):
 
     def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
         super().closed(connection, reason)
-        self._turned_away.discard(connection)
-        self._check_drained()
+        if connection.cause is not None:
+            self._turned_away.discard(connection)
+        if self._drain is not None:
+            self._check_drained()
 
     def idle(self, connection: HTTPConnection) -> bool:
         return self._drain is not None and self._drain.adopt and self._give_away(connection)

@@ -161,6 +161,16 @@ class HTTPConnection:
             self.buffer += buffered
             self._advance()
 
+    def start_reading(self) -> None:
+        """As `start()` for a new connection, but what it has sent by now is read at once. One that is answered and
+        closed by that is never watched."""
+        self.deadline = self._loop.time() + self.host.settings.header_timeout
+        if self.conn.origin.proxy_header:
+            self.state = State.PREFACE
+        self._on_readable()
+        if self.state in GIVEABLE:
+            self.conn.watch(self._on_readable)
+
     def resume(self, head: RequestHead, buffered: bytes, trace: Trace) -> None:
         """Serve a request whose head another process read. `buffered`: everything after the head."""
         self.conn.watch(self._on_readable)
@@ -347,6 +357,8 @@ class HTTPConnection:
         decoder = body_decoder(head, settings.limit_request_body)
         encoder = ResponseEncoder(head.method, head.http_version, head.keep_alive)
         exchange = self.exchange = Exchange(self, head, trace, decoder, encoder, now, now)
+        if not head.keep_alive:
+            self.conn.is_last = self._writes_last
         if decoder.done:
             self._run(exchange)
             return
@@ -377,9 +389,9 @@ class HTTPConnection:
     def _run(self, exchange: Exchange) -> None:
         self.state = _RUNNING
         self.deadline = math.inf
-        if not self.conn.reading:
+        bodiless = exchange.decoder.done
+        if not bodiless:
             self.conn.watch(self._on_readable)
-        if not exchange.decoder.done:
             self._read_ahead()
             if self.exchange is not exchange:
                 return  # the body is malformed and was refused
@@ -405,6 +417,8 @@ class HTTPConnection:
         else:
             host.started(self, exchange)
             task.add_done_callback(lambda task: self._on_task_done(exchange, task))
+        if bodiless and self.exchange is exchange and not self.conn.reading:
+            self.conn.watch(self._on_readable)  # not before: until it waits, nobody could tell us of anything
 
     def _name_peer(self) -> bytes:
         client = self.conn.origin.client
@@ -482,6 +496,10 @@ class HTTPConnection:
             self._lose(EndReason.REQUEST_TIMEOUT)
         else:
             self._answer(exchange, 504, "Gateway Timeout")
+
+    def _writes_last(self) -> bool:
+        """Whether what is about to be written ends the response, and with it the connection."""
+        return self.exchange is not None and self.exchange.encoder.complete
 
     def _on_flushed(self) -> None:
         self.conn.on_flushed = None

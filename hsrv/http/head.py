@@ -291,6 +291,8 @@ def _elements(value: bytes) -> list[bytes]:
 def _keep_alive(version: str, connection: bytes) -> bool:
     if connection == b"keep-alive":
         return True  # what browsers and proxies send with every request: not worth taking apart
+    if connection == b"close":
+        return False
     options = _elements(connection)
     return b"close" not in options and (version == "1.1" or b"keep-alive" in options)
 

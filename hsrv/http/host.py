@@ -179,10 +179,8 @@ class HTTPHost:
     def tally(self, conn: Conn) -> None:
         """Count what was received and sent on a connection since the last time."""
         received, sent = conn.untold()
-        if received:
-            self.board.count(Count.BYTES_IN, received)
-        if sent:
-            self.board.count(Count.BYTES_OUT, sent)
+        if received or sent:
+            self.board.transferred(received, sent)
 
     def occupant(self, task: "asyncio.Task[Any]") -> Occupant | None:
         """Whose request this task serves. Called from another thread, while the loop stands still."""
@@ -237,7 +235,7 @@ class HTTPHost:
     def count(self, reason: EndReason) -> None:
         """Something was cut, refused or ended: the one place where that is counted. Once per connection, and once more
         if it is handed on."""
-        self.ended[reason] += 1
+        self.ended.add(reason)
 
     def response_begun(self, connection: HTTPConnection, exchange: Exchange) -> None:
         """A response is begun that was not complete in its first message."""

@@ -236,3 +236,68 @@ def test_a_peer_that_reads_slowly_is_not_taken_for_one_that_reads_nothing(
     finally:
         conn.close()
         peer.close()
+
+
+# the last write
+
+
+@pytest.fixture
+def tcp_ends(loop: asyncio.AbstractEventLoop) -> Iterator[tuple[Conn, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        far = socket.create_connection(listener.getsockname())
+        near, _ = listener.accept()
+    near.setblocking(False)
+    far.settimeout(5)
+    conn = Conn(near, loop, Origin(client=None, server=None, accepted_at=0.0))
+    yield conn, far
+    conn.close()
+    far.close()
+
+
+def test_the_last_write_arrives_with_the_end(tcp_ends: tuple[Conn, socket.socket]) -> None:
+    conn, far = tcp_ends
+    conn.is_last = lambda: True
+    conn.write(b"head", b"body")
+    conn.close()
+    assert far.recv(100) == b"headbody"
+    assert far.recv(100) == b""
+
+
+def test_the_last_write_arrives_although_the_peer_has_sent_what_nobody_reads(
+    tcp_ends: tuple[Conn, socket.socket],
+) -> None:
+    """Closing a socket with something unread resets it, and drops what the kernel still holds."""
+    conn, far = tcp_ends
+    far.sendall(b"unread")
+    while not conn.readable():
+        pass
+    conn.is_last = lambda: True
+    conn.write(b"answer")
+    conn.close()
+    assert far.recv(100) == b"answer"
+
+
+def test_a_large_last_write_arrives_whole(
+    loop: asyncio.AbstractEventLoop, tcp_ends: tuple[Conn, socket.socket]
+) -> None:
+    conn, far = tcp_ends
+    body = os.urandom(8 << 20)
+
+    async def scenario() -> bytes:
+        conn.is_last = lambda: True
+        conn.on_flushed = conn.close
+        conn.write(b"head", body)
+        assert conn.pending_bytes
+        return await read_all(loop, far, len(body) + 5)
+
+    assert loop.run_until_complete(scenario()) == b"head" + body
+    assert not conn.is_open
+
+
+def test_nothing_holds_a_connection_that_is_closed(tcp_ends: tuple[Conn, socket.socket]) -> None:
+    """Its callbacks are methods of who holds it: it would take the garbage collector to free both."""
+    conn, _ = tcp_ends
+    conn.is_last = bool
+    conn.on_broken = conn.on_flushed = conn.finish_writing
+    conn.close()
+    assert [conn.is_last, conn.on_broken, conn.on_flushed] == [None, None, None]

@@ -52,6 +52,14 @@ def exchange(listener: Listener, client: socket.socket) -> bytes:
 # TCP
 
 
+def test_connections_inherit_that_small_segments_are_not_delayed(opened: Open) -> None:
+    [listener] = opened("127.0.0.1:0")
+    with socket.create_connection(("127.0.0.1", port_of(listener)), timeout=5):
+        listener.sock.settimeout(5)
+        with listener.sock.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_port_zero_is_a_free_port_shown_in_the_url(opened: Open) -> None:
     [listener] = opened("127.0.0.1:0")
     assert port_of(listener) > 0

@@ -1,0 +1,200 @@
+"""The acceptor on a real loop and real listeners."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from hsrv.loops import new_loop
+from hsrv.messages import ListenerInfo, Origin
+from hsrv.worker.accept import ACCEPT_BATCH, BATCH_TIME, Acceptor
+
+DEADLINE = 10.0
+
+
+class Landlord:
+    """Takes everybody in."""
+
+    def __init__(self) -> None:
+        self.acceptor: Acceptor | None = None
+        self.stay = False
+        """Whether connections stay open."""
+        self.takes = 0.0
+        """Seconds that each costs."""
+        self.pause_after = 0
+        self.at_once: list[bool] = []
+        self.origins: list[Origin] = []
+        self.socks: list[socket.SocketType] = []
+
+    def accepted(self, sock: socket.SocketType, origin: Origin, *, at_once: bool) -> bool:
+        self.at_once.append(at_once)
+        self.origins.append(origin)
+        self.socks.append(sock)
+        end = time.monotonic() + self.takes
+        while time.monotonic() < end:
+            pass
+        if not self.stay:
+            sock.close()
+        if self.acceptor is not None and len(self.socks) == self.pause_after:
+            self.acceptor.pause()
+        return not self.stay
+
+    def has_room(self) -> bool:
+        return True
+
+    def make_room(self, count: int) -> int:
+        return 0
+
+    def turned_away(self, sock: socket.SocketType, origin: Origin) -> None:
+        sock.close()
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = new_loop("asyncio")  # of which it is known what one turn does
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def landlord() -> Iterator[Landlord]:
+    landlord = Landlord()
+    yield landlord
+    for sock in landlord.socks:
+        sock.close()
+
+
+def listening(
+    address: str = "127.0.0.1", family: socket.AddressFamily = socket.AF_INET
+) -> tuple[ListenerInfo, socket.socket]:
+    sock = socket.create_server((address, 0), family=family, backlog=64)
+    sock.setblocking(False)
+    host, port = sock.getsockname()[:2]
+    return ListenerInfo(url="", address=(host, port)), sock
+
+
+def accept(
+    loop: asyncio.AbstractEventLoop,
+    landlord: Landlord,
+    listener: tuple[ListenerInfo, socket.socket],
+    clients: int,
+    *,
+    turns: int = 1,
+    batch_time: float = BATCH_TIME,
+) -> list[int]:
+    """So many connect; how many are accepted in each turn of the loop."""
+    acceptor = Acceptor([listener], loop, landlord, patience=1.0, batch_time=batch_time)
+    landlord.acceptor = acceptor
+    target = listener[1].getsockname()
+    taken = [0]
+    with contextlib.ExitStack() as stack:
+        for _ in range(clients):
+            client = stack.enter_context(socket.socket(listener[1].family))
+            client.settimeout(DEADLINE)
+            client.connect(target)
+        acceptor.resume()
+        for _ in range(turns):
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            taken.append(len(landlord.socks))
+        acceptor.close(last=0)
+    return [after - before for before, after in pairwise(taken)]
+
+
+def test_connections_that_are_over_at_once_are_accepted_in_one_turn(
+    loop: asyncio.AbstractEventLoop, landlord: Landlord
+) -> None:
+    found = accept(loop, landlord, listening(), ACCEPT_BATCH + 3, turns=2, batch_time=DEADLINE)
+    assert found == [ACCEPT_BATCH, 3]
+    assert all(landlord.at_once)
+
+
+def test_a_connection_that_stays_is_the_only_one_of_its_turn(
+    loop: asyncio.AbstractEventLoop, landlord: Landlord
+) -> None:
+    """Its siblings may be idle, and could serve the next one now."""
+    landlord.stay = True
+    assert accept(loop, landlord, listening(), 3, turns=3) == [1, 1, 1]
+
+
+def test_a_connection_that_takes_long_is_the_only_one_of_its_turn(
+    loop: asyncio.AbstractEventLoop, landlord: Landlord
+) -> None:
+    landlord.takes = 2 * BATCH_TIME
+    assert accept(loop, landlord, listening(), 3, turns=3) == [1, 1, 1]
+
+
+def test_nobody_is_accepted_after_a_pause_amid_a_batch(
+    loop: asyncio.AbstractEventLoop, landlord: Landlord
+) -> None:
+    landlord.pause_after = 1
+    assert accept(loop, landlord, listening(), 3, turns=2) == [1, 0]
+
+
+def test_at_the_end_those_who_wait_are_accepted_also_if_they_stay(
+    loop: asyncio.AbstractEventLoop, landlord: Landlord
+) -> None:
+    landlord.stay = True
+    listener = listening()
+    acceptor = Acceptor([listener], loop, landlord, patience=1.0)
+    clients = [socket.create_connection(listener[1].getsockname(), timeout=DEADLINE) for _ in range(3)]
+    acceptor.close(last=2)
+    assert landlord.at_once == [False, False], "the loop goes on: they are read when it turns"
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize("inherited", [False, True])
+def test_no_connection_delays_small_segments(
+    loop: asyncio.AbstractEventLoop, landlord: Landlord, inherited: bool
+) -> None:
+    listener = listening()
+    listener[1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(inherited))
+    landlord.stay = True
+    accept(loop, landlord, listener, 1)
+    [sock] = landlord.socks
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert not sock.getblocking()
+    assert not os.get_inheritable(sock.fileno())
+
+
+@pytest.mark.parametrize(
+    ("bound", "family"),
+    [
+        ("127.0.0.1", socket.AF_INET),
+        ("0.0.0.0", socket.AF_INET),
+        ("::1", socket.AF_INET6),
+        ("::", socket.AF_INET6),
+    ],
+)
+def test_both_addresses_are_those_of_the_connection(
+    loop: asyncio.AbstractEventLoop, landlord: Landlord, bound: str, family: socket.AddressFamily
+) -> None:
+    try:
+        listener = listening(bound, family)
+    except OSError:
+        pytest.skip("no IPv6")
+    landlord.stay = True
+    accept(loop, landlord, listener, 1)
+    [origin], [sock] = landlord.origins, landlord.socks
+    assert origin.client == sock.getpeername()[:2]
+    assert origin.server == sock.getsockname()[:2]
+
+
+def test_over_a_unix_socket_the_client_has_no_address(
+    loop: asyncio.AbstractEventLoop, landlord: Landlord, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "s")
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(path)
+    sock.listen()
+    sock.setblocking(False)
+    accept(loop, landlord, (ListenerInfo(url="", address=(path, None)), sock), 1)
+    [origin] = landlord.origins
+    assert (origin.client, origin.server) == (None, (path, None))
