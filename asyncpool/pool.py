@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from hsrv.accesslog import AccessRecord
 from hsrv.asgi import Application
 from hsrv.asyncpool.parking import ParkingLot, most_parked
 from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
@@ -23,7 +24,7 @@ from hsrv.conn import Conn
 from hsrv.http.activity import Activity
 from hsrv.http.connection import END_TIMEOUT, HTTPConnection
 from hsrv.http.exchange import Exchange
-from hsrv.http.host import HTTPHost, access_record
+from hsrv.http.host import HTTPHost
 from hsrv.intake import Intake
 from hsrv.logging import get_logger
 from hsrv.messages import Handoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff, decode_handoff
@@ -250,16 +251,18 @@ class AsyncPool(HTTPHost):
         self._count_session(session, reason)
         if self.access_log.enabled:
             handoff = session.handoff
-            seconds = time.monotonic() - session.started_at
-            sent = session.conn.sent_bytes
+            head = handoff.head
             self.access_log.log(
-                access_record(
-                    handoff.head,
-                    handoff.trace,
-                    handoff.origin,
+                AccessRecord(
+                    method=head.method,
+                    target=head.target,
+                    http_version=head.http_version,
                     status=session.status,
-                    body_bytes=sent,
-                    seconds=seconds,
+                    body_bytes=session.conn.sent_bytes,
+                    duration=time.monotonic() - session.started_at,
+                    client=handoff.origin.client,
+                    headers=head.headers,
+                    trace=handoff.trace,
                     kind="websocket",
                 )
             )

@@ -1,8 +1,9 @@
 """One line per request.
 
 Promises: the format is compiled once; no client can forge a line or a field; a log that can't be written
-costs the line and a count, never a request; lines of several processes don't mix. On the hot path: one encode, no
-logging module, and the lines of one turn of the loop are written together.
+costs the line and a count, never a request; lines of several processes don't mix. On the hot path: no logging module,
+and not even the line. Those of one turn of the loop are made and written together: the same code forty times in a row
+takes half the time that it takes in between everything else.
 """
 
 import json
@@ -26,6 +27,8 @@ from hsrv.messages import Trace
 DEFAULT_FORMAT: Final = '%(t)s %(h)s "%(r)s" %(s)s %(M)sms'
 STDERR: Final = 2
 
+WAITING_LIMIT: Final = 256
+"""Requests whose lines wait for the end of the turn, at most."""
 
 SECRETS: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 """Request headers that no format may name: who reads a log must not be able to act as a user."""
@@ -47,6 +50,8 @@ class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
     trace: Trace
     kind: str
     """"http" or "websocket"."""
+    at: float = msgspec.field(default_factory=time.time)
+    """When it was over, in seconds since the epoch."""
 
     def header(self, name: bytes) -> str | None:
         """The first field of a lower-case name."""
@@ -96,7 +101,7 @@ ATOMS: Final[dict[str, Atom]] = {
     "h": lambda r: r.client[0] if r.client else "-",
     "l": lambda r: "-",
     "u": lambda r: "-",
-    "t": lambda r: _clock(int(time.time())),
+    "t": lambda r: _clock(int(r.at)),
     "r": lambda r: f"{r.method} {_target(r)} HTTP/{r.http_version}",
     "m": lambda r: r.method,
     "U": lambda r: _target(r).partition("?")[0],
@@ -134,8 +139,7 @@ def compile_format(text: str) -> Callable[[AccessRecord], str]:
 
     def format_record(record: AccessRecord) -> str:
         texts = [atom(record) for atom in atoms]
-        joined = "".join(texts)
-        if not joined.isascii() or not joined.isprintable() or '"' in joined or "\\" in joined:
+        if not _is_plain("".join(texts)):
             texts = [_safe(text) for text in texts]
         return template % tuple(texts)
 
@@ -157,6 +161,11 @@ def _find_atom(found: re.Match[str]) -> Atom:
     return lambda record: record.header(field) or "-"
 
 
+def _is_plain(text: str) -> bool:
+    """Whether it certainly holds nothing that `_safe` changes."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+
+
 def _safe(text: str) -> str:
     """No control character and no bare quote: what a client sends must not end a line or a field."""
     return _unsafe.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
@@ -165,8 +174,8 @@ def _safe(text: str) -> str:
 class AccessLog:
     """Writes records to standard error as the configuration says. Made after `hsrv.logging.setup()`.
 
-    `call_soon`: how to be called at the end of this turn of the loop, when the lines are written. The process may
-    die before; then it dies with a turn's lines. Without it each line is written at once.
+    `call_soon`: how to be called at the end of this turn of the loop, when the lines are made and written. The process
+    may die before; then it dies with a turn's lines. Without it each line is written at once.
     """
 
     def __init__(
@@ -175,15 +184,14 @@ class AccessLog:
         self.enabled = config.access_log and LEVELS[config.log_level] <= LEVELS["info"]
         self._writer = LineWriter(STDERR)
         self._call_soon = call_soon
-        self._waiting: list[bytes] = []
-        self._room = PIPE_BUF
-        """What fits behind the lines that wait: a pipe takes so much whole, so lines of several processes don't mix."""
+        self._waiting: list[AccessRecord] = []
         self._line: Callable[[AccessRecord], bytes]
         if config.access_log_format is None and wants_json(config.log_format, sys.stderr):
             self._line = _json_lines()
+        elif config.access_log_format in (None, DEFAULT_FORMAT):
+            self._line = _usual_line
         else:
-            self._line = _text_lines(config.access_log_format or DEFAULT_FORMAT)
-
+            self._line = _text_lines(config.access_log_format)
         if not config.log_query:
             with_query = self._line
             self._line = lambda record: with_query(_without_query(record))
@@ -195,23 +203,31 @@ class AccessLog:
 
     def log(self, record: AccessRecord) -> None:
         """Write one line, now or at the end of this turn."""
-        line = self._line(record)
-        if self._call_soon is None:
-            self._writer.write(line)
-            return
-        if len(line) > self._room:
+        waiting = self._waiting
+        waiting.append(record)
+        if self._call_soon is None or len(waiting) >= WAITING_LIMIT:
             self.flush()
-        if not self._waiting:
+        elif len(waiting) == 1:
             self._call_soon(self.flush)
-        self._waiting.append(line)
-        self._room -= len(line)
 
     def flush(self) -> None:
-        """Write what waits."""
-        if self._waiting:
-            self._writer.write(b"".join(self._waiting), lines=len(self._waiting))
-            self._waiting.clear()
-            self._room = PIPE_BUF
+        """Write what waits: as many lines at a time as a pipe takes whole, so that those of several processes don't
+        mix."""
+        records, self._waiting = self._waiting, []
+        lines: list[bytes] = []
+        room = PIPE_BUF
+        for record in records:
+            line = self._line(record)
+            if len(line) > room:
+                self._write(lines)
+                lines, room = [], PIPE_BUF
+            lines.append(line)
+            room -= len(line)
+        self._write(lines)
+
+    def _write(self, lines: list[bytes]) -> None:
+        if lines:
+            self._writer.write(b"".join(lines), len(lines))
 
 
 def _without_query(record: AccessRecord) -> AccessRecord:
@@ -220,6 +236,17 @@ def _without_query(record: AccessRecord) -> AccessRecord:
         (name, value.partition(b"?")[0] if name == b"referer" else value) for name, value in record.headers
     ]
     return msgspec.structs.replace(record, target=record.target.partition(b"?")[0], headers=headers)
+
+
+def _usual_line(record: AccessRecord) -> bytes:
+    """DEFAULT_FORMAT, spelt out."""
+    client = record.client
+    host = client[0] if client is not None else "-"
+    asked = f"{record.method} {record.target.decode('latin-1')} HTTP/{record.http_version}"
+    if not _is_plain(asked) or not _is_plain(host):
+        host, asked = _safe(host), _safe(asked)
+    text = f'{_clock(int(record.at))} {host} "{asked}" {record.status} {record.duration * 1000:.1f}ms\n'
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _text_lines(text: str) -> Callable[[AccessRecord], bytes]:
@@ -236,7 +263,7 @@ def _json_lines() -> Callable[[AccessRecord], bytes]:
     def line(record: AccessRecord) -> bytes:
         path, _, query = record.target.decode("latin-1").partition("?")
         entry = Entry(
-            datetime.now(UTC),
+            datetime.fromtimestamp(record.at, UTC),
             "info",
             "hsrv.access",
             "request",

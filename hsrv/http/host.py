@@ -28,7 +28,7 @@ from hsrv.http.parser import choose_parser
 from hsrv.http.response import DefaultHeaders
 from hsrv.http.scope import ScopeBuilder
 from hsrv.logging import current_trace, get_logger
-from hsrv.messages import Origin, Trace
+from hsrv.messages import Trace
 from hsrv.poller import turn_of
 from hsrv.rpc.methods import ChildReport
 from hsrv.scoreboard import Count, Gauge, Histogram, Occupant, Scoreboard
@@ -289,15 +289,17 @@ class HTTPHost:
             self.board.responded(encoder.status, seconds)
         if self.access_log.enabled:
             head = exchange.head
-            origin = connection.conn.origin
             self.access_log.log(
-                access_record(
-                    head,
-                    exchange.trace,
-                    origin,
+                AccessRecord(
+                    method=head.method,
+                    target=head.target,
+                    http_version=head.http_version,
                     status=encoder.status,
                     body_bytes=encoder.body_bytes,
-                    seconds=seconds,
+                    duration=seconds,
+                    client=connection.conn.origin.client,
+                    headers=head.headers,
+                    trace=exchange.trace,
                     kind="http",
                 )
             )
@@ -437,31 +439,6 @@ def scope_extension(identity: Identity) -> dict[str, Any]:
         "generation": identity.generation,
         "leader": identity.leader,
     }
-
-
-def access_record(
-    head: RequestHead,
-    trace: Trace,
-    origin: Origin,
-    *,
-    status: int,
-    body_bytes: int,
-    seconds: float,
-    kind: str,
-) -> AccessRecord:
-    """What the access log says of a request."""
-    return AccessRecord(
-        method=head.method,
-        target=head.target,
-        http_version=head.http_version,
-        status=status,
-        body_bytes=body_bytes,
-        duration=seconds,
-        client=origin.client,
-        headers=head.headers,
-        trace=trace,
-        kind=kind,
-    )
 
 
 def trace_context(trace: Trace) -> dict[str, str]:

@@ -1,17 +1,20 @@
 """Lines of the access log: atoms, escapes, JSON."""
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from select import PIPE_BUF
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import pytest
 
-from hsrv.accesslog import ATOMS, AccessLog, AccessRecord, compile_format
+from hsrv.accesslog import ATOMS, DEFAULT_FORMAT, WAITING_LIMIT, AccessLog, AccessRecord, compile_format
 from hsrv.config import Config
 from hsrv.errors import ConfigError
 from hsrv.messages import Trace
@@ -248,18 +251,80 @@ def test_lines_of_one_turn_of_the_loop_are_written_together(capfd: pytest.Captur
     assert len(due) == 1, "the next turn writes too"
 
 
-def test_no_more_is_written_together_than_a_pipe_takes_whole(capfd: pytest.CaptureFixture[str]) -> None:
+@contextlib.contextmanager
+def writes() -> Iterator[Callable[[], list[bytes]]]:
+    """Yields what tells what was written to standard error since it was asked last, by writes."""
+    saved = os.dup(2)
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    far.setblocking(False)
+    os.dup2(near.fileno(), 2)
+
+    def read() -> list[bytes]:
+        found = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found.append(far.recv(1 << 20))
+        return found
+
+    try:
+        yield read
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        near.close()
+        far.close()
+
+
+def test_no_more_is_written_together_than_a_pipe_takes_whole() -> None:
     due: list[Callable[[], None]] = []
     log = AccessLog(Config(access_log_format="%(U)s"), due.append)
-    sizes = [PIPE_BUF - 10, 9, 1, PIPE_BUF + 1, 2]
-    written = []
-    for size in sizes:
-        log.log(record(target=b"x" * (size - 1)))
-        written.append(len(capfd.readouterr().err))
-    assert written == [0, 0, 0, PIPE_BUF, PIPE_BUF + 1]
-    for flush in due:
+    with writes() as written:
+        for size in (PIPE_BUF - 10, 9, 1, PIPE_BUF + 1, 2):
+            log.log(record(target=b"x" * (size - 1)))
+        assert written() == []
+        [flush] = due
         flush()
-    assert len(capfd.readouterr().err) == 2
+        assert [len(data) for data in written()] == [PIPE_BUF, PIPE_BUF + 1, 2]
+
+
+def test_what_waits_for_the_end_of_a_turn_is_bounded() -> None:
+    log = AccessLog(Config(access_log_format="%(m)s"), lambda flush: None)
+    with writes() as written:
+        for _ in range(WAITING_LIMIT - 1):
+            log.log(record())
+        assert written() == []
+        log.log(record())
+        assert b"".join(written()) == b"GET\n" * WAITING_LIMIT
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_a_line_that_waits_tells_when_its_request_was_over(
+    log_format: Literal["console", "json"], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = lines_of(Config(log_format=log_format), record(at=1_000_000_000.25), capfd=capfd)
+    local = datetime.fromtimestamp(1_000_000_000, UTC).astimezone()
+    if log_format == "json":
+        assert json.loads(line)["timestamp"] == "2001-09-09T01:46:40.250000Z"
+    else:
+        assert line.startswith(f"{local:[%d/%b/%Y:%H:%M:%S %z]} ")
+
+
+@pytest.mark.parametrize("log_query", [True, False])
+@pytest.mark.parametrize("client", [None, ("192.0.2.7", 50000), ("::1", 1), ('of"a\nproxy', 1)])
+@pytest.mark.parametrize(
+    "target", [b"", b"*", b"/a?b=c", b'/?"', b"/\\", b"/\n", b"/\x9b", b"/\xe4", b"/\xff?\x7f"]
+)
+def test_the_usual_line_is_what_its_format_says(
+    target: bytes, client: tuple[str, int] | None, log_query: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = record(target=target, client=client, status=404, duration=0.00012)
+    config = Config(log_format="console", log_query=log_query)
+    AccessLog(config).log(one)
+    written = capfd.readouterr().err
+    shown = (
+        one if log_query else record(**{**msgspec.structs.asdict(one), "target": target.partition(b"?")[0]})
+    )
+    assert written == compile_format(DEFAULT_FORMAT)(shown) + "\n"
 
 
 def test_of_lines_that_are_written_together_each_is_counted_when_dropped() -> None:
