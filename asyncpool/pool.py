@@ -28,6 +28,7 @@ from hsrv.http.host import HTTPHost
 from hsrv.intake import Intake
 from hsrv.logging import get_logger
 from hsrv.messages import Handoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff, decode_handoff
+from hsrv.native import mypyc_attr
 from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.scoreboard import Count, Gauge, Histogram, Occupant
 from hsrv.terms import EndReason
@@ -47,6 +48,7 @@ CLOSE_TIMEOUT: Final = 1.0
 log = get_logger("hsrv.pool")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class AsyncPool(HTTPHost):
     """Long-lived streams: receives requests from the workers, runs them, gives the connections back."""
 

@@ -12,6 +12,7 @@ from hsrv.channel import Channel, ChannelClosed, ChannelError
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.events import RequestHead
 from hsrv.messages import StreamingHandoff, Trace, WebSocketHandoff, encode
+from hsrv.native import mypyc_attr
 from hsrv.poller import turn_of
 from hsrv.scoreboard import Count, Scoreboard
 
@@ -19,6 +20,7 @@ RETRY_INTERVAL: Final = 0.02
 """Seconds until a full channel is tried again. ETOOMANYREFS has no readiness event, so a timer serves all causes."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class HandoffDesk:
     """Passes connections to the pool; keeps those in order that must wait."""
 

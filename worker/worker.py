@@ -38,6 +38,7 @@ from hsrv.messages import (
     decode_handoff,
     encode,
 )
+from hsrv.native import mypyc_attr
 from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.scoreboard import Count, Occupant
 from hsrv.terms import EndReason, ProxyProtocol
@@ -74,6 +75,7 @@ def _life(requests: int, jitter: int) -> int:
     return requests and requests + random.randint(0, jitter)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Worker(HTTPHost):
     """Short requests: accepts, runs what is short, passes the rest to the pool."""
 

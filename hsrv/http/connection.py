@@ -356,7 +356,7 @@ class HTTPConnection:
         now = now or trace.received_at
         decoder = body_decoder(head, settings.limit_request_body)
         encoder = ResponseEncoder(head.method, head.http_version, head.keep_alive)
-        exchange = self.exchange = Exchange(self, head, trace, decoder, encoder, now, now)
+        exchange = self.exchange = Exchange(self, head, trace, decoder, encoder, started_at=now)
         if not head.keep_alive:
             self.conn.is_last = self._writes_last
         if decoder.done:

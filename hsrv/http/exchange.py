@@ -14,8 +14,6 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Final, Protocol
 
-import msgspec
-
 from hsrv.asgi import Message, Scope
 from hsrv.conn import HIGH_WATER, Conn
 from hsrv.errors import AppError, ClientDisconnected
@@ -53,44 +51,80 @@ class Link(Protocol):
     def overdue(self) -> None: ...
 
 
-class Exchange(msgspec.Struct, eq=False):
+class Exchange:
     """One call of the application."""
 
-    link: Link
-    head: RequestHead
-    trace: Trace
-    decoder: BodyDecoder
-    encoder: ResponseEncoder
-    started_at: float
-    """time.monotonic(), which is finer than the time of a loop."""
-    busy_since: float
-    """The same, or when it last stopped waiting for its client: what --request-timeout counts from."""
-    pace: Pace | None = None
-    """Of a request with a body."""
-    body: bytearray = msgspec.field(default_factory=bytearray)
-    """Decoded, not yet taken by the application."""
-    is_stream: bool = False
-    """Its response turned out to be long-lived."""
-    overdue: float = 0.0
-    """time.monotonic() when it was cancelled because it took longer than --request-timeout; 0: it was not."""
-    begun_at: float = 0.0
-    """time.monotonic() when part of the response was written and more was to come; 0 before."""
-    scope: Scope = {}  # a struct's default: each gets one of its own
-    task: "asyncio.Task[None] | None" = None
-    gone: bool = False
-    """The client takes nothing any more."""
-    half_closed: bool = False
-    """The client sends nothing any more; it may still read (or be gone: only a write can tell)."""
-    ending: bool = False
-    """We want this stream to end."""
-    held_up: int = 0
-    """How many times the application call waits for its client. As long as it does, it takes nobody's place."""
-    _body_delivered: bool = False
-    _continued: bool = False
-    """100 (Continue) was sent."""
-    _waiter: "asyncio.Future[None] | None" = None
-    _tail: bytes = b""
-    _pattern: str | None = None
+    __slots__ = (
+        "_body_delivered",
+        "_continued",
+        "_pattern",
+        "_tail",
+        "_waiter",
+        "begun_at",
+        "body",
+        "busy_since",
+        "decoder",
+        "encoder",
+        "ending",
+        "gone",
+        "half_closed",
+        "head",
+        "held_up",
+        "is_stream",
+        "link",
+        "overdue",
+        "pace",
+        "scope",
+        "started_at",
+        "task",
+        "trace",
+    )
+
+    def __init__(
+        self,
+        link: Link,
+        head: RequestHead,
+        trace: Trace,
+        decoder: BodyDecoder,
+        encoder: ResponseEncoder,
+        *,
+        started_at: float,
+    ) -> None:
+        self.link = link
+        self.head = head
+        self.trace = trace
+        self.decoder = decoder
+        self.encoder = encoder
+        self.started_at = started_at
+        """time.monotonic(), which is finer than the time of a loop."""
+        self.busy_since = started_at
+        """The same, or when it last stopped waiting for its client: what --request-timeout counts from."""
+        self.pace: Pace | None = None
+        """Of a request with a body."""
+        self.body = bytearray()
+        """Decoded, not yet taken by the application."""
+        self.is_stream = False
+        """Its response turned out to be long-lived."""
+        self.overdue = 0.0
+        """time.monotonic() when it was cancelled because it took longer than --request-timeout; 0: it was not."""
+        self.begun_at = 0.0
+        """time.monotonic() when part of the response was written and more was to come; 0 before."""
+        self.scope: Scope = {}
+        self.task: asyncio.Task[None] | None = None
+        self.gone = False
+        """The client takes nothing any more."""
+        self.half_closed = False
+        """The client sends nothing any more; it may still read (or be gone: only a write can tell)."""
+        self.ending = False
+        """We want this stream to end."""
+        self.held_up = 0
+        """How many times the application call waits for its client. As long as it does, it takes nobody's place."""
+        self._body_delivered = False
+        self._continued = False
+        """100 (Continue) was sent."""
+        self._waiter: asyncio.Future[None] | None = None
+        self._tail = b""
+        self._pattern: str | None = None
 
     @property
     def origin(self) -> Origin:

@@ -7,8 +7,6 @@ that is the server's to decide: Transfer-Encoding and the other hop-by-hop field
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import msgspec
-
 from hsrv.errors import AppError
 from hsrv.http.grammar import VALUE_BYTES, is_token
 
@@ -18,20 +16,26 @@ _CACHE_SIZE: Final = 1024
 """Names remembered as checked. Applications use few; one that makes them up must not fill the memory."""
 
 
-class Fields(msgspec.Struct):
+class Fields:
     """The fields of one response, or of its trailer section."""
 
-    lines: bytes = b""
-    """All fields but those that the server writes itself, each with its CRLF."""
-    content_length: int | None = None
-    event_stream: bool = False
-    close: bool = False
-    """`Connection: close` was given."""
-    has_server: bool = False
-    has_date: bool = False
-    upgrade: bytes = b""
-    """The line of Upgrade; for a 426, which must have one (RFC 9110 section 15.5.22)."""
+    __slots__ = ("close", "content_length", "event_stream", "has_date", "has_server", "lines", "upgrade")
 
+    def __init__(self) -> None:
+        self.lines = b""
+        """All fields but those that the server writes itself, each with its CRLF."""
+        self.content_length: int | None = None
+        self.event_stream = False
+        self.close = False
+        """`Connection: close` was given."""
+        self.has_server = False
+        self.has_date = False
+        self.upgrade = b""
+        """The line of Upgrade; for a 426, which must have one (RFC 9110 section 15.5.22)."""
+
+
+NO_FIELDS: Final = Fields()
+"""Of a response that is still to begin. One for all: nobody writes to it."""
 
 _Note = Callable[[Fields, object], bool]
 

@@ -7,10 +7,9 @@ Must not do I/O or keep state between heads.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
-
-import msgspec
 
 from hsrv.errors import ClientError
 from hsrv.http.events import MARKS, Headers, RequestHead
@@ -51,7 +50,8 @@ Fields = dict[bytes, bytes]
 """The values by name, in lower case; those of a repeated field as one list."""
 
 
-class HeadLimits(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
     """What is accepted of a head and of the body it declares, where that is the operator's to say."""
 
     request_line: int

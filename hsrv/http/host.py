@@ -29,6 +29,7 @@ from hsrv.http.response import DefaultHeaders
 from hsrv.http.scope import ScopeBuilder
 from hsrv.logging import current_trace, get_logger
 from hsrv.messages import Trace
+from hsrv.native import mypyc_attr
 from hsrv.poller import turn_of
 from hsrv.rpc.methods import ChildReport
 from hsrv.scoreboard import Count, Gauge, Histogram, Occupant, Scoreboard
@@ -44,6 +45,7 @@ FRESH_GRACE: Final = 1.0
 log = get_logger("hsrv.http")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class HTTPHost:
     """The connections of one process. Subclasses override the decisions at the end."""
 

@@ -1,13 +1,11 @@
 """What a parser makes of a request head, and what a parser is. `hsrv.http.parser` chooses among them."""
 
-from typing import Protocol
-
-import msgspec
+from typing import NamedTuple, Protocol
 
 from hsrv.http.events import Headers
 
 
-class RawHead(msgspec.Struct, frozen=True):
+class RawHead(NamedTuple):
     """A head in its parts."""
 
     method: bytes

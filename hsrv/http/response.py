@@ -13,11 +13,9 @@ from enum import Enum, StrEnum, auto
 from http import HTTPStatus
 from typing import Any, Final
 
-import msgspec
-
 from hsrv.asgi import Message
 from hsrv.errors import AppError
-from hsrv.http.fields import CRLF, Fields, collect
+from hsrv.http.fields import CRLF, NO_FIELDS, Fields, collect
 from hsrv.tables import Table
 
 JOIN_LIMIT: Final = 16 * 1024
@@ -79,13 +77,6 @@ RESPONSE: Final[Table[Phase, Event]] = {
 }
 
 
-_EMPTY: Final = Phase.EMPTY
-_HEAD: Final = Phase.HEAD
-_COMPLETE: Final = Phase.COMPLETE
-_LAST: Final = Event.LAST
-"""On the way of every response, as in `hsrv.http.connection`."""
-
-
 class Framing(Enum):
     """How the client finds the end of the body."""
 
@@ -97,33 +88,61 @@ class Framing(Enum):
     """By the end of the connection: HTTP/1.0 and an unknown length."""
 
 
-class ResponseEncoder(msgspec.Struct, eq=False):
+_EMPTY: Final = Phase.EMPTY
+_HEAD: Final = Phase.HEAD
+_COMPLETE: Final = Phase.COMPLETE
+_LAST: Final = Event.LAST
+_UNFRAMED: Final = Framing.NONE
+"""On the way of every response, as in `hsrv.http.connection`."""
+
+
+class ResponseEncoder:
     """One response."""
 
-    method: str
-    http_version: str
-    keep_alive: bool
-    """Whether the connection persists after this response, as far as client and server are concerned; final once
-    `started`."""
-    status: int = 0
-    """0 before http.response.start."""
-    event_stream: bool = False
-    streaming: bool = False
-    """The body comes in more than one message."""
-    sends_file: bool = False
-    """The content of a file must follow what `file()` returned."""
-    complete: bool = False
-    amid_chunks: bool = False
-    """More of a body in chunks is to follow: `chunk` may be worth a try."""
-    body_bytes: int = 0
-    """Of the body as written, without its framing."""
-    _phase: Phase = Phase.EMPTY
-    _fields: Fields = msgspec.field(default_factory=Fields)
-    _framing: Framing = Framing.NONE
-    _last: Event = Event.LAST
-    _left: int = 0
-    """Body bytes still to come, of a declared length."""
-    _trailers: bytes = b""
+    __slots__ = (
+        "_fields",
+        "_framing",
+        "_last",
+        "_left",
+        "_phase",
+        "_trailers",
+        "amid_chunks",
+        "body_bytes",
+        "complete",
+        "event_stream",
+        "http_version",
+        "keep_alive",
+        "method",
+        "sends_file",
+        "status",
+        "streaming",
+    )
+
+    def __init__(self, method: str, http_version: str, keep_alive: bool) -> None:
+        self.method = method
+        self.http_version = http_version
+        self.keep_alive = keep_alive
+        """Whether the connection persists after this response, as far as client and server are concerned; final once
+        `started`."""
+        self.status = 0
+        """0 before http.response.start."""
+        self.event_stream = False
+        self.streaming = False
+        """The body comes in more than one message."""
+        self.sends_file = False
+        """The content of a file must follow what `file()` returned."""
+        self.complete = False
+        self.amid_chunks = False
+        """More of a body in chunks is to follow: `chunk` may be worth a try."""
+        self.body_bytes = 0
+        """Of the body as written, without its framing."""
+        self._phase = _EMPTY
+        self._fields = NO_FIELDS
+        self._framing = _UNFRAMED
+        self._last = _LAST
+        self._left = 0
+        """Body bytes still to come, of a declared length."""
+        self._trailers = b""
 
     @property
     def started(self) -> bool:

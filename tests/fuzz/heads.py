@@ -1,6 +1,7 @@
 """Request heads: a RequestHead or a ClientError, the same by every parser, and it survives the way to the pool."""
 
-import msgspec
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from hsrv.errors import ClientError
@@ -15,7 +16,7 @@ from tests.fuzz.targets import PLACES, Target, cut, mutated
 from tests.unit.http.test_parsers_agree import LIMITS, in_pieces, streams
 
 WIDE = HeadLimits(request_line=8192, head=65536, fields=128, body=1 << 30, header_map=HeaderMap.KEEP)
-STRICT = msgspec.structs.replace(LIMITS, header_map=HeaderMap.REFUSE)
+STRICT = replace(LIMITS, header_map=HeaderMap.REFUSE)
 ORIGIN = Origin(client=("192.0.2.1", 1), server=None, accepted_at=0.0)
 
 Input = tuple[list[bytes], HeadLimits]

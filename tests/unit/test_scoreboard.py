@@ -2,15 +2,18 @@
 
 import math
 import os
+import struct
 from collections.abc import Iterator
 
 import pytest
 
-from hsrv import scoreboard
 from hsrv.scoreboard import (
     BOUNDS,
     BUCKETS,
+    LAYOUT,
+    LAYOUT_AT,
     NOTHING,
+    WORD,
     BoardRequest,
     Count,
     Gauge,
@@ -50,10 +53,10 @@ def test_a_board_without_a_writer_says_nothing(fd: int) -> None:
     assert read_board(fd) is None
 
 
-def test_a_board_of_another_layout_is_not_read(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoreboard, "LAYOUT", scoreboard.LAYOUT + 1)
+def test_a_board_of_another_layout_is_not_read(fd: int) -> None:
     Scoreboard(fd)
-    monkeypatch.undo()
+    assert read_board(fd) is not None
+    os.pwrite(fd, struct.pack("q", LAYOUT + 1), LAYOUT_AT * WORD)
     assert read_board(fd) is None
 
 

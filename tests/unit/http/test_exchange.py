@@ -80,7 +80,7 @@ def new_exchange() -> tuple[Exchange, Link, socket.socket]:
     link = Link(Conn(ours, asyncio.get_running_loop(), origin))
     encoder = ResponseEncoder("GET", "1.1", keep_alive=True)
     trace = Trace(request_id="r-1")
-    return Exchange(link, HEAD, trace, body_decoder(HEAD, 0), encoder, 0.0, 0.0), link, client
+    return Exchange(link, HEAD, trace, body_decoder(HEAD, 0), encoder, started_at=0.0), link, client
 
 
 def body_of(client: socket.socket) -> tuple[bytes, bool]:

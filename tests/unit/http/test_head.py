@@ -1,7 +1,8 @@
 """Bytes to request heads: what is accepted and what it means, what is refused and how."""
 
+from dataclasses import replace
+
 import pytest
-from msgspec.structs import replace
 
 from hsrv.errors import ClientError
 from hsrv.http import forwarded
