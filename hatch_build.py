@@ -1,8 +1,8 @@
 """How the wheel is built. With HSRV_COMPILE=1 the hot path is compiled to C from the same sources, by mypyc.
 
 Without, the wheel is plain Python and runs everywhere. A compiled one is for one Python version and platform; each
-extension lies beside its source, which tracebacks show. Nothing is written into the checkout: an extension left beside a
-source would be used instead of it, whatever is edited there.
+extension lies beside its source, which tracebacks show. Nothing is written into the checkout: an extension left beside
+a source would be used instead of it, whatever is edited there.
 """
 
 import os
@@ -59,8 +59,9 @@ def compile_into(folder: Path) -> list[Path]:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(
-            "HSRV_COMPILE=1: the hot path could not be compiled. It needs a C compiler and Python's headers (on Debian: "
-            f"build-essential, python3-dev); without HSRV_COMPILE plain Python is built.\n{done.stdout}{done.stderr}"
+            "HSRV_COMPILE=1: the hot path could not be compiled. That takes a C compiler and Python's headers (on "
+            "Debian: build-essential, python3-dev); without HSRV_COMPILE plain Python is built.\n"
+            f"{done.stdout}{done.stderr}"
         )
     (folder / "setup.py").unlink()
     shutil.rmtree(folder / "build")
