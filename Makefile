@@ -7,9 +7,13 @@ PORT ?= 8000
 WORKERS ?= 8
 ADMIN ?= 127.0.0.1:8001
 
-SOURCES := hsrv supervisor worker asyncpool tests bench examples deploy
+SOURCES := hatch_build.py hsrv supervisor worker asyncpool tests bench examples deploy
 
-.PHONY: run test lint check bench bench-reload bench-micro chaos siege fuzz autobahn nginx-soak deploy-rehearsal upgrade-soak soak docs clean
+# Whether benchmarks measure the compiled hsrv, as a wheel for this platform has it: yes, where there is a C compiler.
+COMPILE ?= $(if $(shell command -v cc),1,0)
+MODULES := $(shell find hsrv supervisor worker asyncpool -name '*.py')
+
+.PHONY: run test test-compiled wheel lint check bench bench-reload bench-micro chaos siege fuzz autobahn nginx-soak deploy-rehearsal upgrade-soak soak docs clean
 
 # exec: Ctrl-C and the exit code are the server's own.
 run: $(VENV)/installed
@@ -18,6 +22,17 @@ run: $(VENV)/installed
 # Four at a time, also on two cores: most tests wait for processes. A file stays together, for what its tests share.
 test: $(VENV)/installed
 	$(PYTHON) -m pytest -n 4 --dist loadfile
+
+# A wheel for this Python and platform, in dist/, its hot path compiled (see hatch_build.py). It takes a C compiler.
+wheel: $(VENV)/installed
+	HSRV_COMPILE=1 $(PYTHON) -m build --wheel --no-isolation
+
+# The same tests, of that wheel. PYTHONSAFEPATH: else the checkout comes before it.
+test-compiled: $(VENV)/installed
+	rm -rf .compiled
+	HSRV_COMPILE=1 $(PYTHON) -m build --wheel --no-isolation --outdir .compiled
+	$(PYTHON) -m zipfile -e .compiled/*.whl .compiled/site
+	PYTHONPATH=$(CURDIR)/.compiled/site PYTHONSAFEPATH=1 $(PYTHON) -m pytest -n 4 --dist loadfile
 
 lint: $(VENV)/installed
 	$(PYTHON) -m ruff check $(SOURCES)
@@ -65,23 +80,27 @@ docs: $(VENV)/installed
 
 # The servers to compare with have an environment of their own: they are no business of the tests. wrk and nginx come
 # from the system. BENCH='hello fastapi --rounds 2' runs less; the output of everything goes to docs/benchmarks/.
-bench: .bench/installed
+bench: .bench/hsrv-$(COMPILE)
 	.bench/venv/bin/python -m bench $(BENCH)
 
 # From a save to the first answer of new code, side by side.
-bench-reload: .bench/installed
+bench-reload: .bench/hsrv-$(COMPILE)
 	.bench/venv/bin/python -m bench.devreload --out docs/benchmarks $(BENCH)
 
 # The parts of the hot path one by one.
-bench-micro: .bench/installed
-	.bench/venv/bin/python -m pytest -p no:cacheprovider -n 0 bench/micro.py --benchmark-columns min,median,iqr $(BENCH)
+bench-micro: .bench/hsrv-$(COMPILE)
+	PYTHONSAFEPATH=1 .bench/venv/bin/python -m pytest -p no:cacheprovider -n 0 bench/micro.py --benchmark-columns min,median,iqr $(BENCH)
 
 # gunicorn_h1c by its own name: as gunicorn[fast] it can pull in an older gunicorn.
 .bench/installed: $(VENV)/installed Makefile
 	$(PYTHON) -m venv --clear .bench/venv
-	.bench/venv/bin/python -m pip install --quiet --disable-pip-version-check -e . \
+	.bench/venv/bin/python -m pip install --quiet --disable-pip-version-check . \
 	  'uvicorn[standard]' gunicorn gunicorn_h1c 'granian[uvloop]' 'hypercorn[uvloop]' fastapi py-spy sqlalchemy numpy 'granian[reload]' pytest pytest-benchmark pytest-xdist pytest-timeout
 	@touch $@
+
+.bench/hsrv-$(COMPILE): .bench/installed hatch_build.py $(MODULES)
+	HSRV_COMPILE=$(COMPILE) .bench/venv/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
+	@rm -f .bench/hsrv-* && touch $@
 
 # The newest Python that works, found by using it: a launcher may exist and fail, and a distribution may ship
 # it without ensurepip. An environment that works already is kept.
@@ -99,4 +118,4 @@ $(VENV)/installed: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .bench .autobahn dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench .compiled .autobahn dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

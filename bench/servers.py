@@ -148,6 +148,10 @@ def missing(server: Server) -> str | None:
 
 
 def version(server: Server) -> str:
+    if server.package == "hsrv":  # where the servers run, and as they do: a checkout is never compiled
+        command = [sys.executable, "-m", "hsrv", "version"]
+        done = subprocess.run(command, cwd=APPS, capture_output=True, text=True, check=True)
+        return done.stdout.strip().removeprefix("hsrv ")
     if server.package:
         return importlib.metadata.version(server.package)
     done = subprocess.run([nginx_path() or "nginx", "-v"], capture_output=True, text=True, check=False)

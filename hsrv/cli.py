@@ -13,6 +13,7 @@ import typer
 from hsrv import __version__
 from hsrv.config import Config, OptionInfo, options
 from hsrv.errors import AppLoadError, ExitCode, HsrvError
+from hsrv.native import is_compiled
 from hsrv.platform import check_supported, is_supported
 from hsrv.sources import HIDDEN, Sources, load_config, read_env_file
 from hsrv.terms import HeaderMap, LifespanMode, Preload, ProxyProtocol
@@ -241,8 +242,9 @@ app.command("config")(_with_options(show_config))
 
 @app.command()
 def version() -> None:
-    """Print the versions of hsrv and Python."""
-    print(f"hsrv {__version__} (Python {'.'.join(map(str, sys.version_info[:3]))})")
+    """Print the versions of hsrv and Python, and whether this hsrv is compiled."""
+    compiled = "compiled, " if is_compiled() else ""
+    print(f"hsrv {__version__} ({compiled}Python {'.'.join(map(str, sys.version_info[:3]))})")
 
 
 if is_supported():

@@ -23,6 +23,7 @@ import time
 from collections.abc import Sequence
 from contextvars import copy_context
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -416,7 +417,7 @@ class HTTPConnection:
                 host.returned(exchange)  # it may have been found to be a stream meanwhile
         else:
             host.started(self, exchange)
-            task.add_done_callback(lambda task: self._on_task_done(exchange, task))
+            task.add_done_callback(partial(self._on_task_done, exchange))
         if bodiless and self.exchange is exchange and not self.conn.reading:
             self.conn.watch(self._on_readable)  # not before: until it waits, nobody could tell us of anything
 

@@ -8,7 +8,7 @@ what becomes of an idle connection.
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 
 from hsrv.accesslog import AccessLog, AccessRecord
@@ -17,8 +17,9 @@ from hsrv.census import Census
 from hsrv.config import Config
 from hsrv.conn import Conn
 from hsrv.descriptors import most_connections
-from hsrv.errors import AppError, ClientError
+from hsrv.errors import ClientError
 from hsrv.http.activity import Activity, activities, by_path, oldest
+from hsrv.http.call import call_application
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.events import RequestHead
 from hsrv.http.exchange import Exchange
@@ -115,12 +116,9 @@ class HTTPHost:
         """What the application's lifespan startup left in `scope["state"]`."""
         self.state = state
 
-    async def call(self, exchange: Exchange) -> None:
-        """Call the application. A coroutine of our own, so that also an error of a plain call ends in the task."""
-        try:
-            await self.app(exchange.scope, exchange.receive, exchange.send)
-        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the process for one request
-            raise AppError(f"the application tried to exit: {error!r}") from error
+    def call(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
+        """The call of the application, to be run by a task."""
+        return call_application(self.app, exchange.scope, exchange.receive, exchange.send)
 
     # sweep
 

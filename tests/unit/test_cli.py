@@ -14,6 +14,7 @@ import pytest
 from hsrv import __version__, cli
 from hsrv.config import options
 from hsrv.errors import AppLoadError, BindError, ExitCode, HsrvError
+from hsrv.native import is_compiled
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ def test_without_a_command_it_shows_the_commands(hsrv: Hsrv) -> None:
 
 
 def test_version_names_both(hsrv: Hsrv) -> None:
-    assert hsrv("version").out == f"hsrv {__version__} (Python {sys.version.split()[0]})\n"
+    compiled = "compiled, " if is_compiled() else ""
+    assert hsrv("version").out == f"hsrv {__version__} ({compiled}Python {sys.version.split()[0]})\n"
 
 
 def test_an_application_that_is_not_there_is_exit_code_3(hsrv: Hsrv) -> None:
