@@ -16,6 +16,8 @@ from typing import Any, Final
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 COMPILED: Final = (
+    "hsrv/accesslog.py",
+    "hsrv/census.py",
     "hsrv/conn.py",
     "hsrv/eager.py",
     "hsrv/scoreboard.py",

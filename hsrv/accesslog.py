@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from select import PIPE_BUF
@@ -34,7 +35,8 @@ SECRETS: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization"}
 """Request headers that no format may name: who reads a log must not be able to act as a user."""
 
 
-class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRecord:
     """A request and what became of it."""
 
     method: str
@@ -50,7 +52,7 @@ class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
     trace: Trace
     kind: str
     """"http" or "websocket"."""
-    at: float = msgspec.field(default_factory=time.time)
+    at: float = field(default_factory=time.time)
     """When it was over, in seconds since the epoch."""
 
     def header(self, name: bytes) -> str | None:
@@ -235,7 +237,7 @@ def _without_query(record: AccessRecord) -> AccessRecord:
     headers = [
         (name, value.partition(b"?")[0] if name == b"referer" else value) for name, value in record.headers
     ]
-    return msgspec.structs.replace(record, target=record.target.partition(b"?")[0], headers=headers)
+    return replace(record, target=record.target.partition(b"?")[0], headers=headers)
 
 
 def _usual_line(record: AccessRecord) -> bytes:
