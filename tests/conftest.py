@@ -1,6 +1,14 @@
 """Switches of the test suite. Taken out of the environment: the server refuses HSRV_ variables that are no option."""
 
+import compileall
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
 
 
 def switch(name: str, default: str) -> str:
@@ -24,3 +32,20 @@ SCREENSHOTS = switch("TEST_SCREENSHOTS", "")
 
 CONNECTIONS = int(switch("TEST_CONNECTIONS", "10000" if LONG else "3000"))
 """HSRV_TEST_CONNECTIONS=N: how many are followed from their first event to their last."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What hundreds of servers import is compiled once: where PYTHONDONTWRITEBYTECODE is set, none would keep it."""
+    if not hasattr(config, "workerinput"):  # in the process that starts those of pytest-xdist
+        for folder in ("hsrv", "hsrv/supervisor", "hsrv/worker", "hsrv/asyncpool", "tests/apps"):
+            compileall.compile_dir(ROOT / folder, quiet=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """The same for the tests themselves. Not for what they import later: they save applications twice in a second."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    try:
+        return (yield)
+    finally:
+        sys.dont_write_bytecode = before

@@ -1,20 +1,26 @@
 """The real server on a free port, for every test here."""
 
+import io
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from hsrv import cli
+from hsrv.errors import HsrvError
 from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
-from hsrv.rpc.operator import ServerStatus
+from hsrv.rpc.operator import ReloadResult, ServerStatus
 from hsrv.testing import LiveServer
 from tests.conftest import PARSER
 
@@ -50,6 +56,55 @@ def serve(record: Path) -> Iterator[Serve]:
         return server
 
     yield start
+    stop(servers)
+
+
+@pytest.fixture(scope="module")
+def common_record(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `record` is for those of `common`, all in one: who looks for a line gives it a key of its own."""
+    return tmp_path_factory.mktemp("common") / "record"
+
+
+@pytest.fixture(scope="module")
+def common(common_record: Path) -> Iterator[Serve]:
+    """A server for all tests of a file that ask for the same one: for those that leave it as they found it, and are
+    content with a log that others write to as well."""
+    servers: dict[str, LiveServer] = {}
+
+    def start(app: str = "tests.apps.raw:app", **options: Any) -> LiveServer:
+        wanted = repr((app, sorted(options.items())))
+        if wanted not in servers:
+            env = {"RECORD": str(common_record), "HSRV_HTTP": PARSER}
+            server = LiveServer(app, env=env, cwd=ROOT, **options)
+            servers[wanted] = server.__enter__()
+        return servers[wanted]
+
+    yield start
+    stop(list(servers.values()))
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    """The folder of an application, changing:app, that answers with its version and can be changed."""
+    folder = tmp_path / "code"
+    folder.mkdir()
+    write_version(folder, "VERSION = 'one'")
+    return folder
+
+
+def write_version(folder: Path, head: str) -> None:
+    (folder / "changing.py").write_text(
+        f"{head}\n"
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'lifespan':\n"
+        "        raise RuntimeError('no lifespan')\n"
+        "    await send({'type': 'http.response.start', 'status': 200})\n"
+        "    await send({'type': 'http.response.body', 'body': VERSION.encode()})\n"
+    )
+
+
+def stop(servers: list[LiveServer]) -> None:
+    """All of them, and then nothing of them may be left."""
     family = {process for server in servers for process in server.seen_processes()}
     for server in servers:
         server.__exit__(None, None, None)
@@ -88,9 +143,47 @@ def status_of(server: LiveServer) -> ServerStatus:
     return ask(find(Target(server.run_dir)), operator.STATUS, operator.StatusParams())
 
 
-def reload(server: LiveServer, *, wait: bool = False) -> None:
+def reload(server: LiveServer, *, wait: bool = False) -> ReloadResult:
     """What `hsrv reload` does, in the same way."""
-    ask(find(Target(server.run_dir)), operator.RELOAD, operator.ReloadParams(wait=wait))
+    return ask(find(Target(server.run_dir)), operator.RELOAD, operator.ReloadParams(wait=wait))
+
+
+def operate(server: LiveServer, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """What the command prints about this server and how it ends."""
+    name, *others = arguments
+    return command_line(name, "--run-dir", server.run_dir, *others)
+
+
+def command_line(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """What a command prints and how it ends: all of it but a process of its own, which costs half as much as a server.
+    Beside `hsrv` below, which has one."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with redirect_stdout(stdout), redirect_stderr(stderr):
+        try:
+            cli.app(arguments, prog_name="hsrv")
+        except HsrvError as error:
+            code = int(cli.report(error))
+        except SystemExit as end:
+            assert isinstance(end.code, int)
+            code = end.code
+        else:
+            raise AssertionError("typer always ends so")
+    return subprocess.CompletedProcess(arguments, code, stdout.getvalue(), stderr.getvalue())
+
+
+def socket_of(server: LiveServer) -> Path:
+    """The operator's."""
+    return find(Target(server.run_dir))
+
+
+def raw_request(server: LiveServer, **message: Any) -> bytes:
+    """What an operator that isn't ours is answered, as a line."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(DEADLINE)
+        sock.connect(str(socket_of(server)))
+        sock.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, **message}).encode() + b"\n")
+        with sock.makefile("rb") as lines:
+            return next(line for line in lines if b'"id":1,"result"' in line or b'"id":1,"error"' in line)
 
 
 def is_busy_with(server: LiveServer, path: str) -> bool:

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from hsrv.supervisor.admin.catalogue import CATALOGUE, Kind
 from hsrv.testing import Entry, LiveServer
-from tests.integration.conftest import DEADLINE, ROOT, Serve, hsrv, pids
+from tests.integration.conftest import DEADLINE, ROOT, Serve, hsrv, operate, pids, reload
 from tests.integration.wire import Response, Wire, eventually, request
 
 COUNTING = "tests.apps.counting:app"
@@ -70,7 +70,7 @@ def total(found: Samples, name: str, **labels: str) -> float:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[LiveServer]:
     """For tests that leave it serving."""
-    with LiveServer(COUNTING, cwd=ROOT, workers=8, admin="127.0.0.1:0", admin_token=TOKEN) as server:
+    with LiveServer(COUNTING, cwd=ROOT, workers=4, admin="127.0.0.1:0", admin_token=TOKEN) as server:
         yield server
 
 
@@ -168,7 +168,7 @@ def test_what_the_application_counts_is_the_sum_of_all_processes_also_of_those_t
     living = total(samples(shared), "orders_open")
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
-    eventually(lambda: len(pids(shared, "worker") - set(victims)) == 8, "both are replaced")
+    eventually(lambda: len(pids(shared, "worker") - set(victims)) == 4, "both are replaced")
     found = samples(shared)
     assert total(found, "orders_total", path="/count") - before == asked
     assert total(found, "orders_open") == living - 2, "a live gauge goes with its process"
@@ -200,7 +200,7 @@ def test_no_total_ever_falls_whoever_dies_and_whatever_is_reloaded(serve: Serve)
     while total(look(), "hsrv_process_deaths_total", reason="signal") < 1:
         assert time.monotonic() < end
     eventually(lambda: total(samples(server), "hsrv_processes", state="serving") == 3, "it is replaced")
-    assert hsrv("reload", "--wait", "--run-dir", server.run_dir).returncode == 0
+    reload(server, wait=True)
     found = look()
     assert total(found, "hsrv_reloads_total", outcome="succeeded") == 1
     assert total(samples(server), "hsrv_generation") == 2
@@ -266,9 +266,9 @@ def test_readiness_follows_start_drain_loss_recovery_and_stop(tmp_path: Path, se
         hold.unlink()
         eventually(lambda: ready(server), "recovery")
 
-    assert hsrv("drain", "--run-dir", server.run_dir).returncode == 0
+    assert operate(server, "drain").returncode == 0
     assert probe(server, "/readyz") == (503, "drained by the operator")
-    assert hsrv("undrain", "--run-dir", server.run_dir).returncode == 0
+    assert operate(server, "undrain").returncode == 0
     assert ready(server)
 
     server.process.send_signal(signal.SIGTERM)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -10,30 +9,25 @@ import pytest
 
 from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
-from tests.conftest import PARSER
-from tests.integration.conftest import ROOT, Serve
+from tests.integration.conftest import Serve
 from tests.integration.wire import Wire, eventually, request
 
 MB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def raw() -> Iterator[LiveServer]:
-    """For tests that need neither its record nor its log."""
-    with LiveServer("tests.apps.raw:app", cwd=ROOT, workers=8, env={"HSRV_HTTP": PARSER}) as server:
-        yield server
+@pytest.fixture
+def raw(common: Serve) -> LiveServer:
+    return common(workers=8)
 
 
-@pytest.fixture(scope="module")
-def fastapi() -> Iterator[LiveServer]:
-    """The same."""
-    with LiveServer("tests.apps.fastapi_app:app", cwd=ROOT, workers=8, env={"HSRV_HTTP": PARSER}) as server:
-        yield server
+@pytest.fixture
+def fastapi(common: Serve) -> LiveServer:
+    return common("tests.apps.fastapi_app:app", workers=8)
 
 
 @pytest.mark.parametrize("name", ["raw", "starlette_app", "litestar_app", "django_app"])
-def test_answers_uploads_and_downloads(serve: Serve, name: str) -> None:
-    server = serve(f"tests.apps.{name}:app", workers=8)
+def test_answers_uploads_and_downloads(common: Serve, name: str) -> None:
+    server = common(workers=8) if name == "raw" else common(f"tests.apps.{name}:app", workers=8)
     upload = os.urandom(MB)
     download = "/big?size=" if name == "raw" else "/download?size="
     with httpx.Client(base_url=server.url, timeout=30) as client:
@@ -76,13 +70,18 @@ def test_fastapi(fastapi: LiveServer) -> None:
         assert events == "data: 0 pool 7\n\ndata: 1 pool 7\n\ndata: 2 pool 7\n\n"
 
 
-def test_background_tasks_run_once(serve: Serve, record: Path) -> None:
-    server = serve("tests.apps.fastapi_app:app", workers=8)
-    with httpx.Client(base_url=server.url) as client:
+def test_background_tasks_run_once(fastapi: LiveServer, common_record: Path) -> None:
+    with httpx.Client(base_url=fastapi.url) as client:
         for number in range(40):
             assert client.post(f"/background?key={number}").json() == {"ok": True}
     expected = sorted(f"background {number}" for number in range(40))
-    eventually(lambda: sorted(recorded(record)) == expected, "each background task ran exactly once")
+    eventually(
+        lambda: sorted(background_tasks(common_record)) == expected, "each background task ran exactly once"
+    )
+
+
+def background_tasks(record: Path) -> list[str]:
+    return [line for line in recorded(record) if line.startswith("background ")]
 
 
 def test_a_background_task_does_not_hold_its_connection(serve: Serve, record: Path) -> None:

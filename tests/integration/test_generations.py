@@ -33,7 +33,7 @@ async def app(scope, receive, send):
 def test_hup_serves_the_new_code_and_no_client_notices(serve: Serve, tmp_path: Path) -> None:
     source = tmp_path / "versioned.py"
     source.write_text(APP.format(version="one"))
-    server = serve("versioned:app", app_dir=str(tmp_path), workers=2, stream_grace=0.3)
+    server = serve("versioned:app", app_dir=str(tmp_path), workers=2, stream_grace=0.3, access_log=False)
     wrong: list[str] = []
     versions: list[list[str]] = []
     kept: list[list[str]] = []
@@ -46,7 +46,7 @@ def test_hup_serves_the_new_code_and_no_client_notices(serve: Serve, tmp_path: P
             kept.append(seen)
         wire = Wire(server.host, server.port)
         try:
-            while not stop.is_set():
+            while not stop.wait(0.002):
                 seen.append(wire.get("/").json["version"])
                 if not keep:
                     wire.sock.close()

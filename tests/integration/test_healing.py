@@ -45,7 +45,7 @@ class Clients:
             with Wire(self._server.host, self._server.port) as wire:
                 while not self._stop.is_set():
                     self._ask(wire)
-                    self._stop.wait(0.02)
+                    self._stop.wait(0.05)
         except (OSError, EOFError) as error:
             self.wrong.append(f"kept connection: {error!r}")
 
@@ -54,7 +54,7 @@ class Clients:
             try:
                 with Wire(self._server.host, self._server.port) as wire:
                     self._ask(wire)
-                self._stop.wait(0.02)
+                self._stop.wait(0.05)
             except (OSError, EOFError) as error:
                 self.wrong.append(f"new connection: {error!r}")
 
@@ -155,8 +155,8 @@ def test_a_request_that_waits_too_long_is_answered_and_its_worker_goes_on(serve:
     assert status(server)["totals"]["worker"]["counts"]["timed_out"] == 2
 
 
-def test_what_is_no_request_any_more_or_waits_for_its_client_is_left_alone(serve: Serve) -> None:
-    server = serve(APP, workers=1, **QUICK)
+def test_what_is_no_request_any_more_or_waits_for_its_client_is_left_alone(common: Serve) -> None:
+    server = common(APP, workers=1, **QUICK)
     longer = QUICK["request_timeout"] + 1.0
     with Wire(server.host, server.port) as upload, sent(server, f"/background?s={longer}") as background:
         assert background.response().status == 200
@@ -170,8 +170,8 @@ def test_what_is_no_request_any_more_or_waits_for_its_client_is_left_alone(serve
     assert [entry for entry in server.logs if entry["event"] in ("request timed out", "process hangs")] == []
 
 
-def test_what_an_application_does_to_its_scope_makes_no_healthy_worker_look_hung(serve: Serve) -> None:
-    server = serve(APP, workers=1, **QUICK)
+def test_what_an_application_does_to_its_scope_makes_no_healthy_worker_look_hung(common: Serve) -> None:
+    server = common(APP, workers=1, **QUICK)
     worker = pids(server, "worker")
     with sent(server, "/odd_scope?s=1.2") as wire:
         assert wire.response().status == 200
@@ -184,8 +184,8 @@ def test_what_an_application_does_to_its_scope_makes_no_healthy_worker_look_hung
     assert [entry for entry in server.logs if entry["event"] in ("process hangs", "killing")] == []
 
 
-def test_the_time_that_a_short_body_takes_is_its_client_s(serve: Serve) -> None:
-    server = serve(APP, workers=1, **QUICK)
+def test_the_time_that_a_short_body_takes_is_its_client_s(common: Serve) -> None:
+    server = common(APP, workers=1, **QUICK)
     with Wire(server.host, server.port) as wire:
         wire.send(b"POST /upload?s=0.7 HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n")
         for byte in (b"1", b"2", b"3", b"4", b"5", b"6"):
@@ -246,7 +246,7 @@ def test_a_pool_that_hangs_is_replaced_if_asked_for(serve: Serve) -> None:
 def test_a_hang_may_be_reported_only(serve: Serve) -> None:
     server = serve(APP, workers=1, hang_action="report", **QUICK)
     worker = pids(server, "worker")
-    with sent(server, "/burn?s=4") as wire:
+    with sent(server, "/burn?s=3") as wire:
         hang_of(server, "/burn")
         assert wire.response().status == 200, "it came to its end"
     server.wait_for_log(lambda entry: entry["event"] == "process goes on")
@@ -320,10 +320,10 @@ def test_workers_are_replaced_when_they_are_old(serve: Serve) -> None:
 
 def test_nobody_is_taken_for_hung_when_the_machine_is_busy(serve: Serve) -> None:
     """Two processes per core that compute; every limit is far below what a hang would need to be noticed."""
-    server = serve(APP, workers=2, request_timeout=6, gil_timeout=6, hang_grace=1)
+    server = serve(APP, workers=2, request_timeout=4, gil_timeout=4, hang_grace=1)
     family = pids(server, "worker") | pids(server, "pool")
     with neighbours(2 * (os.cpu_count() or 1)), Clients(server) as clients:
-        time.sleep(float(os.environ.get("SOAK_BUSY_SECONDS", "8")))
+        time.sleep(float(os.environ.get("SOAK_BUSY_SECONDS", "5")))
     assert clients.wrong == []
     assert pids(server, "worker") | pids(server, "pool") == family
     hangs = [entry for entry in server.logs if entry["event"] == "process hangs"]

@@ -2,26 +2,32 @@
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
-from tests.conftest import PARSER
-from tests.integration.conftest import ROOT, Serve
+from tests.integration.conftest import Serve
 from tests.integration.wire import Wire, eventually, request
 
 EVENT_STREAM = "Accept: text/event-stream"
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[LiveServer]:
-    """With the defaults, for tests that leave it as they found it and need nothing of its log."""
-    with LiveServer("tests.apps.raw:app", cwd=ROOT, env={"HSRV_HTTP": PARSER}) as server:
-        yield server
+@pytest.fixture
+def shared(common: Serve) -> LiveServer:
+    """With the defaults."""
+    return common()
 
+
+IMPATIENT = {
+    "header_timeout": 0.3,
+    "body_timeout": 0.3,
+    "keep_alive": 0.3,
+    "send_timeout": 0.5,
+    "stream_send_timeout": 0.5,
+}
+ONE_PLACE = {"worker_concurrency": 1, "body_buffer": 1 << 20, "body_timeout": 2}
 
 PLACES = pytest.mark.parametrize("fields", [(), (EVENT_STREAM,)], ids=["worker", "pool"])
 
@@ -75,22 +81,24 @@ def test_continue_is_sent_only_when_the_application_reads(
 
 @PLACES
 def test_an_error_before_the_response_is_a_500_and_after_it_a_cut(
-    serve: Serve, fields: tuple[str, ...]
+    shared: LiveServer, fields: tuple[str, ...]
 ) -> None:
-    server = serve()
+    server, request_id = shared, f"fails-in-{'pool' if fields else 'worker'}"
     for path in ("/fail", "/silent"):
         with Wire(server.host, server.port) as wire:
             assert wire.get(path, *fields).status == 500
     with Wire(server.host, server.port) as wire:
-        wire.send(request("/fail-late", *fields))
+        wire.send(request("/fail-late", f"X-Request-ID: {request_id}", *fields))
         assert wire.head().headers["transfer-encoding"] == "chunked"
         try:
             rest = wire.rest()
         except ConnectionResetError:
             rest = b""
         assert not rest.endswith(b"0\r\n\r\n"), "a cut response must not look complete"
-    entry = server.wait_for_log(lambda entry: entry["event"] == "application raised")
-    assert "before the response" in entry["exception"] or "after the response" in entry["exception"]
+    entry = server.wait_for_log(
+        lambda entry: entry["event"] == "application raised" and entry["request_id"] == request_id
+    )
+    assert "after the response" in entry["exception"]
 
 
 @PLACES
@@ -186,22 +194,20 @@ def test_what_cannot_be_served_is_refused_and_closed(shared: LiveServer, data: b
 
 
 @pytest.mark.parametrize(
-    ("data", "option"),
-    [
-        (b"GET / HT", "header_timeout"),
-        (request("/", "Content-Length: 10", method="POST", body=b"123"), "body_timeout"),
-    ],
+    "data",
+    [b"GET / HT", request("/", "Content-Length: 10", method="POST", body=b"123")],
+    ids=["header_timeout", "body_timeout"],
 )
-def test_a_client_that_stops_sending_gets_408(serve: Serve, data: bytes, option: str) -> None:
-    server = serve(**{option: 0.3})
+def test_a_client_that_stops_sending_gets_408(common: Serve, data: bytes) -> None:
+    server = common(**IMPATIENT)
     with Wire(server.host, server.port) as wire:
         wire.send(data)
         assert wire.response().status == 408
         assert wire.rest() == b""
 
 
-def test_a_client_that_sends_nothing_is_closed(serve: Serve) -> None:
-    server = serve(header_timeout=0.3, keep_alive=0.3)
+def test_a_client_that_sends_nothing_is_closed(common: Serve) -> None:
+    server = common(**IMPATIENT)
     with Wire(server.host, server.port) as silent, Wire(server.host, server.port) as kept:
         kept.get("/")
         assert silent.ended()
@@ -209,11 +215,11 @@ def test_a_client_that_sends_nothing_is_closed(serve: Serve) -> None:
 
 
 @PLACES
-def test_a_client_that_stops_reading_is_cut(serve: Serve, fields: tuple[str, ...]) -> None:
-    server = serve(send_timeout=0.5, stream_send_timeout=0.5)
+def test_a_client_that_stops_reading_is_cut(common: Serve, fields: tuple[str, ...]) -> None:
+    server, role = common(**IMPATIENT), "pool" if fields else "worker"
     with Wire(server.host, server.port) as wire:
         wire.send(request("/big?size=50000000", *fields))
-        server.wait_for_log(lambda entry: entry.get("reason") == "send_timeout")
+        server.wait_for_log(lambda entry: (entry.get("reason"), entry.get("role")) == ("send_timeout", role))
         with pytest.raises((EOFError, ConnectionResetError)):
             wire.exactly(50_000_000)
 
@@ -226,13 +232,13 @@ def test_a_half_closed_client_is_still_answered(shared: LiveServer) -> None:
         assert wire.response().status == 200
 
 
-def test_a_slow_uploader_holds_no_place(serve: Serve, record: Path) -> None:
+def test_a_slow_uploader_holds_no_place(common: Serve, common_record: Path) -> None:
     """A short body is awaited before the application is called."""
-    server = serve(worker_concurrency=1)
+    server = common(**ONE_PLACE)
     with Wire(server.host, server.port) as slow, Wire(server.host, server.port) as quick:
         slow.send(request("/count?key=slow", "Content-Length: 10", method="POST", body=b"123"))
         assert quick.get("/sleep?s=0&key=quick").status == 200
-        assert "count slow" not in recorded(record)
+        assert "count slow" not in recorded(common_record)
         slow.send(b"4567890")
         assert slow.response().status == 200
 
@@ -252,16 +258,16 @@ def test_requests_beyond_the_concurrency_limit_wait_their_turn(serve: Serve) -> 
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_larger_than_what_is_read_while_its_request_waits_for_a_place_arrives_whole(
-    serve: Serve, record: Path, chunked: bool
+    common: Serve, common_record: Path, chunked: bool
 ) -> None:
     body = b"x" * 150_000
     framed = (b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)) if chunked else body
     field = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
-    server = serve(worker_concurrency=1, body_buffer=1 << 20, body_timeout=2)
+    server, key = common(**ONE_PLACE), f"before-{chunked}"
     with Wire(server.host, server.port) as first, Wire(server.host, server.port) as second:
         second.get("/")
-        first.send(request("/sleep?s=0.5"))
-        eventually(lambda: "sleep-start " in recorded(record), "the place is taken")
+        first.send(request(f"/sleep?s=0.5&key={key}"))
+        eventually(lambda: f"sleep-start {key}" in recorded(common_record), "the place is taken")
         second.send(request("/echo", field, method="POST", body=framed))
         answer = second.response()
         assert (answer.status, len(answer.body)) == (200, len(body))
@@ -281,8 +287,8 @@ def test_a_request_that_waits_too_long_for_a_place_is_shed(serve: Serve, record:
         assert first.response().status == 200
 
 
-def test_state_is_copied_per_request_and_shared_below(serve: Serve) -> None:
-    server = serve()
+def test_state_is_copied_per_request_and_shared_below(shared: LiveServer) -> None:
+    server = shared
     with Wire(server.host, server.port) as wire:
         assert wire.get("/set-state").json == {"shared": 1}
         assert wire.get("/set-state").json == {"shared": 2}
@@ -302,19 +308,20 @@ def test_the_scope_tells_client_server_and_proxy(serve: Serve) -> None:
     assert scope["query_string"] == "a=1"
 
 
-def test_request_ids_are_taken_or_made_and_logged(serve: Serve) -> None:
-    server = serve()
+def test_request_ids_are_taken_or_made_and_logged(shared: LiveServer) -> None:
+    server = shared
     with Wire(server.host, server.port) as wire:
         wire.get(
             "/fail",
             "X-Request-ID: mine-1",
             "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         )
-    entry = server.wait_for_log(lambda entry: entry["event"] == "application raised")
-    assert entry["request_id"] == "mine-1"
+    mine = [
+        server.wait_for_log(lambda entry: (entry["event"], entry.get("request_id")) == (event, "mine-1"))  # noqa: B023  # called at once
+        for event in ("application raised", "request")
+    ]
+    entry, access = mine
     assert entry["traceparent"].startswith("00-0af7651916cd43dd8448eb211c80319c")
-    access = server.wait_for_log(lambda entry: entry["event"] == "request")
-    assert access["request_id"] == "mine-1"
     assert access["status"] == 500
 
 

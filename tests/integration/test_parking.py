@@ -20,7 +20,7 @@ def parked(server: LiveServer) -> int:
 
 
 def test_a_parked_client_is_served_by_a_free_worker_while_its_old_one_is_stuck(serve: Serve) -> None:
-    server = serve(workers=2, park_after=SOON, graceful_timeout=1, lifespan_shutdown_timeout=1)
+    server = serve(workers=2, park_after=SOON)
     wires = [Wire(server.host, server.port) for _ in range(6)]
     try:
         for wire in wires:
@@ -33,6 +33,7 @@ def test_a_parked_client_is_served_by_a_free_worker_while_its_old_one_is_stuck(s
             answers = {wire.get("/").json["pid"] for wire in wires[:6]}
             assert len(answers) == 1, "the free worker's"
             eventually(lambda: parked(server) == 6, "they are parked again")
+        server.process.send_signal(signal.SIGQUIT)
     finally:
         for wire in wires:
             wire.sock.close()

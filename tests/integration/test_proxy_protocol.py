@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from hsrv.testing import LiveServer
-from tests.integration.conftest import Serve, hsrv, pids
+from tests.integration.conftest import Serve, hsrv, operate, pids
 from tests.integration.wire import Response, Wire, eventually, request, upgrade
 from tests.unit.http.test_proxy import INET, TCP4, TCP6, TLV, v2
 
@@ -45,22 +45,22 @@ def accessed(server: LiveServer, path: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", ["v1", "v2", "auto"])
-def test_the_addresses_of_the_header_are_those_of_the_connection(serve: Serve, mode: str) -> None:
-    server = serve(proxy_protocol=mode)
+def test_the_addresses_of_the_header_are_those_of_the_connection(common: Serve, mode: str) -> None:
+    server = common(proxy_protocol=mode)
     header = V2_TCP4 if mode == "v2" else TCP4
     with Wire(server.host, server.port) as wire:
-        wire.send(header + request("/scope"))
+        wire.send(header + request("/scope/first"))
         first = wire.response().json
         assert (first["client"], first["server"]) == (CLIENT, SERVER)
         second = wire.get("/scope?again").json
         assert (second["client"], second["server"]) == (CLIENT, SERVER)
         wire.send(header + request("/"))
         assert wire.response().status == 400, "a connection has one header"
-    assert accessed(server, "/scope")["client"] == CLIENT[0]
+    assert accessed(server, "/scope/first")["client"] == CLIENT[0]
 
 
-def test_a_header_may_come_in_any_pieces(serve: Serve) -> None:
-    server = serve(proxy_protocol="auto")
+def test_a_header_may_come_in_any_pieces(common: Serve) -> None:
+    server = common(proxy_protocol="auto")
     for header in (TCP4, V2_TCP4):
         whole = header + request("/scope")
         with Wire(server.host, server.port) as wire:
@@ -74,8 +74,8 @@ def test_a_header_may_come_in_any_pieces(serve: Serve) -> None:
                 assert wire.response().json["client"] == CLIENT, cut
 
 
-def test_a_proxy_that_speaks_for_itself_keeps_its_address(serve: Serve) -> None:
-    server = serve(proxy_protocol="auto")
+def test_a_proxy_that_speaks_for_itself_keeps_its_address(common: Serve) -> None:
+    server = common(proxy_protocol="auto")
     for header in (V2_LOCAL, b"PROXY UNKNOWN\r\n", b""):
         found = ask(server, header + request("/scope")).json
         assert (found["client"][0], found["server"]) == ("127.0.0.1", [server.host, server.port])
@@ -204,7 +204,7 @@ def test_a_proxy_that_says_nothing_holds_up_no_stop(serve: Serve) -> None:
     server = serve(proxy_protocol="v1", header_timeout=60)
     with Wire(server.host, server.port) as silent:
         assert ask(server, TCP4 + request("/")).status == 200
-        status = hsrv("status", env={"HSRV_RUN_DIR": server.run_dir}).stdout
+        status = operate(server, "status").stdout
         assert "preface" not in status, "it is no work in progress"
         assert server.stop() == 0
         assert silent.ended()

@@ -134,10 +134,11 @@ def masked(opcode: int, payload: bytes) -> bytes:
 
 
 def eventually(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
-    """Wait for `condition` to be true; its value."""
-    end = time.monotonic() + deadline
+    """Wait for `condition` to be true; its value. Who waits for long looks less often: each look costs both sides."""
+    end, pause = time.monotonic() + deadline, 0.01
     while not (value := condition()):
         if time.monotonic() > end:
             raise AssertionError(f"not within {deadline} s: {what}")
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(0.05, pause * 1.2)
     return value
