@@ -20,7 +20,7 @@ from tests.deploy import nginx
 from tests.deploy.clients import kept, posts
 from tests.deploy.manifests import pod
 from tests.deploy.proxies import PROXIES, envoy_command, need, nginx_conf, running, standing
-from tests.integration.conftest import Serve, hsrv
+from tests.integration.conftest import Serve, operate
 from tests.integration.load import Load
 from tests.integration.wire import Wire, eventually, request
 
@@ -104,7 +104,7 @@ def test_reloads_behind_nginx_cost_no_request_and_no_kept_connection(
             before = upstream(front, server.port)
             kept_on: set[int] = set()
             for _ in range(RELOADS if over == "TCP" or RELOADS > 5 else 2):
-                done = hsrv("reload", "--run-dir", server.run_dir)
+                done = operate(server, "reload")
                 assert done.returncode == 0, done.stderr
                 assert load.problems == []
                 kept_on = kept_on or before & upstream(front, server.port)

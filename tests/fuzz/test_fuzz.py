@@ -5,7 +5,7 @@ import pytest
 from tests.fuzz.table import TARGETS
 
 SEED = 1
-EXAMPLES = 500
+EXAMPLES = 300
 
 
 @pytest.mark.parametrize("name", TARGETS)

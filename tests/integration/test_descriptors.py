@@ -16,7 +16,7 @@ from tests.conftest import LONG
 from tests.integration.conftest import Serve, descriptors, pids, reasons
 from tests.integration.wire import Wire, eventually, request, upgrade
 
-CONNECTIONS = 20_000 if LONG else 5_000
+CONNECTIONS = 20_000 if LONG else 3_000
 EVENT_STREAM = "Accept: text/event-stream"
 
 SCRIPTS = [

@@ -68,16 +68,17 @@ def test_keep_alive_is_counted_from_the_last_answer_wherever_it_stands(serve: Se
     eventually(lambda: parked(server) == 0, "its place is free, in a status that may be half a second old")
 
 
-def test_a_client_that_hangs_up_is_forgotten(serve: Serve) -> None:
-    server = serve(workers=1, park_after=SOON)
+def test_a_client_that_hangs_up_is_forgotten(common: Serve) -> None:
+    server = common(workers=1, park_after=SOON)
     with Wire(server.host, server.port) as wire:
         wire.get("/")
         eventually(lambda: parked(server) == 1, "it is parked")
     eventually(lambda: parked(server) == 0, "it is forgotten")
 
 
-def test_a_finished_stream_is_parked_and_serves_the_next_request(serve: Serve) -> None:
-    server = serve(workers=1, park_after=SOON)
+def test_a_finished_stream_is_parked_and_serves_the_next_request(common: Serve) -> None:
+    server = common(workers=1, park_after=SOON)
+    eventually(lambda: parked(server) == 0, "nobody is left of another test")
     with Wire(server.host, server.port) as wire:
         wire.get("/sse?n=2", "Accept: text/event-stream")
         eventually(lambda: parked(server) == 1, "it is parked at once")

@@ -20,7 +20,7 @@ from hsrv.supervisor.supervisor import TEMPLATE_EXIT_TIMEOUT
 from hsrv.terms import Role
 from hsrv.testing import LiveServer
 from tests.conftest import LONG
-from tests.integration.conftest import Serve, descriptors, hsrv, pids, reload
+from tests.integration.conftest import Serve, descriptors, operate, pids, reload
 from tests.integration.conftest import status_of as status
 from tests.integration.load import EVENT_STREAM, Load
 from tests.integration.wire import Wire, eventually, request, upgrade
@@ -293,7 +293,7 @@ def test_code_that_cannot_start_changes_nothing(serve: Serve, code: Code) -> Non
         serve, code, startup_timeout=3.0, lifespan_startup_timeout=3.0, stream_grace=GRACE
     )
     load = Load(server.host, server.port)
-    load.add(4, "keep-alive", load.keep_alive())
+    load.add(4, "keep-alive", load.keep_alive(most=0.05))
     load.add(4, "event stream", load.event_streams()).add(4, "websocket", load.websockets())
 
     def ends() -> int:
@@ -303,7 +303,7 @@ def test_code_that_cannot_start_changes_nothing(serve: Serve, code: Code) -> Non
         for bad, said in BAD.items():
             source.write_text(bad)
             ended = ends()
-            done = hsrv("reload", "--run-dir", server.run_dir)
+            done = operate(server, "reload")
             assert (done.returncode, said in done.stderr) == (1, True), done.stderr
             assert ends() == ended, "no stream was ended for it"
             source.write_text(GOOD)

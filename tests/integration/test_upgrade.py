@@ -261,7 +261,7 @@ def versions(tmp_path: Path) -> Callable[..., dict[str, str]]:
 
     def install(**changes: tuple[str, str]) -> dict[str, str]:
         folder = tmp_path / f"v{len(list(tmp_path.glob('v*')))}"
-        shutil.copytree(ROOT / "hsrv", folder / "hsrv", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "hsrv", folder / "hsrv")
         for module, (before, after) in changes.items():
             file = folder / "hsrv" / f"{module.replace('__', '/')}.py"
             text = file.read_text()
