@@ -281,7 +281,7 @@ def changing(serve: Serve, code: Code, **options: Any) -> tuple[LiveServer, Path
     """A server whose application can be any source; and its file."""
     source = code.file.parent / "changing.py"
     source.write_text(GOOD)
-    times = {"lifespan_startup_timeout": 1.0, "startup_timeout": 3.0, "lifespan_shutdown_timeout": 0.1}
+    times = {"lifespan_startup_timeout": 1.0, "startup_timeout": 20.0, "lifespan_shutdown_timeout": 0.1}
     server = serve(
         "changing:app", env=code.env, access_log=False, app_dir=str(source.parent), **{**times, **options}
     )
@@ -289,9 +289,7 @@ def changing(serve: Serve, code: Code, **options: Any) -> tuple[LiveServer, Path
 
 
 def test_code_that_cannot_start_changes_nothing(serve: Serve, code: Code) -> None:
-    server, source = changing(
-        serve, code, startup_timeout=3.0, lifespan_startup_timeout=3.0, stream_grace=GRACE
-    )
+    server, source = changing(serve, code, lifespan_startup_timeout=3.0, stream_grace=GRACE)
     load = Load(server.host, server.port)
     load.add(4, "keep-alive", load.keep_alive(most=0.05))
     load.add(4, "event stream", load.event_streams()).add(4, "websocket", load.websockets())
