@@ -113,9 +113,9 @@ def test_many_clients_at_once(fastapi: LiveServer) -> None:
     assert len(asyncio.run(scenario())) > 1
 
 
-def test_a_client_that_leaves_is_no_error_of_the_application(serve: Serve) -> None:
+def test_a_client_that_leaves_is_no_error_of_the_application(common: Serve) -> None:
     """Starlette raises an error of its own when send() fails."""
-    server = serve("tests.apps.fastapi_app:app", workers=1)
+    server = common("tests.apps.starlette_app:app", workers=8)
     with Wire(server.host, server.port) as wire:
         wire.send(request("/download?size=50000000"))
         wire.head()

@@ -2,7 +2,10 @@
 
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
@@ -101,7 +104,8 @@ def test_streams_that_wait_for_an_old_pool_run_there_although_its_workers_are_go
             assert answer.status == 200
             assert str(pool.pid).encode() in answer.body
     finally:
-        pool.process.resume()
+        with suppress(psutil.NoSuchProcess):  # it has served them all, and ended
+            pool.process.resume()
         for stream in streams:
             stream.sock.close()
     eventually(lambda: pool.pid not in pids(server, "pool"), "the old pool ends")

@@ -21,7 +21,9 @@ EVENT_STREAM = "Accept: text/event-stream"
 @pytest.fixture(scope="module")
 def shared() -> Iterator[LiveServer]:
     """For tests that teach it nothing."""
-    with LiveServer("tests.apps.raw:app", cwd=ROOT, workers=2, env={"HSRV_HTTP": PARSER}) as server:
+    env = {"HSRV_HTTP": PARSER}
+    # Nobody is parked while a busy machine takes its time.
+    with LiveServer("tests.apps.raw:app", cwd=ROOT, workers=2, park_after=60, env=env) as server:
         yield server
 
 

@@ -102,7 +102,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 # 1. reloads
 
-RELOADS = 50 if LONG else 6
+RELOADS = 50 if LONG else 4
 
 
 def test_reloads_in_a_row_and_nobody_notices(serve: Serve, code: Code) -> None:

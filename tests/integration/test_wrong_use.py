@@ -82,9 +82,7 @@ def test_nothing_given_and_nothing_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "source"),
-    [
-        ("main.py", GOOD),
-        ("app.py", GOOD.replace("def app", "def application")),
+    [  # the others: tests/unit/test_apptarget.py
         ("asgi.py", GOOD.replace("def app", "def the_only_one")),
         ("main/__init__.py", GOOD),
     ],
