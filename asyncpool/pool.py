@@ -9,7 +9,7 @@ import asyncio
 import math
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -32,6 +32,7 @@ from hsrv.native import mypyc_attr
 from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.scoreboard import Count, Gauge, Histogram, Occupant
 from hsrv.terms import EndReason
+from hsrv.waiting import after
 
 END_SPREAD: Final = 3.0
 """Seconds over which a drain ends the streams, at most; the pool's budget for its end allows for it."""
@@ -94,11 +95,13 @@ class AsyncPool(HTTPHost):
 
     # life (hsrv.child.Service)
 
-    async def run(self) -> None:
-        """Serve until a drain is over."""
+    def run(self) -> Coroutine[Any, Any, None]:
+        """To be awaited: serve until a drain is over."""
         self._handoffs.open()
         self.start_sweep()
-        await self._drained.wait()
+        return after(self._drained, self._leave)
+
+    def _leave(self) -> None:
         self.stop_sweep()
         self.access_log.flush()
         self._handoffs.close()

@@ -19,12 +19,13 @@ import struct
 import sys
 import termios
 from collections import deque
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol
 
 from hsrv.errors import ClientDisconnected
 from hsrv.messages import Origin
 from hsrv.poller import poller_of
+from hsrv.waiting import until
 
 RECEIVE_SIZE: Final = 64 * 1024
 """Bytes read per system call: a request with a small body in one."""
@@ -228,18 +229,18 @@ class Conn:
             with contextlib.suppress(OSError):  # macOS: of a peer that is gone already, as reading will tell
                 self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, STREAM_UNSENT_LIMIT)
 
-    async def drained(self) -> None:
-        """Wait until the peer has taken enough. Raises `ClientDisconnected` when it is gone.
+    def drained(self) -> Coroutine[Any, Any, None]:
+        """To be awaited: until the peer has taken enough. Raises `ClientDisconnected` when it is gone.
 
         Bounded by the owner, who looks at `progress_at` and aborts a peer that takes nothing.
         """
         if self._broken:
             raise ClientDisconnected(errno.EPIPE, "the client is gone")
         if self.pending_bytes <= HIGH_WATER:
-            return
+            return until(None)
         if self._waiter is None or self._waiter.done():
             self._waiter = self._loop.create_future()
-        await asyncio.shield(self._waiter)
+        return until(self._waiter)
 
     def _keep(self, parts: tuple[bytes, ...], sent: int) -> None:
         pending = self._pending

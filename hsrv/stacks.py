@@ -69,7 +69,6 @@ def describe(task: "asyncio.Task[Any]") -> str:
     while awaited is not None and len(lines) <= FRAME_LIMIT:
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
         if frame is None:
-            lines += _compiled(awaited)
             break
         code = frame.f_code
         lines.append(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_qualname}')
@@ -77,9 +76,3 @@ def describe(task: "asyncio.Task[Any]") -> str:
             awaited.cr_await if isinstance(awaited, CoroutineType) else getattr(awaited, "gi_yieldfrom", None)
         )
     return "\n".join(lines) + "\n"
-
-
-def _compiled(awaited: Any) -> list[str]:
-    """A coroutine of a module that mypyc has compiled: it tells no more than its name."""
-    name, mark, _ = type(awaited).__name__.rpartition("_gen")
-    return [f"  in {name} (compiled)"] if mark else []

@@ -6,9 +6,9 @@ import random
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from heapq import nsmallest
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -42,6 +42,7 @@ from hsrv.native import mypyc_attr
 from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.scoreboard import Count, Occupant
 from hsrv.terms import EndReason, ProxyProtocol
+from hsrv.waiting import after
 from hsrv.worker.accept import Acceptor
 from hsrv.worker.handoff import HandoffDesk
 from hsrv.worker.places import Places
@@ -111,12 +112,14 @@ class Worker(HTTPHost):
 
     # life (hsrv.child.Service)
 
-    async def run(self) -> None:
-        """Serve until a drain is over."""
+    def run(self) -> Coroutine[Any, Any, None]:
+        """To be awaited: serve until a drain is over."""
         self._adoptions.open()
         self._acceptor.resume()
         self.start_sweep()
-        await self._drained.wait()
+        return after(self._drained, self._leave)
+
+    def _leave(self) -> None:
         self.stop_sweep()
         self.access_log.flush()
         self._desk.close()

@@ -1,4 +1,4 @@
-"""One request and its response: the application's receive() and send().
+"""One request and its response: what the application's receive() and send() do (`hsrv.http.call`: where they wait).
 
 Owns the request body on its way to the application and the encoder of the response. Promises: the body
 arrives in order and complete or `http.disconnect` says that it never will; once the client is gone, `send()` raises;
@@ -11,7 +11,6 @@ import asyncio
 import errno
 import os
 import time
-from collections.abc import Awaitable
 from typing import Any, Final, Protocol
 
 from hsrv.asgi import Message, Scope
@@ -206,36 +205,32 @@ class Exchange:
 
     # for the application
 
-    async def receive(self) -> Message:
-        """ASGI receive: `http.request`, then `http.disconnect` once the client is gone or the response complete."""
-        while True:
-            message = self._next_message()
-            if message is not None:
-                return message
-            if self._continue_due and not self.decoder.done:
-                self._continued = True
-                if not self.encoder.started:
-                    self.link.conn.write(CONTINUE)
-            if self._waiter is None or self._waiter.done():
-                self._waiter = asyncio.get_running_loop().create_future()
-            if self.decoder.done:
-                await asyncio.shield(self._waiter)
-            else:
-                self.link.body_awaited()
-                await self._wait_for_client(asyncio.shield(self._waiter))
+    def message_waiter(self) -> "asyncio.Future[None]":
+        """Done when `next_message()` should be asked again."""
+        if self._continue_due and not self.decoder.done:
+            self._continued = True
+            if not self.encoder.started:
+                self.link.conn.write(CONTINUE)
+        if self._waiter is None or self._waiter.done():
+            self._waiter = asyncio.get_running_loop().create_future()
+        if not self.decoder.done:
+            self.link.body_awaited()
+        return self._waiter
 
-    async def _wait_for_client(self, client: Awaitable[None]) -> None:
+    def hold_up(self) -> None:
+        """The application call waits for its client from now on."""
         self.held_up += 1
         if self.held_up == 1:
             self.link.held_up(self)
-        try:
-            await client
-        finally:
-            self.held_up -= 1
-            if not self.held_up:
-                self.link.goes_on(self)
 
-    def _next_message(self) -> Message | None:
+    def go_on(self) -> None:
+        """It does so no more."""
+        self.held_up -= 1
+        if not self.held_up:
+            self.link.goes_on(self)
+
+    def next_message(self) -> Message | None:
+        """What receive() returns; None: it has to wait."""
         if self.gone or self.encoder.complete:
             return {"type": "http.disconnect"}
         if not self._body_delivered and (self.body or self.decoder.done):
@@ -249,8 +244,8 @@ class Exchange:
             return {"type": "http.disconnect"}
         return None
 
-    async def send(self, message: Message) -> None:
-        """ASGI send. Raises ClientDisconnected (an OSError) once the client is gone, AppError on misuse."""
+    def take(self, message: Message) -> None:
+        """Act on a message of send(). Raises ClientDisconnected once the client is gone, AppError on misuse."""
         if (self.gone or self.ending) and self.released:
             # Also when we ended the response in its stead, maybe while it slept: that is no misuse of its.
             raise ClientDisconnected(errno.EPIPE, "the client is gone")
@@ -269,8 +264,11 @@ class Exchange:
             self._after_write()
         else:
             raise AppError(f"unexpected ASGI message type {kind!r}")
-        if self.link.conn.pending_bytes > HIGH_WATER and not self.encoder.complete:
-            await self._wait_for_client(self.link.conn.drained())
+
+    @property
+    def is_full(self) -> bool:
+        """The client should take something before the application says more."""
+        return self.link.conn.pending_bytes > HIGH_WATER and not self.encoder.complete
 
     def _send_start(self, message: Message) -> None:
         self.encoder.start(message)

@@ -19,7 +19,7 @@ from hsrv.conn import Conn
 from hsrv.descriptors import most_connections
 from hsrv.errors import ClientError
 from hsrv.http.activity import Activity, activities, by_path, oldest
-from hsrv.http.call import call_application
+from hsrv.http.call import Call
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.events import RequestHead
 from hsrv.http.exchange import Exchange
@@ -118,7 +118,7 @@ class HTTPHost:
 
     def call(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
         """The call of the application, to be run by a task."""
-        return call_application(self.app, exchange.scope, exchange.receive, exchange.send)
+        return Call(exchange).run(self.app)
 
     # sweep
 

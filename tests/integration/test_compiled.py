@@ -1,5 +1,6 @@
 """A wheel made with HSRV_COMPILE=1 does what plain Python does."""
 
+import ast
 import importlib.util
 import os
 import shutil
@@ -60,6 +61,13 @@ def test_a_checkout_is_never_compiled() -> None:
     """Whatever is edited there is what runs."""
     assert not list((ROOT / "hsrv").rglob("*.so"))
     assert not list(ROOT.glob("*.so"))
+
+
+@pytest.mark.parametrize("source", COMPILED)
+def test_what_is_compiled_has_no_coroutines(source: str) -> None:
+    """hsrv/waiting.py says why."""
+    tree = ast.parse((ROOT / source).read_text())
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef | ast.Await)]
 
 
 def test_it_serves(compiled: dict[str, str], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hsrv.conn import Conn
 from hsrv.errors import ClientDisconnected
 from hsrv.http.body import body_decoder
+from hsrv.http.call import Call
 from hsrv.http.events import RequestHead
 from hsrv.http.exchange import Exchange
 from hsrv.http.response import ResponseEncoder
@@ -117,9 +118,9 @@ def test_an_event_stream_ends_at_once_only_at_an_event_boundary(
     async def run() -> None:
         exchange, link, client = new_exchange()
         with client:
-            await exchange.send(START)
+            await Call(exchange).send(START)
             for part in parts:
-                await exchange.send({"type": "http.response.body", "body": part, "more_body": True})
+                await Call(exchange).send({"type": "http.response.body", "body": part, "more_body": True})
             exchange.end()
             assert body_of(client) == (b"".join(parts), at_boundary)
             assert (link.begun, link.completed) == (1, int(at_boundary))
@@ -132,11 +133,13 @@ def test_a_stream_that_is_to_end_is_cut_behind_the_next_event() -> None:
     async def run() -> None:
         exchange, link, client = new_exchange()
         with client:
-            await exchange.send(START)
+            await Call(exchange).send(START)
             for part in (b"data: 1", b"a\n"):
-                await exchange.send({"type": "http.response.body", "body": part, "more_body": True})
+                await Call(exchange).send({"type": "http.response.body", "body": part, "more_body": True})
             exchange.end()
-            await exchange.send({"type": "http.response.body", "body": b"\ndata: 2\n\n", "more_body": True})
+            await Call(exchange).send(
+                {"type": "http.response.body", "body": b"\ndata: 2\n\n", "more_body": True}
+            )
             assert body_of(client) == (b"data: 1a\n\n", True)
             assert link.completed == 1
             link.conn.close()
@@ -148,11 +151,11 @@ def test_a_client_that_is_gone_is_found_at_the_next_chunk() -> None:
     async def run() -> None:
         exchange, link, client = new_exchange()
         message = {"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True}
-        await exchange.send(START)
-        await exchange.send(message)
+        await Call(exchange).send(START)
+        await Call(exchange).send(message)
         client.close()
         with pytest.raises(ClientDisconnected):
-            await exchange.send(message)
+            await Call(exchange).send(message)
         assert link.lost == 1
         link.conn.close()
 
