@@ -127,7 +127,7 @@ _message = st.builds(
     st.sampled_from([0x01, 0x02, 0x41, 0x42]),
     st.one_of(_payload, st.text(max_size=40).map(str.encode).map(deflated)),
     st.lists(st.integers(0, 100), max_size=3),
-    st.sampled_from([b"", frame(0x89, b"ping"), frame(0x88, b"")]),
+    st.sampled_from([b"", frame(0x89, b"ping"), frame(0x8A, b"pong"), frame(0x88, b"")]),
 )
 _wasteful = st.sampled_from(
     [b"\x82\xfe\x00\x03" + bytes(7), b"\x81\xff" + (200).to_bytes(8, "big") + bytes(204)]
