@@ -1,28 +1,25 @@
 """`--bind`: what to listen on. Pure."""
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 
-@dataclass(frozen=True)
-class TcpBind:
+
+class TcpBind(msgspec.Struct, frozen=True):
     host: str
     port: int
     """0: any free one."""
 
 
-@dataclass(frozen=True)
-class UnixBind:
+class UnixBind(msgspec.Struct, frozen=True):
     path: str
 
 
-@dataclass(frozen=True)
-class FdBind:
+class FdBind(msgspec.Struct, frozen=True):
     fd: int
 
 
-@dataclass(frozen=True)
-class NamedBind:
+class NamedBind(msgspec.Struct, frozen=True):
     name: str
     """Of sockets that a service manager passes (LISTEN_FDNAMES)."""
 

@@ -7,6 +7,7 @@ documentation are derived from it (`hsrv.sources`, `hsrv.cli`). Nothing writes t
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_network
 from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
@@ -196,8 +197,13 @@ class OptionInfo:
         return isinstance(self.default, tuple)
 
 
-def options() -> Iterator[OptionInfo]:
+@cache
+def options() -> tuple[OptionInfo, ...]:
     """Every option, in the order of declaration."""
+    return tuple(_options())
+
+
+def _options() -> Iterator[OptionInfo]:
     hints = get_type_hints(Config, include_extras=True)
     for field in msgspec.structs.fields(Config):
         hint = hints[field.name]

@@ -17,7 +17,7 @@ from hsrv.cpus import resolve_workers
 from hsrv.errors import BindError, ExitCode, HsrvError
 from hsrv.platform import become_subreaper, check_supported
 from hsrv.sdnotify import KEPT, Manager, Surroundings
-from hsrv.supervisor.admin.site import NO_ADMIN, open_admin
+from hsrv.supervisor.admin.address import NO_ADMIN, open_admin
 from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.estate import Office
 from hsrv.supervisor.inheritance import Inheritance

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import anyio
 import msgspec
@@ -30,11 +30,10 @@ from hsrv.messages import Exited, Forked, FromTemplate, PreloadUnsafe, TemplateF
 from hsrv.rpc import methods
 from hsrv.supervisor import actions
 from hsrv.supervisor.actions import Action, ChildAction
-from hsrv.supervisor.admin.site import NO_ADMIN, Admin, AdminAddress
+from hsrv.supervisor.admin.address import NO_ADMIN, AdminAddress
 from hsrv.supervisor.banner import Banner
 from hsrv.supervisor.capacity import scale
 from hsrv.supervisor.children import ChildHandle
-from hsrv.supervisor.development import Development
 from hsrv.supervisor.estate import Office
 from hsrv.supervisor.handoffs import Handoffs
 from hsrv.supervisor.healing import Healer
@@ -60,6 +59,10 @@ from hsrv.supervisor.timeline import Timeline
 from hsrv.supervisor.upgrade import Upgrades
 from hsrv.supervisor.upkeep import resident_memory
 from hsrv.terms import DeathReason, Identity, Role
+
+if TYPE_CHECKING:
+    from hsrv.supervisor.admin.site import Admin
+    from hsrv.supervisor.development import Development
 
 TEMPLATE_EXIT_TIMEOUT: Final = 2.0
 """Seconds for a template to exit: one that is told to, and one that closed its channel."""
@@ -108,7 +111,7 @@ class Supervisor:
         """Listening sockets that are no workers' business and pass to the next server too. Whoever opened them
         closes them."""
         self._banner = banner
-        self._development = Development(config, self._code_changed) if config.reload else None
+        self._development = _development(config, self._code_changed) if config.reload else None
         self.plan = _plan_of(config, self._development)
         self.operations = Operations()
         self.door = door
@@ -138,7 +141,7 @@ class Supervisor:
         self.upgrades = Upgrades(self, launch or Launch.here(), succession.link if succession else None)
         self._reloads: set[str] = set()
         """The ids of those that are not over."""
-        self._admin = Admin(self, admin) if admin.listeners else None
+        self._admin = _admin(self, admin) if admin.listeners else None
         if succession is not None:
             succession.furnish(self)
 
@@ -690,7 +693,19 @@ class Supervisor:
         return _story(generation.reload_id if generation is not None else "")
 
 
-def _plan_of(config: Config, development: Development | None) -> Plan:
+def _development(config: Config, on_change: Callable[[], None]) -> "Development":
+    from hsrv.supervisor.development import Development  # noqa: PLC0415  # imports watchfiles and pathspec
+
+    return Development(config, on_change)
+
+
+def _admin(supervisor: Supervisor, address: AdminAddress) -> "Admin":
+    from hsrv.supervisor.admin.site import Admin  # noqa: PLC0415  # imports h11 and prometheus-client
+
+    return Admin(supervisor, address)
+
+
+def _plan_of(config: Config, development: "Development | None") -> Plan:
     budgets = budgets_of(config)
     return Plan(
         budgets if development is None else development.budgets(budgets),

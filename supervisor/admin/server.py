@@ -19,12 +19,10 @@ from anyio.abc import TaskGroup
 
 from hsrv.logging import get_logger
 from hsrv.poller import wait_readable, wait_writable
+from hsrv.supervisor.admin.address import MAX_CONNECTIONS
 from hsrv.supervisor.admin.guard import Guard
 from hsrv.supervisor.admin.route import Answer, Request, Response, Route, Stream, problem
 from hsrv.supervisor.listeners import Listener
-
-MAX_CONNECTIONS: Final = 64
-"""At a time. For one more the one that has been idle for longest is closed; if none is idle, the new one."""
 
 MAX_STREAMS: Final = 16
 """Of them with an answer that goes on: the others are for probes and scrapes."""

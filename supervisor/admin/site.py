@@ -1,9 +1,7 @@
-"""The table of the admin address, and how the address is opened."""
+"""The table of the admin address."""
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -11,18 +9,16 @@ import anyio
 from hsrv import metricsdir
 from hsrv.bindspec import TcpBind, parse_bind
 from hsrv.config import Config
-from hsrv.errors import BindError, ConfigError
 from hsrv.logging import get_logger
 from hsrv.supervisor.admin.actions import action_routes
+from hsrv.supervisor.admin.address import AdminAddress
 from hsrv.supervisor.admin.aside import Aside
 from hsrv.supervisor.admin.dashboard import Dashboard
 from hsrv.supervisor.admin.feed import Feed
 from hsrv.supervisor.admin.guard import Guard
 from hsrv.supervisor.admin.probes import Probes
 from hsrv.supervisor.admin.route import Request, Response, Route, json_response
-from hsrv.supervisor.admin.server import MAX_CONNECTIONS, AdminServer
-from hsrv.supervisor.inheritance import Inheritance
-from hsrv.supervisor.listeners import Listener, open_listeners
+from hsrv.supervisor.admin.server import AdminServer
 
 if TYPE_CHECKING:
     from hsrv.supervisor.admin.appmetrics import AppMetrics
@@ -32,60 +28,6 @@ CLEAN_UP_DELAY: Final = 1.0
 """Seconds between a death and a look at the files that are left: several may die at once."""
 
 log = get_logger("hsrv.supervisor")
-
-_FILE: Final = "file:"
-
-
-@dataclass(frozen=True, slots=True)
-class AdminAddress:
-    """Where to listen, and for whom. Without a listener it is off."""
-
-    listeners: tuple[Listener, ...] = ()
-    token: str = ""
-    """"" for none."""
-
-    @property
-    def urls(self) -> list[str]:
-        return [listener.info.url for listener in self.listeners]
-
-
-NO_ADMIN: Final = AdminAddress()
-
-
-def open_admin(
-    config: Config, *, owner: tuple[int, int] | None = None, inherited: Inheritance | None = None
-) -> AdminAddress:
-    """What --admin says, while we may still bind and read everything. Raises BindError and ConfigError. `owner`: of a
-    socket file, if not ours. `inherited`: what is open already."""
-    if config.admin is None:
-        return NO_ADMIN
-    token = read_token(config.admin_token)
-    try:
-        listeners = open_listeners(
-            (config.admin,),
-            backlog=MAX_CONNECTIONS,
-            unix_mode=int(config.unix_mode, 8),
-            owner=owner,
-            inherited=inherited,
-            kind="admin",
-        )
-    except BindError as error:
-        raise BindError(str(error).replace("--bind", "--admin", 1)) from error
-    return AdminAddress(tuple(listeners), token)
-
-
-def read_token(text: str | None) -> str:
-    """What --admin-token says: the token, or file:PATH. Raises ConfigError."""
-    if text is None or not text.startswith(_FILE):
-        return text or ""
-    path = text.removeprefix(_FILE)
-    try:
-        token = Path(path).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"admin_token file:{path}: can't be read: {error}") from error
-    if not token:
-        raise ConfigError(f"admin_token file:{path}: it is empty")
-    return token
 
 
 class Admin:
