@@ -172,4 +172,9 @@ def command(
 
 
 def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not OWN_SETTINGS.match(name)}
+    """Without PYTHONDONTWRITEBYTECODE: hsrv runs from a checkout, which pip hasn't compiled as it has the others."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not OWN_SETTINGS.match(name) and name != "PYTHONDONTWRITEBYTECODE"
+    }

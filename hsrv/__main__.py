@@ -1,6 +1,14 @@
-"""`python -m hsrv`."""
+"""The `hsrv` command, also as `python -m hsrv`."""
 
-from hsrv.cli import main
+from hsrv.importing import few_collections
+
+
+def main() -> None:
+    """In a process of its own: what it imports for the command line stays."""
+    with few_collections():
+        from hsrv import cli  # noqa: PLC0415  # within the block
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

@@ -30,7 +30,6 @@ from hsrv.census import Census
 from hsrv.channel import Channel
 from hsrv.collectors import Collectors, of_child
 from hsrv.config import Config
-from hsrv.devpages import broken_application, with_refresh
 from hsrv.errors import AppLoadError, ExitCode
 from hsrv.globs import LEARNED_LIMIT, PATTERN_LIMIT
 from hsrv.heartbeat import Heartbeat
@@ -136,6 +135,8 @@ def _prepared(boot: ChildBoot) -> ChildBoot | AppLoadError:
 
 def _load(boot: ChildBoot) -> ChildBoot | AppLoadError:
     if boot.broken is not None:
+        from hsrv.devpages import broken_application  # noqa: PLC0415  # for development
+
         config = msgspec.structs.replace(boot.config, lifespan=LifespanMode.OFF)
         return replace(boot, app=LoadedApp(broken_application(boot.broken), "broken"), config=config)
     if boot.app is not None:
@@ -143,6 +144,8 @@ def _load(boot: ChildBoot) -> ChildBoot | AppLoadError:
     try:
         loaded = load_app(boot.config)
         if boot.config.reload_browser:
+            from hsrv.devpages import with_refresh  # noqa: PLC0415  # for development
+
             loaded = replace(loaded, app=with_refresh(loaded.app, boot.identity.generation))
         return replace(boot, app=loaded)
     except AppLoadError as error:

@@ -13,6 +13,7 @@ import typer
 from hsrv import __version__
 from hsrv.config import Config, OptionInfo, options
 from hsrv.errors import AppLoadError, ExitCode, HsrvError
+from hsrv.importing import few_collections
 from hsrv.native import is_compiled
 from hsrv.platform import check_supported, is_supported
 from hsrv.sources import HIDDEN, Sources, load_config, read_env_file
@@ -143,7 +144,8 @@ def start(config: Config, sources: Sources, *, reread: Callable[[], Config]) -> 
 def serve(config: Config, sources: Sources, reread: Callable[[], Config] | None = None) -> ExitCode:
     """Serve until told to stop. Raises HsrvError before anything runs."""
     check_supported()
-    from hsrv.supervisor.main import run  # noqa: PLC0415  # imports what only POSIX has, after the check
+    with few_collections():
+        from hsrv.supervisor.main import run  # noqa: PLC0415  # imports what only POSIX has, after the check
 
     return run(config, sources, reread, _read_env_file(config))
 

@@ -1,6 +1,7 @@
 """What a template imports before it forks, and whether it may fork afterwards."""
 
 import ast
+import gc
 import importlib.util
 import os
 import socket
@@ -163,6 +164,9 @@ def unsafe_to_fork(allowed: set[int]) -> str | None:
     if native := _native_threads():
         return f"importing the application left native threads: {_listed(native)}"
     sockets = [fd for fd in _sockets() if fd not in allowed]
+    if sockets:
+        gc.collect()  # closes those that nobody can reach any more
+        sockets = [fd for fd in _sockets() if fd not in allowed]
     if sockets:
         return f"importing the application left sockets open: {_listed([_described_socket(fd) for fd in sockets])}"
     return None

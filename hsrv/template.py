@@ -4,7 +4,7 @@ Owns its children's pids. Promises: no thread and no event loop in this process 
 channel and the death of children); a child starts with nothing of the template's but what it was given;
 when the supervisor dies, no child and no socket file outlives its budget.
 
-Run as `python -m hsrv.template FD`; FD is the template's end of its channel.
+Started by `hsrv.templatemain`.
 """
 
 import gc
@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
@@ -32,6 +33,7 @@ from hsrv.census import Census
 from hsrv.channel import Channel, ChannelClosed, ChannelFull, Packet
 from hsrv.child import ChildBoot
 from hsrv.errors import AppLoadError, ExitCode
+from hsrv.importing import few_collections
 from hsrv.messages import (
     Boot,
     Exited,
@@ -66,6 +68,9 @@ HANDLED: Final = (
     stacks.SIGNAL,
 )
 
+ANYIO_BACKEND: Final = "anyio._backends._asyncio"
+"""What anyio imports when it first meets an event loop. A child needs longer for that than for all else."""
+
 OOM_SCORES: Final = {Role.WORKER: 200, Role.POOL: 100}
 """Whom the kernel kills first when memory is short, in thousandths of it: a worker before the pool with everybody's
 streams, both before the template and the supervisor, without whom there is nothing left to be replaced."""
@@ -92,7 +97,6 @@ class Template:
         self._channel = channel
         self._children: set[int] = set()
         self._app: LoadedApp | None = None
-        self._frozen = False
         self._wake_read, self._wake_write = (
             os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
         )
@@ -115,7 +119,10 @@ class Template:
         except SupervisorGoneError:
             return ExitCode.OK
         try:
-            reply = self._preload()
+            with few_collections():
+                reply = self._preload()
+                if isinstance(reply, TemplateReady):
+                    prepare_children()
             self._take_signals()  # again: what was imported may have taken them
             self._send(reply)
             if isinstance(reply, TemplateReady):
@@ -256,11 +263,6 @@ class Template:
             self._send(Exited(pid=pid, status=status))
 
     def _fork(self, message: Fork, control: socket.socket, dump: int, board: int) -> None:
-        if not self._frozen:
-            collectors.plugins()  # found once for all children
-            gc.collect()
-            gc.freeze()  # what is shared now is never touched by a collection, so its pages stay shared
-            self._frozen = True
         flush_output()  # or each child would write what waits in its copy of the buffer
         try:
             pid = os.fork()
@@ -389,11 +391,11 @@ def entry_point(role: Role) -> Callable[[ChildBoot], int]:
     return function
 
 
-def main() -> int:
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    channel.set_inheritable(False)  # what the application starts must not keep it open
-    return Template(Channel(channel)).run()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def prepare_children() -> None:
+    """What each of them would do, once for all. After the application, which may patch what the roles import."""
+    for role in ROLES:
+        entry_point(role)
+    with suppress(ImportError):  # not of its public names: where it is gone, each child finds another way
+        importlib.import_module(ANYIO_BACKEND)
+    collectors.plugins()
+    gc.collect()

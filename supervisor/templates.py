@@ -152,7 +152,8 @@ def _spawn(fd: int, more: Mapping[str, str]) -> int:
     os.set_inheritable(fd, True)
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     # -P: the current directory may hold modules named like those of the standard library
-    command = [sys.executable, *flags, *(() if "-P" in flags else ("-P",)), "-m", "hsrv.template", str(fd)]
+    safe = () if "-P" in flags else ("-P",)
+    command = [sys.executable, *flags, *safe, "-m", "hsrv.templatemain", str(fd)]
     secret = {one.variable for one in options() if one.opt.secret}
     environ = {name: value for name, value in os.environ.items() if name not in secret}
     return os.posix_spawn(sys.executable, command, {**environ, **more})

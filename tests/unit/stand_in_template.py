@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from hsrv import template
+from hsrv import template, templatemain
 from hsrv.child import ChildBoot
 from hsrv.terms import Role
 
@@ -42,4 +42,4 @@ def facts(boot: ChildBoot) -> dict[str, object]:
 if __name__ == "__main__":
     template.ROLES.update(dict.fromkeys((Role.WORKER, Role.POOL), "tests.unit.stand_in_template:child"))
     vars(template)["ORPHAN_MARGIN"] = 0.2
-    sys.exit(template.main())
+    sys.exit(templatemain.main())

@@ -173,6 +173,16 @@ def test_a_report_is_the_message_after_the_applications_traceback(
     assert capsys.readouterr().err == said
 
 
+def test_a_ctrl_c_before_the_supervisor_hears_signals_is_exit_code_130(
+    hsrv: Hsrv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> ExitCode:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "serve", interrupted)
+    assert hsrv("start") == Said(130, "", "")
+
+
 # completion
 
 

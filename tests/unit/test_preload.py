@@ -194,6 +194,18 @@ print(unsafe_to_fork(set()))
     assert reason.endswith(" and 3 more")
 
 
+def test_a_socket_that_nobody_can_reach_any_more_is_closed_and_no_reason() -> None:
+    assert said("""
+import gc
+gc.disable()
+cycle = [socket.socket()]
+cycle.append(cycle)
+print(unsafe_to_fork(set()) is None)
+del cycle
+print(unsafe_to_fork(set()))
+""") == ["False", "None"]
+
+
 def test_standard_streams_and_closed_sockets_are_no_reason() -> None:
     assert said("""
 one, other = socket.socketpair()

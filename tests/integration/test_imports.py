@@ -1,0 +1,76 @@
+"""What a started server has imported, where.
+
+A module too many costs every start its time, and if each worker imports it for itself, as many times its memory.
+"""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from hsrv.testing import LiveServer
+from tests.integration.conftest import Serve
+from tests.integration.wire import Wire, eventually
+
+APP = "tests.apps.imports:app"
+
+FOR_SOME: frozenset[str] = frozenset(
+    {"hsrv.brokenpage", "multiprocessing", "pathspec", "prometheus_client", "watchfiles"}
+)
+"""What only some servers use: for development, with an admin address, of applications. (rich is everywhere: structlog
+imports it.)"""
+
+OF_THE_COMMAND_LINE: frozenset[str] = frozenset({"hsrv.cli", "hsrv.operate", "typer"})
+"""What only the supervisor has, which was started by it."""
+
+IN_THE_SUPERVISOR: frozenset[str] = frozenset(
+    {"fastapi", "h11", "hsrv.supervisor.admin.server", "typer.rich_utils", "uvloop", "wsproto"}
+)
+"""What a supervisor without an admin address has no use for, beside what is for some. Help and mistakes of the command
+line are what typer.rich_utils is for."""
+
+
+def loaded(modules: list[str], unwanted: frozenset[str]) -> set[str]:
+    """Which of them are there, themselves or a part."""
+    return {
+        name for name in unwanted for module in modules if module == name or module.startswith(f"{name}.")
+    }
+
+
+def answered(server: LiveServer, *fields: str) -> dict[str, list[str]]:
+    with Wire(server.host, server.port) as wire:
+        found: dict[str, list[str]] = wire.get("/", *fields).json
+    return found
+
+
+@pytest.mark.parametrize("fields", [(), ("Accept: text/event-stream",)], ids=["worker", "pool"])
+def test_a_worker_and_a_pool_import_nothing_for_themselves(serve: Serve, fields: tuple[str, ...]) -> None:
+    modules = answered(serve(APP, workers=2), *fields)
+    assert modules["own"] == []
+    assert not loaded(modules["all"], FOR_SOME | OF_THE_COMMAND_LINE)
+
+
+def test_what_a_process_imports_for_itself_is_seen(serve: Serve) -> None:
+    modules = answered(serve(APP, preload="none"))
+    assert "tests.apps.imports" in modules["all"]
+    assert "tests.apps.imports" in modules["own"]
+
+
+def test_the_supervisor_imports_nothing_that_only_some_servers_use(serve: Serve, tmp_path: Path) -> None:
+    file = tmp_path / "modules"
+    serve(APP, env={"MODULES": str(file)}, supervisor_collector=["tests.apps.imports:Noting"])
+    text = eventually(lambda: file.read_text() if file.exists() else "", "the generation serves")
+    modules: list[str] = json.loads(text)
+    assert "hsrv.supervisor.supervisor" in modules
+    assert not loaded(modules, FOR_SOME | IN_THE_SUPERVISOR)
+
+
+def test_the_names_are_those_of_modules() -> None:
+    """One that is misspelt would never be found."""
+    missing = {
+        name
+        for name in FOR_SOME | OF_THE_COMMAND_LINE | IN_THE_SUPERVISOR
+        if importlib.util.find_spec(name) is None
+    }
+    assert not missing
