@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
@@ -91,6 +91,12 @@ def _parameter(option: OptionInfo) -> inspect.Parameter:
     )
 
 
+@cache
+def _parameters() -> tuple[inspect.Parameter, ...]:
+    """Of every option: the same for each command."""
+    return tuple(_parameter(option) for option in options() if option.name != "app")
+
+
 def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Callable[..., None]:
     """A typer command that takes every option of `Config` and calls `command` with the configuration, the source of
     each value, and what was given for its `own` parameters. A parameter `reread` gets a function that reads the
@@ -127,7 +133,7 @@ def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Call
         inspect.Parameter("application", keyword, default=None, annotation=application),
         inspect.Parameter("config", keyword, default=None, annotation=config),
         *own,
-        *(_parameter(option) for option in options() if option.name != "app"),
+        *_parameters(),
     ]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
