@@ -12,13 +12,11 @@ of the time would be spent on looking through modules again and again."""
 
 @contextmanager
 def few_collections() -> Iterator[None]:
-    """While something is imported. A threshold that it sets itself stays. What is there at the end counts as permanent:
-    no collection looks at it again, and in a fork its pages stay shared."""
+    """While something is imported. A threshold that it sets itself stays."""
     before = gc.get_threshold()
     gc.set_threshold(THRESHOLD, *before[1:])
     try:
         yield
     finally:
-        gc.freeze()
         if gc.get_threshold()[0] == THRESHOLD:
             gc.set_threshold(*before)

@@ -399,3 +399,4 @@ def prepare_children() -> None:
         importlib.import_module(ANYIO_BACKEND)
     collectors.plugins()
     gc.collect()
+    gc.freeze()  # what is shared now is never touched by a collection, so its pages stay shared
