@@ -50,10 +50,12 @@ Report = Callable[["ChildHandle", Any], None]
 class ChildHandle:
     """One child process."""
 
-    def __init__(self, identity: Identity, config: Config = DEFAULTS) -> None:
-        """`config`: that it was started with. What a reload has read since is its successors'."""
+    def __init__(self, identity: Identity, config: Config = DEFAULTS, template_began: float = 0.0) -> None:
+        """`config`: that it was started with. What a reload has read since is its successors'. `template_began`: see
+        `TemplateHandle.began`."""
         self.identity = identity
         self.config = config
+        self.template_began = template_began
         self.pid = 0
         """0 until the template has forked it."""
         self.gone = anyio.Event()

@@ -6,6 +6,7 @@ browser. The end comes within a second, whatever is open.
 """
 
 import sysconfig
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.util import cache_from_source
@@ -38,7 +39,7 @@ class Development:
     def __init__(self, config: Config, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
         self._rules = rules_of(config)
-        self._watcher = Watcher(self._rules, self._changed)
+        self._watcher = Watcher(self._rules, self._changed, time.time())
         self._libraries_stale = False
         self.preload = Preload.LIBRARIES if config.preload is Preload.AUTO else config.preload
 
@@ -46,11 +47,12 @@ class Development:
         """Until cancelled."""
         await self._watcher.run()
 
-    def imported(self, modules: Mapping[str, str | None]) -> None:
-        """The application has been loaded: these are the files it consists of."""
+    def imported(self, modules: Mapping[str, str | None], since: float) -> None:
+        """The application has been loaded: these are the files it consists of. The first of them was not read before
+        `since` (seconds since the epoch)."""
         standard = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
         self._rules = self._rules.knowing(modules, standard)
-        self._watcher.change_rules(self._rules)
+        self._watcher.change_rules(self._rules, since)
 
     def keeps_template(self) -> bool:
         """Whether what the template has imported is as it was, and is only libraries. Asked once per generation."""

@@ -428,7 +428,7 @@ class Supervisor:
 
     def _on_ready(self, child: ChildHandle, params: methods.ReadyParams) -> None:
         if self._development is not None and params.modules:
-            self._development.imported(params.modules)
+            self._development.imported(params.modules, child.template_began)
         child.baseline = resident_memory(child.pid)
         self.timeline.note("process ready", process=child.identity.name, child=child.pid)
         with self._story_of(child.identity.generation):
@@ -661,7 +661,7 @@ class Supervisor:
     def _fork(self, identity: Identity) -> None:
         template = self._current.get(identity.generation)
         try:
-            child = ChildHandle(identity, template.config) if template is not None else None
+            child = ChildHandle(identity, template.config, template.began) if template is not None else None
         except OSError as error:
             log.error("no control channel", process=identity.name, error=str(error))
             child = None

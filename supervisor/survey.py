@@ -4,6 +4,7 @@ Blocking; meant for a thread. Each folder is seen once, by whichever name comes 
 circles, and the system watches folders, not names. Paths are texts here: making a Path costs more than the look.
 """
 
+import math
 import os
 import stat
 import time
@@ -66,20 +67,28 @@ class Picture:
     """Folders to why they can't be read."""
     is_cut: bool = False
     """There are more than FOLDERS_LIMIT."""
+    since: float = math.inf
+    recent: set[str] = field(default_factory=set)
+    """Files that were written, or took their name, since then (seconds since the epoch)."""
 
     def counts(self, path: str) -> bool:
         folder, name = os.path.split(path)
         rules = self.folders.get(folder)
         return rules is not None and rules.counts(name)
 
+    def note(self, path: str, found: os.stat_result) -> None:
+        self.stamps[path] = _stamp(found)
+        if found.st_ctime >= self.since - FRESH:  # what is moved here keeps its time of writing
+            self.recent.add(path)
+
     def roots_moved(self) -> bool:
         """Whether a root is another folder by now: replaced, gone, or come."""
         return any(_identity(root) != identity for root, identity in self.roots.items())
 
 
-def survey(rules: WatchRules, is_stopped: Callable[[], bool]) -> Picture:
+def survey(rules: WatchRules, is_stopped: Callable[[], bool], since: float = math.inf) -> Picture:
     """Look at everything. Once `is_stopped`, the picture is not complete."""
-    picture = Picture()
+    picture = Picture(since=since)
     for root in rules.roots():
         if root.path not in picture.roots:
             picture.roots[root.path] = _identity(root.path)
@@ -133,7 +142,7 @@ def _look_into(rules: FolderRules, picture: Picture) -> list[FolderRules]:
             if entry.is_dir():
                 inside.append(opened.folder(entry.name))
             elif opened.counts(entry.name):
-                picture.stamps[os.path.join(opened.path, entry.name)] = _stamp(os.stat(entry.path))  # noqa: PTH116, PTH118  # texts
+                picture.note(os.path.join(opened.path, entry.name), os.stat(entry.path))  # noqa: PTH116, PTH118  # texts
     return [rules for rules in inside if rules is not None]
 
 

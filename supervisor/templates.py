@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -47,6 +48,8 @@ class TemplateHandle:
         """Of what it forks."""
         self.is_ready = False
         """It has imported what it is to import."""
+        self.began = time.time()
+        """Seconds since the epoch. What it and its children have imported was not read before."""
         self._channel, theirs = Channel.pair()
         try:
             self.pid = _spawn(theirs.fileno(), environ)

@@ -5,15 +5,19 @@ and sizes (`hsrv.supervisor.survey`). So nothing is lost while folders come and 
 that is as it was. Only the folders that count are watched, one by one: an environment or node_modules would cost
 thousands of watches.
 
+Between the import of a file and our first look at it nobody compares. So whoever gives us rules says since when the
+files may have been imported: those that have changed since are told.
+
 Where the system can't watch, we look ourselves every POLL_INTERVAL. watchfiles can poll too, but compares whole
 seconds: it would miss the second of two saves within one.
 
 Promises: after the last write comes a call; nothing but cancellation ends it; once it has ended no thread waits here.
 """
 
+import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Final
 
@@ -76,9 +80,12 @@ async def watch(rules: WatchRules, on_change: OnChange) -> None:
 class Watcher:
     """One watch, whose rules may change: a new version of the code imports other modules."""
 
-    def __init__(self, rules: WatchRules, on_change: OnChange) -> None:
+    def __init__(self, rules: WatchRules, on_change: OnChange, since: float = math.inf) -> None:
+        """`since`: see `change_rules`."""
         self._rules = rules
+        self._since = since
         self._new_rules: WatchRules | None = None
+        self._new_since = math.inf
         self._on_change = on_change
         self._is_stopped = False
         self._is_polling = False
@@ -91,10 +98,11 @@ class Watcher:
         self._complaints: set[str] = set()
         self._thread = CapacityLimiter(1)
 
-    def change_rules(self, rules: WatchRules) -> None:
-        """From now on these hold. What counts only by them is taken as it is."""
+    def change_rules(self, rules: WatchRules, since: float = math.inf) -> None:
+        """From now on these hold. What counts only by them is taken as it is, unless it has changed `since` (seconds
+        since the epoch)."""
         if rules != (self._new_rules or self._rules):
-            self._new_rules = rules
+            self._new_rules, self._new_since = rules, min(since, self._new_since)
 
     def is_set(self) -> bool:
         """For watchfiles, which asks in its thread: stop waiting."""
@@ -108,7 +116,7 @@ class Watcher:
             failures = 0
             while True:
                 if self._new_rules is not None:
-                    await self._take(self._new_rules)
+                    await self._take(self._new_rules, self._new_since)
                 if self._is_polling:
                     await self._poll()
                 elif await self._listen():
@@ -190,22 +198,25 @@ class Watcher:
         pause = max(POLL_INTERVAL, POLL_SHARE * (time.monotonic() - began))
         await anyio.sleep(min(pause, self._due_in()) if self._unsettled else pause)
 
-    async def _survey(self, rules: WatchRules) -> Picture:
-        picture = await to_thread.run_sync(survey, rules, lambda: self._is_stopped, limiter=self._thread)
+    async def _survey(self, rules: WatchRules, since: float = math.inf) -> Picture:
+        picture = await to_thread.run_sync(
+            survey, rules, lambda: self._is_stopped, since, limiter=self._thread
+        )
         await anyio.lowlevel.checkpoint()  # cancelled: the picture isn't complete
-        self._complain(picture)
         return picture
 
     async def _begin(self) -> None:
         if _asked_to_poll():
             log.info("watching files by polling", why="asked for, or this is WSL", every=POLL_INTERVAL)
             self._poll_from_now_on()
-        self._picture = await self._survey(self._rules)
-        self._known = dict(self._picture.stamps)
+        self._picture = await self._survey(self._rules, self._since)
+        self._complain()
+        self._know(self._picture.stamps.keys())
 
     async def _look(self) -> None:
         """Look at everything. What isn't as it was has to settle."""
         before, self._picture = self._picture, await self._survey(self._rules)
+        self._complain()
         stamps = self._picture.stamps
         self._unsettle(
             {
@@ -215,25 +226,34 @@ class Watcher:
             }
         )
 
-    async def _take(self, rules: WatchRules) -> None:
-        await self._look()  # what has changed by the old ones
-        self._rules, self._new_rules = rules.without_libraries() if self._is_polling else rules, None
-        self._picture = await self._survey(self._rules)
-        for path, stamp in self._picture.stamps.items():
-            if path not in self._unsettled:
-                self._known.setdefault(path, stamp)
-        self._unsettle(
-            {path for path, stamp in self._known.items() if self._picture.stamps.get(path) != stamp}
-        )
+    async def _take(self, rules: WatchRules, since: float) -> None:
+        self._new_rules, self._new_since = None, math.inf
+        if self._is_polling:
+            rules = rules.without_libraries()
+        picture = await self._survey(rules, since)
+        await self._look()  # by the old ones, and later: what comes in between doesn't count only by the new
+        added = picture.stamps.keys() - self._picture.stamps.keys() - self._known.keys()
+        self._rules, self._picture = rules, picture
+        self._complain()
+        self._know(added)
+        self._unsettle({path for path, stamp in self._known.items() if picture.stamps.get(path) != stamp})
 
-    def _complain(self, picture: Picture) -> None:
+    def _know(self, added: Set[str]) -> None:
+        """These files count from now on: as they are, but for those that have changed since they may have been
+        imported."""
+        recent = self._picture.recent
+        self._known |= {path: self._picture.stamps[path] for path in added - recent}
+        self._unsettle(set(added & recent))
+
+    def _complain(self) -> None:
         """Once of each thing, until it is over."""
+        rules, picture = self._rules, self._picture
         found = {folder: f"folder not watched: {why}" for folder, why in picture.unreadable.items()}
-        for folder in map(str, (self._rules.app_dir, *self._rules.packages)):
+        for folder in map(str, (rules.app_dir, *rules.packages)):
             if picture.roots.get(folder) is None:
                 found[folder] = "watched folder is gone, waiting for it"
         if picture.is_cut:
-            found[str(self._rules.app_dir)] = f"only {FOLDERS_LIMIT} folders are watched"
+            found[str(rules.app_dir)] = f"only {FOLDERS_LIMIT} folders are watched"
         for folder in found.keys() - self._complaints:
             log.warning(found[folder], folder=folder)
         self._complaints = set(found)

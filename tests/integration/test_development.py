@@ -16,6 +16,7 @@ from hsrv.testing import LiveServer
 from tests.integration.browser import browse
 from tests.integration.conftest import DEADLINE, Serve, descriptors, is_busy_with, is_stuck, operate
 from tests.integration.wire import Wire, eventually, request
+from tests.pipe import held_up
 
 SOME_TIME = 1_700_000_000.0
 
@@ -314,13 +315,43 @@ def test_files_that_do_not_count_start_nothing(develop: Callable[..., LiveServer
     (project.folder / "generated").mkdir()
     (project.folder / "generated" / "made.py").write_text("x = 1\n")
     (project.folder / "data.sqlite3-journal").write_text("x")
-    page = project.folder / "page.html"
+    (project.folder / "page.html").write_text("x")
+    changed = server.wait_for_log(lambda entry: entry["event"] == "files changed")
+    assert changed["files"] == [str(project.folder / "page.html")]
 
-    def told() -> list[list[str]]:
-        page.write_text("x")  # again: what was there before the first look is no change
-        return [entry["files"] for entry in server.logs if entry["event"] == "files changed"]
 
-    assert eventually(told, "the page is told")[0] == [str(page)]
+# what is saved while nobody watches
+
+
+def test_a_save_before_the_first_look_is_served(develop: Callable[..., LiveServer], project: Project) -> None:
+    """A look reads .gitignore: as a pipe it holds the look up, after the application has been imported."""
+    with held_up(project.folder / ".gitignore") as begun:
+        server = develop()
+        eventually(begun, "the first look has begun")
+        shows(server, "one")
+        project.save("two")
+        os.utime(project.file, (SOME_TIME, SOME_TIME))  # not by its time of writing that it is seen
+    shows(server, "two")
+
+
+def test_a_save_before_it_is_known_that_the_file_counts_is_served(
+    serve: Serve, project: Project, tmp_path: Path
+) -> None:
+    """What lies outside of the application's folder counts once it has been imported. Here it is saved in between."""
+    shared = tmp_path / "shared" / "shared.py"
+    shared.parent.mkdir()
+    shared.write_text("VERSION = 'one'\n")
+    source = APP.format(version="{0}", head="import shared, pathlib", startup="saved()").replace(
+        '"{0}"', "shared.VERSION"
+    )
+    saved = """
+def saved():
+    if VERSION == "one":
+        pathlib.Path(shared.__file__).write_text("VERSION = 'two'\\n")
+"""
+    project.write(source + saved)
+    server = serve("website:app", app_dir=project.folder, reload=True, env={"PYTHONPATH": str(shared.parent)})
+    shows(server, "two")
 
 
 # the browser

@@ -16,8 +16,10 @@ from structlog.testing import capture_logs
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from hsrv.supervisor import watch as watching
+from hsrv.supervisor.survey import FRESH
 from hsrv.supervisor.watch import Watcher, watch
 from hsrv.watchrules import WatchRules
+from tests.pipe import held_up
 
 pytestmark = pytest.mark.anyio
 
@@ -355,6 +357,51 @@ async def test_new_rules_hold_at_once_and_what_they_add_is_taken_as_it_is(app: P
         (shared / "tools.py").write_text("2\n")
         await told.of(shared / "tools.py")
     assert told.paths == {shared / "tools.py"}
+
+
+@pytest.mark.parametrize("polling", ["false", "true"])
+async def test_what_has_changed_since_it_may_have_been_imported_is_told(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, polling: str
+) -> None:
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", polling)
+    shared, told = tmp_path / "shared", Told()
+    shared.mkdir()
+    await anyio.sleep(2 * FRESH)  # what is there was there before
+    began = time.time()
+    for file in (app / "main.py", shared / "tools.py"):
+        draft = file.with_suffix(".tmp")
+        draft.write_text("2\n")
+        age(draft)
+        draft.rename(file)
+    watcher = Watcher(WatchRules(app), told, began)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watcher.run)
+        await told.of(app / "main.py")
+        watcher.change_rules(WatchRules(app, packages=(shared,)), began)
+        await told.of(shared / "tools.py")
+        tasks.cancel_scope.cancel()
+    assert told.calls == [{app / "main.py"}, {shared / "tools.py"}]
+
+
+async def test_what_comes_while_new_rules_are_taken_is_told(app: Path, tmp_path: Path) -> None:
+    """And rules that come meanwhile hold too."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / "tools.py").write_text("1\n")
+    async with watched(WatchRules(app)) as (told, watcher):
+        with held_up(app / "pkg" / ".gitignore") as is_read:
+            watcher.change_rules(WatchRules(app, packages=(first,)))
+            with anyio.fail_after(DEADLINE):
+                while not is_read():  # noqa: ASYNC110  # it tells nobody
+                    await anyio.sleep(0.005)
+            (app / "new.py").write_text("1\n")  # its folder has been looked at
+            age(app / "new.py")
+            watcher.change_rules(WatchRules(app, packages=(first, second)))
+        await told.of(app / "new.py")
+        with anyio.fail_after(DEADLINE):
+            while str(second) not in watcher._picture.folders:  # noqa: ASYNC110  # it tells nobody
+                await anyio.sleep(0.005)
 
 
 async def test_a_file_of_its_own_is_watched_also_before_it_exists(app: Path, tmp_path: Path) -> None:
