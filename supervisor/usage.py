@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import anyio
-import anyio.to_thread
 import psutil
 
 from hsrv.logging import get_logger
 from hsrv.supervisor.fleet import Key
+from hsrv.supervisor.threads import in_thread
 
 USAGE_TTL: Final = 0.5
 """Seconds for which an answer is used again."""
@@ -82,7 +82,7 @@ class UsageReader:
         async with self._asking:
             people = self._people()
             if time.monotonic() - self._at >= USAGE_TTL or people != self._seen:
-                await anyio.to_thread.run_sync(self._look, people)
+                await in_thread(self._look, people)
                 self._seen, self._at = people, time.monotonic()
             found = {pid: one.usage for pid, one in self._known.items() if one.usage is not None}
             return Usages(found, self._cpu_seconds())

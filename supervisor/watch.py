@@ -23,13 +23,14 @@ from typing import Final
 
 import anyio
 import anyio.lowlevel
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 from anyio.abc import TaskStatus
 from watchfiles import Change
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from hsrv.logging import get_logger
 from hsrv.supervisor.survey import FOLDERS_LIMIT, Picture, Stamp, stamp_of, survey
+from hsrv.supervisor.threads import in_thread
 from hsrv.watchrules import Stale, WatchRules
 
 QUIET: Final = 0.025
@@ -140,7 +141,7 @@ class Watcher:
         """Until the folders have to be watched anew. False: one of them wasn't there."""
         folders = self._picture.folders.keys()
         try:
-            notify = await to_thread.run_sync(_notify, list(folders), limiter=self._thread)
+            notify = await in_thread(_notify, list(folders), limiter=self._thread)
         except FileNotFoundError:
             await self._look()
             return False
@@ -161,7 +162,7 @@ class Watcher:
         wait = max(1, round(1000 * self._due_in())) if self._unsettled else IDLE
         step = STEP_SETTLING if self._unsettled else STEP
         try:
-            reports = await to_thread.run_sync(notify.watch, GROUP, step, wait, self, limiter=self._thread)
+            reports = await in_thread(notify.watch, GROUP, step, wait, self, limiter=self._thread)
         except WatchfilesRustInternalError as error:
             self._fall_back(_reason(error))
             return True
@@ -199,9 +200,7 @@ class Watcher:
         await anyio.sleep(min(pause, self._due_in()) if self._unsettled else pause)
 
     async def _survey(self, rules: WatchRules, since: float = math.inf) -> Picture:
-        picture = await to_thread.run_sync(
-            survey, rules, lambda: self._is_stopped, since, limiter=self._thread
-        )
+        picture = await in_thread(survey, rules, lambda: self._is_stopped, since, limiter=self._thread)
         await anyio.lowlevel.checkpoint()  # cancelled: the picture isn't complete
         return picture
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import Final, TypeVar
 
 import anyio
-import anyio.to_thread
+
+from hsrv.supervisor.threads import in_thread
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Aside:
     async def run(self, work: Callable[[], T]) -> T:
         async with self._busy:
             with _no_collection():
-                return await anyio.to_thread.run_sync(work)
+                return await in_thread(work)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tests.conftest import CONNECTIONS
 from tests.integration import paths
 from tests.integration.conftest import Serve
 from tests.integration.crowd import Crowd
-from tests.integration.wire import Wire
+from tests.integration.wire import Wire, eventually
 
 NEEDED = {
     ("idle", "RequestStarted"),
@@ -79,6 +79,7 @@ def test_every_connection_goes_a_legal_way(serve: Serve, tmp_path: Path) -> None
         elif step == "block":
             with Wire(server.host, server.port) as wire:
                 wire.get("/burn?s=1")
+            eventually(lambda: told_of(folder, "/burn") == 2, "it is told before its worker may be killed")
         else:
             victim = server.children("worker")[0].pid
             killed.add(victim)
@@ -96,6 +97,11 @@ def test_every_connection_goes_a_legal_way(serve: Serve, tmp_path: Path) -> None
     assert {row["source"]["generation"] for row in rows} >= {1, 2, 3}
     assert sum(crowd.broken.values()) < 600, crowd.broken
     assert steps.keys() >= NEEDED, NEEDED - steps.keys()
+
+
+def told_of(folder: Path, path: str) -> int:
+    """Events of this request so far."""
+    return sum(file.read_text().count(f'"{path}"') for file in folder.iterdir())
 
 
 def moved_meanwhile(rows: list[paths.Row], path: str) -> int:

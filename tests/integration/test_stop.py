@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 from hsrv.errors import ExitCode
 from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
-from tests.integration.conftest import Serve, is_busy_with
+from tests.integration.conftest import Serve, is_busy_with, operate
 from tests.integration.wire import Response, Wire, eventually, request
 
 EVENT_STREAM = "Accept: text/event-stream"
@@ -156,3 +156,32 @@ def refused(server: LiveServer) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+def test_no_thread_but_the_first_of_the_supervisor_takes_a_signal(serve: Serve) -> None:
+    """Else the stop of an upgraded server could go to one that nobody listens to."""
+    server = serve(workers=1, reload=True)  # which watches files, in a thread
+    assert operate(server, "status").returncode == 0  # and that reads what processes use, in another
+    tasks = Path(f"/proc/{server.pid}/task")
+
+    def blocked(thread: Path) -> int:
+        (mask,) = (
+            line.split()[1]
+            for line in (thread / "status").read_text().splitlines()
+            if line.startswith("SigBlk")
+        )
+        return int(mask, 16)
+
+    others = [thread for thread in tasks.iterdir() if int(thread.name) != server.pid]
+    assert len(others) > 1
+    for signum in (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGHUP,
+        signal.SIGUSR2,
+        signal.SIGCHLD,
+    ):
+        bit = 1 << (signum - 1)
+        assert [thread.name for thread in others if not blocked(thread) & bit] == [], signal.Signals(signum)
+        assert not blocked(tasks / str(server.pid)) & bit
