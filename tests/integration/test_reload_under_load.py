@@ -114,8 +114,8 @@ def test_reloads_in_a_row_and_nobody_notices(serve: Serve, code: Code) -> None:
             assert load.problems == []
         seen_by_all(load, code.version)
     assert load.problems == []
-    assert load.done["stream end"] > 20 * RELOADS // 2, "streams really end"
-    assert load.done["websocket end"] > 20 * RELOADS // 2
+    assert load.done["stream end"] >= 20, "streams really end"
+    assert load.done["websocket end"] >= 20
     assert trouble(server) == []
 
 
@@ -184,7 +184,8 @@ def test_slow_and_pipelined_requests_and_answers_survive_reloads(serve: Serve, c
             reload(server)
             assert load.problems == []
         seen_by_all(load, code.version)
-        kinds = ("pipeline", "upload", "download", "stream end")
+        assert load.done["stream end"] >= 4, "each was ended by a reload"
+        kinds = ("pipeline", "upload", "download")
         eventually(lambda: load.problems or min(load.done[kind] for kind in kinds) >= 10, "each was done")
     assert load.problems == []
     assert trouble(server) == []
