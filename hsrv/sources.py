@@ -25,8 +25,9 @@ from hsrv.errors import ConfigError
 
 OPTIONS: Final = {option.name: option for option in options()}
 CONFIG_FILES: Final = ("hsrv.toml", "pyproject.toml")
-NOT_OPTIONS: Final = frozenset({"HSRV_CONFIG", "HSRV_SUCCEEDS"})
-"""HSRV_SUCCEEDS: how a server that takes over finds the old one (`hsrv.supervisor.succession`)."""
+NOT_OPTIONS: Final = frozenset({"HSRV_CONFIG", "HSRV_COMPILE", "HSRV_SUCCEEDS"})
+"""HSRV_COMPILE: whoever has just installed hsrv may still have it. HSRV_SUCCEEDS: how a server that takes over finds
+the old one (`hsrv.supervisor.succession`)."""
 
 _service_link: Final = re.compile(
     r"HSRV_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)"

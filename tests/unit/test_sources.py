@@ -204,6 +204,10 @@ def test_a_file_that_was_asked_for_must_be_about_us(tmp_path: Path) -> None:
     assert config.workers == 6
 
 
+def test_what_was_set_to_compile_hsrv_is_no_mistake_when_it_starts(tmp_path: Path) -> None:
+    load(tmp_path, {"HSRV_COMPILE": "1"})
+
+
 def test_directories_and_files_that_are_missing_are_told_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load(tmp_path, app_dir="nowhere", env_file="none.env")
