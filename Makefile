@@ -10,7 +10,7 @@ ADMIN ?= 127.0.0.1:8001
 SOURCES := hatch_build.py hsrv supervisor worker asyncpool tests bench examples deploy
 
 # Whether benchmarks measure the compiled hsrv, as a wheel for this platform has it: yes, where there is a C compiler.
-COMPILE ?= $(if $(shell command -v cc),1,0)
+COMPILE ?= $(if $(shell command -v cc 2>/dev/null),1,0)
 MODULES := $(shell find hsrv supervisor worker asyncpool -name '*.py')
 
 .PHONY: run test test-compiled wheel lint check bench bench-reload bench-micro chaos siege fuzz autobahn nginx-soak deploy-rehearsal upgrade-soak soak docs clean

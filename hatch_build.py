@@ -40,9 +40,6 @@ COMPILED: Final = (
 )
 """What runs for every request. Compiled classes can be subclassed only by compiled ones: hence both hosts."""
 
-PACKAGES: Final = ("supervisor", "worker", "asyncpool")
-"""Folders that the package has links to."""
-
 SETUP: Final = """
 import sys
 from mypyc.build import mypycify
@@ -87,7 +84,12 @@ class CompileHook(BuildHookInterface):
         )
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
-        for path in compile_into(self._folder):
+        try:
+            extensions = compile_into(self._folder)
+        except RuntimeError:
+            shutil.rmtree(self._folder)
+            raise
+        for path in extensions:
             build_data["force_include"][str(self._folder / path)] = str(path)
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.apps.raw import TICK
-from bench.fairness import ask
+from bench.fairness import client
 from bench.meter import Result, metered
 from bench.process import Failure, Tree
 from bench.stats import percentile
@@ -95,25 +95,17 @@ async def socket(port: int, end: float) -> Verdict:
     return judge(echoes, asked, end)
 
 
-async def asker(port: int, path: str, end: float) -> int:
-    """Ask for something slow on one connection until `end`; the number of answers."""
-    answers = 0
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    while time.monotonic() < end:
-        await ask(reader, writer, path)
-        answers += 1
-    writer.close()
-    return answers
-
-
 async def _measure(tree: Tree, seconds: float) -> Result:
     with metered(tree) as result:
         end = time.monotonic() + seconds
-        burners = asyncio.gather(*(asker(tree.port, "/busy", end) for _ in range(BURNERS)))
-        sleepers = asyncio.gather(*(asker(tree.port, "/blocked", end) for _ in range(SLEEPERS)))
+        burns: list[float] = []
+        naps: list[float] = []
+        burners = asyncio.gather(*(client(tree.port, "/busy", 0, end, burns) for _ in range(BURNERS)))
+        sleepers = asyncio.gather(*(client(tree.port, "/blocked", 0, end, naps) for _ in range(SLEEPERS)))
         sockets = asyncio.gather(*(socket(tree.port, end) for _ in range(SOCKETS)))
         streams = await asyncio.gather(*(stream(tree.port, end) for _ in range(CLIENTS)))
-        result["burns"], result["naps"] = sum(await burners), sum(await sleepers)
+        result["closed"] = sum(await burners) + sum(await sleepers)
+        result["burns"], result["naps"] = len(burns), len(naps)
         echoes = await sockets
     late = [value * 1e3 for verdict in streams for value in verdict.late]
     if not late:

@@ -172,7 +172,7 @@ def command(
 
 
 def environment() -> dict[str, str]:
-    """Without PYTHONDONTWRITEBYTECODE: hsrv runs from a checkout, which pip hasn't compiled as it has the others."""
+    """Without PYTHONDONTWRITEBYTECODE, with which the applications would be compiled at every start."""
     return {
         name: value
         for name, value in os.environ.items()

@@ -12,7 +12,6 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from select import PIPE_BUF
@@ -35,25 +34,52 @@ SECRETS: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization"}
 """Request headers that no format may name: who reads a log must not be able to act as a user."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessRecord:
     """A request and what became of it."""
 
-    method: str
-    target: bytes
-    http_version: str
-    status: int
-    """0 when no response was begun."""
-    body_bytes: int
-    duration: float
-    """Seconds."""
-    client: Address | None
-    headers: Headers
-    trace: Trace
-    kind: str
-    """"http" or "websocket"."""
-    at: float = field(default_factory=time.time)
-    """When it was over, in seconds since the epoch."""
+    __slots__ = (
+        "at",
+        "body_bytes",
+        "client",
+        "duration",
+        "headers",
+        "http_version",
+        "kind",
+        "method",
+        "status",
+        "target",
+        "trace",
+    )
+
+    def __init__(
+        self,
+        *,
+        method: str,
+        target: bytes,
+        http_version: str,
+        status: int,
+        body_bytes: int,
+        duration: float,
+        client: Address | None,
+        headers: Headers,
+        trace: Trace,
+        kind: str,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.http_version = http_version
+        self.status = status
+        """0 when no response was begun."""
+        self.body_bytes = body_bytes
+        self.duration = duration
+        """Seconds."""
+        self.client = client
+        self.headers = headers
+        self.trace = trace
+        self.kind = kind
+        """"http" or "websocket"."""
+        self.at = time.time()
+        """When it was over, in seconds since the epoch."""
 
     def header(self, name: bytes) -> str | None:
         """The first field of a lower-case name."""
@@ -194,9 +220,7 @@ class AccessLog:
             self._line = _usual_line
         else:
             self._line = _text_lines(config.access_log_format)
-        if not config.log_query:
-            with_query = self._line
-            self._line = lambda record: with_query(_without_query(record))
+        self._with_query = config.log_query
 
     @property
     def dropped(self) -> int:
@@ -219,6 +243,8 @@ class AccessLog:
         lines: list[bytes] = []
         room = PIPE_BUF
         for record in records:
+            if not self._with_query:
+                _forget_query(record)
             line = self._line(record)
             if len(line) > room:
                 self._write(lines)
@@ -232,12 +258,12 @@ class AccessLog:
             self._writer.write(b"".join(lines), len(lines))
 
 
-def _without_query(record: AccessRecord) -> AccessRecord:
+def _forget_query(record: AccessRecord) -> None:
     """Neither that of the request nor that of the page it came from."""
-    headers = [
+    record.target = record.target.partition(b"?")[0]
+    record.headers = [
         (name, value.partition(b"?")[0] if name == b"referer" else value) for name, value in record.headers
     ]
-    return replace(record, target=record.target.partition(b"?")[0], headers=headers)
 
 
 def _usual_line(record: AccessRecord) -> bytes:

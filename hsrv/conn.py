@@ -373,9 +373,8 @@ class Conn:
     def _leave(self) -> None:
         self.fd = -1
         self._sock.close()
-        self.is_last = self.on_flushed = self.on_broken = (
-            None  # without a circle it needs no garbage collector
-        )
+        # Without a circle it needs no garbage collector.
+        self.is_last = self.on_flushed = self.on_broken = None
         if self.on_left is not None:
             self.on_left()
 

@@ -158,18 +158,27 @@ def unsafe_to_fork(allowed: set[int]) -> str | None:
 
     A thread doesn't exist in the child, but the locks it held do; a socket would be shared by all children.
     """
-    threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if _threads() or _other_tasks() or any(fd not in allowed for fd in _sockets()):
+        gc.collect()  # closes and ends those that nobody can reach any more
+    threads = _threads()
     if threads:
         return f"importing the application started threads: {_listed([_described(t) for t in threads])}"
     if native := _native_threads():
         return f"importing the application left native threads: {_listed(native)}"
     sockets = [fd for fd in _sockets() if fd not in allowed]
     if sockets:
-        gc.collect()  # closes those that nobody can reach any more
-        sockets = [fd for fd in _sockets() if fd not in allowed]
-    if sockets:
         return f"importing the application left sockets open: {_listed([_described_socket(fd) for fd in sockets])}"
     return None
+
+
+def _threads() -> list[threading.Thread]:
+    """Of Python, beside the main one, once those that are about to end had the time to."""
+    deadline = time.monotonic() + THREAD_END
+    while True:
+        threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+        if not threads or time.monotonic() > deadline:
+            return threads
+        threads[0].join(0.01)
 
 
 def _listed(texts: list[str], most: int = 5) -> str:

@@ -392,7 +392,8 @@ def entry_point(role: Role) -> Callable[[ChildBoot], int]:
 
 
 def prepare_children() -> None:
-    """What each of them would do, once for all. After the application, which may patch what the roles import."""
+    """What each of them would do, once for all. After the application, where that is preloaded: it may patch what they
+    import."""
     for role in ROLES:
         entry_point(role)
     with suppress(ImportError):  # not of its public names: where it is gone, each child finds another way

@@ -28,6 +28,7 @@ from hsrv.supervisor.observed import ObservedSupervisor, collectors_of
 from hsrv.supervisor.operator import OperatorSocket
 from hsrv.supervisor.succession import Succession, succession
 from hsrv.supervisor.supervisor import Supervisor
+from hsrv.supervisor.threads import deaf_threads
 
 log = logging.get_logger("hsrv.supervisor")
 
@@ -94,10 +95,14 @@ def _run(
         door = before.door if before is not None and before.door is not None else open_door(config.run_dir)
         setproctitle("hsrv: supervisor")
         become_subreaper()
-        collectors = collectors_of(config)
-        where = str(door.path) if door is not None else ""
+        with deaf_threads():
+            collectors = collectors_of(config)
         banner = Banner(
-            config, workers_why=why, app_found=target.how_found, operator=where, admin=tuple(admin.urls)
+            config,
+            workers_why=why,
+            app_found=target.how_found,
+            operator=str(door.path) if door is not None else "",
+            admin=tuple(admin.urls),
         )
         kind = Supervisor if collectors is None else partial(ObservedSupervisor, collectors)
         supervisor = kind(

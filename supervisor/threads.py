@@ -5,7 +5,8 @@ was being set up for a keeper (`hsrv.supervisor.keeper`) would be heard by nobod
 """
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -18,6 +19,16 @@ T = TypeVar("T")
 async def in_thread(work: Callable[..., T], *args: object, limiter: CapacityLimiter | None = None) -> T:
     """What `work(*args)` returns. A cancellation waits for it."""
     return await to_thread.run_sync(_deaf, work, args, limiter=limiter)
+
+
+@contextmanager
+def deaf_threads() -> Iterator[None]:
+    """Threads that are started meanwhile hear none either."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, handled())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _deaf(work: Callable[..., T], args: tuple[object, ...]) -> T:

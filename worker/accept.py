@@ -156,7 +156,7 @@ class Acceptor:
             self._exhaust("the connections leave no more")
             return False
         try:
-            sock, peer = _accept(door)
+            sock, peer = _take_next(door)
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False
         except OSError as error:
@@ -174,7 +174,8 @@ class Acceptor:
             with contextlib.suppress(OSError):  # the peer may have reset it already; reading will tell
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server = _own_address(sock) or door.address if door.is_wildcard else door.address
-        return Origin(client=peer[:2], server=server, accepted_at=self._loop.time())
+        client = peer[:2] if peer else None  # macOS has no address for one that was reset before
+        return Origin(client=client, server=server, accepted_at=self._loop.time())
 
     # out of descriptors
 
@@ -218,7 +219,7 @@ class Acceptor:
         for _ in range(SHED_BATCH):
             self._reserve.spend()
             try:
-                sock, peer = _accept(door)
+                sock, peer = _take_next(door)
             except OSError:
                 break  # nobody waits, or the application was faster to take what we gave up
             self.turned_away += 1
@@ -226,7 +227,7 @@ class Acceptor:
         self._reserve.restore()
 
 
-def _accept(door: _Door) -> tuple[socket.SocketType, Any]:
+def _take_next(door: _Door) -> tuple[socket.SocketType, Any]:
     """What socket.accept() does, and its peer's address. That makes enums of family and type for each connection, and
     an object half of which is written in Python: together half as much again as the system calls. Raises OSError."""
     fd, peer = door.sock._accept()  # type: ignore[attr-defined]  # undocumented, and so not in typeshed

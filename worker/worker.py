@@ -245,6 +245,7 @@ class Worker(HTTPHost):
 
     def _admit(self, sock: socket.SocketType, origin: Origin, at_once: bool) -> bool:
         self.board.count(Count.ACCEPTED)
+        calls = len(self.exchanges)
         connection = self._connect(sock, origin)
         limit = self.census is not None and over_limit(connection.conn.origin, self.census, self.settings)
         if limit:
@@ -253,7 +254,7 @@ class Worker(HTTPHost):
             connection.start_reading()
         else:
             connection.start()
-        return connection.conn.fd < 0
+        return connection.conn.fd < 0 and len(self.exchanges) == calls  # a call may outlive its connection
 
     def identified(self, connection: HTTPConnection) -> bool:
         if self.census is None:

@@ -34,10 +34,14 @@ class Call:
         message = exchange.next_message()
         while message is None:
             waiter = exchange.message_waiter()
-            if exchange.decoder.done:
-                await until(waiter)
-            else:
-                await self._wait_for_client(until(waiter))
+            exchange.receiving += 1
+            try:
+                if exchange.decoder.done:
+                    await until(waiter)
+                else:
+                    await self._wait_for_client(until(waiter))
+            finally:
+                exchange.receiving -= 1
             message = exchange.next_message()
         return message
 

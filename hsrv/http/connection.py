@@ -168,7 +168,11 @@ class HTTPConnection:
         self.deadline = self._loop.time() + self.host.settings.header_timeout
         if self.conn.origin.proxy_header:
             self.state = State.PREFACE
-        self._on_readable()
+        try:
+            self._on_readable()
+        except BaseException:
+            self.abort(EndReason.PROTOCOL_ERROR)  # nothing else would ever end it
+            raise
         if self.state in GIVEABLE:
             self.conn.watch(self._on_readable)
 
@@ -193,6 +197,8 @@ class HTTPConnection:
         self.buffer += data
         if state is _IDLE or state is State.READING:
             self._advance()
+            if len(self.buffer) >= PIPELINE_LIMIT and self.state is not State.READING:
+                self.conn.unwatch()
         elif state is State.BODY:
             self._read_body()
         elif state is State.DISCARDING:
@@ -201,6 +207,11 @@ class HTTPConnection:
             self._read_preface()
         else:
             self._read_ahead()
+
+    def _read_on(self) -> None:
+        """Unless enough is there that has to be served first."""
+        if not self.conn.reading and len(self.buffer) < PIPELINE_LIMIT:
+            self.conn.watch(self._on_readable)
 
     def _read_preface(self) -> None:
         """Take the PROXY header from the buffer, if it is complete: from then on its addresses are the connection's."""
@@ -323,6 +334,7 @@ class HTTPConnection:
 
     def _await_head(self) -> None:
         self.searched = len(self.buffer)
+        self.conn.watch(self._on_readable)
         if self.state is State.IDLE and self.buffer.strip(b"\r\n"):  # empty lines are no request yet
             self.state = State.READING
             self.deadline = self._loop.time() + self.host.settings.header_timeout
@@ -332,7 +344,7 @@ class HTTPConnection:
         self.state = State.WAITING
         self.waiting = (head, trace)
         self.deadline = self._loop.time() + seconds
-        self.conn.watch(self._on_readable)
+        self._read_on()
 
     def proceed(self) -> None:
         """Serve the request that waited."""
@@ -418,8 +430,8 @@ class HTTPConnection:
         else:
             host.started(self, exchange)
             task.add_done_callback(partial(self._on_task_done, exchange))
-        if bodiless and self.exchange is exchange and not self.conn.reading:
-            self.conn.watch(self._on_readable)  # not before: until it waits, nobody could tell us of anything
+        if bodiless and self.exchange is exchange:
+            self._read_on()  # not before: until it waits, nobody could tell us of anything
 
     def _name_peer(self) -> bytes:
         client = self.conn.origin.client
@@ -539,8 +551,7 @@ class HTTPConnection:
         self.exchange = None
         self.searched = 0
         self.deadline = self._loop.time() + self.host.settings.keep_alive
-        if not self.conn.reading:
-            self.conn.watch(self._on_readable)
+        self._read_on()
         if self.host.idle(self):
             return
         if self.buffer and not self._advance_due:

@@ -20,7 +20,7 @@ from hsrv.globs import pattern_of
 from hsrv.http.body import BodyDecoder
 from hsrv.http.events import RequestHead
 from hsrv.http.pace import Pace
-from hsrv.http.response import ResponseEncoder
+from hsrv.http.response import ResponseEncoder, as_bytes
 from hsrv.messages import Origin, Trace
 
 EVENT_BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
@@ -73,6 +73,7 @@ class Exchange:
         "link",
         "overdue",
         "pace",
+        "receiving",
         "scope",
         "started_at",
         "task",
@@ -118,6 +119,8 @@ class Exchange:
         """We want this stream to end."""
         self.held_up = 0
         """How many times the application call waits for its client. As long as it does, it takes nobody's place."""
+        self.receiving = 0
+        """How many receive() of the application wait. One that was cancelled does so no more."""
         self._body_delivered = False
         self._continued = False
         """100 (Continue) was sent."""
@@ -184,7 +187,12 @@ class Exchange:
     @property
     def waits_for_body(self) -> bool:
         """The application is inside receive() for body bytes."""
-        return self._waiter is not None and not self._waiter.done() and not self.decoder.done
+        return (
+            self.receiving > 0
+            and not self.decoder.done
+            and self._waiter is not None
+            and not self._waiter.done()
+        )
 
     @property
     def waits_for_client(self) -> bool:
@@ -350,7 +358,7 @@ class Exchange:
 
         The boundary may lie across two messages, so the bytes before count too.
         """
-        body: bytes = message.get("body", b"")
+        body = as_bytes(message.get("body", b""))
         before = len(self._tail)
         window = self._tail + body
         ends = [

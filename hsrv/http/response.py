@@ -190,7 +190,7 @@ class ResponseEncoder:
         """
         data = message.get("body", b"")
         if type(data) is not bytes:
-            data = _as_bytes(data)
+            data = as_bytes(data)
         more = bool(message.get("more_body", False))
         if not more and self._phase is _HEAD and self._last is _LAST and self.status in _PLAIN:
             whole = self._whole(data, defaults)
@@ -349,7 +349,8 @@ class ResponseEncoder:
         return tuple(filter(None, (head, data, end)))
 
 
-def _as_bytes(data: Any) -> bytes:
+def as_bytes(data: Any) -> bytes:
+    """The body of a message. Raises AppError."""
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
     raise AppError(f"the body must be bytes, not {type(data).__name__}")

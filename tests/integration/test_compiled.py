@@ -82,6 +82,10 @@ def test_it_passes_the_tests_of_http(compiled: dict[str, str]) -> None:
     """The package that is imported first is what the tests get."""
     tests = [
         "tests/unit/http",
+        "tests/unit/worker",
+        "tests/unit/test_accesslog.py",
+        "tests/unit/test_census.py",
+        "tests/unit/test_observed.py",
         "tests/unit/test_conn.py",
         "tests/unit/test_scoreboard.py",
         "tests/conformance",

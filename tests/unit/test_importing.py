@@ -26,6 +26,10 @@ def test_a_threshold_that_the_application_sets_stays() -> None:
     with few_collections():
         gc.set_threshold(5000)
     assert gc.get_threshold()[0] == 5000
+    gc.set_threshold(700, 10, 10)
+    with few_collections():
+        gc.set_threshold(gc.get_threshold()[0], 50, 60)
+    assert gc.get_threshold()[1:] == (50, 60)
 
 
 def test_also_after_a_failure_all_is_as_before() -> None:

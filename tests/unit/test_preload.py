@@ -206,6 +206,20 @@ print(unsafe_to_fork(set()))
 """) == ["False", "None"]
 
 
+def test_threads_that_nobody_can_reach_any_more_end_and_are_no_reason() -> None:
+    assert said("""
+import gc
+from concurrent.futures import ThreadPoolExecutor
+gc.disable()
+cycle = [ThreadPoolExecutor(1)]
+cycle[0].submit(int).result()
+cycle.append(cycle)
+print(unsafe_to_fork(set()) is None)
+del cycle
+print(unsafe_to_fork(set()))
+""") == ["False", "None"]
+
+
 def test_standard_streams_and_closed_sockets_are_no_reason() -> None:
     assert said("""
 one, other = socket.socketpair()

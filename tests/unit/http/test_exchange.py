@@ -2,13 +2,14 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import h11
 import pytest
 
 from hsrv.conn import Conn
 from hsrv.errors import ClientDisconnected
-from hsrv.http.body import body_decoder
+from hsrv.http.body import SizedBody, body_decoder
 from hsrv.http.call import Call
 from hsrv.http.events import RequestHead
 from hsrv.http.exchange import Exchange
@@ -44,7 +45,7 @@ class Link:
 
     def __init__(self, conn: Conn) -> None:
         self.conn = conn
-        self.begun = self.completed = self.lost = 0
+        self.begun = self.completed = self.lost = self.awaited = self.waiting = 0
 
     def defaults(self) -> bytes:
         return b""
@@ -53,13 +54,13 @@ class Link:
         raise AssertionError("there is no body")
 
     def body_awaited(self) -> None:
-        raise AssertionError("there is no body")
+        self.awaited += 1
 
     def held_up(self, exchange: Exchange) -> None:
-        raise AssertionError("the client takes everything")
+        self.waiting += 1
 
     def goes_on(self, exchange: Exchange) -> None:
-        raise AssertionError("the client takes everything")
+        self.waiting -= 1
 
     def response_begun(self) -> None:
         self.begun += 1
@@ -129,7 +130,8 @@ def test_an_event_stream_ends_at_once_only_at_an_event_boundary(
     asyncio.run(run())
 
 
-def test_a_stream_that_is_to_end_is_cut_behind_the_next_event() -> None:
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_stream_that_is_to_end_is_cut_behind_the_next_event(kind: Callable[[bytes], object]) -> None:
     async def run() -> None:
         exchange, link, client = new_exchange()
         with client:
@@ -138,7 +140,7 @@ def test_a_stream_that_is_to_end_is_cut_behind_the_next_event() -> None:
                 await Call(exchange).send({"type": "http.response.body", "body": part, "more_body": True})
             exchange.end()
             await Call(exchange).send(
-                {"type": "http.response.body", "body": b"\ndata: 2\n\n", "more_body": True}
+                {"type": "http.response.body", "body": kind(b"\ndata: 2\n\n"), "more_body": True}
             )
             assert body_of(client) == (b"data: 1a\n\n", True)
             assert link.completed == 1
@@ -158,5 +160,22 @@ def test_a_client_that_is_gone_is_found_at_the_next_chunk() -> None:
             await Call(exchange).send(message)
         assert link.lost == 1
         link.conn.close()
+
+    asyncio.run(run())
+
+
+def test_a_receive_that_was_cancelled_waits_for_nothing_any_more() -> None:
+    async def run() -> None:
+        exchange, link, client = new_exchange()
+        with client:
+            exchange.decoder = SizedBody(5)
+            receiving = asyncio.ensure_future(Call(exchange).receive())
+            await asyncio.sleep(0)
+            before = exchange.waits_for_body, link.awaited, link.waiting
+            receiving.cancel()
+            await asyncio.wait((receiving,))
+            assert before == (True, 1, 1)
+            assert (exchange.waits_for_body, link.waiting) == (False, 0)
+            link.conn.close()
 
     asyncio.run(run())
