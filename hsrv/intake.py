@@ -6,6 +6,7 @@ itself and is counted; without free descriptors nothing is read, so that none is
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
@@ -15,6 +16,10 @@ from hsrv.messages import MessageError
 from hsrv.poller import poller_of
 
 EXHAUSTED_PAUSE: Final = 0.1
+
+BATCH_TIME: Final = 0.001
+"""Seconds after which no further packet is taken in this turn: what came with the last one took its time, and the rest
+is better off with other receivers."""
 """Seconds without reading after EMFILE or ENFILE; packets wait in the channel meanwhile."""
 
 M = TypeVar("M")
@@ -72,8 +77,9 @@ class Intake(Generic[M]):
             pass
 
     def _receive_batch(self) -> None:
+        began = time.monotonic()
         for _ in range(self._batch):
-            if not self.is_open or not self._receive():
+            if not self.is_open or not self._receive() or time.monotonic() - began > BATCH_TIME:
                 return
 
     def _receive(self) -> bool:

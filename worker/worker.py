@@ -313,6 +313,7 @@ class Worker(HTTPHost):
         connection = self._connect(sock, message.origin)
         connection.parkable = message.parkable
         connection.start(message.buffered, message.deadline)
+        connection.look()  # not in the next turn: before it, we may stand still, and the connection move on unread
 
     def _leave_to_newer(self, message: ConnectionHandoff, sock: socket.socket) -> bool:
         """Our drain is on its way and we were too busy to hear of it; all generations share the adopt channel. Put back
