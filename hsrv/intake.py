@@ -16,11 +16,11 @@ from hsrv.messages import MessageError
 from hsrv.poller import poller_of
 
 EXHAUSTED_PAUSE: Final = 0.1
+"""Seconds without reading after EMFILE or ENFILE; packets wait in the channel meanwhile."""
 
 BATCH_TIME: Final = 0.001
 """Seconds after which no further packet is taken in this turn: what came with the last one took its time, and the rest
 is better off with other receivers."""
-"""Seconds without reading after EMFILE or ENFILE; packets wait in the channel meanwhile."""
 
 M = TypeVar("M")
 
