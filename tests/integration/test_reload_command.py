@@ -41,7 +41,7 @@ def test_a_reload_that_fails_exits_1_with_the_traceback_and_the_old_code_goes_on
         with Wire(server.host, server.port) as wire:
             assert wire.get("/").body == b"one"
     write_version(code, "VERSION = 'mended'")
-    assert operate(server, "reload").returncode == 0
+    assert operate(server, "reload", "--wait").returncode == 0  # else an old worker may still accept one
     with Wire(server.host, server.port) as wire:
         assert wire.get("/").body == b"mended"
 
