@@ -80,7 +80,6 @@ class Conn:
         "_waiter",
         "_writing",
         "fd",
-        "is_last",
         "on_broken",
         "on_flushed",
         "on_left",
@@ -115,9 +114,6 @@ class Conn:
         """loop.time() when the peer was last seen to take something; only kept while something waits."""
         self._held = False
         """The kernel keeps what was written last until `finish_writing()`, or `close()`."""
-        self.is_last: Callable[[], bool] | None = None
-        """Asked before something is written: whether it is the last, and the end follows at once. Then both leave in
-        one segment: half the way through the kernel, and one packet less for the peer."""
         self.on_flushed: Callable[[], None] | None = None
         """Called when everything that had to wait is written."""
         self.on_broken: Callable[[], None] | None = None
@@ -174,15 +170,19 @@ class Conn:
 
     # writing
 
-    def write(self, data: bytes, *more: bytes) -> None:
-        """Write now what the kernel takes and keep the rest, in order. Raises `ClientDisconnected`."""
+    def write(self, data: bytes, *more: bytes, last: bool = False) -> None:
+        """Write now what the kernel takes and keep the rest, in order. Raises `ClientDisconnected`.
+
+        `last`: the end follows at once. Then both leave in one segment: half the way through the kernel, and one packet
+        less for the peer.
+        """
         if self.fd < 0 or self._broken:
             raise ClientDisconnected(errno.EPIPE, "the client is gone")
         if self._pending:
             self._keep((data, *more), 0)
             return
         flags = 0
-        if self.is_last is not None and self.is_last():
+        if last:
             self._held = True
             flags = _MORE
         try:
@@ -374,7 +374,7 @@ class Conn:
         self.fd = -1
         self._sock.close()
         # Without a circle it needs no garbage collector.
-        self.is_last = self.on_flushed = self.on_broken = None
+        self.on_flushed = self.on_broken = None
         if self.on_left is not None:
             self.on_left()
 

@@ -19,8 +19,8 @@ EXHAUSTED_PAUSE: Final = 0.1
 """Seconds without reading after EMFILE or ENFILE; packets wait in the channel meanwhile."""
 
 BATCH_TIME: Final = 0.001
-"""Seconds after which no further packet is taken in this turn: what came with the last one took its time, and the rest
-is better off with other receivers."""
+"""Seconds after which no further packet, or new connection, is taken in this turn of the loop: what came took its time,
+whoever is connected waits meanwhile, and the rest is better off with other receivers."""
 
 M = TypeVar("M")
 

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from hsrv.descriptors import Reserve
 from hsrv.http.events import Address
+from hsrv.intake import BATCH_TIME
 from hsrv.logging import get_logger
 from hsrv.messages import ListenerInfo, Origin
 from hsrv.poller import poller_of
@@ -24,9 +25,6 @@ from hsrv.poller import poller_of
 ACCEPT_BATCH: Final = 16
 """Connections accepted per turn of the loop, at most. The next one only when the last was answered and is gone: who has
 one that stays leaves the others to idle siblings, who could serve them now."""
-
-BATCH_TIME: Final = 0.001
-"""Seconds after which no further one is accepted in this turn: whoever is connected already waits meanwhile."""
 
 EXHAUSTED_PAUSE: Final = 0.1
 """Seconds without accepting after EMFILE or ENFILE; connections wait in the kernel's queue meanwhile."""

@@ -250,10 +250,8 @@ class Worker(HTTPHost):
         limit = self.census is not None and over_limit(connection.conn.origin, self.census, self.settings)
         if limit:
             self._turn_away(connection, limit)
-        elif at_once:
-            connection.start_reading()
         else:
-            connection.start()
+            connection.start(at_once=at_once)
         return connection.conn.fd < 0 and len(self.exchanges) == calls  # a call may outlive its connection
 
     def identified(self, connection: HTTPConnection) -> bool:
@@ -312,8 +310,8 @@ class Worker(HTTPHost):
         self.board.count(Count.ADOPTED)
         connection = self._connect(sock, message.origin)
         connection.parkable = message.parkable
-        connection.start(message.buffered, message.deadline)
-        connection.look()  # not in the next turn: before it, we may stand still, and the connection move on unread
+        # Not in the next turn: before it we may stand still, and the connection move on unread, again and again.
+        connection.start(message.buffered, message.deadline, at_once=self._drain is None)
 
     def _leave_to_newer(self, message: ConnectionHandoff, sock: socket.socket) -> bool:
         """Our drain is on its way and we were too busy to hear of it; all generations share the adopt channel. Put back

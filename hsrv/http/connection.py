@@ -145,36 +145,32 @@ class HTTPConnection:
 
     # entering: a new connection, one from another process, one with a request that was not run yet
 
-    def start(self, buffered: bytes = b"", deadline: float | None = None) -> None:
-        """Serve from between two requests on. `buffered`: what was read already. `deadline`: loop.time() at which it
-        is closed if nothing comes; None: as for a new connection, or one that has just become idle."""
-        self.conn.watch(self._on_readable)
-        first = self.served == 0
+    def start(self, buffered: bytes = b"", deadline: float | None = None, *, at_once: bool = False) -> None:
+        """Serve from between two requests on.
+
+        `buffered`: what was read already. `deadline`: loop.time() at which it is closed if nothing comes; None: as for
+        a new connection, or one that has just become idle. `at_once`: also what it has sent by now is read before the
+        loop turns. A connection that is over by then is never watched.
+        """
         if deadline is None:
             settings = self.host.settings
-            deadline = self._loop.time() + (settings.header_timeout if first else settings.keep_alive)
+            deadline = self._loop.time() + (settings.keep_alive if self.served else settings.header_timeout)
         self.deadline = deadline
         if self.conn.origin.proxy_header:
             self.state = State.PREFACE
-            self.buffer += buffered
-            self._read_preface()
-        elif buffered:
-            self.buffer += buffered
-            self._advance()
-
-    def start_reading(self) -> None:
-        """As `start()` for a new connection, but what it has sent by now is read at once. One that is answered and
-        closed by that is never watched."""
-        self.deadline = self._loop.time() + self.host.settings.header_timeout
-        if self.conn.origin.proxy_header:
-            self.state = State.PREFACE
+        self.buffer += buffered
         try:
-            self._on_readable()
+            if self.state is State.PREFACE:
+                self._read_preface()
+            elif buffered:
+                self._advance()
+            if at_once and self.state in GIVEABLE and not self._advance_due:
+                self._on_readable()
         except BaseException:
-            self.abort(EndReason.PROTOCOL_ERROR)  # nothing else would ever end it
+            self.abort(EndReason.PROTOCOL_ERROR)  # not watched yet: nothing else would ever end it
             raise
         if self.state in GIVEABLE:
-            self.conn.watch(self._on_readable)
+            self._read_on()
 
     def resume(self, head: RequestHead, buffered: bytes, trace: Trace) -> None:
         """Serve a request whose head another process read. `buffered`: everything after the head."""
@@ -370,8 +366,6 @@ class HTTPConnection:
         decoder = body_decoder(head, settings.limit_request_body)
         encoder = ResponseEncoder(head.method, head.http_version, head.keep_alive)
         exchange = self.exchange = Exchange(self, head, trace, decoder, encoder, started_at=now)
-        if not head.keep_alive:
-            self.conn.is_last = self._writes_last
         if decoder.done:
             self._run(exchange)
             return
@@ -509,10 +503,6 @@ class HTTPConnection:
             self._lose(EndReason.REQUEST_TIMEOUT)
         else:
             self._answer(exchange, 504, "Gateway Timeout")
-
-    def _writes_last(self) -> bool:
-        """Whether what is about to be written ends the response, and with it the connection."""
-        return self.exchange is not None and self.exchange.encoder.complete
 
     def _on_flushed(self) -> None:
         self.conn.on_flushed = None

@@ -334,7 +334,7 @@ class Exchange:
         if not parts:
             return
         try:
-            self.link.conn.write(*parts)
+            self.link.conn.write(*parts, last=self.encoder.ends_connection)
         except ClientDisconnected:
             self.link.client_lost()
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -256,8 +257,7 @@ def tcp_ends(loop: asyncio.AbstractEventLoop) -> Iterator[tuple[Conn, socket.soc
 
 def test_the_last_write_arrives_with_the_end(tcp_ends: tuple[Conn, socket.socket]) -> None:
     conn, far = tcp_ends
-    conn.is_last = lambda: True
-    conn.write(b"head", b"body")
+    conn.write(b"head", b"body", last=True)
     conn.close()
     assert far.recv(100) == b"headbody"
     assert far.recv(100) == b""
@@ -269,10 +269,8 @@ def test_the_last_write_arrives_although_the_peer_has_sent_what_nobody_reads(
     """Closing a socket with something unread resets it, and drops what the kernel still holds."""
     conn, far = tcp_ends
     far.sendall(b"unread")
-    while not conn.readable():
-        pass
-    conn.is_last = lambda: True
-    conn.write(b"answer")
+    assert select.select([conn.fd], [], [], 10)[0]
+    conn.write(b"answer", last=True)
     conn.close()
     assert far.recv(100) == b"answer"
 
@@ -284,9 +282,8 @@ def test_a_large_last_write_arrives_whole(
     body = os.urandom(8 << 20)
 
     async def scenario() -> bytes:
-        conn.is_last = lambda: True
         conn.on_flushed = conn.close
-        conn.write(b"head", body)
+        conn.write(b"head", body, last=True)
         assert conn.pending_bytes
         return await read_all(loop, far, len(body) + 5)
 
@@ -297,7 +294,6 @@ def test_a_large_last_write_arrives_whole(
 def test_nothing_holds_a_connection_that_is_closed(tcp_ends: tuple[Conn, socket.socket]) -> None:
     """Its callbacks are methods of who holds it: it would take the garbage collector to free both."""
     conn, _ = tcp_ends
-    conn.is_last = bool
     conn.on_broken = conn.on_flushed = conn.finish_writing
     conn.close()
-    assert [conn.is_last, conn.on_broken, conn.on_flushed] == [None, None, None]
+    assert [conn.on_broken, conn.on_flushed] == [None, None]

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from hsrv.intake import BATCH_TIME
 from hsrv.loops import new_loop
 from hsrv.messages import ListenerInfo, Origin
-from hsrv.worker.accept import ACCEPT_BATCH, BATCH_TIME, Acceptor
+from hsrv.worker.accept import ACCEPT_BATCH, Acceptor
 
 DEADLINE = 10.0
 
