@@ -28,7 +28,7 @@ class ObservedLot(ParkingLot):
     def _hold(self, parked: Parked) -> None:
         super()._hold(parked)
         id_ = parked.conn.origin.connection_id
-        self._tell.emit(ConnectionParked(*self._tell.stamp(), connection=id_))
+        self._tell.emit(ConnectionParked(*self._tell.stamp(), connection=id_), None)
 
     def _give(self, parked: Parked) -> None:
         stamp = self._tell.stamp()

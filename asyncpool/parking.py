@@ -14,6 +14,7 @@ from typing import Final
 
 from hsrv.channel import Channel, ChannelError
 from hsrv.conn import Conn
+from hsrv.context import later
 from hsrv.descriptors import IDLE_ENOUGH, most_connections
 from hsrv.messages import ConnectionHandoff, encode
 from hsrv.terms import EndReason
@@ -173,6 +174,6 @@ class ParkingLot:
             try:
                 self._give(parked)
             except ChannelError:  # full: in order, when there is room
-                self._retry = self._loop.call_later(ADOPT_RETRY, self._send_all)
+                self._retry = later(self._loop, ADOPT_RETRY, self._send_all)
                 return
             self._leaving.popleft()

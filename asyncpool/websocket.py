@@ -12,7 +12,6 @@ import asyncio
 import errno
 import time
 from collections.abc import Callable
-from contextvars import copy_context
 from typing import Any, Final
 
 from hsrv.asgi import Application, Message, Scope
@@ -30,6 +29,7 @@ from hsrv.asyncpool.ws_handshake import accept_response, deflate_terms
 from hsrv.asyncpool.ws_link import WebSocketLink, WebSocketSettings
 from hsrv.asyncpool.ws_states import SAID, Said, Say, Wire
 from hsrv.conn import HIGH_WATER, Conn
+from hsrv.context import own_context
 from hsrv.errors import AppError, ClientDisconnected
 from hsrv.globs import pattern_of
 from hsrv.http.activity import Activity
@@ -127,11 +127,12 @@ class WebSocketSession:
     # for the pool
 
     def start(self) -> None:
-        """Watch the connection and call the application, as a task with a context of its own."""
-        context = copy_context()
+        """Watch the connection and call the application, as a task with a context of its own: what that sets is not
+        seen by what we do for this connection."""
+        context = own_context(self._loop).copy()
         context.run(current_trace.set, self.handoff.trace)
         context.run(self._link.start)  # what is logged while reading names the request too
-        self._task = self._loop.create_task(self._call(), context=context)
+        self._task = self._loop.create_task(self._call(), context=context.copy())
         self._task.add_done_callback(self._on_returned, context=context)
 
     def shutdown(self, code: int = SERVICE_RESTART, reason: str = "") -> None:

@@ -202,16 +202,14 @@ def _safe(text: str) -> str:
 class AccessLog:
     """Writes records to standard error as the configuration says. Made after `hsrv.logging.setup()`.
 
-    `call_soon`: how to be called at the end of this turn of the loop, when the lines are made and written. The process
+    `soon`: how to be called at the end of this turn of the loop, when the lines are made and written. The process
     may die before; then it dies with a turn's lines. Without it each line is written at once.
     """
 
-    def __init__(
-        self, config: Config, call_soon: Callable[[Callable[[], None]], object] | None = None
-    ) -> None:
+    def __init__(self, config: Config, soon: Callable[[Callable[[], None]], object] | None = None) -> None:
         self.enabled = config.access_log and LEVELS[config.log_level] <= LEVELS["info"]
         self._writer = LineWriter(STDERR)
-        self._call_soon = call_soon
+        self._soon = soon
         self._waiting: list[AccessRecord] = []
         self._line: Callable[[AccessRecord], bytes]
         if config.access_log_format is None and wants_json(config.log_format, sys.stderr):
@@ -231,10 +229,10 @@ class AccessLog:
         """Write one line, now or at the end of this turn."""
         waiting = self._waiting
         waiting.append(record)
-        if self._call_soon is None or len(waiting) >= WAITING_LIMIT:
+        if self._soon is None or len(waiting) >= WAITING_LIMIT:
             self.flush()
         elif len(waiting) == 1:
-            self._call_soon(self.flush)
+            self._soon(self.flush)
 
     def flush(self) -> None:
         """Write what waits: as many lines at a time as a pipe takes whole, so that those of several processes don't

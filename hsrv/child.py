@@ -8,7 +8,6 @@ with its traceback; when the supervisor is gone (end of file on the control chan
 
 import asyncio
 import contextlib
-import contextvars
 import gc
 import os
 import socket
@@ -30,6 +29,7 @@ from hsrv.census import Census
 from hsrv.channel import Channel
 from hsrv.collectors import Collectors, of_child
 from hsrv.config import Config
+from hsrv.context import own_context, soon
 from hsrv.errors import AppLoadError, ExitCode
 from hsrv.globs import LEARNED_LIMIT, PATTERN_LIMIT
 from hsrv.heartbeat import Heartbeat
@@ -119,6 +119,7 @@ def run_child(boot: ChildBoot, make_service: MakeService) -> int:
     asyncio.set_event_loop(loop)
     try:
         loaded = _prepared(boot)  # outside of the running loop: a module may call asyncio.run() on import
+        own_context(loop)  # from now on: with what the import has set, and before anything else can set more
         return loop.run_until_complete(_Child(loop, boot.control).live(loaded, make_service))
     finally:
         _end(loop)
@@ -187,15 +188,16 @@ class _Child:
         self._orphaned = False
         self._service: Service | None = None
         self._learned: asyncio.Queue[str] = asyncio.Queue(maxsize=LEARNED_LIMIT)
+        self._worn: asyncio.Queue[methods.RecycleParams] = asyncio.Queue(maxsize=1)
 
     async def live(self, loaded: ChildBoot | AppLoadError, make_service: MakeService) -> int:
         async with anyio.create_task_group() as tasks:
-            self._tasks = tasks
             await tasks.start(self._control, loaded)
             if isinstance(loaded, AppLoadError):
                 code: int = await self._fail("import", loaded)
             else:
                 tasks.start_soon(self._report_learned)
+                tasks.start_soon(self._report_worn_out)
                 code = await self._live(loaded, make_service)
             tasks.cancel_scope.cancel()
         return code
@@ -308,7 +310,7 @@ class _Child:
     def _soon(self, command: Callable[..., None], *arguments: Any) -> None:
         """Obey in the loop's next turn, outside of this task and its context: a last look at what has arrived may
         start requests, which run their first step at once (`hsrv.eager`)."""
-        self._loop.call_soon(self._obey, command, *arguments, context=contextvars.Context())
+        soon(self._loop, self._obey, command, *arguments)
 
     def _obey(self, command: Callable[..., None], *arguments: Any) -> None:
         with turn_of(self._loop):
@@ -329,9 +331,15 @@ class _Child:
             self._learned.put_nowait(pattern)
 
     def _worn_out(self, reason: str, why: str) -> None:
-        """Called by the service, on the hot path."""
-        params = methods.RecycleParams(reason=reason, why=why)
-        self._tasks.start_soon(methods.notify, self._dispatcher, methods.RECYCLE, params)
+        """Called by the service, on the hot path: within a call of the application's or a callback of the loop, neither
+        of which is the place to begin a task. One that waits to be told is enough."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._worn.put_nowait(methods.RecycleParams(reason=reason, why=why))
+
+    async def _report_worn_out(self) -> None:
+        while True:
+            params = await self._worn.get()
+            await methods.notify(self._dispatcher, methods.RECYCLE, params)
 
     async def _report_learned(self) -> None:
         while True:

@@ -10,13 +10,15 @@ import threading
 import time
 import traceback
 from collections.abc import Iterable
+from contextvars import copy_context
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from hsrv.errors import AppLoadError
 from hsrv.events import Collector, CollectorFactory, Event, Source, subscribed
-from hsrv.logging import get_logger
+from hsrv.logging import current_trace, get_logger
+from hsrv.messages import Trace
 from hsrv.terms import Identity
 
 GROUP: Final = "hsrv.collectors"
@@ -40,12 +42,22 @@ class Collectors:
         self._failed: set[tuple[str, type[Event]]] = set()
         self._prefix = os.urandom(6).hex()
         self._given = 0
+        self._context = copy_context()
+        """That of whoever made them: no call of an application's."""
 
     def stamp(self) -> tuple[float, float, Source]:
         """What every event begins with."""
         return time.time(), time.monotonic(), self.source
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Event, trace: Trace | None = None) -> None:
+        """Tell all of them, in a context of their own: that in which an event comes up is often that of an application
+        call, maybe of another client's. `trace`: of the request that it is about, for what they log."""
+        context = self._context.copy()
+        context.run(current_trace.set, trace)
+        context.run(self.emit_here, event)
+
+    def emit_here(self, event: Event) -> None:
+        """The same in the present context, where what they set stays."""
         for name, collector in self._named:
             try:
                 collector.collect(event)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
+from hsrv.context import later
 from hsrv.logging import get_logger
 from hsrv.scoreboard import NO_REQUEST, Occupant, Scoreboard
 
@@ -79,7 +80,7 @@ class Heartbeat:
 
     def _schedule(self) -> None:
         self._due = time.monotonic() + INTERVAL
-        self._timer = self._loop.call_later(INTERVAL, self._beat)
+        self._timer = later(self._loop, INTERVAL, self._beat)
 
     def _beat(self) -> None:
         self._beat_at = time.monotonic()

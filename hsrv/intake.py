@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from hsrv.channel import Channel, ChannelClosed, NoDescriptors, Packet
+from hsrv.context import later
 from hsrv.logging import get_logger
 from hsrv.messages import MessageError
 from hsrv.poller import poller_of
@@ -105,7 +106,7 @@ class Intake(Generic[M]):
     def _take_a_break(self) -> None:
         self._poller.remove_reader(self._channel.fileno())
         if self._pause is None:
-            self._pause = self._loop.call_later(EXHAUSTED_PAUSE, self._resume)
+            self._pause = later(self._loop, EXHAUSTED_PAUSE, self._resume)
 
     def _deliver(self, packet: Packet) -> None:
         try:

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, Final
 
 from hsrv.asgi import LIFESPAN_SPEC_VERSION, Application, Message, Scope
+from hsrv.context import at_end, own_context
 from hsrv.errors import AppError, AppLoadError
 from hsrv.logging import get_logger
 from hsrv.tables import Machine, Table
@@ -103,8 +104,10 @@ class LifespanManager:
             self._machine.move(Event.SKIP)
             return False
         self._machine.move(Event.CALL)
-        self._task = task = asyncio.create_task(self._run(), name="lifespan")
-        task.add_done_callback(self._on_end)
+        self._task = task = asyncio.create_task(
+            self._run(), name="lifespan", context=own_context(asyncio.get_running_loop()).copy()
+        )
+        at_end(task, self._on_end)
         outcome = await self._phase("lifespan.startup", task, self._startup_timeout)
         if outcome.done():
             return await self._answered(outcome.result(), task)

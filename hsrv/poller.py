@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from hsrv.context import own_context
+
 MAX_EVENTS: Final = 256
 """Events taken per turn of the loop."""
 
@@ -48,7 +50,7 @@ if hasattr(select, "epoll"):
             self.turn = threading.RLock()
             """Held while callbacks run: another thread that has it knows that none does."""
             self._entries: dict[int, _Entry] = {}
-            loop.add_reader(self._epoll.fileno(), self._dispatch)
+            own_context(loop).copy().run(loop.add_reader, self._epoll.fileno(), self._dispatch)
 
         def add_reader(self, fd: int, callback: Callback, *args: Any) -> None:
             entry = self._entries.get(fd)
@@ -107,16 +109,30 @@ if hasattr(select, "epoll"):
                         entry.writer[0](*entry.writer[1])
 
 
+class LoopPoller:
+    """A `Poller` where there is no epoll: the loop itself, which calls back in the context that it was asked in."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.remove_reader = loop.remove_reader
+        self.remove_writer = loop.remove_writer
+
+    def add_reader(self, fd: int, callback: Callback, *args: Any) -> None:
+        own_context(self._loop).copy().run(self._loop.add_reader, fd, callback, *args)
+
+    def add_writer(self, fd: int, callback: Callback, *args: Any) -> None:
+        own_context(self._loop).copy().run(self._loop.add_writer, fd, callback, *args)
+
+
 def poller_of(loop: asyncio.AbstractEventLoop) -> Poller:
-    """The poller of a loop made by `hsrv.loops`; the loop itself where there is no epoll, or for other loops."""
-    found = getattr(loop, "hsrv_poller", None)
+    """The poller of a loop made by `hsrv.loops`; one without epoll where there is none, or for other loops."""
+    found: Poller | None = getattr(loop, "hsrv_poller", None)
     if found is None:
-        found = loop
+        found = LoopPoller(loop)
         if hasattr(select, "epoll") and hasattr(loop, "__dict__"):
             found = EpollPoller(loop)
             loop.hsrv_poller = found  # type: ignore[attr-defined]  # our loops take attributes
-    poller: Poller = found
-    return poller
+    return found
 
 
 def turn_of(loop: asyncio.AbstractEventLoop) -> threading.RLock:

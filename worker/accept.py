@@ -15,6 +15,7 @@ import socket
 import time
 from typing import Any, Final, Protocol
 
+from hsrv.context import later
 from hsrv.descriptors import Reserve
 from hsrv.http.events import Address
 from hsrv.intake import BATCH_TIME
@@ -189,7 +190,7 @@ class Acceptor:
             log.warning("out of descriptors", error=why, pause=EXHAUSTED_PAUSE)
             self._exhausted_at = self._loop.time()
             self._stop_watching()
-        self._exhausted = self._loop.call_later(EXHAUSTED_PAUSE, self._look_again)
+        self._exhausted = later(self._loop, EXHAUSTED_PAUSE, self._look_again)
 
     def _look_again(self) -> None:
         if self._is_over():

@@ -9,6 +9,7 @@ from collections import deque
 from typing import Final
 
 from hsrv.channel import Channel, ChannelClosed, ChannelError
+from hsrv.context import later
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.events import RequestHead
 from hsrv.messages import StreamingHandoff, Trace, WebSocketHandoff, encode
@@ -79,7 +80,7 @@ class HandoffDesk:
 
     def _schedule(self) -> None:
         if self._retry is None and self._waiting:
-            self._retry = self._loop.call_later(RETRY_INTERVAL, self._try_again)
+            self._retry = later(self._loop, RETRY_INTERVAL, self._try_again)
 
     def _try_again(self) -> None:
         self._retry = None

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from hsrv.context import soon
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.exchange import Exchange
 from hsrv.poller import turn_of
@@ -57,7 +58,7 @@ class Places:
             self._held.remove(exchange)
             self._changed()
             if self._queue:
-                self._loop.call_soon(self._serve_queue)
+                soon(self._loop, self._serve_queue)
             else:
                 self._acceptor.resume()
 

@@ -21,7 +21,6 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from contextvars import copy_context
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -30,6 +29,7 @@ import msgspec
 
 from hsrv import eager
 from hsrv.conn import Conn
+from hsrv.context import at_end, soon
 from hsrv.errors import ClientDisconnected, ClientError
 from hsrv.http.body import body_decoder
 from hsrv.http.events import RequestHead
@@ -403,7 +403,7 @@ class HTTPConnection:
             if self.exchange is not exchange:
                 return  # the body is malformed and was refused
         host = self.host
-        context = copy_context()
+        context = host.context.copy()
         context.run(current_trace.set, exchange.trace)
         head = exchange.head
         exchange.scope = host.scopes.http(head, self.conn.origin, host.state)
@@ -423,7 +423,7 @@ class HTTPConnection:
                 host.returned(exchange)  # it may have been found to be a stream meanwhile
         else:
             host.started(self, exchange)
-            task.add_done_callback(partial(self._on_task_done, exchange))
+            at_end(task, partial(self._on_task_done, exchange))
         if bodiless and self.exchange is exchange:
             self._read_on()  # not before: until it waits, nobody could tell us of anything
 
@@ -547,7 +547,7 @@ class HTTPConnection:
         if self.buffer and not self._advance_due:
             # One turn of the loop per pipelined request: they don't nest, and other clients get their turn.
             self._advance_due = True
-            self._loop.call_soon(self._advance_later)
+            soon(self._loop, self._advance_later)
 
     # leaving
 

@@ -9,6 +9,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any, Final
 
 from hsrv.accesslog import AccessLog, AccessRecord
@@ -16,6 +17,7 @@ from hsrv.asgi import Application
 from hsrv.census import Census
 from hsrv.config import Config
 from hsrv.conn import Conn
+from hsrv.context import later, own_context, soon
 from hsrv.descriptors import most_connections
 from hsrv.errors import ClientError
 from hsrv.http.activity import Activity, activities, by_path, oldest
@@ -71,6 +73,8 @@ class HTTPHost:
         self.turn = turn_of(loop)
         """Whoever touches connections holds it; nobody does while the application runs: then another thread may take
         away those that nobody serves meanwhile (`rescue`)."""
+        self.context = own_context(loop)
+        """What the context of each call is a copy of."""
         self.state: dict[str, Any] = {}
         """The lifespan state; each request gets a shallow copy."""
         self.parse = choose_parser(config.http)
@@ -101,7 +105,7 @@ class HTTPHost:
         self.ended = board.ended
         """Connections that left this process, by reason."""
         self.default_headers = DefaultHeaders(time.time, server=config.server_header, date=config.date_header)
-        self.access_log = AccessLog(config, loop.call_soon)
+        self.access_log = AccessLog(config, partial(soon, loop))
         self.served = 0
         """Responses that are over, whether complete or cut."""
         self.wears_out_at = 0
@@ -124,7 +128,7 @@ class HTTPHost:
 
     def start_sweep(self) -> None:
         self._sweep_due = self.loop.time() + SWEEP_INTERVAL
-        self._sweep_timer = self.loop.call_later(SWEEP_INTERVAL, self._sweep)
+        self._sweep_timer = later(self.loop, SWEEP_INTERVAL, self._sweep)
 
     def stop_sweep(self) -> None:
         if self._sweep_timer is not None:

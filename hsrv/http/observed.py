@@ -69,7 +69,8 @@ class Teller:
     """Makes events, and gives them to the collectors of this process."""
 
     def __init__(self, collectors: Collectors) -> None:
-        self.emit: Callable[[Event], None] = collectors.emit
+        self.emit: Callable[[Event, Trace | None], None] = collectors.emit
+        self._emit_here: Callable[[Event], None] = collectors.emit_here
         self.stamp: Callable[[], Stamp] = collectors.stamp
         self._new_connection = collectors.new_connection
 
@@ -79,23 +80,27 @@ class Teller:
 
     def opened(self, origin: Origin) -> None:
         id_ = origin.connection_id
-        self.emit(ConnectionOpened(*self.stamp(), connection=id_, client=origin.client, server=origin.server))
+        opened = ConnectionOpened(*self.stamp(), connection=id_, client=origin.client, server=origin.server)
+        self.emit(opened, None)
 
     def sent(self, stamp: Stamp, origin: Origin, kind: Move) -> None:
         """`stamp`: of before it was sent."""
-        self.emit(HandoffSent(*stamp, connection=origin.connection_id, kind=kind))
+        self.emit(HandoffSent(*stamp, connection=origin.connection_id, kind=kind), None)
 
     def adopted(self, origin: Origin, kind: Move) -> None:
-        self.emit(HandoffAdopted(*self.stamp(), connection=origin.connection_id, kind=kind))
+        self.emit(HandoffAdopted(*self.stamp(), connection=origin.connection_id, kind=kind), None)
 
     def closed(self, conn: Conn, reason: EndReason, requests: int) -> None:
         id_ = conn.origin.connection_id
-        self.emit(ConnectionClosed(*self.stamp(), connection=id_, reason=str(reason), requests=requests))
+        self.emit(
+            ConnectionClosed(*self.stamp(), connection=id_, reason=str(reason), requests=requests), None
+        )
 
     def started(self, origin: Origin, head: RequestHead, trace: Trace, scope: Scope) -> None:
+        """In the context of the request, before its application is called."""
         stamp = self.stamp()
         user_agent, tracestate = fields_of(head)
-        self.emit(
+        self._emit_here(
             RequestStarted(
                 *stamp,
                 connection=origin.connection_id,
@@ -115,7 +120,7 @@ class Teller:
 
     def stream_opened(self, origin: Origin, trace: Trace, kind: StreamKind) -> None:
         id_ = origin.connection_id
-        self.emit(StreamOpened(*self.stamp(), connection=id_, request=trace.request_id, kind=kind))
+        self.emit(StreamOpened(*self.stamp(), connection=id_, request=trace.request_id, kind=kind), trace)
 
     def stream_closed(
         self,
@@ -137,7 +142,8 @@ class Teller:
                 reason=str(reason),
                 seconds=stamp[1] - since,
                 code=code,
-            )
+            ),
+            trace,
         )
 
     def ended(
@@ -165,13 +171,13 @@ class Teller:
             "body_bytes": body_bytes,
         }
         if reason is EndReason.COMPLETED:
-            self.emit(ResponseCompleted(*stamp, **facts))
+            self.emit(ResponseCompleted(*stamp, **facts), trace)
         else:
-            self.emit(RequestFailed(*stamp, reason=str(reason), **facts))
+            self.emit(RequestFailed(*stamp, reason=str(reason), **facts), trace)
 
     def refused(self, origin: Origin, status: int, why: str) -> None:
         id_ = origin.connection_id
-        self.emit(RequestRefused(*self.stamp(), connection=id_, status=status, why=why))
+        self.emit(RequestRefused(*self.stamp(), connection=id_, status=status, why=why), None)
 
 
 class ObservedHost(HTTPHost):
@@ -187,8 +193,10 @@ class ObservedHost(HTTPHost):
 
     def response_begun(self, connection: HTTPConnection, exchange: Exchange) -> None:
         origin, status = exchange.origin, exchange.encoder.status
-        id_, request = origin.connection_id, exchange.trace.request_id
-        self.tell.emit(ResponseStarted(*self.tell.stamp(), connection=id_, request=request, status=status))
+        trace, id_ = exchange.trace, origin.connection_id
+        stamp = self.tell.stamp()
+        begun = ResponseStarted(*stamp, connection=id_, request=trace.request_id, status=status)
+        self.tell.emit(begun, trace)
         super().response_begun(connection, exchange)
 
     def stream_found(self, exchange: Exchange, pattern: str) -> None:

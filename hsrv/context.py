@@ -1,0 +1,41 @@
+"""The process's own context (PEP 567), and how to be called back in it.
+
+Owns what every request, WebSocket and collector of a process starts from, and in which every callback of ours runs: the
+context variables as the import of the application left them. Promise: nothing that an application sets in a call is
+seen outside of it. asyncio copies the present context for each callback and task, and our code often runs on an
+application's stack, within its receive() or send(); so nobody else calls `call_soon` and its like
+(`tests/test_contexts.py`).
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any
+
+
+def own_context(loop: asyncio.AbstractEventLoop) -> Context:
+    """That of the process which runs `loop`: taken when it is asked for first. A call gets a copy, which costs the same
+    however much it holds; in the context itself only our callbacks run, which set nothing."""
+    found: Context | None = getattr(loop, "hsrv_context", None)
+    if found is None:
+        found = copy_context()
+        if hasattr(loop, "__dict__"):
+            loop.hsrv_context = found  # type: ignore[attr-defined]  # our loops take attributes
+    return found
+
+
+def soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *args: Any) -> asyncio.Handle:
+    """Call back in the next turn of the loop."""
+    return loop.call_soon(callback, *args, context=own_context(loop))
+
+
+def later(
+    loop: asyncio.AbstractEventLoop, seconds: float, callback: Callable[..., object], *args: Any
+) -> asyncio.TimerHandle:
+    """Call back after so many seconds."""
+    return loop.call_later(seconds, callback, *args, context=own_context(loop))
+
+
+def at_end(task: "asyncio.Task[Any]", callback: Callable[["asyncio.Task[Any]"], object]) -> None:
+    """Call back with the task when it is done."""
+    task.add_done_callback(callback, context=own_context(task.get_loop()))
