@@ -116,7 +116,9 @@ def _released() -> bool:
 async def _websocket(mine: str, before: list[str], receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "websocket.accept"})
-    while (await receive())["type"] == "websocket.receive":
+    while (message := await receive())["type"] == "websocket.receive":
+        if message["text"] == "raise":
+            raise RuntimeError("as wanted")
         per_thread.secret = mine
         answer = json.dumps({"me": mine, "before": before, "after": seen()})
         await send({"type": "websocket.send", "text": answer})

@@ -112,6 +112,10 @@ def test_streams_and_websockets_on_a_connection_that_was_others_before_begin_emp
         for _ in range(3):
             wire.send(masked(1, b"tell"))
             assert said(wire) == own("four")
+        wire.send(masked(1, b"raise"))
+    line = server.wait_for_log(lambda line: line["event"] == "application raised" and line["path"] == "/ws")
+    assert "secret" not in line
+    assert line["request_id"]
 
 
 def test_no_collector_runs_in_the_context_of_a_client_but_at_the_start_of_its_request(

@@ -3,12 +3,14 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, copy_context
 
 import pytest
 
+from hsrv.context import at_end, later, own_context, soon
 from hsrv.loops import new_loop
-from hsrv.poller import EpollPoller, poller_of, wait_readable, wait_writable
+from hsrv.poller import EpollPoller, LoopPoller, poller_of, wait_readable, wait_writable
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -123,3 +125,36 @@ def test_a_callback_may_take_away_another_that_is_due(loop: asyncio.AbstractEven
     for near, far in pairs:
         near.close()
         far.close()
+
+
+@pytest.mark.parametrize("kind", [EpollPoller, LoopPoller])
+def test_whoever_asks_is_called_back_in_the_context_of_the_process(
+    loop: asyncio.AbstractEventLoop, kind: type[EpollPoller | LoopPoller]
+) -> None:
+    near, far = tcp_pair()
+    secret: ContextVar[str] = ContextVar("secret", default="")
+    secret.set("of the process")
+    own_context(loop)
+    poller = kind(loop)
+    found: list[str] = []
+
+    def look(remove: Callable[[int], object]) -> None:
+        found.append(secret.get())
+        remove(near.fileno())
+
+    async def scenario() -> None:
+        secret.set("of a call")
+        poller.add_reader(near.fileno(), look, poller.remove_reader)
+        poller.add_writer(near.fileno(), look, poller.remove_writer)
+        soon(loop, lambda: found.append(secret.get()))
+        later(loop, 0.001, lambda: found.append(secret.get()))
+        task = loop.create_task(asyncio.sleep(0), context=copy_context())
+        at_end(task, lambda _: found.append(secret.get()))
+        far.send(b"x")
+        while len(found) < 5:  # noqa: ASYNC110  # turns of the loop are what is tested
+            await asyncio.sleep(0)
+
+    loop.run_until_complete(asyncio.wait_for(scenario(), 10))
+    assert found == ["of the process"] * 5
+    near.close()
+    far.close()
