@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from hsrv import __version__
 from hsrv.config import Config, OptionInfo, options
@@ -20,6 +21,8 @@ from hsrv.sources import HIDDEN, Sources, load_config, read_env_file
 from hsrv.terms import HeaderMap, LifespanMode, Preload, ProxyProtocol
 
 _EXIT_CODES = """
+**Every option**: `hsrv start --help-all`, or docs/options.md.
+
 **Exit codes**: 0 stopped on request, or done · 1 fault of hsrv, or what was asked for failed ·
 2 wrong option or configuration · 3 the application could not be loaded or started · 4 an address could not be bound ·
 5 stopped, but processes had to be killed · 6 unsupported system · 7 no running server found or reached
@@ -103,7 +106,7 @@ def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Call
     configuration again, a parameter `config_file` the file that --config named."""
     wanted = inspect.signature(command).parameters
 
-    def run(*, application: str | None, config: str | None, **given: Any) -> None:
+    def run(*, application: str | None, config: str | None, help_all: bool, **given: Any) -> None:
         extra = {parameter.name: given.pop(parameter.name) for parameter in own}
         values = {name: value for name, value in given.items() if value not in (None, [])}
         if application is not None:
@@ -128,10 +131,15 @@ def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Call
             "--config", "-c", help="configuration file instead of hsrv.toml or pyproject.toml", metavar="FILE"
         ),
     ]
+    help_all = Annotated[
+        bool,
+        typer.Option("--help-all", help="show every option and exit", callback=_print_help, is_eager=True),
+    ]
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
         inspect.Parameter("application", keyword, default=None, annotation=application),
         inspect.Parameter("config", keyword, default=None, annotation=config),
+        inspect.Parameter("help_all", keyword, default=False, annotation=help_all),
         *own,
         *_parameters(),
     ]
@@ -140,6 +148,27 @@ def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Call
     run.__name__ = command.__name__
     run.__doc__ = command.__doc__
     return run
+
+
+class _Command(TyperCommand):
+    """`--help` shows the options that most people want, in a few groups; `--help-all` every one, in its own."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        everything = ctx.params.get("help_all", False)
+        known = {option.name: option.opt for option in options()}
+        for parameter in self.params:
+            opt = known.get(parameter.name or "")
+            if isinstance(parameter, TyperOption) and opt is not None:
+                parameter.hidden = not everything and opt.common is None
+                parameter.rich_help_panel = opt.panel if everything else opt.common
+        super().format_help(ctx, formatter)
+
+
+def _print_help(ctx: typer.Context, asked: bool) -> None:
+    if asked:
+        ctx.params["help_all"] = True
+        typer.echo(ctx.get_help(), color=ctx.color)
+        raise typer.Exit
 
 
 def start(config: Config, sources: Sources, *, reread: Callable[[], Config]) -> None:
@@ -242,10 +271,10 @@ _UNIT_OPTIONS = (
     _own("socket", bool, False, panel="Unit", help="the .socket unit instead: systemd binds the addresses"),
 )
 
-app.command("check")(_with_options(check, *_CHECK_OPTIONS))
-app.command("start", epilog=_EXIT_CODES)(_with_options(start))
-app.command("systemd-unit")(_with_options(systemd_unit, *_UNIT_OPTIONS))
-app.command("config")(_with_options(show_config))
+app.command("check", cls=_Command)(_with_options(check, *_CHECK_OPTIONS))
+app.command("start", epilog=_EXIT_CODES, cls=_Command)(_with_options(start))
+app.command("systemd-unit", cls=_Command)(_with_options(systemd_unit, *_UNIT_OPTIONS))
+app.command("config", cls=_Command)(_with_options(show_config))
 
 
 @app.command()

@@ -57,7 +57,7 @@ def hsrv(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 
 
 def test_every_option_is_a_flag_with_its_help_and_default(hsrv: Hsrv) -> None:
-    page = " ".join(hsrv("start", "--help").out.split())
+    page = " ".join(hsrv("start", "--help-all").out.split())
     for option in options():
         if option.name == "app":
             continue
@@ -71,6 +71,19 @@ def test_every_option_is_a_flag_with_its_help_and_default(hsrv: Hsrv) -> None:
     assert "auto|app|libraries|none" in page
     assert "-b ADDRESS" in page
     assert "[default: 127.0.0.1 ::1 unix]" in page
+
+
+@pytest.mark.parametrize("command", ["start", "check", "config", "systemd-unit"])
+def test_help_shows_the_common_options_and_help_all_every_one(hsrv: Hsrv, command: str) -> None:
+    flags = {option.flag: option.opt for option in options() if option.name != "app"}
+    common = {flag for flag, opt in flags.items() if opt.common is not None}
+    for page, shown, groups in (
+        (hsrv(command, "--help").out, common, {flags[flag].common for flag in common}),
+        (hsrv(command, "--help-all").out, flags.keys(), {opt.panel for opt in flags.values()}),
+    ):
+        assert flags.keys() & set(re.findall(r"^│ (--[a-z-]+)", page, re.MULTILINE)) == shown
+        assert all(f"─ {group} ─" in page for group in groups)
+    assert len(common) <= 21
 
 
 def test_every_exit_code_is_in_the_help(hsrv: Hsrv) -> None:
