@@ -10,7 +10,8 @@ from hsrv.supervisor.inheritance import Inheritance
 from hsrv.supervisor.listeners import Listener, open_listeners
 
 MAX_CONNECTIONS: Final = 64
-"""At a time. For one more the one that has been idle for longest is closed; if none is idle, the new one."""
+"""At a time. For one more the one that has been without a complete request for longest is closed. If all are being
+answered, the server has a few places for what is complete at once (`MAX_AT_ONCE`), and then refuses."""
 
 _FILE: Final = "file:"
 

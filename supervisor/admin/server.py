@@ -1,8 +1,8 @@
 """HTTP/1.1 for the few who look after the server.
 
-Owns the connections of the admin address. Promises: whoever stalls, floods or leaves costs himself; a handler that
-raises costs its own request; nobody is refused for the sake of one who is idle. Runs on the supervisor's loop, so a
-handler must not compute for long.
+Owns the connections of the admin address. Promises: a client that stalls, floods or leaves costs only itself; a handler
+that raises costs its own request; nobody is refused for the sake of one that hasn't sent a whole request. Runs on the
+supervisor's loop, so a handler must not compute for long.
 """
 
 import contextlib
@@ -27,6 +27,13 @@ from hsrv.supervisor.listeners import Listener
 MAX_STREAMS: Final = 16
 """Of them with an answer that goes on: the others are for probes and scrapes."""
 
+MAX_AT_ONCE: Final = 8
+"""Above `MAX_CONNECTIONS`, while all of those are being answered: for requests that are complete at once, as those of
+probes are."""
+
+AT_ONCE_TIMEOUT: Final = 1.0
+"""Seconds for such a request and its answer, in all. So these places are free again soon, whatever is asked."""
+
 HEAD_LIMIT: Final = 16 * 1024
 """Bytes of a request's head."""
 
@@ -37,13 +44,17 @@ IDLE_TIMEOUT: Final = 75.0
 """Seconds without a request."""
 
 REQUEST_TIMEOUT: Final = 10.0
-"""Seconds for a request to arrive, from its first byte on."""
+"""Seconds for a request to arrive, from its first byte to the last one of its body."""
 
 ANSWER_TIMEOUT: Final = 30.0
 """Seconds for a handler: it may ask processes that don't answer."""
 
 SEND_TIMEOUT: Final = 10.0
-"""Seconds for a client to take what was written."""
+"""Seconds for a client to take what was written: a whole response, or one chunk of a stream."""
+
+LINGER_TIMEOUT: Final = 1.0
+"""Seconds in which a client may read our last answer and close. To close with unread bytes would be a reset, which may
+take the answer with it (RFC 9112, 9.6)."""
 
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds for the generator of a stream to clean up."""
@@ -53,6 +64,8 @@ EXHAUSTED_PAUSE: Final = 0.5
 
 ALWAYS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 """Header fields of every answer that says nothing else."""
+
+TOO_LONG: Final = problem(413, f"the limit of a body is {BODY_LIMIT} bytes")
 
 log = get_logger("hsrv.supervisor")
 
@@ -65,8 +78,10 @@ class AdminServer:
         self.routes = routes
         self.guard = guard
         self.streams = 0
+        self.refused = 0
+        self.evicted = 0
         self._connections: dict[_Connection, None] = {}
-        """Whoever became idle first stands first."""
+        """The one that has been without a complete request for longest stands first."""
 
     async def serve(self) -> None:
         """Until cancelled."""
@@ -86,23 +101,33 @@ class AdminServer:
                 await anyio.sleep(EXHAUSTED_PAUSE)
                 continue
             if self._has_room():
-                tasks.start_soon(self._serve, _Connection(self, sock))
+                self._let_in(sock, tasks)
             else:
-                log.warning("admin client refused", limit=MAX_CONNECTIONS)
                 sock.close()
+                self.refused += 1
+                _tell("admin client refused", self.refused, "all places are taken by requests in progress")
 
     def _has_room(self) -> bool:
         if len(self._connections) < MAX_CONNECTIONS:
             return True
-        idle = next((one for one in self._connections if one.is_idle), None)
-        if idle is None:
-            return False
-        del self._connections[idle]
-        idle.scope.cancel()
+        slowest = next((one for one in self._connections if one.is_incomplete), None)
+        if slowest is None:
+            return len(self._connections) < MAX_CONNECTIONS + MAX_AT_ONCE
+        del self._connections[slowest]
+        slowest.scope.cancel()
+        if slowest.has_begun:
+            self.evicted += 1
+            _tell("admin client cut", self.evicted, "its request is not complete, and another client came")
         return True
 
-    async def _serve(self, connection: "_Connection") -> None:
+    def _let_in(self, sock: socket.socket, tasks: TaskGroup) -> None:
+        connection = _Connection(self, sock)
+        if len(self._connections) >= MAX_CONNECTIONS:
+            connection.hurry()
         self._connections[connection] = None
+        tasks.start_soon(self._serve, connection)
+
+    async def _serve(self, connection: "_Connection") -> None:
         try:
             with connection.scope:
                 await connection.run()
@@ -112,10 +137,15 @@ class AdminServer:
             self._connections.pop(connection, None)
             connection.close()
 
-    def became_idle(self, connection: "_Connection") -> None:
+    def became_incomplete(self, connection: "_Connection") -> None:
         if connection in self._connections:
             del self._connections[connection]
             self._connections[connection] = None
+
+
+def _tell(event: str, so_far: int, why: str) -> None:
+    if so_far & (so_far - 1) == 0:  # 1, 2, 4, 8 ...: a flood must not fill the log
+        log.warning(event, why=why, so_far=so_far, limit=MAX_CONNECTIONS)
 
 
 class _Connection:
@@ -124,7 +154,14 @@ class _Connection:
     def __init__(self, server: AdminServer, sock: socket.socket) -> None:
         sock.setblocking(False)
         self.scope = anyio.CancelScope()
-        self.is_idle = True
+        self.is_incomplete = True
+        """No whole request has come that is still to be answered."""
+        self.has_begun = False
+        """Part of a request is there."""
+        self._deadline = 0.0
+        """For the request that has begun."""
+        self._is_last = False
+        """Our next answer ends the connection."""
         self._server = server
         self._sock = sock
         self._local = sock.family == socket.AF_UNIX
@@ -133,6 +170,11 @@ class _Connection:
     def close(self) -> None:
         self._sock.close()
 
+    def hurry(self) -> None:
+        """Only one request, at once."""
+        self.scope.deadline = anyio.current_time() + AT_ONCE_TIMEOUT
+        self._is_last = True
+
     async def run(self) -> None:
         """Request after request."""
         with contextlib.suppress(
@@ -140,8 +182,13 @@ class _Connection:
         ):  # the client is gone, or stalls
             while await self._exchange():
                 self._http.start_next_cycle()
-                self.is_idle = True
-                self._server.became_idle(self)
+                self._wait_again()
+            self._wait_again()
+            await self._linger()
+
+    def _wait_again(self) -> None:
+        self.is_incomplete, self.has_begun = True, False
+        self._server.became_incomplete(self)
 
     async def _exchange(self) -> bool:
         """One request and its answer. Whether there may be another."""
@@ -161,10 +208,14 @@ class _Connection:
         if not self._http.trailing_data[0]:
             with anyio.fail_after(IDLE_TIMEOUT):
                 await wait_readable(self._sock.fileno())
-        self.is_idle = False
-        with anyio.fail_after(REQUEST_TIMEOUT):
+        self.has_begun = True
+        self._deadline = anyio.current_time() + REQUEST_TIMEOUT
+        with self._in_time():
             event = await self._event()
         return event if isinstance(event, h11.Request) else None
+
+    def _in_time(self) -> contextlib.AbstractContextManager[anyio.CancelScope]:
+        return anyio.fail_after(self._deadline - anyio.current_time())
 
     async def _event(self) -> h11.Event | type[h11.PAUSED]:
         while (event := self._http.next_event()) is h11.NEED_DATA:
@@ -182,27 +233,38 @@ class _Connection:
     async def _body(self) -> bytes | None:
         """None when there is too much of it."""
         data = bytearray()
-        with anyio.fail_after(REQUEST_TIMEOUT):
+        with self._in_time():
             while isinstance(event := await self._event(), h11.Data):
                 data += event.data
                 if len(data) > BODY_LIMIT:
                     return None
         return bytes(data)
 
+    def _body_is_there(self) -> bool:
+        """Whether all of it has come with the head; it is not kept."""
+        while isinstance(event := self._http.next_event(), h11.Data):
+            pass
+        return isinstance(event, h11.EndOfMessage)
+
     # between
 
     async def _result_of(self, event: h11.Request) -> Answer:
-        """What is answered."""
+        """What is answered. The head is judged before a body is waited for."""
         method, headers = event.method.decode(), _headers(event)
         path, _, query = event.target.decode("latin-1").partition("?")
         route = self._server.routes.get(path)
-        body = await self._body()
-        if body is None:
-            return problem(413, f"the limit of a body is {BODY_LIMIT} bytes")
         refusal = self._server.guard.refusal(route, method, headers, local=self._local)
+        if refusal is None and _is_long(headers.get("content-length", "")):
+            refusal = TOO_LONG
         if refusal is not None or route is None:
             log.debug("admin request refused", method=method, path=path, status=refusal and refusal.status)
+            self._is_last |= not self._body_is_there()
             return refusal or problem(404, "there is nothing here")
+        body = await self._body()
+        if body is None:
+            self._is_last = True
+            return TOO_LONG
+        self.is_incomplete = False
         request = Request(
             method="GET" if method == "HEAD" else method,
             path=path,
@@ -246,6 +308,8 @@ class _Connection:
 
     def _head(self, status: int, answer: Answer, more: Mapping[str, str]) -> tuple[h11.Response]:
         fields = {**ALWAYS, "content-type": answer.content_type, **more, **answer.headers}
+        if self._is_last:
+            fields["connection"] = "close"
         reason = HTTPStatus(status).phrase
         return (h11.Response(status_code=status, headers=list(fields.items()), reason=reason.encode()),)
 
@@ -290,12 +354,22 @@ class _Connection:
     async def _send(self, *events: h11.Event) -> None:
         """Raises TimeoutError when the client takes nothing."""
         view = memoryview(b"".join(self._http.send(event) or b"" for event in events))
-        while view:
-            try:
-                view = view[self._sock.send(view) :]
-            except (BlockingIOError, InterruptedError):
-                with anyio.fail_after(SEND_TIMEOUT):
+        with anyio.fail_after(SEND_TIMEOUT):
+            while view:
+                try:
+                    view = view[self._sock.send(view) :]
+                except (BlockingIOError, InterruptedError):
                     await wait_writable(self._sock.fileno())
+
+    async def _linger(self) -> None:
+        self._sock.shutdown(socket.SHUT_WR)
+        with anyio.move_on_after(LINGER_TIMEOUT):
+            while await self._receive():
+                await anyio.lowlevel.checkpoint()
+
+
+def _is_long(content_length: str) -> bool:
+    return len(content_length) > len(str(BODY_LIMIT)) or int(content_length or 0) > BODY_LIMIT
 
 
 def _headers(event: h11.Request) -> dict[str, str]:

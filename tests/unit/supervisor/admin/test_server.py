@@ -1,7 +1,9 @@
 """HTTP at the admin address, byte by byte, against the real server on a real socket."""
 
+import contextlib
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
@@ -9,6 +11,7 @@ import pytest
 from anyio.abc import SocketStream
 
 from hsrv.supervisor.admin import server as module
+from hsrv.supervisor.admin.address import MAX_CONNECTIONS
 from hsrv.supervisor.admin.guard import Guard
 from hsrv.supervisor.admin.route import Request, Response, Route, Stream, json_response
 from hsrv.supervisor.admin.server import AdminServer
@@ -34,6 +37,9 @@ class Site:
 
     async def broken(self, request: Request) -> Response:
         raise RuntimeError("broken on purpose")
+
+    async def big(self, request: Request) -> Response:
+        return Response(b"x" * 16 * 1024 * 1024)
 
     async def slow(self, request: Request) -> Response:
         await anyio.sleep_forever()
@@ -74,6 +80,7 @@ class Site:
             "/plain": Route(self.plain, public=True),
             "/echo": Route(self.echo, methods=("GET", "POST")),
             "/broken": Route(self.broken),
+            "/big": Route(self.big),
             "/slow": Route(self.slow),
             "/stream": Route(self.stream),
             "/flood": Route(self.flood),
@@ -236,15 +243,140 @@ def test_a_new_client_takes_the_place_of_the_one_that_has_been_idle_for_longest(
     run(story)
 
 
-def test_when_nobody_is_idle_the_new_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+HALVES = {
+    "nothing": b"",
+    "half of a head": b"GET /plain HTTP/1.1\r\n" + HOST,
+    "half of a body": b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\nbody",
+    "a body that nobody wants": b"POST /plain HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\nbody",
+}
+
+
+@pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)
+def test_no_number_of_half_requests_keeps_a_probe_out(half: bytes) -> None:
+    async def story(where: tuple[str, int], site: Site) -> None:
+        async with AsyncExitStack() as stack:
+            for _ in range(MAX_CONNECTIONS + module.MAX_AT_ONCE):
+                stream = await stack.enter_async_context(await anyio.connect_tcp(*where))
+                await stream.send(half or b"\r\n")
+            for _ in range(28):
+                probe = await stack.enter_async_context(await anyio.connect_tcp(*where))
+                await probe.send(b"GET /plain HTTP/1.1\r\n" + HOST + b"\r\n")
+                assert b" 200 OK" in await until(probe, b"plain")
+
+    run(story)
+
+
+def test_the_one_without_a_complete_request_for_longest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_CONNECTIONS", 3)
+
+    async def story(where: tuple[str, int], site: Site) -> None:
+        async with AsyncExitStack() as stack:
+
+            async def connected(data: bytes, mark: bytes = b"") -> SocketStream:
+                stream = await stack.enter_async_context(await anyio.connect_tcp(*where))
+                await stream.send(data)
+                if mark:
+                    await until(stream, mark)
+                return stream
+
+            idle = await connected(b"GET /plain HTTP/1.1\r\n" + HOST + b"\r\n", b"plain")
+            half = await connected(b"GET /pl")
+            busy = await connected(b"GET /stream HTTP/1.1\r\n" + HOST + b"\r\n", b"first")
+            await idle.send(b"GET /plain HTTP/1.1\r\n" + HOST + b"\r\n")
+            await until(idle, b"plain")  # so the half one has waited for longer
+            await connected(b"GET /plain HTTP/1.1\r\n" + HOST + b"\r\n", b"plain")
+            assert await everything(half) == b""
+            await connected(b"GET /plain HTTP/1.1\r\n" + HOST + b"\r\n", b"plain")
+            assert await everything(idle) == b""
+            await busy.aclose()
+            await eventually(lambda: site.streams_closed == 1)
+
+    run(story)
+
+
+def test_while_all_are_being_answered_a_request_that_is_complete_at_once_is_answered_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(module, "MAX_AT_ONCE", 1)
+    monkeypatch.setattr(module, "AT_ONCE_TIMEOUT", 0.3)
+
+    async def story(where: tuple[str, int], site: Site) -> None:
+        async with AsyncExitStack() as stack:
+            for _ in range(2):
+                busy = await stack.enter_async_context(await anyio.connect_tcp(*where))
+                await busy.send(b"GET /stream HTTP/1.1\r\n" + HOST + b"\r\n")
+                await until(busy, b"first")
+            for _ in range(2):
+                probe = await stack.enter_async_context(await anyio.connect_tcp(*where))
+                await probe.send(b"GET /plain HTTP/1.1\r\n" + HOST + b"\r\n")
+                answer = await everything(probe)
+                assert b" 200 OK" in answer
+                assert b"connection: close" in answer
+                await probe.aclose()
+            for begin in (
+                b"GET /stream HTTP/1.1\r\n" + HOST + b"\r\n",
+                b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n",
+            ):
+                async with await anyio.connect_tcp(*where) as late, await anyio.connect_tcp(*where) as other:
+                    await late.send(begin)
+                    await other.send(begin)
+                    await everything(late)
+                    await everything(other)
+            assert site.streams_closed >= 1, "what takes long has no such place"
+
+    run(story)
+
+
+def test_when_these_places_are_taken_too_the_new_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(module, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(module, "MAX_AT_ONCE", 0)
 
     async def story(where: tuple[str, int], site: Site) -> None:
         async with await anyio.connect_tcp(*where) as busy:
             await busy.send(b"GET /stream HTTP/1.1\r\n" + HOST + b"\r\n")
             await until(busy, b"first")
-            async with await anyio.connect_tcp(*where) as other:
-                assert await everything(other) == b""
+            for _ in range(20):
+                async with await anyio.connect_tcp(*where) as other:
+                    assert await everything(other) == b""
+
+    run(story)
+    assert capsys.readouterr().out.count("admin client refused") == 5, "1, 2, 4, 8, 16"
+
+
+POST = b"POST %s HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "length", "status"),
+    [(b"/nothing", 9, b"404"), (b"/plain", 9, b"405"), (b"/echo", 65537, b"413")],
+)
+def test_a_head_is_judged_before_its_body_is_there(path: bytes, length: int, status: bytes) -> None:
+    async def story(where: tuple[str, int], site: Site) -> None:
+        for sent in (0, min(60_000, length - 1)):
+            async with await anyio.connect_tcp(*where) as stream:
+                await stream.send(POST % (path, length) + b"x" * sent)
+                data = b""
+                with contextlib.suppress(anyio.EndOfStream):  # a reset is another exception
+                    while True:
+                        data += await stream.receive()
+                head, _, answer = data.partition(b"\r\n\r\n")
+                assert head.split(b" ")[1] == status
+                assert b"connection: close" in head
+                assert answer.endswith(b"}\n"), "the whole of it, whatever we didn't read"
+
+    run(story)
+
+
+def test_a_refusal_whose_body_has_come_leaves_the_connection_open() -> None:
+    async def story(where: tuple[str, int], site: Site) -> None:
+        async with await anyio.connect_tcp(*where) as stream:
+            await stream.send(POST % (b"/plain", 4) + b"body")
+            assert b" 405 " in await until(stream, b"}\n")
+            await stream.send(b"GET /plain HTTP/1.1\r\n" + HOST + b"\r\n")
+            assert b" 200 OK" in await until(stream, b"plain")
 
     run(story)
 
@@ -283,6 +415,23 @@ def test_a_client_that_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> 
         with sock:
             sock.sendall(b"GET /flood HTTP/1.1\r\n" + HOST + b"\r\n")
             await eventually(lambda: site.streams_closed == 1)
+
+    run(story)
+
+
+def test_a_client_that_takes_a_little_now_and_then_is_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SEND_TIMEOUT", 0.3)
+
+    async def story(where: tuple[str, int], site: Site) -> None:
+        async with await anyio.connect_tcp(*where) as stream:
+            await stream.send(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
+            taken, end = 0, anyio.current_time() + 1
+            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while anyio.current_time() < end:
+                    taken += len(await stream.receive(16_384))
+                    await anyio.sleep(0.02)
+                taken += len(await everything(stream))
+            assert taken < 16 * 1024 * 1024
 
     run(story)
 
