@@ -428,8 +428,8 @@ def test_a_client_that_takes_a_little_now_and_then_is_cut_too(monkeypatch: pytes
             taken, end = 0, anyio.current_time() + 1
             with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
                 while anyio.current_time() < end:
-                    taken += len(await stream.receive(16_384))
-                    await anyio.sleep(0.02)
+                    taken += len(await stream.receive(65_536))
+                    await anyio.sleep(0.01)
                 taken += len(await everything(stream))
             assert taken < 16 * 1024 * 1024
 
