@@ -2,25 +2,27 @@
 
 prometheus-client writes one file per process and kind of metric into a directory (`hsrv.metricsdir`). Promises: a
 counter of a process that was killed stays in the sum; the files of processes that are gone become one per kind, so that
-they don't pile up. Everything here may take a while, so it runs in a thread (`aside`); the lock keeps a reader from
-seeing a file twice or not at all.
+they don't pile up; whatever the application has put there costs no more than the limits say, and no other file
+anything. Everything here may take a while, so it runs in a thread (`aside`); the lock keeps a reader from seeing a file
+twice or not at all.
 """
 
 import os
-import struct
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from prometheus_client import Metric as Family
-from prometheus_client.mmap_dict import MmapedDict
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from hsrv import metricsdir, rundir
 from hsrv.errors import BindError
 from hsrv.logging import get_logger
+from hsrv.supervisor.admin import metricfiles
+from hsrv.supervisor.admin.metricfiles import FILE_LIMIT, BadFile, Key, Values
+from hsrv.supervisor.admin.metricsums import ADDED, CHOSEN, LIVE, SEPARATE, Sums, both
 
 GONE: Final = "gone"
 """In the place of a pid: of all that are gone."""
@@ -29,13 +31,21 @@ KEPT: Final = 32
 """Processes that are gone whose own gauges are still shown. A gauge of mode `all` is one series per process, so their
 files can't become one."""
 
+SUFFIX: Final = ".db"
+
 RESERVED: Final = "hsrv_"
 """How no metric of an application may begin."""
 
-log = get_logger("hsrv.supervisor")
+SUM_LIMIT: Final = 64 * 1024 * 1024
+"""Bytes of all files that are read for one look. What a look holds in memory is several times as much."""
 
-Values = dict[str, tuple[float, float]]
-"""Key to value and time."""
+FILES_LIMIT: Final = 4096
+"""Files of one look: 8 kinds of 512 processes."""
+
+TOLD_LIMIT: Final = 64
+"""Files and metrics that are named in the log when they are left out, each once."""
+
+log = get_logger("hsrv.supervisor")
 
 
 class _File(NamedTuple):
@@ -74,8 +84,10 @@ class AppMetrics:
         """All of them, under the application's own names."""
         with self._lock:
             self._compact()
-            paths = [str(one.path) for one in self._files() if one.path.stat().st_size]
-            return [family for family in self._merged(paths) if self._may_be_shown(family)]
+            sums, left, known = Sums(), SUM_LIMIT, dict[str, Key]()
+            for one in self._files():
+                left -= self._count(one, sums, known, left)
+            return [family for family in sums.families(self._left_out) if self._may_be_shown(family)]
 
     def compact(self) -> None:
         """Put the files of those that are gone together."""
@@ -84,43 +96,52 @@ class AppMetrics:
 
     # reading
 
-    def _files(self) -> Iterator[_File]:
-        for path in sorted(self.folder.glob("*.db")):
-            kind, _, pid = path.stem.rpartition("_")
-            yield _File(path, kind, pid)
+    def _files(self) -> list[_File]:
+        found = sorted(self._names())
+        if len(found) > FILES_LIMIT:
+            self._tell(
+                "files of application metrics left out",
+                f"there are more than {FILES_LIMIT} in {self.folder}",
+                self.folder.name,
+            )
+        return [_File(self.folder / name, kind, pid) for name, kind, pid in found[:FILES_LIMIT]]
 
-    def _merged(self, paths: list[str]) -> Iterable[Family]:
-        try:
-            return list(MultiProcessCollector.merge(paths))
-        except (
-            Exception
-        ) as error:  # a process was killed at a bad moment, or the application wrote there itself
-            good = [path for path in paths if self._is_readable(path)]
-            if good == paths:
-                self._tell("application metrics left out", str(error))
-                return []
-            return self._merged(good)
+    def _names(self) -> Iterator[tuple[str, str, str]]:
+        with os.scandir(self.folder) as found:
+            for one in found:
+                if one.name.endswith(SUFFIX):
+                    kind, _, pid = one.name.removesuffix(SUFFIX).rpartition("_")
+                    yield one.name, kind, pid
 
-    def _is_readable(self, path: str) -> bool:
+    def _count(self, one: _File, sums: Sums, known: dict[str, Key], limit: int) -> int:
+        """How many bytes were read."""
         try:
-            MultiProcessCollector.merge([path])
-        except Exception as error:  # as above
-            self._tell("file of application metrics left out", f"{Path(path).name}: {error}")
-            return False
-        return True
+            data = metricfiles.read(one.path, min(limit, FILE_LIMIT))
+            sums.add(one.kind, one.pid, metricfiles.entries(data, known))
+        except FileNotFoundError:
+            return 0  # its process ended meanwhile, or the application removed it
+        except BadFile as error:
+            self._left_out(one.path.name, str(error))
+            return 0
+        return len(data)
 
     def _may_be_shown(self, family: Family) -> bool:
         if family.name.startswith(RESERVED):
-            self._tell(
-                "application metric left out", f"{family.name}: names with {RESERVED} are the server's own"
-            )
+            self._left_out(family.name, f"names with {RESERVED} are the server's own")
             return False
         return True
 
-    def _tell(self, event: str, why: str) -> None:
-        if why not in self._told:
-            self._told.add(why)
-            log.warning(event, why=why)
+    def _left_out(self, name: str, why: str) -> None:
+        """A file, or a metric."""
+        self._tell("application metrics left out", f"{name}: {why}", name)
+
+    def _tell(self, event: str, why: str, name: str) -> None:
+        """Once of each name."""
+        if name in self._told or len(self._told) > TOLD_LIMIT:
+            return
+        self._told.add(name)
+        last = len(self._told) > TOLD_LIMIT
+        log.warning(event, why=why if not last else f"{why}; more that are left out are not named")
 
     # those that are gone
 
@@ -130,67 +151,60 @@ class AppMetrics:
             if one.pid.isdigit() and not _lives(int(one.pid)):
                 gone[one.kind].append(one)
         for kind, files in gone.items():
-            self._put_together(kind, files)
+            try:
+                self._put_together(kind, files)
+            except OSError as error:
+                # a full disk, or what the application has put there: they are read one by one
+                self._tell("application metrics not put together", f"{kind}: {error}", f"{kind}_{GONE}")
 
     def _put_together(self, kind: str, files: list[_File]) -> None:
-        if kind.startswith("gauge_live"):
+        if kind.startswith(LIVE):
             _drop(files)
-        elif kind == "gauge_all":
-            _drop(sorted(files, key=lambda one: one.path.stat().st_mtime)[:-KEPT])
-        elif kind in _ADD or kind in _CHOOSE:
-            target = self.folder / f"{kind}_{GONE}.db"
+        elif kind == SEPARATE:
+            _drop(sorted(files, key=_changed_at)[:-KEPT])
+        elif kind in ADDED or kind in CHOSEN:
+            target = self.folder / f"{kind}_{GONE}{SUFFIX}"
             values: Values = {}
+            known: dict[str, Key] = {}
+            room = FILE_LIMIT - metricfiles.HEADER
             for path in (target, *(one.path for one in files)):
-                self._add_up(kind, values, path)
-            _write(values, target)
+                room = self._add_up(kind, values, known, path, room)
+            metricfiles.write(values, target)
             _drop(files)
 
-    def _add_up(self, kind: str, values: Values, path: Path) -> None:
+    def _add_up(self, kind: str, values: Values, known: dict[str, Key], path: Path, room: int) -> int:
+        """Of one more process. `room`: bytes for further keys; returns what is left."""
         try:
-            found = [
-                (key, value, at) for key, value, at, _ in MmapedDict.read_all_values_from_file(str(path))
-            ]
+            found = metricfiles.entries(metricfiles.read(path), known)
         except FileNotFoundError:
-            return  # nobody was gone yet
-        except Exception as error:  # as above
-            self._tell("file of application metrics left out", f"{path.name}: {error}")
-            return
-        for key, value, at in found:
-            values[key] = _both(kind, values[key], (value, at)) if key in values else (value, at)
+            return room  # no process was gone yet
+        except BadFile as error:
+            self._left_out(path.name, str(error))
+            return room
+        for key, _, value, at in found:
+            if key in values:
+                values[key] = both(kind, values[key], (value, at))
+            elif (size := metricfiles.size_of(key)) <= room:
+                values[key] = (value, at)
+                room -= size
+            else:
+                self._left_out(
+                    kind, f"the processes that are gone had more series than fit into {FILE_LIMIT} bytes"
+                )
+        return room
 
 
-_ADD: Final = ("counter", "histogram", "summary", "gauge_sum")
-_CHOOSE: Final = ("gauge_max", "gauge_min", "gauge_mostrecent")
-
-
-def _both(kind: str, one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
-    """The value of two processes."""
-    if kind == "gauge_max":
-        return max(one, other)
-    if kind == "gauge_min":
-        return min(one, other)
-    if kind == "gauge_mostrecent":
-        return max(one, other, key=lambda value: value[1])
-    return one[0] + other[0], 0.0
-
-
-def _write(values: Values, target: Path) -> None:
-    """As prometheus-client would, but not by a mapping: with a full disk that would be a signal, not an error. A file
-    is the number of its bytes and eight-byte aligned entries: size of the key, key, value, time. Raises OSError."""
-    data = bytearray(8)
-    for key, (value, at) in values.items():
-        text = key.encode()
-        padded = text + b" " * (8 - (len(text) + 4) % 8)
-        data += struct.pack(f"i{len(padded)}sdd", len(text), padded, value, at)
-    struct.pack_into("i", data, 0, len(data))
-    unfinished = target.with_suffix(".new")
-    unfinished.write_bytes(data)
-    unfinished.replace(target)
+def _changed_at(one: _File) -> float:
+    try:
+        return one.path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _drop(files: Iterable[_File]) -> None:
     for one in files:
-        one.path.unlink(missing_ok=True)
+        with suppress(OSError):  # a directory of the application's, or gone
+            one.path.unlink()
 
 
 def _lives(pid: int) -> bool:

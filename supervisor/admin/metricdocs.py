@@ -30,7 +30,8 @@ What the application counts with `prometheus-client` is on the same page under i
 processes, without any set-up: counters, summaries and histograms; gauges by their `multiprocess_mode`. What a
 process counted stays in the sum when it dies; `live` gauges go with it; of gauges with mode `all`, one series per
 `pid`, those of the 32 processes that died last are kept. The files that prometheus-client writes are in the run
-directory and go with the server.
+directory and go with the server. What isn't such a file, has more than 8 MiB, or doesn't fit into 64 MiB and 4,096
+files in all, is left out alone, and named in the log once.
 
 What prometheus-client can't do across processes is left out: `Info`, `Enum`, exemplars, custom collectors,
 `set_function`. A gauge that is set while the application is imported is, with preloading, that of the template.

@@ -1,17 +1,22 @@
 """What real processes count with prometheus-client, added up, also when they are gone."""
 
 import os
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from prometheus_client.multiprocess import MultiProcessCollector
 
-from hsrv.supervisor.admin import appmetrics
+from hsrv.supervisor.admin import appmetrics, metricfiles
 from hsrv.supervisor.admin.appmetrics import AppMetrics
 from hsrv.supervisor.admin.exposition import render
+from hsrv.supervisor.admin.metricfiles import FILE_LIMIT
+from hsrv.supervisor.admin.metricsums import Sums
 
 COUNTS = """
 import os, sys
@@ -157,3 +162,155 @@ def test_many_dead_take_no_more_room_than_one(tmp_path: Path, monkeypatch: pytes
     assert len(list(tmp_path.iterdir())) > 30 * 10
     assert values(metrics)["c_total"] == 30
     assert len(list(tmp_path.iterdir())) == 8
+
+
+NOT_ALIVE = 4194303
+"""A pid that no process has."""
+
+
+def entry(key: bytes, size: int | None = None, value: float = 1.0) -> bytes:
+    size = len(key) if size is None else size
+    return struct.pack(f"i{len(key)}s", size, key).ljust((len(key) + 4) // 8 * 8 + 8) + struct.pack(
+        "dd", value, 0.0
+    )
+
+
+def file_of(*found: bytes, used: int | None = None) -> bytes:
+    data = b"".join(found)
+    return struct.pack("ii", 8 + len(data) if used is None else used, 0) + data
+
+
+def key(name: str) -> bytes:
+    return f'["{name}", "{name}_total", {{}}, "help"]'.encode()
+
+
+def sparse(path: Path, used: int) -> None:
+    path.write_bytes(file_of(used=used))
+    os.truncate(path, 2**31)
+
+
+BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "sparse": (lambda path: sparse(path, 2**31 - 1), "more may be read"),
+    "no bytes used": (lambda path: sparse(path, 7), "cut, or no file"),
+    "less than it says": (lambda path: path.write_bytes(file_of(used=FILE_LIMIT)), "cut, or no file"),
+    "more than may be read": (
+        lambda path: path.write_bytes(file_of(used=FILE_LIMIT + 8) + bytes(FILE_LIMIT)),
+        "more may be read",
+    ),
+    "a link to a device": (lambda path: path.symlink_to("/dev/zero"), "can't be opened"),
+    "a link to a file": (lambda path: path.symlink_to(path.parent / "theirs"), "can't be opened"),
+    "a link that leads nowhere": (lambda path: path.symlink_to("nowhere"), "can't be opened"),
+    "a FIFO": (os.mkfifo, "no regular file"),
+    "a directory": (lambda path: path.mkdir(), "no regular file"),
+    "keys that never end": (
+        lambda path: path.write_bytes(file_of(entry(key("c")), entry(b"", -28))),
+        "a key of a negative size",
+    ),
+    "a key longer than the file": (
+        lambda path: path.write_bytes(file_of(entry(key("c"), 2**31 - 1))),
+        "broken",
+    ),
+    "half an entry": (lambda path: path.write_bytes(file_of(entry(key("c"))[:-8])), "broken"),
+    "a key of no text": (lambda path: path.write_bytes(file_of(entry(b"\xff" * 12))), "broken"),
+    "a key that is none": (
+        lambda path: path.write_bytes(file_of(entry(key("c")), entry(b"[1, 2]"))),
+        "a key that is none",
+    ),
+    "deeply nested": (lambda path: path.write_bytes(file_of(entry(b"[" * 100_000))), "a key that is none"),
+}
+
+
+@pytest.mark.parametrize("pid", [os.getpid(), NOT_ALIVE], ids=["of the living", "of the gone"])
+@pytest.mark.parametrize(("make", "why"), BAD.values(), ids=BAD)
+def test_whatever_is_no_such_file_is_left_out_alone_and_named_once(
+    make: Callable[[Path], object], why: str, pid: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "theirs").write_bytes(file_of(entry(key("c"), value=100)))
+    bad = tmp_path / f"counter_{pid}.db"
+    (tmp_path / "counter_1.db").write_bytes(file_of(entry(key("c"))))
+    (tmp_path / f"counter_{NOT_ALIVE - 1}.db").write_bytes(file_of(entry(key("c"), value=2)))
+    make(bad)
+    metrics = AppMetrics(tmp_path)
+    tracemalloc.start()
+    try:
+        assert [values(metrics), values(metrics)] == [{"c_total": 3}] * 2
+        assert tracemalloc.get_traced_memory()[1] < 4 * FILE_LIMIT
+    finally:
+        tracemalloc.stop()
+    told = [line for line in capsys.readouterr().out.splitlines() if bad.name in line]
+    assert len(told) == 1
+    assert why in told[0]
+    assert (tmp_path / "theirs").exists()
+
+
+def test_all_files_together_have_a_limit_and_what_is_left_out_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = file_of(entry(key("c")))
+    monkeypatch.setattr(appmetrics, "SUM_LIMIT", 2 * len(data))
+    for kind in ("counter", "gauge_sum", "summary"):
+        (tmp_path / f"{kind}_{os.getpid()}.db").write_bytes(data)
+    assert {one.type for one in AppMetrics(tmp_path).collect()} == {"counter", "gauge"}
+    assert f"summary_{os.getpid()}.db" in capsys.readouterr().out
+
+
+def test_there_is_a_limit_of_files_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(appmetrics, "FILES_LIMIT", 2)
+    metrics = AppMetrics(tmp_path)
+    for kind in ("counter", "gauge_sum", "summary"):
+        (tmp_path / f"{kind}_{os.getpid()}.db").write_bytes(file_of(entry(key("c"))))
+    for _ in range(2):
+        assert len(metrics.collect()) == 2
+    assert capsys.readouterr().out.count("more than 2") == 1
+
+
+def test_what_is_kept_of_the_gone_has_a_limit_and_known_series_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = AppMetrics(tmp_path)
+    monkeypatch.setattr(appmetrics, "FILE_LIMIT", 8 + 2 * len(entry(key("a"))))
+    for number in range(3):
+        data = file_of(*(entry(key(name)) for name in "abc"))
+        (tmp_path / f"counter_{NOT_ALIVE - number}.db").write_bytes(data)
+    metrics.compact()
+    monkeypatch.undo()
+    assert values(metrics) == {"a_total": 3, "b_total": 3}
+    assert "had more series than fit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["counter_gone.db", "counter_gone.new"])
+def test_what_stands_where_sums_are_kept_is_not_written_through(name: str, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"theirs")
+    (tmp_path / name).symlink_to(theirs)
+    for pid in (1, NOT_ALIVE):
+        (tmp_path / f"counter_{pid}.db").write_bytes(file_of(entry(key("c"))))
+    assert values(AppMetrics(tmp_path)) == {"c_total": 2}
+    assert theirs.read_bytes() == b"theirs"
+    assert not (tmp_path / f"counter_{NOT_ALIVE}.db").exists()
+
+
+def test_sums_that_cannot_be_kept_stay_in_the_files_they_are_in(tmp_path: Path) -> None:
+    (tmp_path / "counter_gone.db").mkdir()
+    for pid in (1, NOT_ALIVE):
+        (tmp_path / f"counter_{pid}.db").write_bytes(file_of(entry(key("c"))))
+    metrics = AppMetrics(tmp_path)
+    for _ in range(2):
+        assert values(metrics) == {"c_total": 2}
+
+
+def test_the_sums_are_those_of_prometheus_client_itself(tmp_path: Path) -> None:
+    with process(tmp_path, "1,5", "3"), process(tmp_path, "4", "2"):
+        paths = sorted(tmp_path.glob("*.db"))
+        theirs = list(MultiProcessCollector.merge([str(path) for path in paths]))
+        sums = Sums()
+        for path in paths:
+            kind, _, pid = path.stem.rpartition("_")
+            sums.add(kind, pid, metricfiles.entries(metricfiles.read(path), {}))
+        ours = list(sums.families(lambda name, why: pytest.fail(f"{name}: {why}")))
+    for openmetrics in (False, True):
+        one, other = (render(found, openmetrics=openmetrics) for found in (ours, theirs))
+        assert sorted(one.splitlines()) == sorted(other.splitlines())
+    assert len(one.splitlines()) > 50
