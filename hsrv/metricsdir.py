@@ -1,13 +1,14 @@
 """The directory in which prometheus-client keeps what the application counts, one file per process and kind.
 
-Promises: nobody else may enter it; it outlives no process of its server, however they end: whoever is the last removes
-it, and what a server that was killed has left is removed by the next one. As long as a process lives it holds a lock on
-it, which the kernel lets go of at its end.
+Promises: nobody else may enter it; no directory of somebody else is removed; it outlives no process of its server,
+however they end: whoever is the last removes it, and what a server that was killed has left is removed by the next one.
+As long as a process lives it holds a lock on it, which the kernel lets go of at its end.
 """
 
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,9 @@ VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Where prometheus-client looks, when it is imported first."""
 
 SUFFIX: Final = ".metrics"
+
+PRIVATE: Final = 0o700
+"""The mode that mkdtemp gives."""
 
 
 def prepare(run_dir: Path | None, pid: int) -> tuple[Path, int]:
@@ -26,7 +30,8 @@ def prepare(run_dir: Path | None, pid: int) -> tuple[Path, int]:
         return path, hold(path)
     remove_stale(run_dir)
     path = run_dir / f"{pid}{SUFFIX}"
-    remove(path)  # of a server that had our pid before
+    if _is_ours(path):  # of a server that had our pid before
+        remove(path)
     unheld = Path(tempfile.mkdtemp(dir=run_dir))  # under a name that nobody takes for stale
     try:
         fd = hold(unheld)
@@ -56,13 +61,26 @@ def remove(path: Path) -> None:
 def remove_stale(run_dir: Path) -> None:
     """What servers that were killed have left."""
     for path in run_dir.glob(f"*{SUFFIX}"):
-        if path.stem.isdigit() and not _is_held(path):
+        if path.stem.isdigit() and _is_ours(path) and not _is_held(path):
             remove(path)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is a directory that `prepare` can have made."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return (
+        stat.S_ISDIR(found.st_mode)
+        and stat.S_IMODE(found.st_mode) == PRIVATE
+        and found.st_uid == os.geteuid()
+    )
 
 
 def _is_held(path: Path) -> bool:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return True  # gone meanwhile, or none of ours
     try:

@@ -1,6 +1,7 @@
 """Where the operator's socket of a running server is, and how a command finds it again.
 
-One socket per server, named after the supervisor's pid, in a directory that only its user may enter.
+One socket per server, named after the supervisor's pid, in a directory that only its user may enter. One that is named
+may be any: in it, nothing is trusted or removed but sockets of our own.
 """
 
 import os
@@ -79,6 +80,18 @@ def prepare(run_dir: str | None) -> Path:
     return path
 
 
+def exposure(path: Path) -> str:
+    """Why somebody else may put files into this directory, or take ours away; "" when nobody may. Raises OSError."""
+    found = path.stat()
+    if found.st_uid not in (0, os.geteuid()):
+        return f"it belongs to uid {found.st_uid}"
+    if found.st_mode & stat.S_IWOTH:
+        return "everybody may write to it"
+    if found.st_mode & stat.S_IWGRP and found.st_gid != os.getegid():
+        return f"group {found.st_gid} may write to it"
+    return ""
+
+
 def socket_path(run_dir: Path, pid: int) -> Path:
     """Of the server whose supervisor has this pid. Raises BindError when no socket can have such a long name."""
     path = (run_dir / f"{pid}{SUFFIX}").absolute()
@@ -124,9 +137,19 @@ def _belongs_to(folder: Path, uid: int) -> bool:
 
 def _sockets(folder: Path) -> list[Path]:
     try:
-        return [path for path in folder.iterdir() if path.suffix == SUFFIX and path.stem.isdigit()]
+        found = [path for path in folder.iterdir() if path.suffix == SUFFIX and path.stem.isdigit()]
     except OSError:
         return []  # not there, or not for us: then no server of ours is in it
+    return [path for path in found if _is_socket_of(path, None if os.geteuid() == 0 else os.geteuid())]
+
+
+def _is_socket_of(path: Path, uid: int | None) -> bool:
+    """A link to one is none. `uid`: None for any user."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISSOCK(found.st_mode) and uid in (None, found.st_uid)
 
 
 def pid_of(path: Path) -> int:
@@ -148,7 +171,17 @@ def is_stale(path: Path) -> bool:
 
 
 def remove_stale(run_dir: Path) -> None:
-    """Remove what servers that were killed have left."""
+    """Remove what servers of ours that were killed have left."""
     for path in _sockets(run_dir):
-        if is_stale(path):
+        if _is_socket_of(path, os.geteuid()) and is_stale(path):
+            remove_own(path)
+
+
+def remove_own(path: Path) -> bool:
+    """Remove a socket of our own. Whether the name is free now; nothing else is removed."""
+    try:
+        if _is_socket_of(path, os.geteuid()):
             path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return not os.path.lexists(path)

@@ -1,5 +1,6 @@
 """The file of a listening Unix socket: removed by whoever of supervisor and template is the last."""
 
+import stat
 from pathlib import Path
 
 from hsrv.messages import ListenerInfo
@@ -12,7 +13,8 @@ def remove_socket_file(info: ListenerInfo) -> None:
         return
     path = Path(info.address[0])
     try:
-        if path.stat().st_ino == info.unix_inode:
+        found = path.lstat()  # a link was never ours
+        if stat.S_ISSOCK(found.st_mode) and found.st_ino == info.unix_inode:
             path.unlink()
     except OSError:
         return  # gone, or not ours to remove any more

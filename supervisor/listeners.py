@@ -187,7 +187,7 @@ def _open_unix(path: str, backlog: int, mode: int, owner: tuple[int, int] | None
         if owner is not None:
             _give(path, owner)
         sock.listen(backlog)
-        inode = Path(path).stat().st_ino
+        inode = Path(path).lstat().st_ino
     except OSError as error:
         sock.close()
         raise BindError(f"--bind unix:{path}: {_unix_advice(error, path)}") from error
@@ -218,7 +218,7 @@ def _remove_stale(path: str) -> None:
     """Remove a socket file that nobody listens on. Raises BindError for one that is in use, and for other
     files."""
     try:
-        if not stat.S_ISSOCK(Path(path).stat().st_mode):
+        if not stat.S_ISSOCK(Path(path).lstat().st_mode):
             raise BindError(f"--bind unix:{path}: a file that is no socket is in the way")
     except OSError:
         return  # nothing there, or bind() will say what is wrong

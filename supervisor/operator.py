@@ -4,6 +4,7 @@ Promises: only root and the user that the server runs as are served (the kernel'
 mode); an operator that stalls, floods or leaves costs himself; what one asks keeps nobody else waiting.
 """
 
+import errno
 import math
 import os
 import socket
@@ -74,6 +75,8 @@ class OperatorSocket:
     def __init__(self, run_dir: str | None) -> None:
         """Raises BindError."""
         folder = rundir.prepare(run_dir)
+        if why := rundir.exposure(folder):
+            log.warning("others may write to the run directory", path=str(folder), why=why)
         rundir.remove_stale(folder)
         self.path = rundir.socket_path(folder, os.getpid())
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -83,7 +86,7 @@ class OperatorSocket:
         except OSError as error:
             self._sock.close()
             raise BindError(f"--run-dir {folder}: {error.strerror or error}") from error
-        self._inode: int | None = self.path.stat().st_ino
+        self._inode: int | None = self.path.lstat().st_ino
         address = (str(self.path), None)
         self.info = ListenerInfo(url=f"unix:{self.path}", address=address, unix_inode=self._inode)
         self._prepare()
@@ -114,8 +117,11 @@ class OperatorSocket:
         if self._letting_in is not None:
             self._letting_in.cancel()
         self.info = msgspec.structs.replace(self.info, unix_inode=None)
+        target = rundir.socket_path(self.path.parent, pid)
         try:
-            self.path.rename(rundir.socket_path(self.path.parent, pid))
+            if not rundir.remove_own(target):
+                raise FileExistsError(errno.EEXIST, f"{target.name} is there, and no socket of ours")
+            self.path.rename(target)
         except OSError as error:
             log.warning("operator's socket not renamed", path=str(self.path), error=error.strerror)
 
@@ -123,7 +129,8 @@ class OperatorSocket:
         return self._sock.fileno()
 
     def _bind(self) -> None:
-        self.path.unlink(missing_ok=True)  # of a server that had our pid before
+        if not rundir.remove_own(self.path):  # of a server that had our pid before
+            raise FileExistsError(errno.EEXIST, f"{self.path.name} is there, and no socket of ours")
         before = os.umask(0o177)
         try:
             self._sock.bind(str(self.path))

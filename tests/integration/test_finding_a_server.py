@@ -50,6 +50,27 @@ def test_what_a_killed_server_left_is_not_taken_for_one(serve: Serve, tmp_path: 
     assert server.url in command_line("status", "--run-dir", str(tmp_path)).stdout
 
 
+def test_in_a_directory_for_everybody_only_our_own_files_are_touched(serve: Serve, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(shared / "4242.sock"))
+    if os.geteuid() == 0:
+        os.chown(shared / "4242.sock", 4242, 4242)
+    (shared / "2024.sock").write_text("notes of that year")
+    (shared / "7.metrics").mkdir()
+    (shared / "7.metrics" / "notes").touch()
+    server = serve(run_dir=str(shared), admin="127.0.0.1:0", workers=1)
+    warned = server.wait_for_log(lambda entry: entry["event"] == "others may write to the run directory")
+    assert warned["why"] == "everybody may write to it"
+    assert server.url in command_line("status", "--run-dir", str(shared)).stdout
+    server.stop()
+    left = {"2024.sock", "7.metrics"} | ({"4242.sock"} if os.geteuid() == 0 else set())
+    assert {path.name for path in shared.iterdir()} == left
+    assert (shared / "7.metrics" / "notes").exists()
+
+
 def test_the_socket_file_is_told_at_the_start_and_not_left_also_after_a_kill(
     serve: Serve, tmp_path: Path
 ) -> None:

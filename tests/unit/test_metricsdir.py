@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from hsrv import metricsdir
 
 
 def test_it_is_ours_alone_and_empty(tmp_path: Path) -> None:
-    (tmp_path / "12.metrics").mkdir()
+    (tmp_path / "12.metrics").mkdir(mode=0o700)
     (tmp_path / "12.metrics" / "counter_1.db").touch()
     path, hold = metricsdir.prepare(tmp_path, 12)
     assert path == tmp_path / "12.metrics"
@@ -34,6 +36,33 @@ def test_what_is_not_named_after_a_server_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.metrics").mkdir()
     metricsdir.remove_stale(tmp_path)
     assert (tmp_path / "mine.metrics").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+def test_nor_is_the_directory_of_somebody_else_removed(tmp_path: Path) -> None:
+    theirs = tmp_path / "7.metrics"
+    theirs.mkdir(mode=0o700)
+    (theirs / "notes").touch()
+    os.chown(theirs, 4242, 4242)
+    metricsdir.remove_stale(tmp_path)
+    with pytest.raises(OSError, match="not empty"):
+        metricsdir.prepare(tmp_path, 7)
+    assert [path.name for path in tmp_path.rglob("*")] == ["7.metrics", "notes"]
+
+
+@pytest.mark.parametrize("name", ["7.metrics", "8.metrics"])
+def test_what_no_server_can_have_made_stays(name: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / "elsewhere" / "notes").touch()
+    (tmp_path / "8.metrics").symlink_to("elsewhere")
+    (tmp_path / "7.metrics").mkdir(mode=0o755)
+    (tmp_path / "7.metrics" / "notes").touch()
+    metricsdir.remove_stale(tmp_path)
+    with pytest.raises(OSError, match=r"ot empty|ot a directory"):
+        metricsdir.prepare(tmp_path, int(name.partition(".")[0]))
+    names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert {"7.metrics/notes", "8.metrics", "elsewhere/notes"} <= names
+    assert not [one for one in names if one.startswith("tmp")]
 
 
 def test_without_a_run_directory_it_is_a_temporary_one() -> None:

@@ -10,6 +10,13 @@ from hsrv import rundir
 from hsrv.errors import BindError
 
 
+def left(path: Path, uid: int | None = None) -> None:
+    """The socket of a server that was killed; of somebody else, if we may make one."""
+    listen(path).close()
+    if uid is not None and os.geteuid() == 0:
+        os.chown(path, uid, uid)
+
+
 def listen(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(path))
@@ -54,8 +61,11 @@ def test_a_path_that_no_socket_can_have_is_refused(tmp_path: Path) -> None:
 
 
 def test_candidates_are_sockets_named_after_a_pid(tmp_path: Path) -> None:
-    for name in ("12.sock", "9.sock", "app.sock", "12.pid", "notes"):
+    for name in ("12.sock", "9.sock", "app.sock"):
+        left(tmp_path / name)
+    for name in ("13.sock", "12.pid", "notes"):
         (tmp_path / name).touch()
+    (tmp_path / "14.sock").symlink_to("12.sock")
     assert rundir.candidates(str(tmp_path)) == [tmp_path / "9.sock", tmp_path / "12.sock"]
     assert rundir.candidates(str(tmp_path / "nowhere")) == []
 
@@ -65,7 +75,7 @@ def test_without_a_name_the_usual_places_are_looked_at(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     (tmp_path / "hsrv").mkdir()
-    (tmp_path / "hsrv" / "12.sock").touch()
+    left(tmp_path / "hsrv" / "12.sock")
     assert tmp_path / "hsrv" / "12.sock" in rundir.candidates(None)
 
 
@@ -92,7 +102,7 @@ def test_a_link_in_a_usual_place_is_not_followed(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o700)
-    (elsewhere / "12.sock").touch()
+    left(elsewhere / "12.sock")
     (tmp_path / "hsrv").symlink_to(elsewhere)
     with pytest.raises(BindError, match="not a directory"):
         rundir.prepare(None)
@@ -105,5 +115,55 @@ def test_a_folder_that_others_may_write_to_is_not_looked_into(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     (tmp_path / "hsrv").mkdir()
     (tmp_path / "hsrv").chmod(0o777)
-    (tmp_path / "hsrv" / "12.sock").touch()
+    left(tmp_path / "hsrv" / "12.sock")
     assert tmp_path / "hsrv" / "12.sock" not in rundir.candidates(None)
+
+
+def test_only_stale_sockets_of_our_own_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "2024.sock").write_text("notes of that year")
+    (tmp_path / "1.sock").mkdir()
+    left(tmp_path / "theirs")
+    (tmp_path / "2.sock").symlink_to("theirs")
+    left(tmp_path / "3.sock", uid=4242)
+    left(tmp_path / "4.sock")
+    rundir.remove_stale(tmp_path)
+    gone = {"4.sock"} if os.geteuid() == 0 else {"3.sock", "4.sock"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "2024.sock",
+        "1.sock",
+        "2.sock",
+        "theirs",
+        "3.sock",
+    } - gone
+    for name in ("2024.sock", "1.sock", "2.sock"):
+        assert not rundir.remove_own(tmp_path / name)
+        assert os.path.lexists(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [
+        (0o700, ""),
+        (0o755, ""),
+        (0o775, ""),
+        (0o777, "everybody"),
+        (0o1777, "everybody"),
+        (0o757, "everybody"),
+    ],
+)
+def test_a_directory_that_others_may_write_to_is_told(mode: int, why: str, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    folder.chmod(mode)
+    assert why in rundir.exposure(folder)
+    assert bool(why) == bool(rundir.exposure(folder))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+@pytest.mark.parametrize(("owner", "why"), [((4242, 0), "uid 4242"), ((0, 4242), "group 4242")])
+def test_so_is_one_of_somebody_else(owner: tuple[int, int], why: str, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    folder.chmod(0o770)
+    os.chown(folder, *owner)
+    assert why in rundir.exposure(folder)

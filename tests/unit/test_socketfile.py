@@ -38,3 +38,15 @@ def test_a_file_that_was_given_to_us_stays(path: Path) -> None:
 
 def test_a_folder_that_became_something_else_is_harmless(path: Path) -> None:
     remove_socket_file(info(path / "below", 1))
+
+
+def test_a_link_or_another_kind_of_file_is_not_ours(path: Path) -> None:
+    ours = info(path, path.stat().st_ino)
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+    remove_socket_file(ours)
+    assert path.is_symlink()
+    path.unlink()
+    path.touch()
+    remove_socket_file(info(path, path.stat().st_ino))
+    assert path.exists()
