@@ -165,7 +165,7 @@ class TemplateReady(msgspec.Struct, frozen=True, kw_only=True, tag="template_rea
 
 
 class PreloadUnsafe(msgspec.Struct, frozen=True, kw_only=True, tag="preload_unsafe"):
-    """Template to supervisor: the import left threads or sockets behind, so this process must not fork."""
+    """Template to supervisor: the import left what a fork would share, so this process must not fork."""
 
     reason: str
     version: int = VERSION

@@ -1,27 +1,31 @@
-"""What a template imports before it forks, and whether it may fork afterwards."""
+"""What a template imports before it forks: which libraries an application uses, read from its sources."""
 
 import ast
-import gc
+import importlib
 import importlib.util
-import os
-import socket
 import sys
 import sysconfig
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from types import FrameType
-from typing import Final
 
-THREAD_END: Final = 0.5
-"""Seconds for threads that Python has joined to end in the kernel, too: join() returns a moment earlier."""
+from hsrv.logging import get_logger
+
+log = get_logger("hsrv.template")
 
 
-# what to import
+def import_libraries(import_string: str, app_dir: str) -> int:
+    """Import what `third_party_modules` finds; how many there were."""
+    count = 0
+    for name in third_party_modules(import_string, app_dir):
+        try:
+            importlib.import_module(name)
+            count += 1
+        except (Exception, SystemExit) as error:  # a library's: the application will tell if it matters
+            log.debug("library not preloaded", module=name, error=repr(error))
+    return count
 
 
 @dataclass(frozen=True)
@@ -148,115 +152,3 @@ def _absolute(node: ast.ImportFrom, package: list[str]) -> str:
         return ""  # above the top: the import will tell
     base = package[: len(package) - node.level + 1]
     return ".".join([*base, *([node.module] if node.module else [])])
-
-
-# whether to fork
-
-
-def unsafe_to_fork(allowed: set[int]) -> str | None:
-    """Why this process should not fork: threads beside the main one, or sockets other than `allowed`; None if it may.
-
-    A thread doesn't exist in the child, but the locks it held do; a socket would be shared by all children.
-    """
-    if _threads() or _other_tasks() or any(fd not in allowed for fd in _sockets()):
-        gc.collect()  # closes and ends those that nobody can reach any more
-    threads = _threads()
-    if threads:
-        return f"importing the application started threads: {_listed([_described(t) for t in threads])}"
-    if native := _native_threads():
-        return f"importing the application left native threads: {_listed(native)}"
-    sockets = [fd for fd in _sockets() if fd not in allowed]
-    if sockets:
-        return f"importing the application left sockets open: {_listed([_described_socket(fd) for fd in sockets])}"
-    return None
-
-
-def _threads() -> list[threading.Thread]:
-    """Of Python, beside the main one, once those that are about to end had the time to."""
-    deadline = time.monotonic() + THREAD_END
-    while True:
-        threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-        if not threads or time.monotonic() > deadline:
-            return threads
-        threads[0].join(0.01)
-
-
-def _listed(texts: list[str], most: int = 5) -> str:
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more
-
-
-def _described(thread: threading.Thread) -> str:
-    """Its name and what it runs."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    outermost: FrameType | None = None
-    while frame is not None:
-        if frame.f_code.co_filename != threading.__file__:
-            outermost = frame
-        frame = frame.f_back
-    if outermost is None:
-        return thread.name
-    return f"{thread.name} ({outermost.f_code.co_qualname} in {outermost.f_code.co_filename})"
-
-
-def _native_threads() -> list[str]:
-    """Names of threads that Python doesn't know, once those that are about to end had the time to."""
-    deadline = time.monotonic() + THREAD_END
-    while (names := _other_tasks()) and time.monotonic() < deadline:
-        time.sleep(0.01)  # nothing tells of the end of a kernel thread that was joined
-    return names
-
-
-def _other_tasks() -> list[str]:
-    names = []
-    for task in _entries("/proc/self/task"):
-        try:
-            if int(task.name) != os.getpid():
-                names.append((task / "comm").read_text().strip())
-        except OSError:
-            continue  # it has just ended
-    return names
-
-
-def _entries(folder: str) -> list[Path]:
-    try:
-        return list(Path(folder).iterdir())
-    except OSError:
-        return []  # no /proc: not Linux
-
-
-def _sockets() -> Iterator[int]:
-    for entry in _entries("/proc/self/fd"):
-        try:
-            if int(entry.name) > 2 and str(entry.readlink()).startswith("socket:"):
-                yield int(entry.name)
-        except OSError:
-            continue  # the descriptor of the listing itself
-
-
-def _described_socket(fd: int) -> str:
-    """Its descriptor, kind and ends."""
-    try:
-        sock = socket.socket(fileno=fd)
-    except OSError:
-        return f"descriptor {fd}"
-    try:
-        ends = [_end("at", sock.getsockname), _end("to", sock.getpeername)]
-        kind = f"{_name(sock.family)} {_name(sock.type)}"
-    finally:
-        sock.detach()  # the descriptor isn't ours
-    return f"descriptor {fd} ({' '.join(part for part in [kind, *ends] if part)})"
-
-
-def _name(kind: object) -> str:
-    return str(getattr(kind, "name", kind))  # a plain int where Python knows no name
-
-
-def _end(word: str, name: Callable[[], object]) -> str:
-    try:
-        address = name()
-    except OSError:
-        return ""  # not connected
-    if isinstance(address, tuple):
-        return f"{word} {address[0]}:{address[1]}"
-    return f"{word} {address!r}" if address else ""

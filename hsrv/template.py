@@ -10,6 +10,7 @@ Started by `hsrv.templatemain`.
 import gc
 import importlib
 import os
+import random
 import select
 import signal
 import socket
@@ -26,13 +27,15 @@ import msgspec
 from setproctitle import setproctitle
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from hsrv import collectors, logging, metricsdir, preload, stacks
+from hsrv import collectors, logging, metricsdir, stacks
 from hsrv.apploader import LoadedApp, load_app
 from hsrv.apptarget import resolve_target
 from hsrv.census import Census
 from hsrv.channel import Channel, ChannelClosed, ChannelFull, Packet
 from hsrv.child import ChildBoot
 from hsrv.errors import AppLoadError, ExitCode
+from hsrv.forkobjects import generators_to_reseed, reseed
+from hsrv.forksafety import Before, before_import, files_for_reading, reopen, unsafe_to_fork
 from hsrv.importing import few_collections
 from hsrv.messages import (
     Boot,
@@ -50,6 +53,7 @@ from hsrv.messages import (
     encode,
 )
 from hsrv.platform import go_first_when_memory_is_short
+from hsrv.preload import import_libraries
 from hsrv.scoreboard import Scoreboard
 from hsrv.socketfile import remove_socket_file
 from hsrv.terms import Identity, Preload, Role
@@ -97,6 +101,10 @@ class Template:
         self._channel = channel
         self._children: set[int] = set()
         self._app: LoadedApp | None = None
+        self._generators: list[random.Random] = []
+        """Of libraries; each child gives them another seed."""
+        self._files_for_reading: list[int] = []
+        """Each child gives them a position of their own."""
         self._wake_read, self._wake_write = (
             os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
         )
@@ -162,8 +170,7 @@ class Template:
             if policy is Preload.NONE:
                 return TemplateReady(preload=policy, detail="each process imports for itself", app=target)
             if policy is Preload.LIBRARIES:
-                count = self._import_libraries(target)
-                return TemplateReady(preload=policy, detail=f"{count} modules", app=target)
+                return self._import_libraries(target)
             return self._import_app(policy)
         except AppLoadError as error:
             if config.reload:  # the children meet it too, and their failure is shown in the browser
@@ -171,32 +178,27 @@ class Template:
             return TemplateFailed(message=str(error), traceback=error.traceback)
 
     def _import_app(self, policy: Preload) -> TemplateReady | PreloadUnsafe:
+        before = before_import()
         self._app = load_app(self.boot.config)
-        reason = preload.unsafe_to_fork(self._known_descriptors())
+        reason = unsafe_to_fork(before)
         if reason is not None and policy is Preload.AUTO:
             return PreloadUnsafe(reason=reason)
+        self._note_copies(before)
         detail = "application" if reason is None else f"application, although {reason}"
         return TemplateReady(preload=Preload.APP, detail=detail, app=self._app.import_string)
 
-    def _import_libraries(self, target: str) -> int:
-        count = 0
-        for name in preload.third_party_modules(target, self.boot.config.app_dir):
-            try:
-                importlib.import_module(name)
-                count += 1
-            except (Exception, SystemExit) as error:  # a library's: the application will tell if it matters
-                log.debug("library not preloaded", module=name, error=repr(error))
-        return count
+    def _import_libraries(self, target: str) -> TemplateReady | PreloadUnsafe:
+        before = before_import()
+        count = import_libraries(target, self.boot.config.app_dir)
+        reason = unsafe_to_fork(before, "the libraries")
+        if reason is not None:
+            return PreloadUnsafe(reason=reason)
+        self._note_copies(before)
+        return TemplateReady(preload=Preload.LIBRARIES, detail=f"{count} modules", app=target)
 
-    def _known_descriptors(self) -> set[int]:
-        channels = (
-            self._channel,
-            self._handoff_send,
-            self._handoff_receive,
-            self._adopt_send,
-            self._adopt_receive,
-        )
-        return {c.fileno() for c in channels} | {s.fileno() for _, s in self._listeners} | {self._census}
+    def _note_copies(self, before: Before) -> None:
+        self._generators = generators_to_reseed()
+        self._files_for_reading = files_for_reading(before)
 
     # serving
 
@@ -289,6 +291,8 @@ class Template:
             scoreboard = Scoreboard(board)
             os.close(board)
             clear_contextvars()
+            reseed(self._generators)
+            reopen(self._files_for_reading)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._channel.close()

@@ -193,7 +193,7 @@ class Plan:
         yield from self._recycle_next(generation, now)
 
     def template_unsafe(self, number: int, reason: str, now: float) -> Actions:
-        """The import left threads or sockets behind: a fresh one imports nothing, its children do."""
+        """The import left what a fork would share: a fresh one imports nothing, its children do."""
         generation = self.generations.get(number)
         if generation is None or generation.state is Gen.DRAINING:
             return

@@ -15,12 +15,15 @@ from typing import Final
 
 import msgspec
 
-from hsrv import preload, privileges
+from hsrv import privileges
 from hsrv.apploader import load_app
+from hsrv.apptarget import resolve_target
 from hsrv.bindspec import UnixBind, parse_bind
 from hsrv.config import Config
 from hsrv.cpus import resolve_workers
+from hsrv.forksafety import Before, before_import, unsafe_to_fork
 from hsrv.lifespan import LifespanManager
+from hsrv.preload import import_libraries
 from hsrv.terms import Identity, Preload, Role
 
 KEEP_ALIVE: Final = 60.0
@@ -57,9 +60,10 @@ def check(config: Config, wishes: Wishes) -> Findings:
     account = privileges.resolve(config.user, config.group)
     if account is not None:
         privileges.become(account)
-    before = _descriptors()
+    before = before_import()
+    libraries = _unsafe_libraries(config, before)
     loaded = load_app(config)
-    unsafe = preload.unsafe_to_fork(before)
+    unsafe = libraries if config.preload is Preload.LIBRARIES else unsafe_to_fork(before)
     lifespan = asyncio.run(_try_lifespan(config, loaded.app))
     warnings = [
         *keep_alive_warnings(config),
@@ -72,9 +76,11 @@ def check(config: Config, wishes: Wishes) -> Findings:
     return Findings(loaded.import_string, lifespan, warnings)
 
 
-def _descriptors() -> set[int]:
-    folder = Path("/proc/self/fd" if Path("/proc/self/fd").is_dir() else "/dev/fd")
-    return {int(entry.name) for entry in folder.iterdir()}
+def _unsafe_libraries(config: Config, before: Before) -> str | None:
+    if config.preload is not Preload.LIBRARIES:
+        return None
+    import_libraries(resolve_target(config).import_string, config.app_dir)
+    return unsafe_to_fork(before, "the libraries")
 
 
 async def _try_lifespan(config: Config, app: object) -> bool:
@@ -121,13 +127,13 @@ def budget_warnings(config: Config, wishes: Wishes) -> Iterator[str]:
 
 
 def preload_warnings(config: Config, unsafe: str | None) -> Iterator[str]:
-    if unsafe is not None and config.preload in (Preload.AUTO, Preload.APP):
+    if unsafe is not None and config.preload is not Preload.NONE:
         then = (
-            "each process will import for itself, which costs memory and time"
-            if config.preload is Preload.AUTO
-            else "they don't exist in the forked workers, but locks they held may stay locked"
+            "all processes will share it, threads excepted, which won't exist in them"
+            if config.preload is Preload.APP
+            else "each process will import for itself, which costs memory and time"
         )
-        yield f"--preload {config.preload}: {unsafe}; {then}. Open them in lifespan startup instead"
+        yield f"--preload {config.preload}: {unsafe}; {then}. Make it in lifespan startup instead"
 
 
 def worker_warnings(config: Config) -> Iterator[str]:

@@ -53,3 +53,15 @@ def test_check_fails_like_a_start_would(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "nowhere" in done.stderr
     assert hsrv("check", "broken:app", "--keep-alive", "soon", cwd=tmp_path).returncode == 2
+
+
+def test_check_names_what_processes_must_not_share(tmp_path: Path) -> None:
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "jobs.py").write_text(
+        "import multiprocessing\nWORK = multiprocessing.Queue()\n"
+    )
+    (tmp_path / "shop.py").write_text("import jobs\nasync def app(scope, receive, send): ...\n")
+    env = {"PYTHONPATH": str(tmp_path / "site-packages")}
+    for policy, imported in (("auto", "the application"), ("libraries", "the libraries")):
+        done = hsrv("check", "shop:app", "--preload", policy, cwd=tmp_path, env=env)
+        assert f"importing {imported} made what processes must not share: Queue jobs.WORK" in done.stderr

@@ -206,7 +206,7 @@ THREAD = f"import threading\nthreading.Thread(target=threading.Event().wait, dae
 SOCKET = f"import socket\nleft_open = socket.socketpair()\n{APP}"
 
 
-@pytest.mark.parametrize(("source", "reason"), [(THREAD, "threads"), (SOCKET, "sockets")])
+@pytest.mark.parametrize(("source", "reason"), [(THREAD, "threads"), (SOCKET, "SOCK_STREAM")])
 def test_under_auto_an_unsafe_import_is_told_and_ends_the_template(
     start: Start, source: str, reason: str
 ) -> None:
@@ -218,6 +218,21 @@ def test_under_auto_an_unsafe_import_is_told_and_ends_the_template(
 def test_under_app_an_unsafe_import_is_forked_all_the_same(start: Start) -> None:
     template = start(SOCKET, preload=Preload.APP)
     assert "although" in template.hear(TemplateReady).detail
+
+
+def test_under_libraries_a_library_that_must_not_be_shared_is_told_and_ends_the_template(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "site-packages"
+    library.mkdir()
+    (library / "queued.py").write_text("import multiprocessing\nWORK = multiprocessing.Queue()\n")
+    monkeypatch.setenv("PYTHONPATH", str(library))
+    template = start(f"import queued\n{APP}", preload=Preload.LIBRARIES)
+    assert (
+        "the libraries made what processes must not share: Queue queued.WORK"
+        in template.hear(PreloadUnsafe).reason
+    )
+    assert template.exit_code() == ExitCode.OK
 
 
 def test_under_none_nothing_is_imported(start: Start) -> None:

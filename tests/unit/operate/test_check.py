@@ -35,7 +35,7 @@ def test_budgets_longer_than_the_grace_period() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "warned"), [(Preload.AUTO, 1), (Preload.APP, 1), (Preload.LIBRARIES, 0), (Preload.NONE, 0)]
+    ("policy", "warned"), [(Preload.AUTO, 1), (Preload.APP, 1), (Preload.LIBRARIES, 1), (Preload.NONE, 0)]
 )
 def test_preloading_with_threads(policy: Preload, warned: int) -> None:
     config = Config(preload=policy)
