@@ -21,11 +21,10 @@ import msgspec
 
 from hsrv.config import Config
 from hsrv.http.events import Address, Headers
-from hsrv.logging import LEVELS, LineWriter, process_fields, wants_json
+from hsrv.logging import LEVELS, line_writer, process_fields, wants_json
 from hsrv.messages import Trace
 
 DEFAULT_FORMAT: Final = '%(t)s %(h)s "%(r)s" %(s)s %(M)sms'
-STDERR: Final = 2
 
 WAITING_LIMIT: Final = 256
 """Requests whose lines wait for the end of the turn, at most."""
@@ -208,7 +207,7 @@ class AccessLog:
 
     def __init__(self, config: Config, soon: Callable[[Callable[[], None]], object] | None = None) -> None:
         self.enabled = config.access_log and LEVELS[config.log_level] <= LEVELS["info"]
-        self._writer = LineWriter(STDERR)
+        self._writer = line_writer()
         self._soon = soon
         self._waiting: list[AccessRecord] = []
         self._line: Callable[[AccessRecord], bytes]
@@ -219,11 +218,6 @@ class AccessLog:
         else:
             self._line = _text_lines(config.access_log_format)
         self._with_query = config.log_query
-
-    @property
-    def dropped(self) -> int:
-        """Lines that could not be written."""
-        return self._writer.dropped
 
     def log(self, record: AccessRecord) -> None:
         """Write one line, now or at the end of this turn."""

@@ -1,16 +1,17 @@
 """Structured logs: one schema for the server, its access log and the application.
 
-Owns the form of every line and its way to standard error. Promises: one write per line; every line names its
+Owns the form of every line; `hsrv.output` writes it. Promises: one write per line; every line names its
 process; lines of one request carry its `request_id`; a value can't forge a line; a line that can't be made or
-written costs itself, never its caller. Loggers from the standard library and from structlog join in. What the
-application configures itself stays as it is, and has no effect on the server's own lines: these use neither
-stdlib loggers (which a dictConfig() disables) nor structlog's global configuration.
+written costs itself, never its caller. Loggers from the standard library and from structlog join in, and so does what
+nobody caught. What the application configures itself stays as it is, and has no effect on the server's own lines: these
+use neither stdlib loggers (which a dictConfig() disables) nor structlog's global configuration.
 """
 
 import logging
 import os
 import re
 import sys
+import threading
 from contextvars import ContextVar
 from typing import Any, Final, TextIO
 
@@ -19,10 +20,13 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from hsrv.config import Config
 from hsrv.messages import Trace
+from hsrv.output import LineWriter
 from hsrv.terms import Identity, Role
 
 current_trace: ContextVar[Trace | None] = ContextVar("hsrv_trace", default=None)
 """The request that the current context belongs to."""
+
+STDERR: Final = 2
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
@@ -52,10 +56,12 @@ def setup(config: Config, identity: Identity | None) -> None:
     Called again after a fork with the child's identity: leaves alone what the application configured since.
     """
     first = _process.lines is None
+    line_writer().restart()
     lines = _process.lines = _Lines(config, identity)
     if first:
         _join_structlog()
         _join_stdlib(lines.level)
+        _join_hooks()
 
 
 def set_identity(identity: Identity) -> None:
@@ -74,36 +80,31 @@ def set_level(level: str) -> None:
     lines.level = LEVELS[level]
 
 
+def line_writer() -> LineWriter:
+    """That of this process, to standard error. Made anew when that leads elsewhere by now."""
+    writer = _process.writer
+    if writer is None or not writer.is_for(STDERR):
+        writer = _process.writer = LineWriter(STDERR)
+        writer.on_flow = _say_lost
+    return writer
+
+
+def inherit_writer(fd: int) -> None:
+    """Write by this descriptor, the `own` of the writer in the process that started us; -1: it had none. Before
+    setup()."""
+    _process.writer = LineWriter(STDERR, fd)
+    _process.writer.on_flow = _say_lost
+
+
+def write_text(text: str) -> None:
+    """To standard error, as it is, with a line feed at its end: a line, or several for people."""
+    line_writer().write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
 def process_fields() -> dict[str, Any]:
     """role, slot, generation and pid, as in every line of this process."""
     fields = _process.lines.fields if _process.lines is not None else {}
     return {**fields, "pid": os.getpid()}
-
-
-class LineWriter:
-    """Writes whole lines to a descriptor, each call in one system call: lines of several processes don't mix.
-
-    What can't be written (a full disk, a reader that is gone or asleep) is dropped and counted.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._mend = b""
-        """Ends a line that was written in part, so that it doesn't spoil the next one."""
-        self.dropped = 0
-
-    def write(self, text: bytes, lines: int = 1) -> None:
-        """`text` is that many log lines and ends with a line feed. Never raises OSError."""
-        data = self._mend + text
-        try:
-            written = os.write(self._fd, data)
-        except OSError:
-            self.dropped += lines
-            return
-        self._mend = b""
-        if written < len(data):
-            self.dropped += min(lines, data.count(b"\n", written))
-            self._mend = b"\n"
 
 
 class _Lines:
@@ -111,7 +112,6 @@ class _Lines:
 
     def __init__(self, config: Config, identity: Identity | None) -> None:
         self.level = LEVELS[config.log_level]
-        self._writer = LineWriter(2)
         self.fields = _fields(identity)
         as_json = wants_json(config.log_format, sys.stderr)
         self._tail = _json_tail() if as_json else _console_tail(colors=_wants_colors(sys.stderr))
@@ -122,7 +122,8 @@ class _Lines:
         )
 
     def write(self, text: str) -> None:
-        self._writer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        assert _process.writer is not None, "made by setup()"
+        _process.writer.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
     def write_failure(self, logger: str, error: Exception) -> None:
         """Instead of a line that could not be made."""
@@ -150,6 +151,7 @@ class _Lines:
 class _Process:
     """Of this process; a fork inherits it."""
 
+    writer: LineWriter | None = None
     lines: _Lines | None = None
     """None before setup()."""
 
@@ -187,6 +189,11 @@ class _Sink:
 def _add_own_name(logger: _Sink, method: str, event: EventDict) -> EventDict:
     event["logger"] = logger.name
     return event
+
+
+def _say_lost(count: int) -> None:
+    if _process.lines is not None:
+        get_logger("hsrv.log").warning("log lines lost", count=count, why="nobody read, or the disk was full")
 
 
 # what every line gets
@@ -252,6 +259,25 @@ def _join_stdlib(level: int) -> None:
     root.addHandler(_RootHandler())
     root.setLevel(level)
     logging.captureWarnings(True)
+
+
+def _join_hooks() -> None:
+    """What nobody caught: the interpreter would write it itself, and wait for the reader."""
+    log = get_logger("hsrv.uncaught")
+
+    def on_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_type is not SystemExit:  # which ends a thread without a word
+            name = args.thread.name if args.thread is not None else ""
+            info = (args.exc_type, args.exc_value, args.exc_traceback)
+            log.error("thread failed", thread=name, exc_info=info)
+
+    def on_unraisable(args: "sys.UnraisableHookArgs") -> None:
+        info = (args.exc_type, args.exc_value, args.exc_traceback)
+        log.error("exception ignored", why=args.err_msg or "", object=args.object, exc_info=info)
+
+    sys.excepthook = lambda *info: log.critical("process failed", exc_info=info)
+    threading.excepthook = on_thread
+    sys.unraisablehook = on_unraisable
 
 
 def _join_structlog() -> None:

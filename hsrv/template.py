@@ -14,7 +14,6 @@ import random
 import select
 import signal
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -27,7 +26,7 @@ import msgspec
 from setproctitle import setproctitle
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from hsrv import collectors, logging, metricsdir, stacks
+from hsrv import collectors, logging, metricsdir, output, stacks
 from hsrv.apploader import LoadedApp, load_app
 from hsrv.apptarget import resolve_target
 from hsrv.census import Census
@@ -265,7 +264,7 @@ class Template:
             self._send(Exited(pid=pid, status=status))
 
     def _fork(self, message: Fork, control: socket.socket, dump: int, board: int) -> None:
-        flush_output()  # or each child would write what waits in its copy of the buffer
+        output.flush()  # or each child would write what waits in its copy of the buffer
         try:
             pid = os.fork()
         except OSError as error:
@@ -323,7 +322,8 @@ class Template:
         except BaseException:
             log.critical("process failed", exception=traceback.format_exc())
         finally:
-            flush_output()
+            logging.line_writer().tell()
+            output.flush()
             os._exit(code)
 
     def _drop_listeners(self) -> list[tuple[ListenerInfo, socket.socket]]:
@@ -365,14 +365,6 @@ def _pipe() -> tuple[int, int]:
     os.set_blocking(read, False)
     os.set_blocking(write, False)
     return read, write
-
-
-def flush_output() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            continue  # closed, or nobody reads it, or the application put something else there
 
 
 def reap() -> list[tuple[int, int]]:

@@ -1,6 +1,8 @@
-"""The process of a template: `python -m hsrv.templatemain FD`. FD is the template's end of its channel."""
+"""The process of a template: `python -m hsrv.templatemain FD LOG`. FD is the template's end of its channel, LOG the
+descriptor by which the supervisor writes to standard error, -1 if it has none (`hsrv.output`)."""
 
 import gc
+import os
 import socket
 import sys
 
@@ -9,13 +11,20 @@ from hsrv.importing import few_collections
 
 def main() -> int:
     with few_collections():
+        from hsrv import logging, output  # noqa: PLC0415  # within the block
         from hsrv.channel import Channel  # noqa: PLC0415  # within the block
         from hsrv.template import Template  # noqa: PLC0415  # within the block
     gc.freeze()  # no collection looks at it again
 
+    log = int(sys.argv[2])
+    if log >= 0:
+        os.set_inheritable(log, False)
+    logging.inherit_writer(log)
     channel = socket.socket(fileno=int(sys.argv[1]))
     channel.set_inheritable(False)  # what the application starts must not keep it open
-    return Template(Channel(channel)).run()
+    code = Template(Channel(channel)).run()
+    output.flush(last=True)
+    return code
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from hsrv import __version__
 from hsrv.config import Config
-from hsrv.logging import get_logger, wants_json
+from hsrv.logging import get_logger, wants_json, write_text
 from hsrv.messages import TemplateReady
 from hsrv.supervisor.listeners import Listener
 
@@ -78,5 +78,4 @@ class Banner:
             *(f"  admin    {url}" for url in self._admin),
             "  stop with Ctrl-C",
         ]
-        sys.stderr.write("\n".join(lines) + "\n")
-        sys.stderr.flush()
+        write_text("\n".join(lines))

@@ -1,7 +1,6 @@
 """The supervisor process: from a configuration to an exit code."""
 
 import os
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -122,7 +121,7 @@ def _run(
         close_listeners([*listeners, *admin.listeners])
         if door is not None:
             door.close()
-        sys.stderr.flush()
+        logging.line_writer().tell()
     return code if supervisor.heir is None else keep(supervisor.heir)
 
 

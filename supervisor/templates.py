@@ -12,7 +12,7 @@ from structlog.contextvars import get_contextvars
 
 from hsrv.channel import Channel, ChannelClosed, ChannelError
 from hsrv.config import Config, options, without_secrets
-from hsrv.logging import get_logger
+from hsrv.logging import get_logger, line_writer
 from hsrv.messages import (
     Boot,
     Failure,
@@ -147,16 +147,23 @@ def _story() -> dict[str, str]:
 
 
 def _spawn(fd: int, more: Mapping[str, str]) -> int:
-    """Start a fresh interpreter with one inherited descriptor; its pid.
+    """Start a fresh interpreter with an inherited descriptor, and that of the log if there is one; its pid.
 
     Not subprocess.Popen: this process reaps all of its children itself, in one place, and Popen would compete
     for them. Every other descriptor is close-on-exec (PEP 446).
     """
     os.set_inheritable(fd, True)
+    log_fd = line_writer().own
+    if log_fd >= 0:
+        os.set_inheritable(log_fd, True)
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     # -P: the current directory may hold modules named like those of the standard library
     safe = () if "-P" in flags else ("-P",)
-    command = [sys.executable, *flags, *safe, "-m", "hsrv.templatemain", str(fd)]
+    command = [sys.executable, *flags, *safe, "-m", "hsrv.templatemain", str(fd), str(log_fd)]
     secret = {one.variable for one in options() if one.opt.secret}
     environ = {name: value for name, value in os.environ.items() if name not in secret}
-    return os.posix_spawn(sys.executable, command, {**environ, **more})
+    try:
+        return os.posix_spawn(sys.executable, command, {**environ, **more})
+    finally:
+        if log_fd >= 0:
+            os.set_inheritable(log_fd, False)

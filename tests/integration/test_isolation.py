@@ -60,13 +60,14 @@ def operators(server: LiveServer) -> str:
 
 
 def files(pid: int) -> set[tuple[int, int]]:
-    """Device and number of what the process holds beyond 0, 1 and 2: memfds and pipes too."""
-    found = set()
+    """Device and number of what the process holds beyond 0, 1 and 2, and where these lead: memfds and pipes too."""
+    found: set[tuple[int, int]] = set()
+    usual: set[tuple[int, int]] = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
-        if int(entry.name) > 2 and not str(entry.readlink()).startswith("anon_inode:"):
+        if not str(entry.readlink()).startswith("anon_inode:"):
             info = entry.stat()
-            found.add((info.st_dev, info.st_ino))
-    return found
+            (found if int(entry.name) > 2 else usual).add((info.st_dev, info.st_ino))
+    return found - usual
 
 
 def check_descriptors(server: LiveServer, listeners: int) -> None:

@@ -272,3 +272,18 @@ def test_the_check_runs_the_application_as_that_user_too(
     )
     assert done.returncode == 0, done.stderr
     assert f"uid {NOBODY.pw_uid}" in done.stderr
+
+
+def test_the_way_to_the_log_that_never_waits_is_inherited(serve_as: Serve) -> None:
+    """The pipe is root's: the user couldn't open it again."""
+    server = serve_as()
+    for pid in (server.pid, *(child.pid for child in server.children())):
+        flags = {
+            int(entry.name): int(line.split()[1], 8)
+            for entry in Path(f"/proc/{pid}/fd").iterdir()
+            if entry.samefile(f"/proc/{pid}/fd/2")
+            for line in Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text().splitlines()
+            if line.startswith("flags:")
+        }
+        assert not flags.pop(2) & os.O_NONBLOCK
+        assert [bool(flag & os.O_NONBLOCK) for flag in flags.values()] == [True], pid

@@ -3,19 +3,17 @@
 setup() is of a whole process, so most tests run a script in one of their own.
 """
 
-import fcntl
 import json
 import os
 import pty
 import subprocess
 import sys
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hsrv.logging import LineWriter, process_fields, wants_json
+from hsrv.logging import process_fields, wants_json
 
 PRELUDE = """
 import logging, logging.config, os, sys, warnings
@@ -267,53 +265,24 @@ def test_before_setup_a_process_has_no_name_but_its_pid() -> None:
     assert process_fields() == {"pid": os.getpid()}
 
 
-@pytest.fixture
-def pipe() -> Any:
-    read, write = os.pipe()
-    yield read, write
-    for fd in (read, write):
-        try:
-            os.close(fd)
-        except OSError:
-            continue  # the test closed it
-
-
-def test_a_line_is_one_write(pipe: tuple[int, int]) -> None:
-    writer = LineWriter(pipe[1])
-    writer.write(b"one\n")
-    writer.write(b"two\n")
-    assert os.read(pipe[0], 100) == b"one\ntwo\n"
-    assert writer.dropped == 0
-
-
-def test_a_reader_that_is_gone_costs_the_line(pipe: tuple[int, int]) -> None:
-    os.close(pipe[0])
-    writer = LineWriter(pipe[1])
-    writer.write(b"one\n")
-    assert writer.dropped == 1
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
-def test_a_full_disk_costs_the_line() -> None:
-    fd = os.open("/dev/full", os.O_WRONLY)
-    writer = LineWriter(fd)
-    writer.write(b"one\n")
-    os.close(fd)
-    assert writer.dropped == 1
-
-
-def test_a_line_written_in_part_does_not_spoil_the_next(pipe: tuple[int, int]) -> None:
-    read, write = pipe
-    os.set_blocking(write, False)
-    size = fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 8192) if hasattr(fcntl, "F_SETPIPE_SZ") else 65536
-    writer = LineWriter(write)
-    writer.write(b"x" * (size + 4096) + b"\n")
-    assert writer.dropped == 1, "written in part"
-    writer.write(b"lost\n")
-    assert writer.dropped == 2, "no room"
-    assert set(os.read(read, size)) == {ord("x")}
-    writer.write(b"next\n")
-    assert os.read(read, size) == b"\nnext\n"
-    writer.write(b"after\n")
-    assert os.read(read, size) == b"after\n"
-    assert writer.dropped == 2
+def test_what_nobody_caught_is_a_line_like_all_others() -> None:
+    entries = entries_of("""
+import threading
+thread = threading.Thread(target=lambda: 1 / 0, name="theirs")
+thread.start()
+thread.join()
+class Bad:
+    def __del__(self):
+        raise ValueError("in a finalizer")
+Bad()
+sys.excepthook(*(lambda error: (type(error), error, None))(KeyError("the end")))
+""")
+    assert [(entry["event"], entry["level"]) for entry in entries] == [
+        ("thread failed", "error"),
+        ("exception ignored", "error"),
+        ("process failed", "critical"),
+    ]
+    assert entries[0]["thread"] == "theirs"
+    assert "ZeroDivisionError" in entries[0]["exception"]
+    assert "in a finalizer" in entries[1]["exception"]
+    assert "the end" in entries[2]["exception"]

@@ -78,7 +78,7 @@ class Running:
         self.output = folder / "output"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.unit.stand_in_template", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.unit.stand_in_template", str(theirs.fileno()), "-1"],
                 pass_fds=[theirs.fileno()],
                 cwd=ROOT,
                 env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
