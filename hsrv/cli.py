@@ -19,6 +19,7 @@ from hsrv.native import is_compiled
 from hsrv.platform import check_supported, is_supported
 from hsrv.sources import HIDDEN, Sources, load_config, read_env_file
 from hsrv.terms import HeaderMap, LifespanMode, Preload, ProxyProtocol
+from hsrv.visible import visible, visible_block
 
 _EXIT_CODES = """
 **Every option**: `hsrv start --help-all`, or docs/options.md.
@@ -221,7 +222,7 @@ def check(
     _read_env_file(config)
     found = check(config, Wishes(termination_grace_period, streams))
     for warning in found.warnings:
-        sys.stderr.write(f"hsrv: warning: {warning}\n")
+        sys.stderr.write(f"hsrv: warning: {visible(warning)}\n")
     lifespan = "lifespan started and shut down" if found.lifespan else "no lifespan"
     print(f"{found.app} loads, {lifespan}, {len(found.warnings)} warnings")
     raise typer.Exit(ExitCode.INTERNAL if strict and found.warnings else ExitCode.OK)
@@ -301,6 +302,6 @@ def main() -> None:
 def report(error: HsrvError) -> ExitCode:
     """Say what is wrong, for people; the exit code."""
     if isinstance(error, AppLoadError) and error.traceback:
-        sys.stderr.write(error.traceback)
-    sys.stderr.write("".join(f"hsrv: {line}\n" for line in str(error).splitlines()))
+        sys.stderr.write(f"{visible_block(error.traceback)}\n")
+    sys.stderr.write("".join(f"hsrv: {visible(line)}\n" for line in str(error).splitlines()))
     return error.exit_code

@@ -9,7 +9,6 @@ use neither stdlib loggers (which a dictConfig() disables) nor structlog's globa
 
 import logging
 import os
-import re
 import sys
 import threading
 from contextvars import ContextVar
@@ -22,6 +21,7 @@ from hsrv.config import Config
 from hsrv.messages import Trace
 from hsrv.output import LineWriter
 from hsrv.terms import Identity, Role
+from hsrv.visible import visible, visible_block
 
 current_trace: ContextVar[Trace | None] = ContextVar("hsrv_trace", default=None)
 """The request that the current context belongs to."""
@@ -35,9 +35,6 @@ _LEADING: Final = ("timestamp", "level", "logger", "event")
 
 _BLOCKS: Final = ("exception", "stack", "stacks")
 """Keys whose text has several lines."""
-
-_control: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What ends a line, moves the cursor, or reverses the order of what is read."""
 
 
 def get_logger(name: str) -> Any:
@@ -333,14 +330,6 @@ def _name_process(logger: WrappedLogger, method: str, event: EventDict) -> Event
 def _escape(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     for key, value in event.items():
         text = value if isinstance(value, str) else repr(value)
-        event[key] = _indented(text) if key in _BLOCKS else _visible(text)
+        # a block is indented: none of its lines can be taken for one of ours
+        event[key] = visible_block(text, indent="    ") if key in _BLOCKS else visible(text)
     return event
-
-
-def _visible(text: str) -> str:
-    return _control.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-
-
-def _indented(text: str) -> str:
-    """Several lines, none of which can be taken for one of ours."""
-    return "\n".join(f"    {_visible(line.expandtabs(4))}" for line in text.rstrip("\n").split("\n"))

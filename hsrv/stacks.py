@@ -14,6 +14,7 @@ from types import CoroutineType
 from typing import Any, Final
 
 from hsrv.anonfile import anonymous_file
+from hsrv.visible import visible
 
 SIGNAL: Final[int] = signal.SIGRTMAX - 2 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 """Not one that an application may want for itself. Without a handler it would end the process, so the template has
@@ -64,7 +65,7 @@ def task_stacks() -> str:
 
 def describe(task: "asyncio.Task[Any]") -> str:
     """Where a task waits, outermost call first."""
-    lines = [f"Task {task.get_name()} (outermost await first):"]
+    lines = [f"Task {visible(task.get_name())} (outermost await first):"]
     awaited: Any = task.get_coro()
     while awaited is not None and len(lines) <= FRAME_LIMIT:
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)

@@ -8,6 +8,7 @@ from hsrv.config import Config
 from hsrv.logging import get_logger, wants_json, write_text
 from hsrv.messages import TemplateReady
 from hsrv.supervisor.listeners import Listener
+from hsrv.visible import visible
 
 log = get_logger("hsrv.supervisor")
 
@@ -66,16 +67,16 @@ class Banner:
         workers = "1 worker" if self._config.workers == 1 else f"{self._config.workers} workers"
         lines = [
             f"{bold}hsrv {__version__}{plain}",
-            *(f"  {bold}{url}{plain}" for url in urls),
-            f"  app      {app}{f' ({self._app_found})' if self._app_found else ''}",
+            *(f"  {bold}{visible(url)}{plain}" for url in urls),
+            f"  app      {visible(app)}{f' ({self._app_found})' if self._app_found else ''}",
             f"  serving  {workers}{f' ({self._workers_why})' if self._workers_why else ''}, {pools}",
-            f"  preload  {preload}",
+            f"  preload  {visible(preload)}",
             *(
-                [f"  operator {self._operator} (hsrv status, reload, scale, stop ...)"]
+                [f"  operator {visible(self._operator)} (hsrv status, reload, scale, stop ...)"]
                 if self._operator
                 else []
             ),
-            *(f"  admin    {url}" for url in self._admin),
+            *(f"  admin    {visible(url)}" for url in self._admin),
             "  stop with Ctrl-C",
         ]
         write_text("\n".join(lines))

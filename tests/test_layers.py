@@ -73,6 +73,7 @@ PURE: Final = (
     "hsrv.supervisor.plan",
     "hsrv.tables",
     "hsrv.terms",
+    "hsrv.visible",
     "hsrv.watchrules",
     "hsrv.worker.route",
 )

@@ -24,6 +24,7 @@ from hsrv.rpc.credentials import peer_credentials
 from hsrv.rpc.dispatcher import Context, Dispatcher
 from hsrv.rpc.framing import socket_streams
 from hsrv.rpc.messages import ErrorCode, RpcError
+from hsrv.visible import visible
 
 ANSWER_TIMEOUT: Final = 5.0
 """Seconds for a supervisor to answer what it need not work for."""
@@ -84,7 +85,7 @@ def _introduce(path: Path) -> str:
         status = ask(path, operator.STATUS, operator.StatusParams(), limit=ANSWER_TIMEOUT)
     except (NoServerError, OperatorError) as error:
         return f"{path} ({error})"
-    return f"{status.app} at {' '.join(listener.url for listener in status.listeners)}"
+    return visible(f"{status.app} at {' '.join(listener.url for listener in status.listeners)}")
 
 
 class MovedError(NoServerError):

@@ -29,6 +29,7 @@ from hsrv.operate.client import (
 )
 from hsrv.rpc import operator
 from hsrv.rpc.methods import Empty, Method
+from hsrv.visible import visible, visible_block
 
 _TARGET: Final = (
     ("run_dir", str | None, None, typer.Option(
@@ -97,13 +98,13 @@ def _with_target(command: Callable[..., None]) -> Callable[..., None]:
 
 def say(text: str) -> None:
     """Progress, beside the result."""
-    sys.stderr.write(f"hsrv: {text}\n")
+    sys.stderr.write(f"hsrv: {visible(text)}\n")
     sys.stderr.flush()
 
 
 def show(text: str) -> None:
-    """The result."""
-    sys.stdout.write(text)
+    """The result, one or several lines."""
+    sys.stdout.write(f"{visible_block(text)}\n")
     sys.stdout.flush()
 
 
@@ -127,7 +128,9 @@ def status(
 
     def text(found: operator.ServerStatus) -> str:
         if as_json:
-            return json.dumps(msgspec.to_builtins(found)) + "\n"
+            return json.dumps(msgspec.to_builtins(found)).replace(
+                "\x7f", "\\u007f"
+            )  # all else that acts is escaped
         return views.status_text(found) + (f"\n{views.why_text(found)}" if why else "")
 
     if watch:
@@ -145,7 +148,8 @@ async def _watch(path: Path, patience: float, text: Callable[[operator.ServerSta
     async with connected(path, patience) as session:
         while True:
             found = await session.ask(operator.STATUS, operator.StatusParams(), limit=patience)
-            show((CLEAR if sys.stdout.isatty() else "") + text(found))
+            sys.stdout.write(CLEAR if sys.stdout.isatty() else "")
+            show(text(found))
             await anyio.sleep(WATCH_INTERVAL)
 
 

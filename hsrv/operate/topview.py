@@ -16,6 +16,7 @@ from hsrv import glance
 from hsrv.operate.views import duration, size
 from hsrv.rates import ProcessRates, Rates, processes
 from hsrv.rpc.operator import Occupying, ProcessStatus, ServerStatus, TimelineEvent
+from hsrv.visible import visible
 
 GAP: Final = 2
 """Cells between two columns."""
@@ -158,16 +159,16 @@ def screen(status: ServerStatus, rates: Rates | None, look: Look, width: int, he
 def _header(status: ServerStatus, look: Look) -> Iterator[Text]:
     yield Text.assemble(
         ("hsrv", "bold"),
-        f" {status.hsrv}  {shown(status.app)}  pid {status.pid}  up {duration(status.uptime)}",
+        visible(f" {status.hsrv}  {status.app}  pid {status.pid}  up {duration(status.uptime)}"),
     )
-    state = Text(status.phase, "yellow") if status.phase != "running" else Text()
+    state = Text(visible(status.phase), "yellow") if status.phase != "running" else Text()
     state.append("  " if state else "")
     if status.ready:
         state.append("ready", "green")
     else:
-        state.append(f"not ready: {shown(status.not_ready_because)}", "bold red")
+        state.append(f"not ready: {visible(status.not_ready_because)}", "bold red")
     for generation in status.generations:
-        state.append(f"  generation {generation.number} {generation.state}")
+        state.append(visible(f"  generation {generation.number} {generation.state}"))
     yield state
     if look.silence >= SILENT:
         yield Text(
@@ -175,9 +176,9 @@ def _header(status: ServerStatus, look: Look) -> Iterator[Text]:
         )
     for one in status.listeners:
         queue = "" if one.waiting is None else f"  {one.waiting} of {one.backlog} wait to be accepted"
-        yield Text(f"{one.url}{queue}", "dim" if not one.waiting else "yellow")
+        yield Text(f"{visible(one.url)}{queue}", "dim" if not one.waiting else "yellow")
     if status.deaths:
-        yield Text("deaths: " + ", ".join(f"{name} {n}" for name, n in status.deaths.items()), "red")
+        yield Text("deaths: " + ", ".join(f"{visible(name)} {n}" for name, n in status.deaths.items()), "red")
 
 
 def _roles(rates: Rates | None, width: int) -> Iterator[Text]:
@@ -222,7 +223,7 @@ def _beneath(columns: Sequence[Column], row: Row) -> Iterator[Text]:
         return
     busy = board.current or board.oldest
     if board.loop_silence >= SILENT or (busy is not None and busy.seconds >= LONG):
-        yield Text(f"  {shown(doing(row.process))}", "yellow")
+        yield Text(f"  {visible(doing(row.process))}", "yellow")
 
 
 def _streams(status: ServerStatus, width: int) -> list[Text]:
@@ -248,10 +249,10 @@ def _events(events: Sequence[TimelineEvent], room: int) -> Iterator[Text]:
     yield Text()
     yield Text("EVENTS", "bold dim")
     for one in events[-(room - 2) :]:
-        details = "  ".join(f"{name}={shown(value)}" for name, value in one.details.items())
+        details = "  ".join(visible(f"{name}={value}") for name, value in one.details.items())
         yield Text.assemble(
             (f"{datetime.fromtimestamp(one.at):%H:%M:%S} ", "dim"),  # noqa: DTZ006  # the clock of who looks
-            (shown(one.event), _LEVELS.get(one.level, "")),
+            (visible(one.event), _LEVELS.get(one.level, "")),
             (f"  {details}", "dim"),
         )
 
@@ -292,7 +293,7 @@ def _line(columns: Sequence[Column], row: Any) -> Text:
     line = Text()
     for n, column in enumerate(columns):
         line.append(" " * GAP if n else "")
-        line.append(_cell(column, shown(column.text(row))), column.style(row))
+        line.append(_cell(column, visible(column.text(row))), column.style(row))
     return line
 
 
@@ -326,11 +327,6 @@ def doing(process: ProcessStatus) -> str:
 
 def request(one: Occupying) -> str:
     return f"{one.method} {one.path} for {duration(one.seconds)}"
-
-
-def shown(text: str) -> str:
-    """Without control characters, which would speak to the terminal: clients choose paths."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def rate(value: float | None) -> str:

@@ -1,10 +1,14 @@
-"""A server's answers, for people. Pure."""
+"""A server's answers, for people. Pure.
+
+Promises: nothing in them acts on a terminal, and no client, who chooses paths, begins a line of its own.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from hsrv.rpc.methods import Running
 from hsrv.rpc.operator import GenerationStatus, PrestopResult, ProcessStacks, ProcessStatus, ServerStatus
+from hsrv.visible import visible
 
 _COLUMNS: Final = ("PROCESS", "PID", "STATE", "AGE", "RSS", "PSS", "CPU", "DOING")
 _LEFT: Final = frozenset({"PROCESS", "STATE", "DOING"})
@@ -22,7 +26,7 @@ def status_text(status: ServerStatus) -> str:
         parts += ["", _title(generation), *_table(_row(process) for process in generation.processes)]
     if streams := list(_streams(status)):
         parts += ["", "streams", *_table(streams, ("PATH", "COUNT", "OLDEST"), left={"PATH"})]
-    return "\n".join(parts) + "\n"
+    return _text(parts)
 
 
 def why_text(status: ServerStatus) -> str:
@@ -36,7 +40,7 @@ def why_text(status: ServerStatus) -> str:
     ]
     if status.phase == "delaying":
         lines.insert(0, "the server stops: it still accepts until --drain-delay is over")
-    return "\n".join(lines or ["nothing drains"]) + "\n"
+    return _text(lines or ["nothing drains"])
 
 
 def _waits_for(process: ProcessStatus) -> list[str]:
@@ -57,7 +61,7 @@ def running_text(one: Running) -> str:
     what = f"{one.kind} {one.method} {one.path}".rstrip()
     peer = f" from {one.client}" if one.client else ""
     request = f" request_id={one.request_id}" if one.request_id else ""
-    return f"{what} for {duration(one.seconds)}{peer} ({one.state}){request}"
+    return visible(f"{what} for {duration(one.seconds)}{peer} ({one.state}){request}")
 
 
 def stacks_text(found: Sequence[ProcessStacks]) -> str:
@@ -67,9 +71,9 @@ def stacks_text(found: Sequence[ProcessStacks]) -> str:
         parts.append(f"=== {one.name} of generation {one.generation} (pid {one.pid})")
         if one.note:
             parts.append(f"({one.note})")
-        parts += [text.rstrip("\n") for text in (one.threads, one.tasks) if text]
+        parts += [line for text in (one.threads, one.tasks) if text for line in text.rstrip("\n").split("\n")]
         parts.append("")
-    return "\n".join(parts)
+    return _text(parts).removesuffix("\n")
 
 
 def prestop_text(result: PrestopResult) -> str:
@@ -77,7 +81,11 @@ def prestop_text(result: PrestopResult) -> str:
     calm = "no new connections" if result.quiet else "new connections still arrive, but the time is over"
     lines = [f"safe to stop after {duration(result.seconds)}: {calm}"]
     lines += [f"  still running: {running_text(one)}" for one in result.running[:10]]
-    return "\n".join(lines) + "\n"
+    return _text(lines)
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{visible(line)}\n" for line in lines)
 
 
 def duration(seconds: float) -> str:
@@ -157,7 +165,7 @@ def _table(
     columns: Sequence[str] = _COLUMNS,
     left: "frozenset[str] | set[str]" = _LEFT,
 ) -> list[str]:
-    cells = [tuple(columns), *rows]
+    cells = [tuple(columns), *(tuple(map(visible, row)) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(columns))]
     return [
         "  "

@@ -11,7 +11,7 @@ from hsrv.operate.topview import ORDERS, Look, Order, screen, seconds
 from hsrv.rates import ProcessRates, Rates, RoleRates
 from hsrv.rpc.methods import PathStreams
 from hsrv.rpc.operator import BoardStatus, Occupying, ProcessStatus, ServerStatus, TimelineEvent
-from tests.unit.operate.test_views import PROCESS, REPORT, STATUS
+from tests.unit.operate.test_views import PROCESS, REPORT, STATUS, poisoned
 
 GAUGES = {
     "connections": 5,
@@ -181,10 +181,11 @@ def test_what_clients_choose_does_not_speak_to_the_terminal() -> None:
     board = msgspec.structs.replace(BOARD, current=msgspec.structs.replace(BUSY, path=evil))
     report = msgspec.structs.replace(REPORT, streams={evil: PathStreams(count=1, oldest=1.0)})
     event = TimelineEvent(number=1, at=1.0, level="info", event=evil, details={"path": evil})
-    status = server(msgspec.structs.replace(named(1), board=board, report=report), events=[event], app=evil)
-    for width in (60, 120):
-        text = "\n".join(shown(status, rated(w1=0.1), width=width))
-        assert "/?]0;owned??2J?" in text
+    process = msgspec.structs.replace(named(1), board=board, report=report)
+    status = server(process, events=[event], app=evil, deaths={evil: 1})
+    for one, width in ((status, 60), (status, 120), (poisoned(status), 200)):
+        text = "\n".join(shown(one, rated(w1=0.1), width=width))
+        assert r"/\x1b]0;owned\x07" in text
         assert not [char for char in text if char != "\n" and not char.isprintable()]
 
 

@@ -1,9 +1,14 @@
 """What people read of a server's answers."""
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import pytest
 
-from hsrv.operate import views
+from hsrv import cli
+from hsrv.errors import AppLoadError, OperatorError
+from hsrv.operate import commands, views
 from hsrv.rpc.methods import ChildReport, PathStreams, Running
 from hsrv.rpc.operator import (
     GenerationStatus,
@@ -165,3 +170,51 @@ def test_prestop_says_whether_it_is_calm_and_what_still_runs() -> None:
     assert "still arrive" in text
     assert "GET /slow" in text
     assert "no new connections" in views.prestop_text(PrestopResult(seconds=5.0, quiet=True, running=[]))
+
+
+EVIL = "/\x1b]0;owned\x07\x9b2J\r\n\u2028\u202e\x7f\udce9"
+"""Sets the title, clears the screen, begins lines, turns what is read around."""
+
+
+def poisoned(value: Any) -> Any:
+    """The same with EVIL in place of every text, wherever it comes from."""
+    if isinstance(value, msgspec.Struct):
+        fields = {name: poisoned(getattr(value, name)) for name in value.__struct_fields__ if name != "state"}
+        return msgspec.structs.replace(value, **fields)
+    if isinstance(value, dict):
+        return {poisoned(key): poisoned(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [poisoned(one) for one in value]
+    return EVIL if isinstance(value, str) and value else value
+
+
+STACKS = ProcessStacks(name="worker-1", generation=2, pid=7, threads="Thread", tasks="Task x", note="stuck")
+PRINTED: dict[str, tuple[Callable[[Any], str], Any]] = {
+    "status": (views.status_text, with_process(state="serving")),
+    "status --why": (views.why_text, with_process(state="draining")),
+    "prestop": (views.prestop_text, PrestopResult(seconds=2.0, quiet=True, running=[RUNNING])),
+    "running": (views.running_text, RUNNING),
+    "stacks": (lambda one: views.stacks_text([one]), STACKS),
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_no_text_of_a_process_acts_on_a_terminal(name: str) -> None:
+    text_of, answer = PRINTED[name]
+    text = text_of(poisoned(answer))
+    assert "owned" in text
+    assert all(line.isprintable() for line in text.split("\n")), ascii(text)
+    if name != "stacks":  # which are lines
+        assert text.count("\n") == text_of(answer).count("\n"), "a line is ours"
+
+
+def test_neither_does_a_failure_or_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.report(OperatorError(EVIL))
+    cli.report(AppLoadError(EVIL, traceback=f"Traceback\n{EVIL}"))
+    commands.say(EVIL)
+    commands.show(f"one\n{EVIL}\n")
+    printed = capsys.readouterr()
+    assert printed.err.count("owned") == 4
+    assert printed.out.startswith("one\n/\\x1b]0;owned")
+    assert all(line.isprintable() for line in [*printed.err.split("\n"), *printed.out.split("\n")])
+    assert sum(line.startswith("hsrv: /") for line in printed.err.split("\n")) == 3
