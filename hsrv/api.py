@@ -21,14 +21,14 @@ from hsrv.preload import is_library
 from hsrv.sources import Sources, load_config
 
 
-def run(app: str | Application | None = None, *, config_file: str | None = None, **options: Any) -> ExitCode:
-    """Serve until told to stop; the exit code, whose meaning the README tells.
+def run(app: str | Application | None = None, *, config_file: str | None = None, **options: Any) -> None:
+    """Serve until told to stop. Returns after a stop in which everything ended within its budget; else it says what is
+    wrong and ends the script as the command ends, with SystemExit and one of the exit codes of the README.
 
     `app`: an import string, or an object at the top of a module that can be imported again by name: also of the script
     that is running, whose call then stands behind `if __name__ == "__main__":`. `options`: those of `hsrv.Config`;
     file and environment count too, below them. Without `app_dir`, modules are looked for where this process would find
-    them. Called in the main thread, outside of an event loop. Raises ConfigError; any other failure is printed as the
-    command does.
+    them. Called in the main thread, outside of an event loop: elsewhere it raises ConfigError.
     """
     if being_imported.get():
         raise AppLoadError(
@@ -36,11 +36,11 @@ def run(app: str | Application | None = None, *, config_file: str | None = None,
         )
     _check_caller()
     try:
-        return serve(*_configure(app, config_file, options))
-    except ConfigError:
-        raise
+        code = serve(*_configure(app, config_file, options))
     except HsrvError as error:
-        return report(error)
+        code = report(error)
+    if code is not ExitCode.OK:
+        raise SystemExit(int(code))
 
 
 def _check_caller() -> None:

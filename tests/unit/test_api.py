@@ -3,10 +3,13 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +26,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"from a script"})
 
 if __name__ == "__main__":
-    raise SystemExit(hsrv.run(app, workers=2, bind=["127.0.0.1:0"], log_format="json"))
+    hsrv.run(app, workers=2, bind=["127.0.0.1:0"], log_format="json")
 """
 
 
@@ -40,18 +43,29 @@ def test_importing_hsrv_loads_none_of_it() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_wrong_option_is_a_config_error_that_names_it() -> None:
-    with pytest.raises(hsrv.ConfigError, match=r"run\(workers=\.\.\.\)"):
-        hsrv.run("main:app", workers=0)
-    with pytest.raises(hsrv.ConfigError, match="did you mean workers"):
-        hsrv.run("main:app", wokers=2)
+@pytest.fixture
+def ends(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What `hsrv.run()` says when it ends with an exit code."""
+
+    def run(code: hsrv.ExitCode, *arguments: Any, **options: Any) -> str:
+        with pytest.raises(SystemExit) as end:
+            hsrv.run(*arguments, **options)
+        assert end.value.code == code
+        return capfd.readouterr().err
+
+    return run
 
 
-def test_an_object_that_nobody_can_import_is_a_config_error() -> None:
+def test_a_wrong_option_is_named_and_ends_with_the_code_for_it(ends: Callable[..., str]) -> None:
+    assert "(set by run(workers=...))" in ends(hsrv.ExitCode.USAGE, "main:app", workers=0)
+    assert "did you mean workers" in ends(hsrv.ExitCode.USAGE, "main:app", wokers=2)
+
+
+def test_an_object_that_nobody_can_import_ends_it_too(ends: Callable[..., str]) -> None:
     async def local(scope: object, receive: object, send: object) -> None: ...
 
-    with pytest.raises(hsrv.ConfigError, match="import string"):
-        hsrv.run(local)
+    assert "import string" in ends(hsrv.ExitCode.USAGE, local)
+    assert "5 is no application: int can't be called" in ends(hsrv.ExitCode.USAGE, 5)
 
 
 def served(script: Path, folder: Path, *arguments: str) -> bytes:
@@ -136,17 +150,16 @@ def test_a_call_without_the_guard_is_refused_in_the_processes_and_starts_nothing
 
 def test_a_script_that_has_no_module_name_is_told_so(tmp_path: Path) -> None:
     said = refused(tmp_path / "my-app.py", SCRIPT, tmp_path)
-    assert "ConfigError: run(): my-app.py can't be imported as a module" in said
+    assert "hsrv: run(): my-app.py can't be imported as a module" in said
     said = refused(tmp_path / "unused.py", SCRIPT, tmp_path, "-", given=SCRIPT)
-    assert "ConfigError: run(): what is typed in can't be imported" in said
+    assert "hsrv: run(): what is typed in can't be imported" in said
 
 
-def test_wrong_paths_are_config_errors_too(tmp_path: Path) -> None:
-    with pytest.raises(hsrv.ConfigError, match=r"no\.toml: no such configuration file"):
-        hsrv.run("main:app", config_file=str(tmp_path / "no.toml"))
+def test_so_do_wrong_paths(tmp_path: Path, ends: Callable[..., str]) -> None:
+    said = ends(hsrv.ExitCode.USAGE, "main:app", config_file=str(tmp_path / "no.toml"))
+    assert "no.toml: no such configuration file" in said
     (tmp_path / "env").write_text("no assignment")
-    with pytest.raises(hsrv.ConfigError, match="line 1"):
-        hsrv.run("main:app", env_file=str(tmp_path / "env"))
+    assert "line 1" in ends(hsrv.ExitCode.USAGE, "main:app", env_file=str(tmp_path / "env"))
 
 
 def test_only_the_main_thread_outside_of_a_loop_can_serve() -> None:
@@ -159,18 +172,30 @@ def test_only_the_main_thread_outside_of_a_loop_can_serve() -> None:
         pool.submit(hsrv.run, "main:app").result()
 
 
-def test_what_can_not_be_called_is_a_config_error_too() -> None:
-    with pytest.raises(hsrv.ConfigError, match="5 is no application: int can't be called"):
-        hsrv.run(5)  # type: ignore[arg-type]  # that it is refused is the test
-
-
-def test_other_failures_are_printed_and_become_the_exit_code(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_an_application_that_can_not_be_found_ends_it_with_the_code_for_that(
+    tmp_path: Path, ends: Callable[..., str]
 ) -> None:
-    assert hsrv.run(app_dir=str(tmp_path)) is hsrv.ExitCode.APP
-    assert capfd.readouterr().err.startswith("hsrv: no application given and none found")
-    assert hsrv.run("no name") is hsrv.ExitCode.APP
-    assert capfd.readouterr().err.startswith("hsrv: 'no name' names no application")
+    said = ends(hsrv.ExitCode.APP, app_dir=str(tmp_path))
+    assert said.startswith("hsrv: no application given and none found")
+    assert ends(hsrv.ExitCode.APP, "no name").startswith("hsrv: 'no name' names no application")
+
+
+@pytest.mark.parametrize("options", [{}, {"preload": "none"}])
+def test_a_script_ends_with_the_exit_code_of_the_command(tmp_path: Path, options: dict[str, object]) -> None:
+    """One whose application can't be imported, and one whose port is taken: both are known only once it runs."""
+    (tmp_path / "broken.py").write_text("raise RuntimeError('no database')\n")
+
+    def run(app: str, bind: str) -> "subprocess.CompletedProcess[str]":
+        call = f"import hsrv\nhsrv.run({app!r}, workers=1, bind=[{bind!r}], **{options})\n"
+        command = [sys.executable, "-c", call]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+
+    done = run("broken:app", "127.0.0.1:0")
+    assert done.returncode == hsrv.ExitCode.APP, done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("broken:app", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert done.returncode == hsrv.ExitCode.BIND, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_configuration_can_be_had_without_serving(tmp_path: Path) -> None:
