@@ -4,9 +4,11 @@ The public API is what `__all__` names. It is loaded on first use, so that impor
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # that of `typing`, whose import would take longer than all else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from hsrv.api import run
     from hsrv.config import Config
     from hsrv.errors import ConfigError, ExitCode, HsrvError
@@ -27,7 +29,7 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """PEP 562."""
     if name not in _HOME:
         raise AttributeError(f"module 'hsrv' has no attribute {name!r}")

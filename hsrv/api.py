@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from hsrv import held
 from hsrv.apptarget import being_imported, import_string, name_in, resolve_target, source_of
 from hsrv.asgi import Application
 from hsrv.cli import report, serve
@@ -19,6 +20,7 @@ from hsrv.config import Config
 from hsrv.errors import AppLoadError, ConfigError, ExitCode, HsrvError
 from hsrv.preload import is_library
 from hsrv.sources import Sources, load_config
+from hsrv.standardfiles import open_missing
 
 
 def run(app: str | Application | None = None, *, config_file: str | None = None, **options: Any) -> None:
@@ -35,10 +37,14 @@ def run(app: str | Application | None = None, *, config_file: str | None = None,
             'hsrv.run() was reached while the application was imported: put it behind `if __name__ == "__main__":`'
         )
     _check_caller()
+    open_missing()
     try:
         code = serve(*_configure(app, config_file, options))
     except HsrvError as error:
         code = report(error)
+    finally:
+        held.forget()
+        held.let_through()
     if code is not ExitCode.OK:
         raise SystemExit(int(code))
 

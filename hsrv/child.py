@@ -186,6 +186,8 @@ class _Child:
         self._serve = asyncio.Event()
         """Set by "serve", and when nobody is left to say it."""
         self._orphaned = False
+        """Nobody is left to say it."""
+        self._give_up_start: Callable[[], None] = lambda: None
         self._service: Service | None = None
         self._learned: asyncio.Queue[str] = asyncio.Queue(maxsize=LEARNED_LIMIT)
         self._worn: asyncio.Queue[methods.RecycleParams] = asyncio.Queue(maxsize=1)
@@ -211,10 +213,11 @@ class _Child:
             shutdown_timeout=config.lifespan_shutdown_timeout,
             extension=scope_extension(boot.identity),
         )
+        self._give_up_start = lifespan.give_up
         try:
-            supported = await lifespan.startup()
+            supported = not self._orphaned and await lifespan.startup()
         except AppLoadError as error:
-            return await self._fail("lifespan", error)
+            return ExitCode.OK if self._orphaned else await self._fail("lifespan", error)
         try:
             collectors = of_child(boot.identity, config.collector) if boot.broken is None else None
         except AppLoadError as error:
@@ -274,6 +277,7 @@ class _Child:
         else:
             self._orphaned = True
             self._serve.set()
+            self._give_up_start()
 
     async def _on_serve(self, context: Context, params: Empty) -> None:
         self._serve.set()

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from hsrv import __version__
+from hsrv import __version__, held
 from hsrv.config import Config, OptionInfo, options
 from hsrv.errors import AppLoadError, ExitCode, HsrvError
 from hsrv.importing import few_collections
@@ -29,8 +29,16 @@ _EXIT_CODES = """
 5 stopped, but processes had to be killed · 6 unsupported system · 7 no running server found or reached
 """
 
+
+def _before(context: typer.Context) -> None:
+    """Signals are held until the command is known (`hsrv.__main__`): only a server has to hear them itself."""
+    if context.invoked_subcommand != "start":
+        held.let_through()
+
+
 app = typer.Typer(
     name="hsrv",
+    callback=_before,
     help="An application server for Python web apps: short requests and long-lived streams in separate processes.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -178,8 +186,10 @@ def start(config: Config, sources: Sources, *, reread: Callable[[], Config]) -> 
 
 
 def serve(config: Config, sources: Sources, reread: Callable[[], Config] | None = None) -> ExitCode:
-    """Serve until told to stop. Raises HsrvError before anything runs."""
+    """Serve until told to stop. Raises HsrvError before anything runs. Signals are held (`hsrv.held`) until it serves,
+    and from the end on."""
     check_supported()
+    held.hold()
     with few_collections():
         from hsrv.supervisor.main import run  # noqa: PLC0415  # imports what only POSIX has, after the check
 

@@ -120,6 +120,11 @@ class LifespanManager:
             f"(--lifespan-startup-timeout); it waits at {where}"
         )
 
+    def give_up(self) -> None:
+        """Nobody waits for the startup any more: cancel it, if it is not complete."""
+        if self._task is not None and self._machine.state in (State.CALLED, State.STARTING):
+            self._task.cancel()
+
     async def shutdown(self) -> None:
         """Run the shutdown, bounded by its timeout. Never raises; what goes wrong is logged."""
         task = self._task

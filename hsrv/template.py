@@ -26,7 +26,7 @@ import msgspec
 from setproctitle import setproctitle
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from hsrv import collectors, logging, metricsdir, output, stacks
+from hsrv import collectors, held, logging, metricsdir, output, stacks
 from hsrv.apploader import LoadedApp, load_app
 from hsrv.apptarget import resolve_target
 from hsrv.census import Census
@@ -45,6 +45,7 @@ from hsrv.messages import (
     ListenerInfo,
     Own,
     PreloadUnsafe,
+    Quit,
     Renew,
     TemplateFailed,
     TemplateReady,
@@ -111,6 +112,7 @@ class Template:
         self._poll.register(channel.fileno(), select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
         self._take_signals()
+        held.let_through()
 
     def _take_signals(self) -> None:
         """A child's death wakes us. The others are the supervisor's matter: a terminal sends them to all of
@@ -136,8 +138,20 @@ class Template:
                 log.info("imported", app=reply.app, preload=str(reply.preload), detail=reply.detail)
                 self._serve()
         except SupervisorGoneError:
-            self._bury()
+            if not self._was_told_to_quit():
+                self._bury()
         return ExitCode.OK
+
+    def _was_told_to_quit(self) -> bool:
+        """The channel has ended. A supervisor that stops says so before, and we may have imported meanwhile."""
+        try:
+            while (packet := self._channel.receive(expect=2)) is not None:
+                with packet:
+                    if isinstance(decode_to_template(packet.payload), Quit):
+                        return True
+        except ChannelClosed:
+            return False
+        return False
 
     # start
 

@@ -18,6 +18,7 @@ from hsrv.channel import Channel, ChannelClosed, ChannelError
 from hsrv.errors import ExitCode
 from hsrv.logging import get_logger
 from hsrv.supervisor.signals import Command, command_of, handled
+from hsrv.supervisor.terminal import LOOK_INTERVAL, Terminal
 
 log = get_logger("hsrv.supervisor")
 
@@ -90,8 +91,8 @@ def hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
 
 
-def keep(heir: Heir) -> ExitCode:
-    """Until the server that went on without us has ended."""
+def keep(heir: Heir, terminal: Terminal) -> ExitCode:
+    """Until the server that went on without us has ended. `terminal`: what it does not have, and we may."""
     assert heir.channel is not None
     log.info("keeping the pid", successor=heir.pid, why="whoever started this server knows only this process")
     setproctitle("hsrv: keeper")
@@ -104,10 +105,14 @@ def keep(heir: Heir) -> ExitCode:
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
         while not heir.is_over:
-            select.select([read, heir.channel.fileno()], [], [])
+            terminal.look()
+            select.select([read, heir.channel.fileno()], [], [], LOOK_INTERVAL if terminal.matters else None)
             heir.refresh()
             for number in _waiting(read):
-                if command_of(number) is not Command.REAP:
+                command = command_of(number)
+                if command is Command.RELOAD and terminal.has_gone():
+                    heir.signal(signal.SIGTERM)
+                elif command is not Command.REAP:
                     heir.signal(number)
             _reap(heir)
     finally:

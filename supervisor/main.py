@@ -9,7 +9,7 @@ import anyio
 import msgspec
 from setproctitle import setproctitle
 
-from hsrv import logging, privileges, rundir
+from hsrv import held, logging, privileges, rundir
 from hsrv.apptarget import resolve_target
 from hsrv.config import Config
 from hsrv.cpus import resolve_workers
@@ -116,13 +116,20 @@ def _run(
             instead_of_binds=inherited.replaced,
             admin=admin,
         )
-        code = anyio.run(supervisor.run)
+        code = _serve(supervisor)
     finally:
         close_listeners([*listeners, *admin.listeners])
         if door is not None:
             door.close()
         logging.line_writer().tell()
-    return code if supervisor.heir is None else keep(supervisor.heir)
+    return code if supervisor.heir is None else keep(supervisor.heir, supervisor.terminal)
+
+
+def _serve(supervisor: Supervisor) -> ExitCode:
+    if held.stop_waits():  # it came while we imported and bound
+        log.info("stopping", why="it was told to before anything was started")
+        return ExitCode.OK
+    return anyio.run(supervisor.run)
 
 
 def _office(surroundings: Surroundings, unwanted: Sequence[str]) -> Office:

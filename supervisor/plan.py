@@ -518,10 +518,15 @@ class Plan:
 
     def drain_child(self, child: Child, now: float, *, adopt: bool) -> Actions:
         budgets = self.budgets if self.phase is Phase.RUNNING else self.stop_budgets
-        if child.state in NOT_SERVING:
+        if child.state is ChildState.READY:
             child.state = ChildState.DISMISSED
             why = "it was dismissed and did not end within its budget"
             child.must_end_by(now + budgets.dismissal(), DeathReason.DRAIN_TIMEOUT, why)
+            yield Dismiss(child.identity)
+        elif child.state in NOT_SERVING:
+            child.state = ChildState.DISMISSED
+            why = "it was dismissed while the application started, and did not end"
+            child.must_end_by(now + budgets.margin, DeathReason.STOPPED, why)
             yield Dismiss(child.identity)
         elif child.state is ChildState.SERVING:
             child.state = ChildState.DRAINING
@@ -642,8 +647,8 @@ class Plan:
                 child.identity, f"did not end within {KILL_TIMEOUT:g} s of SIGKILL", now
             )
             return
-        if self.phase is Phase.STOPPING:
-            self._forced()
+        if self.phase is Phase.STOPPING and child.reason is not DeathReason.STOPPED:
+            self._forced()  # of one that has not served nothing is lost
         yield from self._kill(child, child.reason, child.why, now)
 
 

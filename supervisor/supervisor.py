@@ -19,7 +19,7 @@ import msgspec
 from anyio.abc import TaskGroup
 from structlog.contextvars import bound_contextvars, clear_contextvars
 
-from hsrv import census
+from hsrv import census, held
 from hsrv.cgroupmemory import MemoryGroup
 from hsrv.channel import Channel
 from hsrv.config import Config
@@ -55,6 +55,7 @@ from hsrv.supervisor.status import StatusReader
 from hsrv.supervisor.succession import Succession
 from hsrv.supervisor.tally import Tally
 from hsrv.supervisor.templates import TemplateHandle
+from hsrv.supervisor.terminal import LOOK_INTERVAL, Terminal
 from hsrv.supervisor.timeline import Timeline
 from hsrv.supervisor.upgrade import Upgrades
 from hsrv.supervisor.upkeep import resident_memory
@@ -149,8 +150,10 @@ class Supervisor:
         """Start everything, and return when everything has ended."""
         async with anyio.create_task_group() as tasks:
             self.tasks: TaskGroup = tasks
+            self.terminal = Terminal()
             self.status.tasks = tasks
             await tasks.start(self._hear_signals)
+            tasks.start_soon(self._watch_terminal)
             tasks.start_soon(self._healer.run)
             tasks.start_soon(self._handoffs.run)
             tasks.start_soon(self.herald.run, lambda: self.changed)
@@ -175,6 +178,7 @@ class Supervisor:
                 )  # what came before is passed on from here, the rest by the keeper
             if self._succession is not None:
                 await self._succession.end(self.plan.stop_budgets)
+            held.hold()  # who listens is about to leave, and their defaults would end us before all is tidy
             tasks.cancel_scope.cancel()
         await self._end()
         assert self._exit is not None
@@ -200,17 +204,17 @@ class Supervisor:
             channel.close()
         for table in self._tables:
             os.close(table)
-        for template in await self._templates_left():
+        for template in await self._templates_left(hurry=held.stop_waits):
             os.kill(template.pid, signal.SIGKILL)
         await self._templates_left()
         if self._admin is not None:
             self._admin.close()
 
-    async def _templates_left(self) -> list[TemplateHandle]:
-        """Give them time to exit; those that did not. Nobody hears SIGCHLD any more."""
+    async def _templates_left(self, hurry: Callable[[], bool] = lambda: False) -> list[TemplateHandle]:
+        """Give them time to exit, unless there is a hurry; those that did not. Nobody hears SIGCHLD any more."""
         left = list(self._templates.values())
         with anyio.move_on_after(TEMPLATE_EXIT_TIMEOUT):
-            while left := [template for template in left if _alive(template.pid)]:  # noqa: ASYNC110  # as just said
+            while (left := [one for one in left if _alive(one.pid)]) and not hurry():  # noqa: ASYNC110  # as just said
                 await anyio.sleep(REAP_INTERVAL)
         return left
 
@@ -218,6 +222,7 @@ class Supervisor:
 
     async def _hear_signals(self, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
         with anyio.open_signal_receiver(*handled()) as signals:
+            held.let_through()
             task_status.started()
             async for signum in signals:
                 if not self.upgrades.obey(signum):
@@ -231,6 +236,8 @@ class Supervisor:
             self.perform(self.plan.stop(now))
         elif command is Command.STOP_NOW:
             self.perform(self.plan.stop_now("QUIT", now))
+        elif command is Command.RELOAD and self.terminal.has_gone():
+            self._hang_up(now)
         elif command is Command.RELOAD:
             self.reload(self.next_reload_id())
         elif command is Command.UPGRADE:
@@ -240,6 +247,17 @@ class Supervisor:
         else:
             workers = self.plan.workers + (1 if command is Command.MORE else -1)
             self.perform(scale(self.plan, workers, now))
+
+    def _hang_up(self, now: float) -> None:
+        """A closed terminal may send HUP twice, itself and by its shell: not the second one of two stops."""
+        if self.plan.phase is Phase.RUNNING:
+            log.info("terminal closed")
+            self.perform(self.plan.stop(now))
+
+    async def _watch_terminal(self) -> None:
+        while self.terminal.matters:
+            self.terminal.look()
+            await anyio.sleep(LOOK_INTERVAL)
 
     # for operators
 

@@ -10,6 +10,7 @@ from typing import Final
 import anyio
 from structlog.contextvars import get_contextvars
 
+from hsrv import held
 from hsrv.channel import Channel, ChannelClosed, ChannelError
 from hsrv.config import Config, options, without_secrets
 from hsrv.logging import get_logger, line_writer
@@ -163,7 +164,8 @@ def _spawn(fd: int, more: Mapping[str, str]) -> int:
     secret = {one.variable for one in options() if one.opt.secret}
     environ = {name: value for name, value in os.environ.items() if name not in secret}
     try:
-        return os.posix_spawn(sys.executable, command, {**environ, **more})
+        # Signals wait until it can do with them what it wants: a terminal sends its own to all of us.
+        return os.posix_spawn(sys.executable, command, {**environ, **more}, setsigmask=held.HELD)
     finally:
         if log_fd >= 0:
             os.set_inheritable(log_fd, False)

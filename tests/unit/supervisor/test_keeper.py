@@ -17,6 +17,7 @@ import os, signal, sys
 from hsrv.channel import Channel
 from hsrv.errors import ExitCode
 from hsrv.supervisor.keeper import Heir, Link, hold_signals, keep
+from hsrv.supervisor.terminal import Terminal
 
 def serve(link, successor):
     "A supervisor that ends with the number of the signal it is sent."
@@ -41,7 +42,7 @@ if pid == 0:
     ours.close()
     serve(theirs, sys.argv[1] == "2")
 theirs.close()
-sys.exit(keep(Heir(pid, ours)))
+sys.exit(keep(Heir(pid, ours), Terminal()))
 """
 
 

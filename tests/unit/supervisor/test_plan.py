@@ -143,11 +143,25 @@ def test_a_dismissed_process_that_stays_is_killed_and_the_exit_code_stays() -> N
     fleet = Fleet()
     fleet.start()
     fleet.template_ready()
+    fleet.ready("pool-1")
     fleet.exited("worker-1", reason="was killed by SIGSEGV")
-    assert fleet.next_in() == DISMISSAL
-    assert fleet.tick(DISMISSAL - 0.1) == []
-    assert roles(fleet.tick(0.1)) == ["pool-1", "worker-2"]
+    assert fleet.next_in() == BUDGETS.margin, "one that was not ready has nothing to shut down"
+    assert roles(fleet.tick(BUDGETS.margin)) == ["worker-2"]
+    assert fleet.tick(DISMISSAL - BUDGETS.margin - 0.1) == []
+    assert roles(fleet.tick(0.1)) == ["pool-1"]
     assert fleet.end()[-1] == Exit(ExitCode.APP)
+
+
+@pytest.mark.parametrize(("ready", "code"), [([], ExitCode.OK), (["pool-1"], ExitCode.FORCED)])
+def test_to_kill_what_has_not_started_is_an_ordinary_stop(ready: list[str], code: ExitCode) -> None:
+    fleet = Fleet()
+    fleet.start()
+    fleet.template_ready()
+    for name in ready:
+        fleet.ready(name)
+    fleet.stop()
+    assert len(roles(fleet.tick(DISMISSAL))) == 3
+    assert fleet.end()[-1] == Exit(code)
 
 
 def test_a_death_while_starting_names_the_process_and_the_reason() -> None:
