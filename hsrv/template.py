@@ -26,7 +26,7 @@ import msgspec
 from setproctitle import setproctitle
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from hsrv import collectors, held, logging, metricsdir, output, stacks
+from hsrv import collectors, debugger, held, logging, metricsdir, output, stacks
 from hsrv.apploader import LoadedApp, load_app
 from hsrv.apptarget import resolve_target
 from hsrv.census import Census
@@ -308,6 +308,7 @@ class Template:
             reopen(self._files_for_reading)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            debugger.heed_interrupts()
             self._channel.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
@@ -409,5 +410,6 @@ def prepare_children() -> None:
     with suppress(ImportError):  # not of its public names: where it is gone, each child finds another way
         importlib.import_module(ANYIO_BACKEND)
     collectors.plugins()
+    debugger.prepare()
     gc.collect()
     gc.freeze()  # what is shared now is never touched by a collection, so its pages stay shared

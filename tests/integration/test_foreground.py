@@ -2,7 +2,9 @@
 
 import os
 import pty
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,8 +17,9 @@ import psutil
 import pytest
 
 from hsrv.errors import ExitCode
+from hsrv.supervisor.supervisor import TEMPLATE_EXIT_TIMEOUT
 from tests.integration.conftest import DEADLINE, ROOT, session_of
-from tests.integration.wire import eventually
+from tests.integration.wire import eventually, request
 
 GOOD = """
 async def app(scope, receive, send):
@@ -35,6 +38,23 @@ async def app(scope, receive, send):
         pathlib.Path("starting").touch()
         await asyncio.sleep(300)
     await answer(scope, receive, send)
+"""
+BREAKPOINT = """
+import asyncio, logging
+
+def stop_here():
+    breakpoint()
+    logging.error("answered")
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        raise ValueError(scope["type"])
+    if scope["path"] == "/thread":
+        await asyncio.to_thread(stop_here)
+    else:
+        stop_here()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
 """
 
 WAYS = [["--preload", "app"], ["--preload", "none"], ["--reload"]]
@@ -109,6 +129,13 @@ class Started:
     def serves(self) -> bool:
         return self.said("listening")
 
+    def shown_until(self, end: bytes) -> None:
+        """Read what the terminal shows, up to this."""
+        shown = b""
+        while not shown.endswith(end):
+            assert select.select([self.master], [], [], DEADLINE)[0], shown
+            shown += os.read(self.master, 1)
+
     def close_terminal(self) -> None:
         os.close(self.master)
         self.master = -1
@@ -152,8 +179,11 @@ def test_a_second_signal_while_the_application_is_imported_leaves_nothing(
         eventually((folder / "importing").exists, "the import is under way")
         server.process.send_signal(signum)
         eventually(lambda: server.said("stopping"), "it has heard of it")
+        again = time.monotonic()
         server.process.send_signal(signum)
         eventually(server.is_over, "nothing is left of it")
+        if "app" in options:
+            assert time.monotonic() - again < TEMPLATE_EXIT_TIMEOUT, "the template is waited for no longer"
         assert "Traceback" not in server.log
         assert server.process.returncode in (ExitCode.OK, ExitCode.FORCED), server.log
 
@@ -193,6 +223,7 @@ def test_a_stop_in_the_first_moment_is_no_accident(folder: Path, signum: signal.
         eventually(server.is_over, "it has ended")
         assert server.process.returncode == ExitCode.OK
         assert "Traceback" not in server.log
+        assert "before anything was started" in server.log
 
 
 def test_a_reload_in_the_first_moment_waits_until_there_is_something_to_reload(folder: Path) -> None:
@@ -263,6 +294,45 @@ def test_the_first_process_of_an_upgraded_server_passes_on_that_the_terminal_is_
         eventually(lambda: server.said("keeping the pid"), "the new server has taken over")
         server.close_terminal()
         eventually(server.is_over, "both have stopped")
+
+
+# the debugger
+
+
+@pytest.mark.parametrize("options", WAYS, ids=" ".join)
+def test_ctrl_c_after_a_breakpoint_was_left_stops_the_server(folder: Path, options: list[str]) -> None:
+    with started(folder, BREAKPOINT, *options, terminal=True) as server, asked(server):
+        server.shown_until(b"(Pdb) ")
+        os.write(server.master, b"c\n")
+        eventually(lambda: server.said("answered"), "the request has gone on")
+        ctrl_c(server)
+
+
+@pytest.mark.parametrize("options", WAYS, ids=" ".join)
+@pytest.mark.parametrize("path", ["/", "/thread"])
+def test_ctrl_c_at_the_prompt_of_a_breakpoint_stops_the_server(
+    folder: Path, path: str, options: list[str]
+) -> None:
+    with started(folder, BREAKPOINT, *options, terminal=True) as server, asked(server, path):
+        server.shown_until(b"(Pdb) ")
+        ctrl_c(server)
+
+
+@contextmanager
+def asked(server: Started, path: str = "/") -> Iterator[None]:
+    """While a request of this path runs."""
+    eventually(server.serves, "it serves")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(server.socket))
+        sock.sendall(request(path))
+        yield
+
+
+def ctrl_c(server: Started) -> None:
+    os.write(server.master, b"\x03")
+    eventually(server.is_over, "it has ended")
+    assert server.process.returncode == ExitCode.OK, server.log
+    assert not server.said("killing")
 
 
 # descriptors 0 to 2
