@@ -31,6 +31,7 @@ from hsrv.collectors import Collectors, of_child
 from hsrv.config import Config
 from hsrv.context import own_context, soon
 from hsrv.errors import AppLoadError, ExitCode
+from hsrv.exits import run_past_exits
 from hsrv.globs import LEARNED_LIMIT, PATTERN_LIMIT
 from hsrv.heartbeat import Heartbeat
 from hsrv.http.host import scope_extension
@@ -120,7 +121,7 @@ def run_child(boot: ChildBoot, make_service: MakeService) -> int:
     try:
         loaded = _prepared(boot)  # outside of the running loop: a module may call asyncio.run() on import
         own_context(loop)  # from now on: with what the import has set, and before anything else can set more
-        return loop.run_until_complete(_Child(loop, boot.control).live(loaded, make_service))
+        return run_past_exits(loop, _Child(loop, boot.control).live(loaded, make_service))
     finally:
         _end(loop)
 

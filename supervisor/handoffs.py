@@ -9,7 +9,6 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 from math import inf
 from typing import Final
 
@@ -19,11 +18,10 @@ from hsrv.channel import Channel, ChannelClosed, ChannelError, NoDescriptors, Pa
 from hsrv.logging import get_logger
 from hsrv.messages import MessageError, ParkedHandoff, decode_handoff
 from hsrv.supervisor.defects import Defects
+from hsrv.supervisor.unserved import RECEIVE_SIZE, unavailable
 
 RETRY_INTERVAL: Final = 0.02
 """Seconds until a full channel is tried again. ETOOMANYREFS has no readiness event, so a timer serves all causes."""
-
-RECEIVE_SIZE: Final = 1 << 16
 
 Pair = tuple[Channel, Channel]
 """The send and the receive end."""
@@ -202,7 +200,4 @@ def _answer(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):  # the client is gone, or takes nothing: there is nobody to tell
         with contextlib.suppress(BlockingIOError):
             sock.recv(RECEIVE_SIZE)
-        sock.send(
-            b"HTTP/1.1 503 Service Unavailable\r\ndate: %b\r\nretry-after: 1\r\ncontent-length: 0\r\n"
-            b"connection: close\r\n\r\n" % formatdate(usegmt=True).encode()
-        )
+        sock.send(unavailable())

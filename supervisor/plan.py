@@ -109,6 +109,11 @@ class Plan:
         """The generation that serves."""
         return self._first(Gen.SERVING)
 
+    def lacks_worker(self) -> bool:
+        """Whether connections are to be accepted, and nobody does."""
+        serving = self.serving()
+        return serving is not None and not serving.has(Role.WORKER, ChildState.SERVING)
+
     def _first(self, state: Gen) -> Generation | None:
         return next((g for g in self.generations.values() if g.state is state), None)
 

@@ -57,6 +57,7 @@ from hsrv.supervisor.tally import Tally
 from hsrv.supervisor.templates import TemplateHandle
 from hsrv.supervisor.terminal import LOOK_INTERVAL, Terminal
 from hsrv.supervisor.timeline import Timeline
+from hsrv.supervisor.unserved import Unserved
 from hsrv.supervisor.upgrade import Upgrades
 from hsrv.supervisor.upkeep import resident_memory
 from hsrv.terms import DeathReason, Identity, Role
@@ -156,6 +157,7 @@ class Supervisor:
             tasks.start_soon(self._watch_terminal)
             tasks.start_soon(self._healer.run)
             tasks.start_soon(self._handoffs.run)
+            tasks.start_soon(self._answer_unserved)
             tasks.start_soon(self.herald.run, lambda: self.changed)
             tasks.start_soon(self.upgrades.heed_keeper)
             if self._admin is not None:
@@ -183,6 +185,9 @@ class Supervisor:
         await self._end()
         assert self._exit is not None
         return self._exit
+
+    async def _answer_unserved(self) -> None:
+        await Unserved(self.listeners, self.plan.lacks_worker, lambda: self.config.queue_timeout).run()
 
     async def _keep_time(self) -> None:
         """Call the plan when something is due, until it says that all is over."""
