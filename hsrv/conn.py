@@ -326,9 +326,13 @@ class Conn:
                 os.close(part.fd)
         self._pending = None
         self.pending_bytes = 0
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(ClientDisconnected(errno.EPIPE, "the client is gone"))
-            self._waiter.exception()  # nobody may be waiting any more
+        waiter, self._waiter = (
+            self._waiter,
+            None,
+        )  # its error will lead by a traceback to whom this socket belongs
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(ClientDisconnected(errno.EPIPE, "the client is gone"))
+            waiter.exception()  # nobody may be waiting any more
 
     def untold(self) -> tuple[int, int]:
         """Bytes received and sent since the last time this was asked."""

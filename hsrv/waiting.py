@@ -11,7 +11,10 @@ from collections.abc import Callable
 async def until(waiter: "asyncio.Future[None] | None") -> None:
     """Wait for it, if there is any. A cancellation leaves it alone: others may wait too."""
     if waiter is not None:
-        await asyncio.shield(waiter)
+        try:
+            await asyncio.shield(waiter)
+        finally:
+            del waiter  # its error leads by the traceback back to this frame: a cycle
 
 
 async def after(event: asyncio.Event, action: Callable[[], None]) -> None:

@@ -54,6 +54,7 @@ PURE: Final = (
     "hsrv.globs",
     "hsrv.http.body",
     "hsrv.http.events",
+    "hsrv.http.failure",
     "hsrv.http.fields",
     "hsrv.http.forwarded",
     "hsrv.http.grammar",

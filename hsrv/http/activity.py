@@ -45,37 +45,30 @@ def activities(host: "HTTPHost") -> Iterator[Activity]:
             if connection.exchange is not None:
                 seen.add(connection.exchange)
     for exchange in host.exchanges - seen:
-        kind: Kind = "stream" if host.is_stream(exchange) else "request"
-        yield Activity(
-            exchange.started_at,
-            kind,
-            "response over, application runs",
-            exchange.head,
-            exchange.trace,
-            None,
-            "",
-        )
+        yield _of_exchange(host, exchange, "response over, application runs")
 
 
 def _of_connection(host: "HTTPHost", connection: HTTPConnection) -> Activity:
     state = connection.state.name.lower()
+    if connection.exchange is not None:
+        return _of_exchange(host, connection.exchange, state)
     client = connection.conn.origin.client
-    exchange = connection.exchange
-    if exchange is not None:
-        stream = host.is_stream(exchange)
-        pattern = exchange.pattern() if stream else ""
-        return Activity(
-            exchange.started_at,
-            "stream" if stream else "request",
-            state,
-            exchange.head,
-            exchange.trace,
-            client,
-            pattern,
-        )
     head, trace = connection.waiting or (None, None)
     return Activity(
         connection.opened_at, "connection" if head is None else "request", state, head, trace, client, ""
+    )
+
+
+def _of_exchange(host: "HTTPHost", exchange: Exchange, state: str) -> Activity:
+    stream = host.is_stream(exchange)
+    return Activity(
+        exchange.started_at,
+        "stream" if stream else "request",
+        state,
+        exchange.head,
+        exchange.trace,
+        exchange.origin.client,
+        exchange.pattern() if stream else "",
     )
 
 

@@ -1,6 +1,9 @@
 """One call of the application: its receive() and send(), where they wait. What they do is `hsrv.http.exchange`'s.
 
-Promise: whoever waits for the client takes nobody's place meanwhile. Never compiled, for the reason in `hsrv.waiting`.
+Promises: whoever waits for the client takes nobody's place meanwhile; once the application has returned, nothing that
+it keeps of its request keeps the exchange or its connection. So also what waits lets go of the exchange when it is
+done: task groups make cycles of the tracebacks of what they cancelled, and these lead here. Never compiled, for the
+reason in `hsrv.waiting`.
 
 Spec: ASGI HTTP 2.5, https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -9,7 +12,7 @@ from collections.abc import Awaitable
 
 from hsrv.asgi import Application, Message
 from hsrv.errors import AppError
-from hsrv.http.exchange import Exchange
+from hsrv.http.exchange import Exchange, drop
 from hsrv.waiting import until
 
 
@@ -19,42 +22,65 @@ class Call:
     __slots__ = ("_exchange",)
 
     def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+        self._exchange: Exchange | None = exchange
+        """None: the application has returned."""
 
     async def run(self, app: Application) -> None:
         """Call the application. A coroutine of our own, so that also an error of a plain call ends in the task."""
+        assert self._exchange is not None
         try:
             await app(self._exchange.scope, self.receive, self.send)
         except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the process for one request
             raise AppError(f"the application tried to exit: {error!r}") from error
+        finally:
+            self._exchange = None
 
     async def receive(self) -> Message:
         """ASGI receive: `http.request`, then `http.disconnect` once the client is gone or the response complete."""
         exchange = self._exchange
-        message = exchange.next_message()
-        while message is None:
-            waiter = exchange.message_waiter()
-            exchange.receiving += 1
-            try:
-                if exchange.decoder.done:
-                    await until(waiter)
-                else:
-                    await self._wait_for_client(until(waiter))
-            finally:
-                exchange.receiving -= 1
+        if exchange is None:
+            return {"type": "http.disconnect"}
+        try:
             message = exchange.next_message()
+            while message is None:
+                await _wait_for_news(exchange)
+                message = exchange.next_message()
+        finally:
+            del exchange
         return message
 
     async def send(self, message: Message) -> None:
-        """ASGI send. Raises ClientDisconnected (an OSError) once the client is gone, AppError on misuse."""
+        """ASGI send. Once the client is gone, raises ClientDisconnected (an OSError) unless the message is the last of
+        the response. Raises AppError on misuse."""
         exchange = self._exchange
-        exchange.take(message)
-        if exchange.is_full:
-            await self._wait_for_client(exchange.link.conn.drained())
-
-    async def _wait_for_client(self, client: Awaitable[None]) -> None:
-        self._exchange.hold_up()
+        if exchange is None:
+            drop(message)
+            return
         try:
-            await client
+            exchange.take(message)
+            if exchange.is_full:
+                await _wait_for_client(exchange, exchange.link.conn.drained())
         finally:
-            self._exchange.go_on()
+            del exchange
+
+
+async def _wait_for_news(exchange: Exchange) -> None:
+    waiter = exchange.message_waiter()
+    exchange.receiving += 1
+    try:
+        if exchange.decoder.done:
+            await until(waiter)
+        else:
+            await _wait_for_client(exchange, until(waiter))
+    finally:
+        exchange.receiving -= 1
+        del exchange
+
+
+async def _wait_for_client(exchange: Exchange, client: Awaitable[None]) -> None:
+    exchange.hold_up()
+    try:
+        await client
+    finally:
+        exchange.go_on()
+        del exchange

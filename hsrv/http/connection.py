@@ -34,6 +34,7 @@ from hsrv.errors import ClientDisconnected, ClientError
 from hsrv.http.body import body_decoder
 from hsrv.http.events import RequestHead
 from hsrv.http.exchange import DISCARD_LIMIT, Exchange
+from hsrv.http.failure import error_of, follows_from_disconnect, let_go
 from hsrv.http.head import take_head
 from hsrv.http.pace import Pace
 from hsrv.http.proxy import ProxyError, read_proxy_header
@@ -54,6 +55,11 @@ LINGER_TIMEOUT: Final = 2.0
 """Seconds to read and drop what a refused client still sends. Closing at once would make the kernel reset the
 connection and destroy the answer on its way (RFC 9112 section 9.6)."""
 
+BODY_MOMENT: Final = 0.25
+"""Seconds from the head on for which the application is not called when it would only wait for a short body of known
+length. Nearly all are complete by then, which saves it its steps and us its memory; for a client that pauses it is
+called with what is there. The sweep sees to it, so it may be SWEEP_INTERVAL more."""
+
 END_TIMEOUT: Final = 1.0
 """Seconds a stream has to reach its end after it was asked to; then the connection is cut."""
 
@@ -68,7 +74,7 @@ class State(Enum):
     WAITING = auto()
     """A head is complete; it waits for a free place in this process, or for room in the handoff channel."""
     BODY = auto()
-    """A short body is read before the application is called."""
+    """A short body of known length is read before the application is called, or what comes of it within BODY_MOMENT."""
     RUNNING = auto()
     """The application was called; its response is not complete."""
     WRITING = auto()
@@ -105,6 +111,7 @@ class HTTPConnection:
         "cause",
         "conn",
         "deadline",
+        "discarded",
         "exchange",
         "host",
         "opened_at",
@@ -139,6 +146,8 @@ class HTTPConnection:
         self.waiting: tuple[RequestHead, Trace] | None = None
         """The request of state WAITING."""
         self._advance_due = False
+        self.discarded = 0
+        """Bytes of the body that is read and dropped in state DISCARDING."""
         self.cause: EndReason | None = None
         """Why it was refused. Counted then, so no more when it closes."""
         conn.on_broken = self._on_broken
@@ -299,7 +308,7 @@ class HTTPConnection:
         elif self.state is State.PREFACE:
             self._end_preface("the PROXY header is incomplete", EndReason.CLIENT_GONE)
         elif self.state is State.RUNNING and exchange is not None:
-            if exchange.decoder.done and self.host.answers_half_closed:
+            if exchange.decoder.done and self.host.answers_half_closed and not exchange.is_stream:
                 exchange.client_half_closed()
             else:
                 self._lose()
@@ -384,8 +393,8 @@ class HTTPConnection:
         except ClientError as error:
             self._refuse(error)
             return
-        if exchange.decoder.done or len(exchange.body) >= room:
-            self._run(exchange)
+        if exchange.decoder.done or len(exchange.body) >= room or exchange.head.chunked:
+            self._run(exchange)  # what comes in chunks may be half of a dialogue
         else:
             now = self._loop.time()
             if exchange.pace is not None:
@@ -439,9 +448,15 @@ class HTTPConnection:
 
     def _on_returned(self, exchange: Exchange, task: "asyncio.Task[None]") -> None:
         """The application returned, raised or was cancelled."""
-        error = None if task.cancelled() else task.exception()
+        exchange.task = None  # an error in it leads by its traceback back to the exchange: a cycle
+        error = error_of(task)
+        self._end_call(exchange, None if task.cancelled() else error)
+        if error is not None:
+            let_go(error)
+
+    def _end_call(self, exchange: Exchange, error: BaseException | None) -> None:
         if exchange.encoder.complete or exchange.gone:
-            if error is not None and not (exchange.released and _follows_from_disconnect(error)):
+            if error is not None and not (exchange.released and follows_from_disconnect(error)):
                 self.host.report_app_error(exchange, error)
             return
         if error is None and (exchange.half_closed or exchange.ending):
@@ -450,6 +465,7 @@ class HTTPConnection:
         self.host.report_app_error(exchange, error)
         if exchange.encoder.started:
             self.exchange = None
+            exchange.client_gone()  # tasks of the application's may still wait for something
             self.host.finished(self, exchange, EndReason.APP_ERROR)
             self.abort(EndReason.APP_ERROR)
         else:
@@ -520,6 +536,7 @@ class HTTPConnection:
             self._become_idle()
         else:
             self.state = State.DISCARDING
+            self.discarded = 0
             self.deadline = self._loop.time() + self.host.settings.body_timeout
             self.conn.watch(self._on_readable)
             self._discard()
@@ -528,6 +545,7 @@ class HTTPConnection:
         exchange = self.exchange
         assert exchange is not None
         try:
+            self.discarded += len(exchange.body)
             exchange.body.clear()
             exchange.feed(self.buffer, DISCARD_LIMIT)
         except ClientError:
@@ -535,6 +553,8 @@ class HTTPConnection:
             return
         if exchange.decoder.done:
             self._become_idle()
+        elif self.discarded + len(exchange.body) >= DISCARD_LIMIT:  # a body in chunks has no end in sight
+            self._close_politely()
 
     def _become_idle(self) -> None:
         self.state = _IDLE
@@ -724,6 +744,8 @@ class HTTPConnection:
             self._timed_out()
         elif self.exchange is not None and self._awaits_body(self.exchange):
             self._check_pace(self.exchange, now)
+            if self.state is _BODY and now - self.exchange.started_at >= BODY_MOMENT:
+                self._run(self.exchange)
 
     def _awaits_body(self, exchange: Exchange) -> bool:
         """Whether nothing goes on before more of the body has come. Once the response has begun, both sides talk, and
@@ -765,12 +787,3 @@ class HTTPConnection:
             self.close(EndReason.FIRST_BYTE_TIMEOUT)
         else:
             self._refuse_preface("no PROXY header within --header-timeout")
-
-
-def _follows_from_disconnect(error: BaseException | None) -> bool:
-    """Whether an error began as what `send()` raises when the client is gone: frameworks put their own on top of it."""
-    while error is not None:
-        if isinstance(error, ClientDisconnected):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

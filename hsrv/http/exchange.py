@@ -1,8 +1,9 @@
 """One request and its response: what the application's receive() and send() do (`hsrv.http.call`: where they wait).
 
 Owns the request body on its way to the application and the encoder of the response. Promises: the body
-arrives in order and complete or `http.disconnect` says that it never will; once the client is gone, `send()` raises;
-a response that was cut never looks complete. Must not touch the socket: the connection does.
+arrives in order and complete or `http.disconnect` says that it never will; once nothing reaches the client any more,
+what would complete the response is dropped and what would go on with it raises; a response that was cut never looks
+complete. Must not touch the socket: the connection does.
 
 Spec: ASGI HTTP 2.5, https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -112,7 +113,7 @@ class Exchange:
         self.scope: Scope = {}
         self.task: asyncio.Task[None] | None = None
         self.gone = False
-        """The client takes nothing any more."""
+        """Nothing that the application sends reaches the client any more."""
         self.half_closed = False
         """The client sends nothing any more; it may still read (or be gone: only a write can tell)."""
         self.ending = False
@@ -168,8 +169,8 @@ class Exchange:
         self._wake()
 
     def end(self) -> None:
-        """Ask the stream to end: the application sees http.disconnect; an event stream ends at the next
-        event boundary, at once when it stands at one."""
+        """Ask the stream to end: the application sees http.disconnect; an event stream ends at the next event boundary,
+        at once when it stands at one, and is told only then: frameworks would leave the event in two."""
         self.ending = True
         if self._boundary_counts() and (not self._tail or self._tail.endswith(EVENT_BOUNDARIES)):
             self._terminate()
@@ -181,7 +182,8 @@ class Exchange:
 
     @property
     def released(self) -> bool:
-        """Nothing that the application may still send has a reader: the client is gone, or we ended the stream."""
+        """Nothing that the application may still send has a reader: the client is gone, has all it may get, or we ended
+        the stream."""
         return self.gone or (self.ending and self.encoder.complete)
 
     @property
@@ -248,30 +250,36 @@ class Exchange:
             if not self._body_delivered:
                 self.link.body_taken()
             return {"type": "http.request", "body": body, "more_body": not self._body_delivered}
-        if self.half_closed or self.ending:
+        if self.half_closed or (self.ending and not self._boundary_counts()):
             return {"type": "http.disconnect"}
         return None
 
     def take(self, message: Message) -> None:
-        """Act on a message of send(). Raises ClientDisconnected once the client is gone, AppError on misuse."""
+        """Act on a message of send(). Raises AppError on misuse, ClientDisconnected when nothing reaches the client any
+        more and the message is not the last: who has a response whole never notices, and what follows it (background
+        tasks) runs; who streams must end."""
         if (self.gone or self.ending) and self.released:
             # Also when we ended the response in its stead, maybe while it slept: that is no misuse of its.
-            raise ClientDisconnected(errno.EPIPE, "the client is gone")
+            drop(message)
+            return
         kind = message["type"]
-        if kind == "http.response.body":
-            if not (self.encoder.amid_chunks and self._send_chunk(message)):
-                self._send_body(message)
-        elif kind == "http.response.start":
-            self._send_start(message)
-        elif kind == "http.response.pathsend":
-            self._send_file(message)
-        elif kind == "http.response.early_hint":
-            self._write(_some(self.encoder.early_hint(message)))
-        elif kind == "http.response.trailers":
-            self._write(_some(self.encoder.trailers(message)))
-            self._after_write()
-        else:
-            raise AppError(f"unexpected ASGI message type {kind!r}")
+        try:
+            if kind == "http.response.body":
+                if not (self.encoder.amid_chunks and self._send_chunk(message)):
+                    self._send_body(message)
+            elif kind == "http.response.start":
+                self._send_start(message)
+            elif kind == "http.response.pathsend":
+                self._send_file(message)
+            elif kind == "http.response.early_hint":
+                self._write(_some(self.encoder.early_hint(message)))
+            elif kind == "http.response.trailers":
+                self._write(_some(self.encoder.trailers(message)))
+                self._after_write()
+            else:
+                raise AppError(f"unexpected ASGI message type {kind!r}")
+        except ClientDisconnected:
+            drop(message)
 
     @property
     def is_full(self) -> bool:
@@ -282,9 +290,7 @@ class Exchange:
         self.encoder.start(message)
         if self.link.closing:
             self.encoder.force_close()
-        if not self.decoder.done and (
-            self._continue_due or self.head.chunked or (self.head.content_length or 0) > DISCARD_LIMIT
-        ):
+        if not self.decoder.done and (self._continue_due or (self.head.content_length or 0) > DISCARD_LIMIT):
             self.encoder.force_close()  # what is left of the body is not worth reading, or will never come
 
     def _send_chunk(self, message: Message) -> bool:
@@ -341,6 +347,8 @@ class Exchange:
 
     def _after_write(self) -> None:
         if self.encoder.complete:
+            if self.encoder.curtailed:
+                self.gone = True
             if self._waiter is not None:
                 self._wake()
             self.link.response_complete()
@@ -376,6 +384,12 @@ class Exchange:
         except ClientDisconnected:
             return
         self._after_write()
+
+
+def drop(message: Message) -> None:
+    """Nothing reaches the client any more. Raises ClientDisconnected if more of the response is to follow."""
+    if message.get("more_body") or message.get("more_trailers"):
+        raise ClientDisconnected(errno.EPIPE, "the client is gone")
 
 
 def _some(data: bytes) -> tuple[bytes, ...]:

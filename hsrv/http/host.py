@@ -206,6 +206,8 @@ class HTTPHost:
             self.board.gauge(Gauge.STREAMS, len(self._streams))
             self.board.responded(exchange.encoder.status, exchange.begun_at - exchange.started_at)
             self.stream_found(exchange, exchange.pattern())
+            if exchange.half_closed:  # of a stream's client that is the only sign of its leaving
+                exchange.link.client_lost()
 
     # what the operator is told
 

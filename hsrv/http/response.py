@@ -81,7 +81,8 @@ class Framing(Enum):
     """How the client finds the end of the body."""
 
     NONE = auto()
-    """There is none whatever the application sends: HEAD, 204, 205, 304."""
+    """There is none whatever the application sends: HEAD, 204, 205, 304. The response is complete with its head
+    (RFC 9112 section 6.3)."""
     LENGTH = auto()
     CHUNKS = auto()
     CLOSE = auto()
@@ -109,6 +110,7 @@ class ResponseEncoder:
         "amid_chunks",
         "body_bytes",
         "complete",
+        "curtailed",
         "event_stream",
         "http_version",
         "keep_alive",
@@ -132,6 +134,8 @@ class ResponseEncoder:
         self.sends_file = False
         """The content of a file must follow what `file()` returned."""
         self.complete = False
+        self.curtailed = False
+        """It is complete with its head, which is all that the client gets, and the application has more to say."""
         self.amid_chunks = False
         """More of a body in chunks is to follow: `chunk` may be worth a try."""
         self.body_bytes = 0
@@ -209,6 +213,8 @@ class ResponseEncoder:
         if first:
             head = self._encode_head(length, defaults)
             self.streaming = more
+            if self._framing is Framing.NONE:
+                self.curtailed, phase = phase is not Phase.COMPLETE, Phase.COMPLETE
         self._phase = phase
         self.complete = phase is Phase.COMPLETE
         self.amid_chunks = more and self._framing is Framing.CHUNKS

@@ -1,6 +1,6 @@
 """A request head as an ASGI scope: the only place that makes one.
 
-Promises: scopes are complete (ASGI HTTP and WebSocket spec 2.5) and no two share anything that the
+Promises: scopes are complete (ASGI HTTP and WebSocket) and no two share anything that the
 application may change, except the values of the lifespan state, which are shared on purpose.
 """
 

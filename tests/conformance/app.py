@@ -1,6 +1,7 @@
 """The application under test: echoes what it saw, misbehaves where the path says so.
 
-Every call is recorded, when it begins, as one line of the file named by RECORD.
+Every call is recorded as one line of the file named by RECORD, when it has its request whole: of a body in chunks, or
+one that takes its time, the application sees the beginning before anybody can tell what follows.
 """
 
 import json
@@ -157,13 +158,17 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await send({"type": f"{kind}.complete"})
             if kind == "lifespan.shutdown":
                 return
-    record(scope)
     if scope["type"] == "websocket":
+        record(scope)
         await receive()
         await send({"type": "websocket.close"})
         return
     _, marker, name = scope["raw_path"][PATH_LENGTH:].decode("latin-1").partition("/respond/")
-    await (respond(name, send) if marker else echo(scope, receive, send))
+    if marker:
+        record(scope)
+        await respond(name, send)
+    else:
+        await echo(scope, receive, send)
 
 
 def record(scope: Scope) -> None:
@@ -188,6 +193,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
             return
         data += message["body"]
         more = message["more_body"]
+    record(scope)
     seen = {
         "role": scope["extensions"]["hsrv"]["role"],
         "method": scope["method"],

@@ -125,9 +125,9 @@ def refused(name: str, rfc: str, data: str, *status: int, before: tuple[Seen, ..
     return Case(name=name, rfc=rfc, data=data, answers=(*good, error), after=After.CLOSED)
 
 
-def truncated(name: str, rfc: str, data: str, *, call: str | None = None) -> Case:
+def truncated(name: str, rfc: str, data: str) -> Case:
     """The client closes its side too early: closed without an answer, or 400, or 408."""
-    error = Answer(status=frozenset({400, 408}), call=call, interim=None)
+    error = Answer(status=frozenset({400, 408}), interim=None)
     return Case(name=name, rfc=rfc, data=data, answers=(error,), after=After.ENDED, silent=True, probe=False)
 
 

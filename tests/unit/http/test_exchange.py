@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import h11
 import pytest
@@ -75,12 +76,12 @@ class Link:
         raise AssertionError("it takes no time")
 
 
-def new_exchange() -> tuple[Exchange, Link, socket.socket]:
+def new_exchange(method: str = "GET") -> tuple[Exchange, Link, socket.socket]:
     ours, client = socket.socketpair()
     ours.setblocking(False)
     origin = Origin(client=None, server=None, accepted_at=0.0)
     link = Link(Conn(ours, asyncio.get_running_loop(), origin))
-    encoder = ResponseEncoder("GET", "1.1", keep_alive=True)
+    encoder = ResponseEncoder(method, "1.1", keep_alive=True)
     trace = Trace(request_id="r-1")
     return Exchange(link, HEAD, trace, body_decoder(HEAD, 0), encoder, started_at=0.0), link, client
 
@@ -160,6 +161,94 @@ def test_a_client_that_is_gone_is_found_at_the_next_chunk() -> None:
             await Call(exchange).send(message)
         assert link.lost == 1
         link.conn.close()
+
+    asyncio.run(run())
+
+
+WHOLE = {"type": "http.response.body", "body": b"data: 1\n\n"}
+"""Completes a response."""
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["found by the write", "told before"])
+@pytest.mark.parametrize("kind", ["http.response.body", "http.response.pathsend"])
+def test_what_completes_the_response_of_a_client_that_is_gone_is_dropped(
+    kind: str, told: bool, tmp_path: Path
+) -> None:
+    """So whoever answers in one piece never notices, and background tasks run."""
+    message = {**WHOLE, "type": kind, "path": str(tmp_path / "nowhere" if told else Path(__file__))}
+
+    async def run() -> None:
+        exchange, link, client = new_exchange()
+        client.close()
+        if told:
+            exchange.client_gone()
+        await Call(exchange).send(START)
+        await Call(exchange).send(message)
+        assert (link.lost, link.completed) == (int(not told), 0)
+        link.conn.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["found by the write", "told before"])
+def test_what_goes_on_with_the_response_of_a_client_that_is_gone_raises(told: bool) -> None:
+    async def run() -> None:
+        exchange, link, client = new_exchange()
+        client.close()
+        if told:
+            exchange.client_gone()
+        await Call(exchange).send(START)
+        for _ in range(2):
+            with pytest.raises(ClientDisconnected):
+                await Call(exchange).send({**WHOLE, "more_body": True})
+            exchange.client_gone()
+        with pytest.raises(ClientDisconnected):
+            await Call(exchange).send({"type": "http.response.trailers", "more_trailers": True})
+        assert link.lost == int(not told)
+        link.conn.close()
+
+    asyncio.run(run())
+
+
+def test_the_answer_to_head_is_complete_with_its_head() -> None:
+    """RFC 9110 section 9.3.2: an endless stream is told at once that nobody listens."""
+
+    async def run() -> None:
+        exchange, link, client = new_exchange("HEAD")
+        with client:
+            await Call(exchange).send(START)
+            await Call(exchange).send({**WHOLE, "more_body": True})
+            assert client.recv(1 << 16).endswith(b"\r\n\r\n")
+            assert (link.begun, link.completed) == (0, 1)
+            assert await Call(exchange).receive() == {"type": "http.disconnect"}
+            with pytest.raises(ClientDisconnected):
+                await Call(exchange).send({**WHOLE, "more_body": True})
+            await Call(exchange).send(WHOLE)
+            assert (link.completed, link.lost) == (1, 0)
+            link.conn.close()
+
+    asyncio.run(run())
+
+
+def test_an_event_stream_amid_an_event_is_not_told_of_its_end_before_it() -> None:
+    """Who was told would stop at once (Starlette does), and its client would have half an event."""
+
+    async def run() -> None:
+        exchange, link, client = new_exchange()
+        with client:
+            call = Call(exchange)
+            assert (await call.receive())["type"] == "http.request"
+            await call.send(START)
+            await call.send({**WHOLE, "body": b"data: ", "more_body": True})
+            listening = asyncio.ensure_future(call.receive())
+            await asyncio.sleep(0)
+            exchange.end()
+            await asyncio.sleep(0)
+            assert not listening.done()
+            await call.send({**WHOLE, "body": b"1\n\ndata: 2", "more_body": True})
+            assert await asyncio.wait_for(listening, 5) == {"type": "http.disconnect"}
+            assert body_of(client) == (b"data: 1\n\n", True)
+            link.conn.close()
 
     asyncio.run(run())
 

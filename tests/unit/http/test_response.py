@@ -41,12 +41,13 @@ def respond(
     headers: Pairs | None = None,
     trailers: Pairs | None = None,
 ) -> Sent:
-    """Send a start, the bodies (the last one without more_body), then trailers."""
+    """Send a start, the bodies (the last one without more_body), then trailers; what nobody may get is dropped."""
     encoder.start({"status": status, "headers": headers or [], "trailers": trailers is not None})
     data = b""
     for left, body in zip(reversed(range(len(bodies))), bodies, strict=True):
-        data += b"".join(encoder.body({"body": body, "more_body": left > 0}, b""))
-    if trailers is not None:
+        if not encoder.curtailed:
+            data += b"".join(encoder.body({"body": body, "more_body": left > 0}, b""))
+    if trailers is not None and not encoder.curtailed:
         data += encoder.trailers({"headers": trailers})
     assert encoder.complete
     return Sent(encoder, data)
@@ -163,6 +164,20 @@ def test_less_than_the_declared_length_is_refused_at_the_end() -> None:
     with pytest.raises(AppError, match="shorter"):
         encoder.body({"body": b""}, b"")
     assert not encoder.complete
+
+
+@pytest.mark.parametrize("bodies", [[b"hello"], [b"hel", b"lo"]])
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 205), ("GET", 304), ("HEAD", 404)]
+)
+def test_a_response_without_a_body_is_complete_with_its_head(
+    method: str, status: int, bodies: list[bytes]
+) -> None:
+    """RFC 9112 section 6.3: whatever the application still has to say."""
+    encoder = encoder_for(method)
+    encoder.start({"status": status, "trailers": len(bodies) > 1})
+    assert encoder.body({"body": bodies[0], "more_body": len(bodies) > 1}, b"")
+    assert (encoder.complete, encoder.curtailed, encoder.amid_chunks) == (True, len(bodies) > 1, False)
 
 
 @pytest.mark.parametrize("bodies", [[b"hello"], [b"hel", b"lo"]])

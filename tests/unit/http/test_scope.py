@@ -41,7 +41,7 @@ def builder(root_path: str = "", trusted: str = "127.0.0.1") -> ScopeBuilder:
 def test_an_http_scope_is_complete() -> None:
     assert builder().http(HEAD, ORIGIN, {"db": 1}) == {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": "GET",
         "scheme": "http",

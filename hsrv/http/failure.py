@@ -1,0 +1,57 @@
+"""Errors that leave the application. Pure.
+
+Promises: what follows from a client's leaving is told from a failure; once an error is reported it keeps nothing of its
+request.
+"""
+
+from typing import Any, Protocol
+
+from hsrv.errors import ClientDisconnected
+
+
+class Done(Protocol):
+    """A task that is over."""
+
+    def result(self) -> Any: ...
+
+
+def error_of(task: Done) -> BaseException | None:
+    """What it ended with, if not well. Taken by `result()`, after which the task itself keeps no traceback;
+    `exception()` would leave it one, and whoever keeps the task (asyncio's TaskGroup, in the frame that raised) a
+    cycle."""
+    try:
+        task.result()
+    except BaseException as error:  # the application's, whatever it is
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next  # without this frame
+        return error
+    return None
+
+
+def follows_from_disconnect(error: BaseException | None) -> bool:
+    """Whether an error began as what `send()` raises when the client is gone: frameworks put their own on top of it,
+    and task groups put it into a group."""
+    while error is not None:
+        if isinstance(error, ClientDisconnected):
+            return True
+        if isinstance(error, BaseExceptionGroup):
+            return all(follows_from_disconnect(one) for one in error.exceptions)
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def let_go(error: BaseException) -> None:
+    """Drop the tracebacks of an error and of what led to it. Their frames hold whatever the request used, a generator
+    whose `finally` is still to run among it; and when one of them has the error in a variable, as Starlette's have, it
+    is a cycle that only the garbage collector would end."""
+    seen: set[int] = set()
+    found: list[BaseException | None] = [error]
+    while found:
+        one = found.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = None
+        found += (one.__cause__, one.__context__)
+        if isinstance(one, BaseExceptionGroup):
+            found += one.exceptions
