@@ -18,6 +18,8 @@ from hsrv.accesslog import AccessRecord
 from hsrv.asgi import Application
 from hsrv.asyncpool.parking import ParkingLot, most_parked
 from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
+from hsrv.asyncpool.ws_memory import MessageMemory
+from hsrv.asyncpool.ws_turns import Turns
 from hsrv.census import Held
 from hsrv.child import ChildBoot
 from hsrv.conn import Conn
@@ -82,12 +84,16 @@ class AsyncPool(HTTPHost):
         self._ws_settings = WebSocketSettings(
             codec=config.ws,
             max_message=config.ws_max_message,
+            max_inflated=config.ws_max_inflated,
+            message_timeout=config.ws_message_timeout,
             ping_interval=config.ws_ping_interval,
             ping_timeout=config.ws_ping_timeout,
             per_message_deflate=config.ws_per_message_deflate,
             send_timeout=config.stream_send_timeout,
             close_timeout=CLOSE_TIMEOUT,
         )
+        self._ws_turns = Turns(loop)
+        self._ws_memory = MessageMemory(config.ws_memory)
         self._drain: DrainParams | None = None
         self._drain_began = 0.0
         self._finishing = False
@@ -231,6 +237,8 @@ class AsyncPool(HTTPHost):
             self.application_of(message),
             self._ws_settings,
             loop=self.loop,
+            turns=self._ws_turns,
+            memory=self._ws_memory,
             defaults=self.default_headers,
             on_accepted=self.session_accepted,
             on_closed=self._session_closed,

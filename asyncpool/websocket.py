@@ -27,7 +27,9 @@ from hsrv.asyncpool.ws_events import (
 )
 from hsrv.asyncpool.ws_handshake import accept_response, deflate_terms
 from hsrv.asyncpool.ws_link import WebSocketLink, WebSocketSettings
+from hsrv.asyncpool.ws_memory import MessageMemory
 from hsrv.asyncpool.ws_states import SAID, Said, Say, Wire
+from hsrv.asyncpool.ws_turns import Turns
 from hsrv.conn import HIGH_WATER, Conn
 from hsrv.context import own_context
 from hsrv.errors import AppError, ClientDisconnected
@@ -94,6 +96,8 @@ class WebSocketSession:
         settings: WebSocketSettings,
         *,
         loop: asyncio.AbstractEventLoop,
+        turns: Turns,
+        memory: MessageMemory,
         defaults: Callable[[], bytes],
         on_accepted: "Callable[[WebSocketSession], None]",
         on_closed: "Callable[[WebSocketSession, EndReason, int], None]",
@@ -113,7 +117,14 @@ class WebSocketSession:
         self._on_accepted = on_accepted
         self._on_closed: Callable[[WebSocketSession, EndReason, int], None] | None = on_closed
         self._link = WebSocketLink(
-            conn, handoff.buffered, settings, loop, on_change=self._wake, on_closed=self._report_end
+            conn,
+            handoff.buffered,
+            settings,
+            loop,
+            turns=turns,
+            memory=memory,
+            on_change=self._wake,
+            on_closed=self._report_end,
         )
         self._said = Machine(SAID, Said.CONNECTING)
         self._encoder: ResponseEncoder | None = None
@@ -194,6 +205,7 @@ class WebSocketSession:
             self._end_link(INTERNAL_ERROR, EndReason.APP_ERROR)
         else:
             self._end_link(NORMAL, EndReason.COMPLETED)
+        self._link.drop_messages()
         self._report_end()
 
     def _is_consequence(self, error: BaseException) -> bool:
@@ -298,7 +310,8 @@ class WebSocketSession:
         head = self.handoff.head
         terms = deflate_terms(head, enabled=self._settings.per_message_deflate)
         response = accept_response(head, self._scope, message, terms, self._defaults())
-        self._link.accept(response, choose_codec(self._settings.codec)(self._settings.max_message, terms))
+        new = choose_codec(self._settings.codec)
+        self._link.accept(response, new(self._settings.max_message, terms, self._settings.max_inflated))
         self.status = 101
         self._on_accepted(self)
 

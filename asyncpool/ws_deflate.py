@@ -7,7 +7,7 @@ declined. Pure.
 """
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -28,6 +28,19 @@ DEFLATE_FROM: Final = 64
 
 _TAIL: Final = b"\x00\x00\xff\xff"
 """The end of a flushed block, which travels with no message (section 7.2.1)."""
+
+MAX_INFLATED: Final = 1 << 20
+"""Bytes of a message that came compressed, unless an option says otherwise: a thousand bytes can ask for them."""
+
+INFLATED_FREELY: Final = 128 * 1024
+INFLATE_RATIO: Final = 100
+"""Beyond the first, a message may be only so many times as large as its frames. JSON and markup reach some 30; the
+format allows 1032, for what has no content."""
+
+STEP_IN: Final = 2 * 1024
+STEP_OUT: Final = 32 * 1024
+"""Bytes that one step of inflating takes and makes, at most: a fraction of a millisecond, also where the input is made
+of nothing but headers of blocks."""
 
 _FLAGS: Final = frozenset({"server_no_context_takeover", "client_no_context_takeover"})
 _BITS: Final = frozenset({"server_max_window_bits", "client_max_window_bits"})
@@ -106,28 +119,56 @@ def _is_valid(name: str, value: str, has_value: bool) -> bool:
 class Inflater:
     """The messages of one peer, decompressed."""
 
-    __slots__ = ("_bits", "_forgets", "_zlib")
+    __slots__ = ("_at", "_bits", "_data", "_forgets", "_last", "_zlib", "busy")
 
     def __init__(self, terms: DeflateTerms) -> None:
         self._bits = max(terms.client_bits or zlib.MAX_WBITS, SMALLEST_WINDOW_BITS)
         self._forgets = terms.client_no_context_takeover
         self._zlib: zlib._Decompress | None = None
+        self._data = b""
+        self._at = 0
+        """How far it was inflated."""
+        self._last = False
+        self.busy = False
+        """There may be more to inflate of what was fed."""
 
-    def inflate(self, data: bytes, most: int) -> bytes:
-        """The next part of a message, at most `most` bytes, of which there is at least one. Raises `zlib.error`.
+    @property
+    def waiting(self) -> int:
+        """Bytes that were fed and not inflated yet."""
+        return len(self._data) - self._at
+
+    def feed(self, data: bytes, *, last: bool) -> None:
+        """The next part of a message, once it is not `busy` with the one before."""
+        self._data, self._at, self._last = data + _TAIL if last else data, 0, last
+        self.busy = True
+
+    def step(self, most: int) -> bytes:
+        """Some of it, at most `most` bytes, of which there is at least one. Raises `zlib.error`.
 
         After a final block (section 7.2.3.4) the rest of the message is padding, and ignored.
         """
-        if self._zlib is None:
-            self._zlib = zlib.decompressobj(-self._bits)
-        return b"" if self._zlib.eof else self._zlib.decompress(data, most)
+        inflater = self._zlib
+        if inflater is None:
+            inflater = self._zlib = zlib.decompressobj(-self._bits)
+        plain = b""
+        if not inflater.eof:
+            taken = self._data[self._at : self._at + STEP_IN]
+            plain = inflater.decompress(taken, most)
+            self._at += len(taken) - len(inflater.unconsumed_tail)
+        if inflater.eof or (self._at >= len(self._data) and len(plain) < most):
+            self._end(inflater)
+        return plain
 
-    def end(self, most: int) -> bytes:
-        """The same for the end of a message."""
-        rest = self.inflate(_TAIL, most)
-        if self._forgets or (self._zlib is not None and self._zlib.eof):
+    def _end(self, inflater: "zlib._Decompress") -> None:
+        self.busy = False
+        self._data, self._at = b"", 0
+        if self._last and (self._forgets or inflater.eof):
             self._zlib = None
-        return rest
+
+
+def most_inflated(limit: int, wire: int) -> int:
+    """Bytes that a message may become whose frames, as far as they have begun, have `wire`."""
+    return min(limit, max(INFLATED_FREELY, INFLATE_RATIO * wire))
 
 
 class Deflater:
@@ -157,12 +198,15 @@ class MessageExtension(Extension):
 
     name = "permessage-deflate"
 
-    def __init__(self, limit: int, terms: DeflateTerms | None) -> None:
+    def __init__(self, limit: int, terms: DeflateTerms | None, max_inflated: int = MAX_INFLATED) -> None:
         self._limit = limit
+        self._max_inflated = min(limit, max_inflated)
         self._inflater = Inflater(terms) if terms is not None else None
         self._deflater = Deflater(terms) if terms is not None else None
         self.room = limit
         """Bytes the current message may still bring."""
+        self._wire = self._coming = self._plain = 0
+        """Bytes of its frames, of the current one, and of what they became, if it is compressed."""
         self._within = False
         """Frames of the current message are to follow."""
         self._control = False
@@ -188,7 +232,11 @@ class MessageExtension(Extension):
         if opcode is not Opcode.CONTINUATION:
             self.room = self._limit
             self._deflated = self._inflater is not None and rsv.rsv1
-        if payload_length > self.room and not self._deflated:
+            self._wire = self._plain = 0
+        self._coming = payload_length  # wsproto may ask again for the same header, until its mask is there
+        if self._deflated:
+            self.room = most_inflated(self._max_inflated, self._wire + self._coming) - self._plain
+        elif payload_length > self.room:
             return CloseReason.MESSAGE_TOO_BIG
         return _RSV1 if self._deflated and opcode is not Opcode.CONTINUATION else _NO_BITS
 
@@ -198,7 +246,7 @@ class MessageExtension(Extension):
         if self._control:
             return data
         if self._deflated and self._inflater is not None:
-            return self._inflate(self._inflater.inflate, data)
+            return self._inflate(self._inflater, data, last=False)
         self.room -= len(data)
         return data
 
@@ -208,18 +256,26 @@ class MessageExtension(Extension):
         if self._control:
             return None
         self._within = not fin
+        self._wire += self._coming
         if not fin or not self._deflated or self._inflater is None:
             return None
-        return self._inflate(self._inflater.end)
+        return self._inflate(self._inflater, b"", last=True)
 
-    def _inflate(self, step: Callable[..., bytes], *data: bytes) -> bytes | CloseReason:
-        """At most one byte more than there is room for."""
-        try:
-            plain = step(*data, self.room + 1)
-        except zlib.error:
-            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
-        self.room -= len(plain)
-        return plain if self.room >= 0 else CloseReason.MESSAGE_TOO_BIG
+    def _inflate(self, inflater: Inflater, data: bytes, *, last: bool) -> bytes | CloseReason:
+        """At most one byte more than there is room for. The codec sees to it that `data` is short."""
+        plain = bytearray()
+        inflater.feed(data, last=last)
+        while inflater.busy:
+            try:
+                piece = inflater.step(self.room + 1)
+            except zlib.error:
+                return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+            self.room -= len(piece)
+            self._plain += len(piece)
+            if self.room < 0:
+                return CloseReason.MESSAGE_TOO_BIG
+            plain += piece
+        return bytes(plain)
 
     def frame_outbound(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, data: bytes, fin: bool

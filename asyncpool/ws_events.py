@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 from wsproto.frame_protocol import LOCAL_ONLY_CLOSE_REASONS, CloseReason
 
-from hsrv.asyncpool.ws_deflate import DeflateTerms
+from hsrv.asyncpool.ws_deflate import MAX_INFLATED, DeflateTerms
 
 NORMAL: Final = int(CloseReason.NORMAL_CLOSURE)
 PROTOCOL_ERROR: Final = int(CloseReason.PROTOCOL_ERROR)
@@ -18,6 +18,8 @@ NO_STATUS: Final = int(CloseReason.NO_STATUS_RCVD)
 ABNORMAL: Final = int(CloseReason.ABNORMAL_CLOSURE)
 INVALID_DATA: Final = int(CloseReason.INVALID_FRAME_PAYLOAD_DATA)
 TOO_BIG: Final = int(CloseReason.MESSAGE_TOO_BIG)
+POLICY_VIOLATION: Final = int(CloseReason.POLICY_VIOLATION)
+TRY_AGAIN_LATER: Final = int(CloseReason.TRY_AGAIN_LATER)
 INTERNAL_ERROR: Final = int(CloseReason.INTERNAL_ERROR)
 SERVICE_RESTART: Final = int(CloseReason.SERVICE_RESTART)
 
@@ -39,6 +41,22 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     """Bytes it occupies, about."""
 
 
+def received_text(text: str) -> Received:
+    """One character beyond Latin-1 makes each of them two bytes wide, or four."""
+    return Received(text, len(text) if text.isascii() else text.__sizeof__())
+
+
+class Part(NamedTuple):
+    """Something was interpreted that is no event yet: as much as is to be done in one go."""
+
+    empty: bool
+    """A frame without content, which does not end its message."""
+
+
+PART: Final = Part(empty=False)
+EMPTY_PART: Final = Part(empty=True)
+
+
 class Ping(NamedTuple):
     payload: bytes
 
@@ -55,7 +73,7 @@ class Close(NamedTuple):
     reason: str
 
 
-Event = Received | Ping | Pong | Close
+Event = Received | Part | Ping | Pong | Close
 
 
 class FrameError(Exception):
@@ -71,11 +89,22 @@ class FrameError(Exception):
 class Codec(Protocol):
     """The server's end of one connection's frames."""
 
+    @property
+    def held(self) -> int:
+        """Bytes that were fed and are in no event yet, decompressed as far as they are."""
+
+    @property
+    def unfinished(self) -> object | None:
+        """The message that is not complete, another object for each; None: there is none."""
+
     def feed(self, data: bytes) -> None:
         """Take bytes from the peer. Interprets nothing yet."""
 
     def next_event(self) -> Event | None:
-        """The next event of what was fed; None: more bytes are needed. Raises `FrameError`, once."""
+        """The next event of what was fed; None: more bytes are needed. Raises `FrameError`, once.
+
+        One call takes about a millisecond at most: what would take longer is done in `Part`s.
+        """
 
     def message(self, data: str | bytes) -> bytes: ...
     def ping(self, payload: bytes) -> bytes: ...
@@ -88,8 +117,10 @@ class Codec(Protocol):
 class NewCodec(Protocol):
     """Makes the codec of one connection."""
 
-    def __call__(self, max_message: int, deflate: DeflateTerms | None) -> Codec:
-        """`max_message`: bytes, after decompression."""
+    def __call__(
+        self, max_message: int, deflate: DeflateTerms | None, max_inflated: int = MAX_INFLATED
+    ) -> Codec:
+        """`max_message`: bytes. `max_inflated`: of one that comes compressed, which `max_message` bounds too."""
 
 
 def may_be_sent(code: int) -> bool:

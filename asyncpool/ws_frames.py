@@ -7,7 +7,6 @@ with `WsprotoCodec`: `tests/unit/asyncpool/test_ws_codecs_agree.py` compares the
 Payloads are decompressed, checked for UTF-8 and counted as they come: nothing waits for the end of a large frame.
 """
 
-import io
 import struct
 import zlib
 from codecs import IncrementalDecoder, getincrementaldecoder
@@ -16,19 +15,31 @@ from typing import Final
 
 from wsproto.frame_protocol import XorMaskerSimple
 
-from hsrv.asyncpool.ws_deflate import DEFLATE_FROM, Deflater, DeflateTerms, Inflater
+from hsrv.asyncpool.ws_deflate import (
+    DEFLATE_FROM,
+    MAX_INFLATED,
+    STEP_OUT,
+    Deflater,
+    DeflateTerms,
+    Inflater,
+    most_inflated,
+)
 from hsrv.asyncpool.ws_events import (
+    EMPTY_PART,
     INVALID_DATA,
     NO_STATUS,
+    PART,
     PROTOCOL_ERROR,
     TOO_BIG,
     Close,
     Event,
     FrameError,
+    Part,
     Ping,
     Pong,
     Received,
     may_be_sent,
+    received_text,
 )
 
 FIN: Final = 0x80
@@ -96,71 +107,79 @@ class _Frame:
 class _Message:
     """A message whose frames are not complete."""
 
-    __slots__ = ("_binary", "_decoder", "_is_text", "_text", "inflater", "room")
+    __slots__ = ("_data", "_decoder", "_is_text", "_limit", "_wire", "inflater", "last", "room")
 
-    def __init__(self, opcode: int, room: int, inflater: Inflater | None) -> None:
+    def __init__(self, opcode: int, limit: int, inflater: Inflater | None) -> None:
         """`inflater`: if it is compressed."""
-        self.room = room
+        self._limit = limit
+        self.room = limit if inflater is None else most_inflated(limit, 0)
         """Bytes it may still bring."""
+        self._wire = 0
+        """Bytes of its frames, if it is compressed."""
         self.inflater = inflater
+        self.last = False
+        """All of its last frame was read."""
         self._is_text = opcode == TEXT
-        # Made for the first of several pieces. They grow in place: of a list of pieces a peer could have us keep an
-        # object for each byte that it sends.
-        self._text: io.StringIO | None = None
+        # Made for the first of several pieces. It grows in place: of a list of pieces a peer could have us keep an
+        # object for each byte that it sends. A text stays UTF-8: one character can make it four times as large.
+        self._data: bytearray | None = None
         self._decoder: IncrementalDecoder | None = None
-        self._binary: bytearray | None = None
 
-    def add(self, data: bytes, *, last: bool) -> Received | None:
+    @property
+    def held(self) -> int:
+        waiting = self.inflater.waiting if self.inflater is not None else 0
+        return waiting + (len(self._data) if self._data is not None else 0)
+
+    def expect(self, size: int) -> None:
+        """Another frame of it has begun."""
+        if self.inflater is not None:
+            before = most_inflated(self._limit, self._wire)
+            self._wire += size
+            self.room += most_inflated(self._limit, self._wire) - before
+
+    def add(self, data: bytes) -> Received | None:
         """The message, with its last piece. Raises `FrameError`."""
         if self.inflater is not None:
-            data = self._inflate(self.inflater, data, last=last)
-        else:
-            self.room -= len(data)  # that there is enough was seen in the head
-        return self._add_text(data, last=last) if self._is_text else self._add_binary(data, last=last)
+            self.inflater.feed(data, last=self.last)
+            return self.inflate(self.inflater)
+        self.room -= len(data)  # that there is enough was seen in the head
+        return self._add(data, last=self.last)
 
-    def _inflate(self, inflater: Inflater, data: bytes, *, last: bool) -> bytes:
-        """At most one byte more than there is room for."""
+    def inflate(self, inflater: Inflater) -> Received | None:
+        """A step; at most one byte more than there is room for."""
         try:
-            plain = inflater.inflate(data, self.room + 1)
-            if last and len(plain) <= self.room:
-                plain += inflater.end(self.room + 1 - len(plain))
+            plain = inflater.step(min(self.room + 1, STEP_OUT))
         except zlib.error as error:
             raise FrameError(INVALID_DATA, str(error)) from error
         self.room -= len(plain)
         if self.room < 0:
             raise FrameError(TOO_BIG, "the message is larger than its limit, decompressed")
-        return plain
+        return self._add(plain, last=self.last and not inflater.busy)
 
-    def _add_text(self, data: bytes, *, last: bool) -> Received | None:
-        if self._text is None or self._decoder is None:
-            if last:
-                return whole_text(data)
-            self._text, self._decoder = io.StringIO(), _new_decoder()
-        try:
-            self._text.write(self._decoder.decode(data, last))
-        except UnicodeDecodeError as error:
-            raise FrameError(INVALID_DATA, str(error)) from error
-        if not last:
-            return None
-        text = self._text.getvalue()
-        return Received(text, len(text))
-
-    def _add_binary(self, data: bytes, *, last: bool) -> Received | None:
-        if self._binary is None:
-            if last:
-                return Received(data, len(data))
-            self._binary = bytearray()
-        self._binary += data
-        return Received(bytes(self._binary), len(self._binary)) if last else None
+    def _add(self, piece: bytes, *, last: bool) -> Received | None:
+        data = self._data
+        if last and data is None:
+            return whole_text(piece) if self._is_text else Received(piece, len(piece))
+        if data is None:
+            data = self._data = bytearray()
+            self._decoder = _new_decoder() if self._is_text else None
+        data += piece
+        if last:
+            return whole_text(data) if self._is_text else Received(bytes(data), len(data))
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(piece)  # only to see whether it can be: it is decoded in one at the end
+            except UnicodeDecodeError as error:
+                raise FrameError(INVALID_DATA, str(error)) from error
+        return None
 
 
-def whole_text(data: bytes) -> Received:
+def whole_text(data: bytes | bytearray) -> Received:
     """Raises `FrameError`."""
     try:
-        text = str(data, "utf-8")
+        return received_text(str(data, "utf-8"))
     except UnicodeDecodeError as error:
         raise FrameError(INVALID_DATA, str(error)) from error
-    return Received(text, len(text))
 
 
 class FrameCodec:
@@ -168,11 +187,24 @@ class FrameCodec:
 
     name = "frames"
 
-    __slots__ = ("_at", "_data", "_deflater", "_frame", "_inflater", "_limit", "_message", "_over")
+    __slots__ = (
+        "_at",
+        "_data",
+        "_deflater",
+        "_frame",
+        "_inflater",
+        "_limit",
+        "_max_inflated",
+        "_message",
+        "_over",
+    )
 
-    def __init__(self, max_message: int, deflate: DeflateTerms | None) -> None:
-        """`max_message`: bytes, after decompression."""
+    def __init__(
+        self, max_message: int, deflate: DeflateTerms | None, max_inflated: int = MAX_INFLATED
+    ) -> None:
+        """`max_message`: bytes. `max_inflated`: of one that comes compressed, which `max_message` bounds too."""
         self._limit = max_message
+        self._max_inflated = min(max_message, max_inflated)
         self._inflater = Inflater(deflate) if deflate is not None else None
         self._deflater = Deflater(deflate) if deflate is not None else None
         self._data = b""
@@ -182,6 +214,15 @@ class FrameCodec:
         self._message: _Message | None = None
         self._over = False
         """The peer's close frame, or what broke the protocol, was seen."""
+
+    @property
+    def held(self) -> int:
+        message = self._message
+        return len(self._data) - self._at + (message.held if message is not None else 0)
+
+    @property
+    def unfinished(self) -> object | None:
+        return self._message
 
     def feed(self, data: bytes) -> None:
         rest = self._data[self._at :]
@@ -224,14 +265,14 @@ class FrameCodec:
         return Received(payload, size) if first == _WHOLE_BINARY else whole_text(payload)
 
     def _any_event(self) -> Event | None:
-        while True:
-            frame = self._frame or self._take_head()
-            if frame is None:
-                return None
-            self._frame = frame
-            event = self._control(frame) if frame.opcode & CONTROL else self._payload(frame)
-            if event is not None or self._frame is not None:
-                return event
+        message = self._message
+        if message is not None and message.inflater is not None and message.inflater.busy:
+            return self._received(message.inflate(message.inflater)) or PART
+        frame = self._frame or self._take_head()
+        if frame is None:
+            return None
+        self._frame = frame
+        return self._control(frame) if frame.opcode & CONTROL else self._payload(frame)
 
     # heads
 
@@ -261,6 +302,7 @@ class FrameCodec:
             return None
         if message is not None:
             self._message = message
+            message.expect(size)
         self._at = at + MASK_SIZE
         return _Frame(first, size, data[at : self._at])
 
@@ -270,14 +312,15 @@ class FrameCodec:
         if (message is not None) is not (opcode == CONTINUATION):
             raise FrameError(PROTOCOL_ERROR, "a continuation of nothing, or a new message amid another")
         if message is None:
-            message = _Message(opcode, self._limit, self._inflater if first & RSV1 else None)
+            inflater = self._inflater if first & RSV1 else None
+            message = _Message(opcode, self._limit if inflater is None else self._max_inflated, inflater)
         if size > message.room and message.inflater is None:
             raise FrameError(TOO_BIG, f"a frame of {size} bytes where {message.room} are left")
         return message
 
     # payloads
 
-    def _payload(self, frame: _Frame) -> Received | None:
+    def _payload(self, frame: _Frame) -> Received | Part | None:
         """As much of a data frame's payload as there is."""
         message = self._message
         assert message is not None
@@ -287,12 +330,15 @@ class FrameCodec:
         self._at += len(piece)
         frame.left -= len(piece)
         turn = len(piece) % MASK_SIZE
-        last = frame.final and not frame.left
-        received = message.add(unmask(piece, frame.mask), last=last)
+        message.last = frame.final and not frame.left
+        received = self._received(message.add(unmask(piece, frame.mask)))
         frame.mask = frame.mask[turn:] + frame.mask[:turn]
         if not frame.left:
             self._frame = None
-        if last:
+        return received or (PART if piece else EMPTY_PART)
+
+    def _received(self, received: Received | None) -> Received | None:
+        if received is not None:
             self._message = None
         return received
 

@@ -13,11 +13,11 @@ INBOX_BYTES: Final = 1 << 20
 class Inbox:
     """A queue that knows when it has enough."""
 
-    __slots__ = ("_bytes", "_messages", "full")
+    __slots__ = ("_messages", "bytes", "full")
 
     def __init__(self) -> None:
         self._messages: deque[Received] = deque()
-        self._bytes = 0
+        self.bytes = 0
         self.full = False
 
     def __len__(self) -> int:
@@ -25,19 +25,19 @@ class Inbox:
 
     def put(self, message: Received) -> None:
         self._messages.append(message)
-        self._bytes += message.size
+        self.bytes += message.size
         self._judge()
 
     def take(self) -> Received:
         message = self._messages.popleft()
-        self._bytes -= message.size
+        self.bytes -= message.size
         self._judge()
         return message
 
     def _judge(self) -> None:
-        self.full = len(self._messages) >= INBOX_MESSAGES or self._bytes >= INBOX_BYTES
+        self.full = len(self._messages) >= INBOX_MESSAGES or self.bytes >= INBOX_BYTES
 
     def clear(self) -> None:
         self._messages.clear()
-        self._bytes = 0
+        self.bytes = 0
         self.full = False

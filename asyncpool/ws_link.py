@@ -11,6 +11,7 @@ The closing handshake is RFC 6455 section 7.
 import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
+from time import perf_counter
 from typing import Final
 
 import msgspec
@@ -18,16 +19,20 @@ import msgspec
 from hsrv.asyncpool.ws_events import (
     ABNORMAL,
     INTERNAL_ERROR,
+    POLICY_VIOLATION,
+    TRY_AGAIN_LATER,
     Close,
     Codec,
-    Event,
     FrameError,
+    Part,
     Ping,
     Pong,
     Received,
 )
 from hsrv.asyncpool.ws_inbox import Inbox
+from hsrv.asyncpool.ws_memory import COUNTED_FROM, MessageMemory
 from hsrv.asyncpool.ws_states import WIRE, Turn, Wire
+from hsrv.asyncpool.ws_turns import FRAMES_PER_TURN, SHARE, Turns
 from hsrv.conn import Conn
 from hsrv.errors import ClientDisconnected
 from hsrv.logging import get_logger
@@ -39,6 +44,11 @@ EARLY_LIMIT: Final = 64 * 1024
 
 PING_PAYLOAD: Final = 4
 """Bytes. The payload is a counter, so that a late pong isn't taken for the answer to a later ping."""
+
+FLOOD: Final = 1000
+"""Control frames and empty ones that a peer may send between two looks, a second apart, beyond its messages: each is
+worth nothing to the application and some work to us. Clients send one ping in many seconds; one that sends a ping with
+each message never comes near, however many these are."""
 
 _OPEN: Final = Wire.OPEN
 _CLOSING: Final = Wire.CLOSING
@@ -53,7 +63,11 @@ class WebSocketSettings(msgspec.Struct, frozen=True, kw_only=True):
     codec: str
     """`hsrv.asyncpool.ws_codec` knows it by this name."""
     max_message: int
-    """Bytes of one received message, decompressed."""
+    """Bytes of one received message."""
+    max_inflated: int
+    """The same of one that came compressed."""
+    message_timeout: float
+    """From a message's first frame to its last; 0: any time."""
     ping_interval: float
     """0: no pings."""
     ping_timeout: float
@@ -72,17 +86,24 @@ class WebSocketLink:
         "_codec",
         "_conn",
         "_context",
+        "_counted",
         "_deadline",
         "_early",
+        "_idle",
         "_inbox",
         "_loop",
+        "_memory",
         "_on_change",
         "_on_closed",
         "_ping",
         "_ping_at",
         "_pings",
         "_pong_due",
+        "_postponed",
         "_settings",
+        "_turns",
+        "_unfinished",
+        "_unfinished_at",
         "_wire",
         "ended",
         "reason",
@@ -95,6 +116,8 @@ class WebSocketLink:
         settings: WebSocketSettings,
         loop: asyncio.AbstractEventLoop,
         *,
+        turns: Turns,
+        memory: MessageMemory,
         on_change: Callable[[], None],
         on_closed: Callable[[], None],
     ) -> None:
@@ -103,6 +126,8 @@ class WebSocketLink:
         self._conn = conn
         self._settings = settings
         self._loop = loop
+        self._turns = turns
+        self._memory = memory
         self._on_change = on_change
         self._on_closed = on_closed
         self._wire = Machine(WIRE, Wire.UNANSWERED)
@@ -113,6 +138,15 @@ class WebSocketLink:
         self._early = bytearray(early)
         self._inbox = Inbox()
         self._codec: Codec | None = None
+        self._postponed = False
+        """There is more to interpret, in a later turn."""
+        self._counted = 0
+        """Bytes that the pool counts as ours."""
+        self._unfinished: object | None = None
+        self._unfinished_at = 0.0
+        """The message that was not complete at the last look, and loop.time() of the first that saw it."""
+        self._idle = 0
+        """Frames without content since the last look, less the messages."""
         self._pong_due: bytes | None = None
         self._pings = 0
         self._ping: bytes | None = None
@@ -139,15 +173,17 @@ class WebSocketLink:
 
     def take(self) -> str | bytes:
         """The next message."""
-        was_full = self._inbox.full
         data = self._inbox.take().data
-        if was_full:
+        if self._counted:
+            self._count()
+        if not self._conn.reading:
             self._interpret()
         return data
 
     def drop_messages(self) -> None:
         """Nobody will take them."""
         self._inbox.clear()
+        self._count()
 
     # the answer to the upgrade request
 
@@ -198,11 +234,18 @@ class WebSocketLink:
     def _watch(self) -> None:
         """Read, unless enough waits. What comes then is seen only afterwards, also the end of the peer's
         side."""
-        enough = len(self._early) >= EARLY_LIMIT or (self._wire.state is _OPEN and self._inbox.full)
-        if enough:
+        if (
+            self._postponed
+            or len(self._early) >= EARLY_LIMIT
+            or (self._wire.state is _OPEN and self._enough())
+        ):
             self._conn.unwatch()
         else:
             self._conn.watch(self._read)
+
+    def _enough(self) -> bool:
+        inbox = self._inbox
+        return inbox.full or (self._memory.tight and len(inbox) > 0)
 
     def _read(self) -> None:
         self._context.run(self._on_readable)
@@ -219,6 +262,7 @@ class WebSocketLink:
                 self._interpret()
         elif self._wire.state is Wire.UNANSWERED:
             self._early += data
+            self._count()
             self._watch()
 
     def _on_end_of_input(self) -> None:
@@ -228,46 +272,105 @@ class WebSocketLink:
             self._lose(EndReason.CLIENT_GONE)
 
     def _interpret(self) -> None:
-        """Act on the frames that were read, as far as there is room for messages; the codec keeps the
-        rest."""
-        codec = self._codec
-        assert codec is not None
-        try:
-            while self._has_room():
-                event = codec.next_event()
-                if event is None:
-                    break
-                self._on_event(event)
-        except FrameError as error:
-            log.info("websocket protocol error", code=error.code, detail=str(error))
-            self._fail(error)
+        """Act on the frames that were read, as far as there is room for messages and it is our turn; the codec keeps
+        the rest."""
+        if self._postponed or self._codec is None:
+            return
+        if self._turns.waiting:
+            self._postpone()
+        else:
+            self._interpret_some(self._codec)
         self._watch()
 
-    def _has_room(self) -> bool:
-        state = self._wire.state
-        return not self._inbox.full if state is _OPEN else state is _CLOSING
+    def _postpone(self) -> None:
+        self._postponed = True
+        self._turns.later(self._go_on)
 
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, Received):
-            if self._wire.state is _OPEN:
-                self._inbox.put(event)
-                self._on_change()
-        elif isinstance(event, Ping):
-            self._answer_ping(event.payload)
-        elif isinstance(event, Pong):
-            if event.payload == self._ping:
-                self._ping = None
+    def _go_on(self) -> None:
+        self._postponed = False
+        if self._codec is not None:
+            self._context.run(self._interpret_some, self._codec)
+            self._watch()
+
+    def _interpret_some(self, codec: Codec) -> None:
+        try:
+            plain = self._act(codec)
+        except FrameError as error:
+            log.info("websocket protocol error", code=error.code, detail=str(error))
+            self._fail(Close(error.code, error.reason), EndReason.PROTOCOL_ERROR)
         else:
+            if not plain or self._counted or self._inbox.bytes > COUNTED_FROM:
+                self._after_frames()
+
+    def _act(self, codec: Codec) -> bool:
+        """Act on some frames. Returns whether there was nothing but whole messages, all of which are here."""
+        plain, end, inbox, wire = True, 0.0, self._inbox, self._wire
+        for _ in range(FRAMES_PER_TURN):
+            if inbox.full or wire.state is not _OPEN:
+                plain = False
+                if wire.state is not _CLOSING:
+                    return False
+            event = codec.next_event()
+            if event is None:
+                return plain
+            if isinstance(event, Received):
+                if wire.state is _OPEN:
+                    inbox.put(event)
+                    self._on_change()
+                if self._idle or not event.size:
+                    self._idle = max(0, self._idle - 1) if event.size else self._idle + 1
+                continue
+            plain = False
+            self._on_event(event)
+            if isinstance(event, Part):  # whatever takes long is in parts
+                now = perf_counter()
+                end = end or now + SHARE
+                if now >= end:
+                    break
+        self._postpone()
+        return False
+
+    def _after_frames(self) -> None:
+        if not self._postponed and self._pong_due is not None:
+            self._answer_ping()  # of those that came together the last
+        if self._idle > FLOOD:
+            self._fail(Close(POLICY_VIOLATION, "too many frames without content"), EndReason.FLOOD)
+        self._count()
+
+    def _on_event(self, event: Part | Ping | Pong | Close) -> None:
+        if isinstance(event, Part):
+            self._idle += event.empty
+        elif isinstance(event, Close):
             self._on_close_frame(event)
+        else:
+            self._idle += 1
+            if isinstance(event, Ping):
+                self._pong_due = event.payload
+            elif event.payload == self._ping:
+                self._ping = None
 
     def _on_close_frame(self, event: Close) -> None:
+        self._answer_ping()
         self.ended = self.ended or event
         self._finish_after_close_frame(event.code, "", EndReason.COMPLETED)
 
-    def _fail(self, error: FrameError) -> None:
+    def _fail(self, close: Close, end: EndReason) -> None:
         """Fail the connection (section 7.1.7): nothing the peer still sends is interpreted."""
-        self.ended = self.ended or Close(error.code, error.reason)
-        self._finish_after_close_frame(error.code, error.reason, EndReason.PROTOCOL_ERROR)
+        if self._codec is not None:
+            self.ended = self.ended or close
+            self._finish_after_close_frame(close.code, close.reason, end)
+
+    def give_up(self) -> None:
+        """Of all WebSockets of the pool it holds most, and that is too much."""
+        log.warning(
+            "websocket messages of the pool take too much memory", bytes=self._counted, option="ws_memory"
+        )
+        self._counted = 0
+        self._inbox.clear()
+        if self._codec is not None:
+            self._fail(Close(TRY_AGAIN_LATER, "too much memory in use"), EndReason.MESSAGE_MEMORY)
+        elif self._wire.state is Wire.UNANSWERED:
+            self.cut(EndReason.MESSAGE_MEMORY)
 
     def _finish_after_close_frame(self, code: int, reason: str, end: EndReason) -> None:
         assert self._codec is not None
@@ -275,16 +378,21 @@ class WebSocketLink:
         if self._wire.state is Wire.CLOSING or self._try_write(self._codec.close(code, reason)):
             self._finish(end)
 
+    def _count(self) -> None:
+        """Tell the pool what we hold."""
+        held = len(self._early) + self._inbox.bytes + (self._codec.held if self._codec is not None else 0)
+        if self._counted or held > COUNTED_FROM:
+            self._counted = self._memory.hold(self, held)
+
     # pings
 
-    def _answer_ping(self, payload: bytes) -> None:
-        """Of pings that come while the peer doesn't read, only the last is answered (section 5.5.3 allows
-        it), so that a flood of pings can't fill our memory with pongs."""
-        if self._wire.state is not Wire.OPEN or self._codec is None:
+    def _answer_ping(self) -> None:
+        """Of pings that come together, or while the peer doesn't read, only the last is answered (section 5.5.3
+        allows it): a flood of pings is not worth a system call each, and can't fill our memory with pongs."""
+        if self._pong_due is None or self._wire.state is not _OPEN or self._codec is None:
             return
-        if self._conn.pending_bytes:
-            self._pong_due = payload
-        else:
+        if not self._conn.pending_bytes:  # else when that is flushed
+            payload, self._pong_due = self._pong_due, None
             self._try_write(self._codec.pong(payload))
 
     def _check_ping(self, now: float, codec: Codec) -> None:
@@ -322,11 +430,10 @@ class WebSocketLink:
         return True
 
     def _on_flushed(self) -> None:
-        payload, self._pong_due = self._pong_due, None
         if self._wire.state is Wire.LINGERING:
             self._say_no_more()
-        elif payload is not None:
-            self._answer_ping(payload)
+        else:
+            self._answer_ping()
 
     def _on_broken(self) -> None:
         self._lose(EndReason.CLIENT_GONE)
@@ -338,7 +445,10 @@ class WebSocketLink:
         state = self._wire.state
         if state is Wire.CLOSED:
             return
-        if self._conn.stalled(now, self._settings.send_timeout):
+        self._idle = 0
+        if self._codec is not None and state is _OPEN and self._message_overdue(now, self._codec):
+            self._fail(Close(POLICY_VIOLATION, "message timeout"), EndReason.MESSAGE_TIMEOUT)
+        elif self._conn.stalled(now, self._settings.send_timeout):
             self.cut(EndReason.SEND_TIMEOUT)
         elif self._conn.pending_bytes:
             self._extend(now)  # the peer is still taking what comes before our end
@@ -346,6 +456,14 @@ class WebSocketLink:
             self._check_ping(now, self._codec)
         elif (state is Wire.CLOSING or state is Wire.LINGERING) and now >= self._deadline:
             self._lose(EndReason.COMPLETED)
+
+    def _message_overdue(self, now: float, codec: Codec) -> bool:
+        message = codec.unfinished
+        held_back = not self._conn.reading and not self._postponed
+        if message is None or message is not self._unfinished or held_back:
+            self._unfinished, self._unfinished_at = message, now
+            return False
+        return 0 < self._settings.message_timeout <= now - self._unfinished_at
 
     def cut(self, end: EndReason) -> None:
         """Close with a reset, from any state: what was cut must not look complete."""
@@ -356,7 +474,6 @@ class WebSocketLink:
         """All is said. The server closes first (section 7.1.1), but not before the peer has seen it: closing
         with unread input would reset the connection and destroy our last bytes on their way."""
         self._end(Turn.FINISHED, end)
-        self._early.clear()
         if not self._conn.pending_bytes:
             self._say_no_more()
 
@@ -374,10 +491,23 @@ class WebSocketLink:
             self._end(Turn.LOST, end)
             self._conn.close()
             self._on_closed()
+            self._on_change = self._on_closed = _nothing  # without a circle it needs no garbage collector
 
     def _end(self, turn: Turn, end: EndReason) -> None:
         self._wire.move(turn)
         self._extend(self._loop.time())
         self.reason = self.reason or end
         self.ended = self.ended or Close(ABNORMAL, "")
+        if turn is not Turn.CLOSE_SENT:
+            self._drop_input()
         self._on_change()
+
+    def _drop_input(self) -> None:
+        """Nothing more is interpreted. What is complete may still be taken."""
+        self._codec = self._unfinished = self._pong_due = None
+        self._early.clear()
+        self._count()
+
+
+def _nothing() -> None:
+    """Nobody is to be told any more."""

@@ -1,11 +1,41 @@
 """The reference codec, on wsproto's frame layer. Pure."""
 
-import io
+from typing import Final
 
 from wsproto.frame_protocol import Frame, FrameProtocol, Opcode, ParseFailed
 
-from hsrv.asyncpool.ws_deflate import DeflateTerms, MessageExtension
-from hsrv.asyncpool.ws_events import NO_STATUS, Close, Event, FrameError, Ping, Pong, Received
+from hsrv.asyncpool.ws_deflate import MAX_INFLATED, STEP_IN, DeflateTerms, MessageExtension
+from hsrv.asyncpool.ws_events import (
+    EMPTY_PART,
+    NO_STATUS,
+    PART,
+    Close,
+    Event,
+    FrameError,
+    Ping,
+    Pong,
+    Received,
+    received_text,
+)
+
+SLICE: Final = STEP_IN
+"""Bytes that wsproto is given at a time: it inflates in one go what it has."""
+
+
+class _Message:
+    """A message whose frames are not complete. It grows in place, and a text stays UTF-8: one character can make it
+    four times as large."""
+
+    __slots__ = ("data", "is_text")
+
+    def __init__(self, *, is_text: bool) -> None:
+        self.is_text = is_text
+        self.data = bytearray()
+
+    def received(self) -> Received:
+        return (
+            received_text(self.data.decode()) if self.is_text else Received(bytes(self.data), len(self.data))
+        )
 
 
 class WsprotoCodec:
@@ -13,17 +43,29 @@ class WsprotoCodec:
 
     name = "wsproto"
 
-    __slots__ = ("_binary", "_frames", "_text")
+    __slots__ = ("_at", "_data", "_frames", "_message")
 
-    def __init__(self, max_message: int, deflate: DeflateTerms | None) -> None:
-        """`max_message`: bytes, after decompression."""
-        self._frames = FrameProtocol(client=False, extensions=[MessageExtension(max_message, deflate)])
-        # Buffers that grow in place: a list of fragments would cost a peer one byte and us an object each.
-        self._text: io.StringIO | None = None
-        self._binary: bytearray | None = None
+    def __init__(
+        self, max_message: int, deflate: DeflateTerms | None, max_inflated: int = MAX_INFLATED
+    ) -> None:
+        """`max_message`: bytes. `max_inflated`: of one that comes compressed, which `max_message` bounds too."""
+        extension = MessageExtension(max_message, deflate, max_inflated)
+        self._frames = FrameProtocol(client=False, extensions=[extension])
+        self._data = b""
+        self._at = 0
+        """How far wsproto has it."""
+        self._message: _Message | None = None
+
+    @property
+    def held(self) -> int:
+        return len(self._data) - self._at + (len(self._message.data) if self._message is not None else 0)
+
+    @property
+    def unfinished(self) -> object | None:
+        return self._message
 
     def feed(self, data: bytes) -> None:
-        self._frames.receive_bytes(data)
+        self._data, self._at = self._data[self._at :] + data, 0
 
     def next_event(self) -> Event | None:
         while True:
@@ -31,50 +73,36 @@ class WsprotoCodec:
                 frame = next(self._frames.received_frames(), None)
             except ParseFailed as error:
                 raise FrameError(int(error.code), str(error)) from error
-            if frame is None:
+            if frame is not None:
+                return self._event(frame)
+            piece = self._data[self._at : self._at + SLICE]
+            if not piece:
+                self._data, self._at = b"", 0
                 return None
-            event = self._event(frame)
-            if event is not None:
-                return event
+            self._at += len(piece)
+            self._frames.receive_bytes(piece)
 
-    def _event(self, frame: Frame) -> Event | None:
+    def _event(self, frame: Frame) -> Event:
         payload = frame.payload
         if isinstance(payload, tuple):
             return Close(int(payload[0]), payload[1])
-        if isinstance(payload, str):
-            return self._join_text(payload, frame.message_finished)
         if frame.opcode is Opcode.PING:
-            return Ping(payload)
+            return Ping(bytes(payload))
         if frame.opcode is Opcode.PONG:
-            return Pong(payload)
-        return self._join_binary(payload, frame.message_finished)
+            return Pong(bytes(payload))
+        return self._join(payload, finished=frame.message_finished)
 
-    def _join_text(self, piece: str, finished: bool) -> Received | None:
-        if self._text is not None:
-            self._text.write(piece)
-        elif finished:
-            return Received(piece, len(piece))
-        else:
-            self._text = io.StringIO()
-            self._text.write(piece)
-        if not finished:
-            return None
-        text = self._text.getvalue()
-        self._text = None
-        return Received(text, len(text))
-
-    def _join_binary(self, piece: bytes, finished: bool) -> Received | None:
-        if self._binary is not None:
-            self._binary += piece
-        elif finished:
-            return Received(piece, len(piece))
-        else:
-            self._binary = bytearray(piece)
-        if not finished:
-            return None
-        data = bytes(self._binary)
-        self._binary = None
-        return Received(data, len(data))
+    def _join(self, piece: str | bytes, *, finished: bool) -> Event:
+        message = self._message
+        if message is None:
+            if finished:
+                return received_text(piece) if isinstance(piece, str) else Received(piece, len(piece))
+            message = self._message = _Message(is_text=isinstance(piece, str))
+        message.data += piece.encode() if isinstance(piece, str) else piece
+        if finished:
+            self._message = None
+            return message.received()
+        return PART if piece else EMPTY_PART
 
     def message(self, data: str | bytes) -> bytes:
         return bytes(self._frames.send_data(data))

@@ -1,5 +1,7 @@
 """The parts of the hot path one by one: `make bench-micro`. pytest-benchmark; compare with `--benchmark-compare`."""
 
+import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -7,7 +9,12 @@ from typing import Any, Final
 import pytest
 
 from hsrv.accesslog import DEFAULT_FORMAT, AccessRecord, compile_format
+from hsrv.asyncpool.ws_codec import choose_codec
+from hsrv.asyncpool.ws_link import WebSocketLink, WebSocketSettings
+from hsrv.asyncpool.ws_memory import MessageMemory
+from hsrv.asyncpool.ws_turns import Turns
 from hsrv.config import Config
+from hsrv.conn import Conn
 from hsrv.http.forwarded import TrustedProxies
 from hsrv.http.head import HeadLimits, take_head
 from hsrv.http.parser import choose_parser
@@ -76,6 +83,42 @@ def test_handoff(benchmark: Benchmark) -> None:
     head = taken(BROWSER)
     message = StreamingHandoff(origin=ORIGIN, head=head, buffered=b"", trace=trace_of(head.headers))
     assert benchmark(lambda: decode_handoff(encode(message))) == message
+
+
+def test_websocket_message(benchmark: Benchmark) -> None:
+    """A small one, from the socket to the application's hand."""
+    loop = asyncio.new_event_loop()
+    server, client = socket.socketpair()
+    server.setblocking(False)
+    conn = Conn(server, loop, ORIGIN)
+    settings = WebSocketSettings(
+        codec="auto",
+        max_message=1 << 24,
+        max_inflated=1 << 20,
+        message_timeout=60,
+        ping_interval=20,
+        ping_timeout=20,
+        per_message_deflate=False,
+        send_timeout=30,
+        close_timeout=1,
+    )
+    shared: dict[str, Any] = {"turns": Turns(loop), "memory": MessageMemory(1 << 28)}
+    link = WebSocketLink(conn, b"", settings, loop, on_change=int, on_closed=int, **shared)
+    link.start()
+    link.accept(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", choose_codec("auto")(1 << 24, None))
+    message = b"\x81\x85\x00\x00\x00\x00Hello"
+
+    def receive() -> str | bytes:
+        client.send(message)
+        link._read()
+        return link.take()
+
+    try:
+        assert benchmark(receive) == "Hello"
+    finally:
+        conn.close()
+        client.close()
+        loop.close()
 
 
 def test_scoreboard(benchmark: Benchmark) -> None:

@@ -158,6 +158,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     ws: Annotated[Literal["auto", "frames", "wsproto"], Opt("what reads and writes frames; auto: the fastest, frames", _WS)] = "auto"
     ws_max_message: Annotated[Bytes, Opt("largest message, decompressed; a larger one ends with 1009", _WS, metavar="BYTES")] = 16 * MIB
+    ws_max_inflated: Annotated[Bytes, Opt("the same for a message that comes compressed; ws_max_message bounds it too", _WS, metavar="BYTES")] = MIB
+    ws_message_timeout: Annotated[SecondsOrNone, Opt("for a message from its first frame to its last; a longer one ends with 1008; 0: any time", _WS)] = 60.0
+    ws_memory: Annotated[Bytes, Opt("what unfinished and waiting messages of a pool may occupy; beyond it the connections that hold most end with 1013", _WS, metavar="BYTES")] = 256 * MIB
     ws_ping_interval: Annotated[SecondsOrNone, Opt("between pings; 0: none", _WS)] = 20.0
     ws_ping_timeout: Annotated[SecondsOrNone, Opt("for the answer to a ping; 0: any time", _WS)] = 20.0
     ws_per_message_deflate: Annotated[bool, Opt("offer compression (RFC 7692)", _WS)] = True
@@ -241,6 +244,7 @@ def cross_check(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for low, high in (
         ("limit_request_line", "limit_request_head"),
         ("lifespan_startup_timeout", "startup_timeout"),
+        ("ws_max_message", "ws_memory"),
     ):
         most = values.get(high, DEFAULTS[high])
         if low in values and values[low] > most:

@@ -262,6 +262,8 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
         if message.get("text") == "close":
             await send({"type": "websocket.close", "code": 4001, "reason": "asked"})
             return
+        if "sink" in query:
+            continue
         reply = {k: message[k] for k in ("text", "bytes") if message.get(k) is not None}
         await send({"type": "websocket.send", **reply})
 

@@ -13,6 +13,8 @@ from wsproto.extensions import PerMessageDeflate
 
 from hsrv.asgi import Application
 from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
+from hsrv.asyncpool.ws_memory import MessageMemory
+from hsrv.asyncpool.ws_turns import Turns
 from hsrv.conn import Conn
 from hsrv.http.events import Headers, RequestHead
 from hsrv.logging import current_trace
@@ -27,6 +29,8 @@ DEFAULTS = b"server: hsrv\r\n"
 SETTINGS: dict[str, Any] = {
     "codec": "auto",
     "max_message": 1 << 20,
+    "max_inflated": 1 << 20,
+    "message_timeout": 60,
     "ping_interval": 0,
     "ping_timeout": 0,
     "per_message_deflate": True,
@@ -78,6 +82,7 @@ class Peer:
         early: bytes = b"",
         pair: tuple[socket.socket, socket.socket] | None = None,
         subprotocols: tuple[str, ...] = (),
+        memory: MessageMemory | None = None,
         **settings: Any,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -99,6 +104,8 @@ class Peer:
             app,
             WebSocketSettings(**{**SETTINGS, **settings}),
             loop=self.loop,
+            turns=Turns(self.loop),
+            memory=memory or MessageMemory(1 << 30),
             defaults=lambda: DEFAULTS,
             on_accepted=lambda session: None,
             on_closed=self._on_closed,

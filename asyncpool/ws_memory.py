@@ -1,0 +1,49 @@
+"""What the messages of all WebSockets of a pool occupy. Pure.
+
+Promises: it is bounded, whoever sends; small connections are not made to pay for large ones.
+"""
+
+from typing import Final, Protocol
+
+COUNTED_FROM: Final = 16 * 1024
+"""Bytes. A connection that holds less is not counted: it occupies about as much by itself, and to count each message
+that comes and goes would cost more than most of them hold."""
+
+
+class Holder(Protocol):
+    """A connection."""
+
+    def give_up(self) -> None:
+        """Let go of all that it holds."""
+
+
+class MessageMemory:
+    """The bytes of messages that are not complete, or not taken by the application."""
+
+    __slots__ = ("_holders", "_limit", "tight", "used")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._holders: dict[Holder, int] = {}
+        self.used = 0
+        self.tight = False
+        """More than a half is used: whoever has messages that wait to be taken should read no more."""
+
+    def hold(self, holder: Holder, amount: int) -> int:
+        """`holder` has so much now. Returns what is counted of it: all or nothing.
+
+        Beyond the limit, those that hold most give up. That may be `holder`.
+        """
+        counted = self._count(holder, amount if amount > COUNTED_FROM else 0)
+        while self.used > self._limit:
+            largest = max(self._holders, key=self._holders.__getitem__)
+            self._count(largest, 0)
+            largest.give_up()
+        return counted if holder in self._holders else 0
+
+    def _count(self, holder: Holder, amount: int) -> int:
+        self.used += amount - self._holders.pop(holder, 0)
+        if amount:
+            self._holders[holder] = amount
+        self.tight = self.used > self._limit // 2
+        return amount
