@@ -6,7 +6,6 @@ from collections.abc import Callable
 from hsrv.asyncpool.observed import ObservedPool
 from hsrv.asyncpool.pool import AsyncPool
 from hsrv.child import ChildBoot, run_child
-from hsrv.platform import return_large_blocks
 
 
 def make(boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]) -> AsyncPool:
@@ -17,5 +16,4 @@ def make(boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str]
 
 def main(boot: ChildBoot) -> int:
     """Run a pool to its end; the exit code."""
-    return_large_blocks()  # messages of WebSockets, of whoever sends them
     return run_child(boot, make)

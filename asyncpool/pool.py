@@ -31,6 +31,7 @@ from hsrv.intake import Intake
 from hsrv.logging import get_logger
 from hsrv.messages import Handoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff, decode_handoff
 from hsrv.native import mypyc_attr
+from hsrv.platform import return_free_memory
 from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.scoreboard import Count, Gauge, Histogram, Occupant
 from hsrv.terms import EndReason
@@ -337,6 +338,8 @@ class AsyncPool(HTTPHost):
         for session in list(self._sessions):
             session.check_deadlines(now)
             self.tally(session.conn)
+        if self._ws_memory.much_was_freed():
+            return_free_memory()
         self.board.gauge(Gauge.PARKED, len(self._lot))
         self.board.put(Count.UNDECODABLE, self._handoffs.undecodable)
         for reason in self._lot.sweep(now):

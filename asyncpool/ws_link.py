@@ -32,7 +32,7 @@ from hsrv.asyncpool.ws_events import (
 from hsrv.asyncpool.ws_inbox import Inbox
 from hsrv.asyncpool.ws_memory import COUNTED_FROM, MessageMemory
 from hsrv.asyncpool.ws_states import WIRE, Turn, Wire
-from hsrv.asyncpool.ws_turns import FRAMES_PER_TURN, SHARE, Turns
+from hsrv.asyncpool.ws_turns import CROWD, FRAMES_PER_TURN, SHARE, Turns
 from hsrv.conn import Conn
 from hsrv.errors import ClientDisconnected
 from hsrv.logging import get_logger
@@ -288,7 +288,11 @@ class WebSocketLink:
 
     def _go_on(self) -> None:
         self._postponed = False
-        if self._codec is not None:
+        if self._codec is None:
+            return
+        if len(self._turns.waiting) >= CROWD and self._conn.at_end():
+            self._lose(EndReason.CLIENT_GONE)
+        else:
             self._context.run(self._interpret_some, self._codec)
             self._watch()
 

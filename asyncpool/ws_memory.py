@@ -10,6 +10,10 @@ COUNTED_FROM: Final = 16 * 1024
 that comes and goes would cost more than most of them hold."""
 
 
+MUCH: Final = 8 * 1024 * 1024
+"""Bytes."""
+
+
 class Holder(Protocol):
     """A connection."""
 
@@ -20,12 +24,14 @@ class Holder(Protocol):
 class MessageMemory:
     """The bytes of messages that are not complete, or not taken by the application."""
 
-    __slots__ = ("_holders", "_limit", "tight", "used")
+    __slots__ = ("_holders", "_limit", "_most", "tight", "used")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._holders: dict[Holder, int] = {}
         self.used = 0
+        self._most = 0
+        """What was used at the same time, since much was freed last."""
         self.tight = False
         """More than a half is used: whoever has messages that wait to be taken should read no more."""
 
@@ -46,4 +52,12 @@ class MessageMemory:
         if amount:
             self._holders[holder] = amount
         self.tight = self.used > self._limit // 2
+        self._most = max(self._most, self.used)
         return amount
+
+    def much_was_freed(self) -> bool:
+        """To be asked now and then: whether it is worth to look for memory that nobody uses."""
+        if self._most - self.used < MUCH:
+            return False
+        self._most = self.used
+        return True

@@ -17,8 +17,12 @@ FRAMES_PER_TURN: Final = 64
 SHARE: Final = 0.0005
 """Seconds of a turn for one connection whose frames take long: large ones, and those to be inflated."""
 
-TURN: Final = 0.002
+TURN: Final = 0.001
 """Seconds of a turn for all that wait here: an event stream beside them is hardly late."""
+
+CROWD: Final = 32
+"""Connections that wait, from which on those are not served whose peers have gone without a word: whoever connects,
+sends what is expensive, and leaves, could else have it done faster than we do it."""
 
 
 class Turns:

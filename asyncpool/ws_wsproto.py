@@ -86,10 +86,11 @@ class WsprotoCodec:
         payload = frame.payload
         if isinstance(payload, tuple):
             return Close(int(payload[0]), payload[1])
-        if frame.opcode is Opcode.PING:
-            return Ping(bytes(payload))
-        if frame.opcode is Opcode.PONG:
-            return Pong(bytes(payload))
+        if not isinstance(payload, str):
+            if frame.opcode is Opcode.PING:
+                return Ping(bytes(payload))
+            if frame.opcode is Opcode.PONG:
+                return Pong(bytes(payload))
         return self._join(payload, finished=frame.message_finished)
 
     def _join(self, piece: str | bytes, *, finished: bool) -> Event:

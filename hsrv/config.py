@@ -128,7 +128,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pool_hang_action: Annotated[Literal["report", "replace"], Opt("the same of a pool; to replace it cuts its streams", _HEALTH)] = "report"
     worker_max_age: Annotated[SecondsOrNone, Opt("a worker is replaced after this time, or up to a tenth more; 0: never", _HEALTH)] = 0.0
     worker_max_memory: Annotated[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], Opt("a worker is replaced when it holds more (its share, where pages are shared by preloading); 0: never", _HEALTH, metavar="BYTES", common=_OPERATING)] = 0
-    memory_pressure: Annotated[Annotated[float, msgspec.Meta(ge=0, le=1)], Opt("at this share of the control group's memory limit the largest worker is replaced; 0: never", _HEALTH, metavar="0-1")] = 0.9
+    memory_pressure: Annotated[Annotated[float, msgspec.Meta(ge=0, le=1)], Opt("at this share of the control group's memory limit the worker or pool that has grown most is replaced; 0: never", _HEALTH, metavar="0-1")] = 0.9
 
     admin: Annotated[str | None, Opt("HOST:PORT, [V6]:PORT, unix:PATH or fd:N for probes, metrics and status, answered by the supervisor itself; default: none", _ADMIN, metavar="ADDRESS", common=_OPERATING)] = None
     admin_token: Annotated[str | None, Opt("bearer token for everything but the probes, or file:PATH of it", _ADMIN, metavar="TOKEN", secret=True)] = None

@@ -51,21 +51,10 @@ def _set_subreaper(on: bool) -> bool:
     return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0) == 0)
 
 
-LARGE_BLOCK: Final = 256 * 1024
-"""Bytes from which a block of memory is the kernel's again as soon as it is freed."""
+def return_free_memory() -> bool:
+    """Give the kernel back what the C library's allocator keeps. False where it is not glibc's.
 
-_M_TRIM_THRESHOLD: Final = -1
-_M_MMAP_THRESHOLD: Final = -3
-
-
-def return_large_blocks() -> bool:
-    """Have the C library's allocator keep large blocks apart. False where it is not glibc's.
-
-    By itself it raises its threshold with each large block that is freed, up to 32 MiB, and keeps the next ones in its
-    heap, whose end any small block holds in place.
+    By itself it keeps a heap as long as it once was, if anything small is in use at its end.
     """
     library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt"):
-        return False
-    library.mallopt(_M_TRIM_THRESHOLD, 8 * LARGE_BLOCK)  # else it becomes 128 KiB with the other
-    return bool(library.mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK))
+    return hasattr(library, "malloc_trim") and bool(library.malloc_trim(0))

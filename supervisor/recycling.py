@@ -1,4 +1,4 @@
-"""Which workers have lived long enough, or hold too much memory. Pure."""
+"""Which workers have lived long enough, and which workers or pools hold too much memory. Pure."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ BORN_LARGE_PAUSE: Final = 600.0
 """Seconds of life of a worker that held too much from its first moment on: the next one won't hold less."""
 
 RELEVANT: Final = 0.05
-"""Share of the group's limit by which a worker must have grown to be worth replacing for memory pressure."""
+"""Share of the group's limit by which a process must have grown to be worth replacing for memory pressure."""
 
 RELIEF: Final = 0.01
 """Share of the limit that a replacement must have freed to have helped."""
@@ -30,7 +30,7 @@ LONGEST_PAUSE: Final = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Holding:
-    """What a worker that serves holds, and what it may."""
+    """What a worker or pool that serves holds, and what it may."""
 
     identity: Identity
     pid: int
@@ -66,9 +66,9 @@ def too_large(workers: Iterable[Holding]) -> Iterator[tuple[Identity, str, str]]
             yield worker.identity, "memory", why
 
 
-def most_grown(workers: Iterable[Holding], limit: int) -> Holding | None:
+def most_grown(processes: Iterable[Holding], limit: int) -> Holding | None:
     """Whom to replace when a group with this limit is short of memory; None when none of them is the cause."""
-    grown = max(workers, key=lambda worker: worker.grown, default=None)
+    grown = max(processes, key=lambda process: process.grown, default=None)
     return grown if grown is not None and grown.grown >= RELEVANT * limit else None
 
 
@@ -88,7 +88,7 @@ class Pressure:
         return now - self._acted_at >= self._pause
 
     def acts(self, share: float, now: float) -> bool:
-        """A worker is to be replaced. False: the one before did not help."""
+        """A process is to be replaced. False: the one before did not help."""
         helped = share <= self._share_then - RELIEF
         self._pause = PRESSURE_PAUSE if helped else min(LONGEST_PAUSE, 2 * self._pause)
         self._acted_at, self._share_then = now, share

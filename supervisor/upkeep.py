@@ -1,7 +1,7 @@
-"""Has those workers replaced that have grown old or hold too much memory.
+"""Has those workers replaced that have grown old or hold too much memory, and for memory pressure a pool too.
 
 Owns the looks at what they hold. Promises: nobody is replaced again and again for a limit that a fresh process exceeds
-too, nor for a shortage of memory that no worker is the cause of; either is told once.
+too, nor for a shortage of memory that none of them is the cause of; either is told once.
 """
 
 from collections.abc import Iterator
@@ -41,14 +41,14 @@ class Upkeep:
 
     def look(self, now: float) -> None:
         """Once a second."""
-        workers = list(self._holdings(now))
-        self._tell_born_large(workers)
-        tired = [*too_old(workers), *too_large(workers), *self._pressed(workers, now)]
+        processes = list(self._holdings(now))
+        self._tell_born_large(processes)
+        tired = [*too_old(processes), *too_large(processes), *self._pressed(processes, now)]
         for identity, reason, why in tired:
             self._supervisor.perform(self._supervisor.plan.recycle(identity, reason, why, now))
 
-    def _tell_born_large(self, workers: list[Holding]) -> None:
-        for worker in workers:
+    def _tell_born_large(self, processes: list[Holding]) -> None:
+        for worker in processes:
             generation = worker.identity.generation
             if worker.born_large and generation not in self._told_born_large:
                 self._told_born_large.add(generation)
@@ -59,7 +59,7 @@ class Upkeep:
                     hint="raise --worker-max-memory",
                 )
 
-    def _pressed(self, workers: list[Holding], now: float) -> Iterator[tuple[Identity, str, str]]:
+    def _pressed(self, processes: list[Holding], now: float) -> Iterator[tuple[Identity, str, str]]:
         most = self._supervisor.config.memory_pressure
         use = self._group.tightest() if most else None
         if use is None or use.share < most:
@@ -67,13 +67,13 @@ class Upkeep:
             self._told_pressure = False
             return
         why = f"{use.used} of {use.limit} bytes of the control group are used (--memory-pressure {most:g})"
-        worker = most_grown(workers, use.limit)
-        if worker is None:
-            self._tell_pressure(why, "no worker has grown")
+        grown = most_grown(processes, use.limit)
+        if grown is None:
+            self._tell_pressure(why, "no worker or pool has grown")
         elif self._pressure.is_due(now):
             if not self._pressure.acts(use.share, now):
-                self._tell_pressure(why, "to replace a worker did not help")
-            yield worker.identity, "memory_pressure", why
+                self._tell_pressure(why, f"to replace a {grown.identity.role} did not help")
+            yield grown.identity, "memory_pressure", why
 
     def _tell_pressure(self, why: str, hint: str) -> None:
         if not self._told_pressure:
@@ -90,11 +90,12 @@ class Upkeep:
         for child in children.values():
             known = self._supervisor.plan.find(child.identity)
             serves = known is not None and known.state is ChildState.SERVING
-            if serves and child.identity.role is Role.WORKER:
+            if serves and child.identity.role in (Role.WORKER, Role.POOL):
                 yield self._holding(child, now)
 
     def _holding(self, child: ChildHandle, now: float) -> Holding:
-        most = child.config.worker_max_memory
+        is_worker = child.identity.role is Role.WORKER
+        most = child.config.worker_max_memory if is_worker else 0
         resident = resident_memory(child.pid)
         shared = self._shared_memory(child.pid, resident, now) if 0 < most < resident else 0
         return Holding(
@@ -103,7 +104,7 @@ class Upkeep:
             age=now - child.forked_at,
             memory=resident - shared,
             grown=max(0, resident - child.baseline),
-            max_age=child.config.worker_max_age,
+            max_age=child.config.worker_max_age if is_worker else 0.0,
             max_memory=most,
         )
 

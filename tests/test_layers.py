@@ -43,6 +43,7 @@ PURE: Final = (
     "hsrv.asyncpool.ws_frames",
     "hsrv.asyncpool.ws_handshake",
     "hsrv.asyncpool.ws_inbox",
+    "hsrv.asyncpool.ws_memory",
     "hsrv.asyncpool.ws_states",
     "hsrv.asyncpool.ws_wsproto",
     "hsrv.bindspec",

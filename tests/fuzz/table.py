@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from tests.fuzz import bodies, frames, heads, lines, packets, responses
+from tests.fuzz import bodies, frames, heads, lines, packets, responses, turns
 from tests.fuzz.targets import Target
 
 TARGETS: Final[dict[str, Target]] = {
-    module.TARGET.name: module.TARGET for module in (heads, bodies, packets, lines, responses, frames)
+    module.TARGET.name: module.TARGET for module in (heads, bodies, packets, lines, responses, frames, turns)
 }

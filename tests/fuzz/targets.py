@@ -18,6 +18,8 @@ class Target:
     check: Callable[[Any], None]
     past: Iterable[Any] = ()
     """Inputs that once failed."""
+    short: int = 300
+    """Inputs of a short run."""
 
     def test(self, number: int, examples: int) -> Callable[[], None]:
         """A function that tries `examples` inputs, the past ones first. `number`: the seed."""

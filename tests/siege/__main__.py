@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from tests.siege import flood
 from tests.siege.siege import FULL, besiege, fortress, raise_limit, wrongs
 
 
@@ -12,8 +13,34 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="how long quiet, and how long besieged")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of besiegers")
     parser.add_argument("--patience", type=float, default=10.0, help="each timeout of the server")
+    parser.add_argument("--flood", type=float, default=60.0, help="how long the flood of WebSockets; 0: none")
+    parser.add_argument("--only-flood", action="store_true")
     options = parser.parse_args()
     raise_limit()
+    failed = bool(options.flood) and not withstood(options.flood, options.scale)
+    if not options.only_flood:
+        failed |= not besieged(options)
+    return int(failed)
+
+
+def withstood(seconds: float, scale: float) -> bool:
+    """Beside a flood the innocent are served."""
+    counts = {kind: max(1, round(count * scale)) for kind, count in flood.FULL.items()}
+    with fortress() as server:
+        found = flood.flood(server, counts, seconds=seconds, quiet=min(10.0, seconds), warm=2.0)
+    wrong = [*found.failures, *flood.unended(found)]
+    for text, holds in flood.numbers(found):
+        say(text)
+        wrong += [] if holds else [text]
+    say(
+        f"flooders: {json.dumps(counts)}; ended: {json.dumps(found.ends)}; counted: {json.dumps(found.counted)}"
+    )
+    for text in wrong[:20]:
+        say(f"WRONG: {text}")
+    return not wrong
+
+
+def besieged(options: argparse.Namespace) -> bool:
     counts = {kind: max(1, round(count * options.scale)) for kind, count in FULL.items()}
     names = ("header_timeout", "body_timeout", "send_timeout", "keep_alive")
     with fortress(**dict.fromkeys(names, options.patience)) as server:
@@ -31,7 +58,7 @@ def main() -> int:
     say(f"longest, s: {json.dumps(outcome.longest)}; counted: {json.dumps(outcome.counted)}")
     for wrong in found[:20]:
         say(f"WRONG: {wrong}")
-    return 1 if found else 0
+    return not found
 
 
 def say(text: str) -> None:

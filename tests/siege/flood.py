@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,13 +88,20 @@ def pool_memory(server: LiveServer) -> int:
     return sum(psutil.Process(child.pid).memory_info().rss for child in server.children(Role.POOL))
 
 
-def flood(server: LiveServer, counts: dict[str, int], *, seconds: float, quiet: float) -> Flooded:
-    """Measure quiet for `quiet` seconds, then flood for `seconds`, and look a second later what is left of it."""
+def flood(
+    server: LiveServer, counts: dict[str, int], *, seconds: float, quiet: float, warm: float = 0.0
+) -> Flooded:
+    """Measure quiet for `quiet` seconds, then flood for `seconds`, and look a second later what is left of it.
+
+    `warm`: seconds of flood before, so that what is allocated once is not taken for a leak.
+    """
     found, outcome = Flooded(), Outcome()
     client = NormalClient(server, outcome)
     client.ask_for(quiet, [])
     client.ask_for(quiet, found.quiet)
-    _flooders(server, counts, 1.0).communicate()  # what is allocated once is no leak
+    if warm:
+        _flooders(server, counts, warm).communicate()
+        time.sleep(2 * SETTLED)
     listener = Listener(server)
     listener.start()
     found.memory_before = found.memory_most = pool_memory(server)
@@ -126,3 +134,40 @@ def _last(lines: list[str]) -> dict[str, int]:
 
 def p(share: float, values: list[float]) -> float:
     return sorted(values)[math.ceil(share * len(values)) - 1] if values else math.inf
+
+
+CODES = {"pings": "1008", "empty fragments": "1008", "bombs": "1009"}
+"""How these must be ended, every time."""
+
+
+TICK_GAP = 0.1
+SLOWER = 3.0
+GROWN = 0.1
+"""What is promised beside a flood: the gap between two ticks and the times by which a request takes longer, both of 99
+in 100, and the share by which the pool has grown a second after."""
+
+
+def numbers(found: Flooded) -> Iterator[tuple[str, bool]]:
+    """What a flood did to the innocent, and whether it is as promised."""
+    gap, quiet, besieged = p(0.99, found.gaps), p(0.99, found.quiet), p(0.99, found.besieged)
+    yield f"gap between ticks: p99 {gap * 1000:.0f} ms", gap <= TICK_GAP
+    yield (
+        f"client p99: quiet {quiet * 1000:.2f} ms, flooded {besieged * 1000:.2f} ms",
+        besieged <= SLOWER * quiet,
+    )
+    before, most, after = (
+        size >> 20 for size in (found.memory_before, found.memory_most, found.memory_after)
+    )
+    kept = found.memory_after <= (1 + GROWN) * found.memory_before
+    yield f"memory of the pool: {before} MiB, at most {most} MiB, then {after} MiB", kept
+
+
+def unended(found: Flooded) -> Iterator[str]:
+    """What is not as it must be, whatever the machine."""
+    for kind, code in CODES.items():
+        ends = {end: count for end, count in found.ends.items() if end.startswith(f"{kind}: ")}
+        if not found.ends.get(f"{kind}: {code}"):
+            yield f"{kind}: {ends}"
+    for reason in ("flood", "protocol_error"):
+        if not found.counted[reason]:
+            yield f"nothing is counted as {reason}"

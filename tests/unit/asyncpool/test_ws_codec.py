@@ -25,7 +25,7 @@ def new(request: pytest.FixtureRequest) -> NewCodec:
 
 
 def events(codec: Codec, *pieces: bytes) -> list[Event]:
-    found = []
+    found: list[Event] = []
     for piece in pieces:
         codec.feed(piece)
         while (event := codec.next_event()) is not None:

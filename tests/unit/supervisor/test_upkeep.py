@@ -1,4 +1,4 @@
-"""What is done about old and large workers: a real plan and a group's files, memory as it is told."""
+"""What is done about old and large workers, and large pools: a real plan and a group's files, memory as it is told."""
 
 import os
 from pathlib import Path
@@ -16,9 +16,10 @@ from hsrv.supervisor.plan import Plan
 from hsrv.supervisor.recycling import PRESSURE_PAUSE
 from hsrv.supervisor.timeline import Timeline
 from hsrv.supervisor.upkeep import SHARED_KEPT, Upkeep, proportional_memory, resident_memory
-from hsrv.terms import Identity, Preload
+from hsrv.terms import Identity, Preload, Role
 
 LIMIT = 1000
+POOL = 99
 BUDGETS = Budgets(startup=60, graceful=30, stream_grace=10, lifespan_shutdown=10, drain_delay=0, handoff=5)
 
 
@@ -33,22 +34,23 @@ class Asked(Plan):
 
 
 class Server:
-    """What it uses of the supervisor: two workers, whose pids are their slots."""
+    """What it uses of the supervisor: two workers, whose pids are their slots, and maybe a pool, whose pid is POOL."""
 
-    def __init__(self, config: Config, directory: Path) -> None:
+    def __init__(self, config: Config, directory: Path, pools: int = 0) -> None:
         self.config = config
         self.directory = directory
         self.timeline = Timeline()
-        self.plan = Asked(BUDGETS, workers=2, pools=0, preload=Preload.AUTO)
+        self.plan = Asked(BUDGETS, workers=2, pools=pools, preload=Preload.AUTO)
         self.plan.asked = []
         self.perform(self.plan.start(0.0))
         self.perform(self.plan.template_ready(1, 0.0))
         self.children: dict[int, Any] = {}
         for child in self.plan.generations[1].everyone():
-            slot, identity = child.identity.slot, child.identity
+            identity = child.identity
+            pid = identity.slot if identity.role is Role.WORKER else POOL
             self.perform(self.plan.child_ready(identity, 0.0))
-            self.children[slot] = SimpleNamespace(
-                identity=identity, pid=slot, forked_at=0.0, baseline=40, config=config
+            self.children[pid] = SimpleNamespace(
+                identity=identity, pid=pid, forked_at=0.0, baseline=40, config=config
             )
         self.used(100)
         self.upkeep = Upkeep(self, MemoryGroup(directory, {"": "/"}))  # type: ignore[arg-type]  # what it uses of one
@@ -73,7 +75,7 @@ class Server:
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
     """Resident bytes by pid; half of them are shared."""
-    held = {1: 50, 2: 60}
+    held = {1: 50, 2: 60, POOL: 50}
     monkeypatch.setattr(upkeep, "resident_memory", held.__getitem__)
     monkeypatch.setattr(upkeep, "proportional_memory", lambda pid, resident: resident // 2)
     return held
@@ -127,6 +129,21 @@ def test_under_pressure_the_one_that_has_grown_most_goes(tmp_path: Path, memory:
     server.upkeep.look(2.0 + PRESSURE_PAUSE)
     assert server.asked() == ["worker-1"]
     assert server.warnings() == [], "it helped"
+
+
+def test_under_pressure_a_pool_goes_when_it_is_the_one_that_has_grown_most(
+    tmp_path: Path, memory: dict[int, int]
+) -> None:
+    server = Server(Config(memory_pressure=0.9, worker_max_memory=200, worker_max_age=1), tmp_path, pools=1)
+    for child in server.children.values():
+        if child.pid != POOL:
+            child.config = Config()
+    memory.update({1: 300, POOL: 800})
+    server.upkeep.look(1000.0)
+    assert server.asked() == [], "the limits of workers are not a pool's"
+    server.used(950)
+    server.upkeep.look(1001.0)
+    assert server.asked() == ["pool-1"]
 
 
 def test_pressure_that_no_replacement_eases_is_told_once(tmp_path: Path, memory: dict[int, int]) -> None:
