@@ -13,7 +13,7 @@ from hsrv.asyncpool.ws_deflate import INFLATE_RATIO, INFLATED_FREELY, STEP_IN, S
 from hsrv.asyncpool.ws_events import FrameError, Part, Received
 from hsrv.asyncpool.ws_link import FLOOD
 from hsrv.asyncpool.ws_memory import MessageMemory
-from hsrv.asyncpool.ws_turns import FRAMES_PER_TURN
+from hsrv.asyncpool.ws_turns import CROWD, FRAMES_PER_TURN
 from hsrv.terms import EndReason
 from tests.fuzz.frames import frame
 from tests.unit.asyncpool.ws_peer import Peer, on_loop, until
@@ -207,19 +207,55 @@ def test_a_message_that_is_not_completed_in_time_ends_with_1008(codec: str) -> N
 
 @on_loop
 async def test_a_message_whose_rest_we_do_not_read_is_not_late() -> None:
-    peer = Peer(sleeper, message_timeout=60)
+    memory = MessageMemory(MIB)
+    hoarder, peer = Peer(sleeper, memory=memory), Peer(sleeper, memory=memory, message_timeout=60)
+    await hoarder.head()
     await peer.head()
-    await peer.send_bytes(frame(0x81, b"a") * 32 + frame(0x01, b"a"))
+    await hoarder.send_bytes(frame(0x02, bytes(600_000)))
+    await until(lambda: memory.tight)
+    await peer.send_bytes(frame(0x81, b"a") + frame(0x01, b"a"))
     await until(lambda: not peer.conn.reading)
     now = peer.loop.time()
     for turn in range(5):
         peer.session.check_deadlines(now + turn * 100)
     assert peer.connected()
-    peer.session.abort()
-    await peer.over()
+    for one in (hoarder, peer):
+        one.session.abort()
+        await one.over()
 
 
 # the time of one turn
+
+
+@pytest.mark.parametrize(("others", "is_served"), [(CROWD, False), (CROWD // 2, True)])
+def test_while_many_wait_one_whose_client_has_left_without_a_word_waits_no_more(
+    others: int, is_served: bool
+) -> None:
+    @on_loop
+    async def test() -> None:
+        received = []
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await receive()
+            await send(ACCEPT)
+            while (message := await receive())["type"] != "websocket.disconnect":
+                received.append(message)
+
+        def wait_again() -> None:
+            if peer.connected():
+                turns.later(wait_again)
+
+        peer = Peer(app)
+        await peer.head()
+        turns = peer.session._link._turns
+        for _ in range(others):
+            turns.later(wait_again)
+        peer.sock.send(frame(0x81, b"a"))
+        peer.sock.close()
+        await peer.over()
+        assert bool(received) is is_served
+
+    test("asyncio")
 
 
 @on_loop
@@ -327,6 +363,10 @@ def test_a_compressed_message_is_inflated_in_steps() -> None:
         pass
     assert isinstance(event, Received)
     assert event.data == text
+    codec.feed(frame(0xC2, packed(bytes(INFLATED_FREELY))))  # all of it is within what one step takes
+    count, most = inflated(codec)
+    assert count > INFLATED_FREELY // STEP_OUT
+    assert most <= STEP_OUT
 
 
 def test_a_compressed_message_has_a_limit_of_its_own(new: NewCodec) -> None:
