@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from hsrv.asgi import Application, Message, Scope
+from hsrv.asyncpool.ws_aftermath import is_aftermath
 from hsrv.asyncpool.ws_codec import choose_codec
 from hsrv.asyncpool.ws_events import (
     ABNORMAL,
@@ -49,6 +50,12 @@ FAIR_BURST: Final = 64
 a flood that is always ready would keep its application, which then never waits, running for as long as it
 lasts."""
 
+TELLINGS: Final = 100
+"""Times that an application is told of the end at once: tasks that wait for messages may be many, and each is told."""
+
+DEAF_PAUSE: Final = 1.0
+"""Seconds that receive() then takes: an application that goes on receiving nevertheless does so in a loop."""
+
 _SAYS: Final = {
     "websocket.accept": Say.ACCEPT,
     "websocket.send": Say.SEND,
@@ -80,6 +87,7 @@ class WebSocketSession:
         "_scope",
         "_settings",
         "_task",
+        "_told",
         "_waiters",
         "conn",
         "handoff",
@@ -133,6 +141,8 @@ class WebSocketSession:
         self._waiters: list[asyncio.Future[None]] = []
         """One for each `receive()` that waits: of concurrent ones any may be cancelled."""
         self._burst = 0
+        self._told = 0
+        """How often the application was told of the end."""
         self._pattern: str | None = None
 
     # for the pool
@@ -200,19 +210,13 @@ class WebSocketSession:
         """The application returned, raised or was cancelled."""
         self._task = None
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is not None and not self._is_consequence(error):
+        if error is not None and not (self._link.ended is not None and is_aftermath(error)):
             log.error("application raised", exc_info=error, **self._log_context())
             self._end_link(INTERNAL_ERROR, EndReason.APP_ERROR)
         else:
             self._end_link(NORMAL, EndReason.COMPLETED)
         self._link.drop_messages()
         self._report_end()
-
-    def _is_consequence(self, error: BaseException) -> bool:
-        """Whether the application failed at the end of its connection, which it need not catch."""
-        return self._link.ended is not None and isinstance(
-            error, (ClientDisconnected, asyncio.CancelledError)
-        )
 
     def _end_link(self, code: int, end: EndReason) -> None:
         """End what the application left unfinished."""
@@ -240,7 +244,7 @@ class WebSocketSession:
     # receive()
 
     async def _receive(self) -> Message:
-        """ASGI receive: `websocket.connect`, the messages, then `websocket.disconnect` for ever."""
+        """ASGI receive: `websocket.connect`, the messages, then `websocket.disconnect`."""
         if self._greeting is not None:
             greeting, self._greeting = self._greeting, None
             return greeting
@@ -249,11 +253,23 @@ class WebSocketSession:
         link = self._link
         while not len(link):
             if link.ended is not None:
+                await self._told_of_the_end()
                 code, reason = link.ended
                 return {"type": "websocket.disconnect", "code": code, "reason": reason}
             await self._change()
         data = link.take()
         return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
+
+    async def _told_of_the_end(self) -> None:
+        """Count how often. Raises `ClientDisconnected` in an application that does not listen, after a pause: else it
+        would keep the pool busy for ever."""
+        self._told += 1
+        if self._told <= TELLINGS:
+            return
+        if self._told == TELLINGS + 1:
+            log.warning("application receives after websocket.disconnect", **self._log_context())
+        await asyncio.sleep(DEAF_PAUSE)
+        self._check_alive()
 
     async def _change(self) -> None:
         """Wait until there is a message or the end."""
@@ -295,6 +311,10 @@ class WebSocketSession:
 
     def _say(self, message: Message) -> None:
         say = _say_of(message)
+        if self._link.ended is not None and say is Say.CLOSE:
+            return  # there is nothing left to close, whoever did it
+        if self._said.state is Said.ENDED and say is Say.SEND:
+            self._check_alive()
         if say not in SAID[self._said.state]:
             state = self._said.state.name.lower()
             raise AppError(f"{message['type']} is not allowed when the WebSocket is {state}")
