@@ -31,11 +31,17 @@ def error_of(task: Done) -> BaseException | None:
 def follows_from_disconnect(error: BaseException | None) -> bool:
     """Whether an error began as what `send()` raises when the client is gone: frameworks put their own on top of it,
     and task groups put it into a group."""
-    while error is not None:
+    return _follows(error, set())
+
+
+def _follows(error: BaseException | None, seen: set[int]) -> bool:
+    """`seen`: a group may be the context of an error that is in it, when a framework has taken it out again."""
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if isinstance(error, ClientDisconnected):
             return True
         if isinstance(error, BaseExceptionGroup):
-            return all(follows_from_disconnect(one) for one in error.exceptions)
+            return all(_follows(one, set(seen)) for one in error.exceptions)
         error = error.__cause__ or error.__context__
     return False
 

@@ -5,6 +5,7 @@ The end of each generator is a line of RECORD (see `tests.apps.raw`). The collec
 
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs
@@ -14,7 +15,7 @@ from django.urls import path
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from litestar import Litestar, get
-from litestar.response import ServerSentEvent
+from litestar.response import ServerSentEvent, Stream
 from sse_starlette.sse import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -24,14 +25,22 @@ from starlette.responses import StreamingResponse as StarletteStream
 from starlette.routing import Route
 
 from hsrv.asgi import Receive, Scope, Send
+from hsrv.conn import Conn
+from hsrv.http.connection import HTTPConnection
+from hsrv.http.exchange import Exchange
 from tests.apps import django_app
 from tests.apps.raw import record
 
 EVENT = "data: event\n\n"
 
 
+begun: set[str] = set()
+"""Generators whose `finally` is still to come."""
+
+
 async def events(key: str, every: float) -> AsyncIterator[str]:
     """`every`: seconds between two; 0: only one, and then silence."""
+    begun.add(key)
     try:
         yield EVENT
         while every:
@@ -39,6 +48,7 @@ async def events(key: str, every: float) -> AsyncIterator[str]:
             yield EVENT
         await asyncio.Event().wait()
     finally:
+        begun.remove(key)
         record(f"ended {key}")
 
 
@@ -76,12 +86,35 @@ async def _background(request: Request) -> Response:
     return JSONResponse({}, background=BackgroundTask(record, f"background {query['key']}"))
 
 
+async def _fails(request: Request) -> Response:
+    """Amid its response."""
+
+    async def failing() -> AsyncIterator[str]:
+        async for event in events(request.query_params["key"], 0.001):
+            yield event
+            raise RuntimeError("on purpose")
+
+    return StarletteStream(failing(), media_type="text/event-stream")
+
+
+async def _alive(request: Request) -> Response:
+    """What lives of requests in this process, this one among it."""
+    found: dict[str, int] = {"tasks": len(asyncio.all_tasks()), "generators": len(begun)}
+    with os.scandir("/proc/self/fd") as entries:
+        found["descriptors"] = sum(1 for _ in entries)
+    for kind in (Exchange, HTTPConnection, Conn):
+        found[kind.__name__] = sum(isinstance(one, kind) for one in gc.get_objects())
+    return JSONResponse(found)
+
+
 starlette = Starlette(
     routes=[
         Route("/starlette/{role}", _starlette),
         Route("/plain/{role}", _plain),
         Route("/sse-starlette/{role}", _sse),
         Route("/background/{role}", _background),
+        Route("/fails/{role}", _fails),
+        Route("/alive/{role}", _alive),
     ]
 )
 
@@ -95,11 +128,16 @@ django_app.urlpatterns.append(path("django/<role>", _django))
 
 
 @get("/litestar/{role:str}")
-async def _litestar(role: str, key: str, every: float) -> ServerSentEvent:
+async def _litestar(role: str, key: str, every: float) -> Stream:
+    return Stream(events(key, every), media_type="text/event-stream")
+
+
+@get("/litestar-sse/{role:str}")
+async def _litestar_sse(role: str, key: str, every: float) -> ServerSentEvent:
     return ServerSentEvent(events(key, every))
 
 
-litestar = Litestar([_litestar], logging_config=None)  # else it starts a thread
+litestar = Litestar([_litestar, _litestar_sse], logging_config=None)  # else it starts a thread
 
 
 # raw ASGI
@@ -172,9 +210,12 @@ APPS: dict[str, Any] = {
     "starlette": starlette,
     "plain": starlette,
     "background": starlette,
+    "fails": starlette,
+    "alive": starlette,
     "sse-starlette": starlette,
     "django": django_app.app,
     "litestar": litestar,
+    "litestar-sse": litestar,
     "raw": raw,
     "mcp": mcp,
 }

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -193,9 +194,13 @@ def test_what_cannot_be_served_is_refused_and_closed(shared: LiveServer, data: b
     ("options", "data"),
     [
         (IMPATIENT, b"GET / HT"),
-        (IMPATIENT_LATER, request("/", "Content-Length: 10", method="POST", body=b"123")),
+        (IMPATIENT_LATER, request("/echo", "Content-Length: 10", method="POST", body=b"123")),
+        (
+            IMPATIENT_LATER,
+            request("/echo", "Transfer-Encoding: chunked", method="POST", body=b"3\r\nabc\r\n"),
+        ),
     ],
-    ids=["header_timeout", "body_timeout"],
+    ids=["header_timeout", "body_timeout", "body_timeout of chunks"],
 )
 def test_a_client_that_stops_sending_gets_408(common: Serve, options: dict[str, float], data: bytes) -> None:
     server = common(**options)
@@ -231,15 +236,71 @@ def test_a_half_closed_client_is_still_answered(shared: LiveServer) -> None:
         assert wire.response().status == 200
 
 
-def test_a_slow_uploader_holds_no_place(common: Serve, common_record: Path) -> None:
-    """A short body is awaited before the application is called."""
-    server = common(**ONE_PLACE)
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+@PLACES
+def test_a_body_in_chunks_may_be_half_of_a_dialogue(shared: LiveServer, fields: tuple[str, ...]) -> None:
+    with Wire(shared.host, shared.port) as wire:
+        wire.send(request("/echo-chunked", CHUNKED, *fields, method="POST"))
+        for word in (b"abc", b"defgh"):
+            wire.send(b"%x\r\n%b\r\n" % (len(word), word))
+            if word == b"abc":
+                assert wire.head().status == 200
+            assert wire.chunk() == word
+        wire.send(b"0\r\n\r\n")
+        assert wire.chunked() == b""
+        assert wire.get("/").status == 200
+
+
+@PLACES
+def test_the_application_is_called_before_a_body_in_chunks_has_begun(
+    shared: LiveServer, common_record: Path, fields: tuple[str, ...]
+) -> None:
+    """It may be the one who speaks first."""
+    key = f"first-{bool(fields)}"
+    with Wire(shared.host, shared.port) as wire:
+        wire.send(request(f"/sleep?s=0&key={key}", CHUNKED, *fields, method="POST"))
+        assert wire.response().status == 200
+        wire.send(b"3\r\nabc\r\n0\r\n\r\n")
+        assert wire.get("/").status == 200, "what it didn't read was skipped"
+
+
+@PLACES
+def test_a_short_body_whose_client_pauses_reaches_the_application(
+    shared: LiveServer, common_record: Path, fields: tuple[str, ...]
+) -> None:
+    key = f"paused-{bool(fields)}"
+    with Wire(shared.host, shared.port) as wire:
+        length = "Content-Length: 6"
+        wire.send(request(f"/echo-recorded?key={key}", length, *fields, method="POST", body=b"abc"))
+        eventually(lambda: f"received {key}" in recorded(common_record), "the first part is seen", 5)
+        wire.send(b"def")
+        assert wire.response().body == b"abcdef"
+
+
+def test_more_of_a_body_in_chunks_than_is_worth_skipping_ends_the_connection(shared: LiveServer) -> None:
+    piece = b"10000\r\n" + bytes(1 << 16) + b"\r\n"
+    with Wire(shared.host, shared.port) as wire:
+        wire.send(request("/ignore-body", CHUNKED, method="POST", body=piece))
+        assert wire.response().json == {"ignored": True}
+        with suppress(ConnectionError):
+            for _ in range(8):
+                wire.send(piece)
+        assert wire.rest() == b""
+
+
+@pytest.mark.parametrize("field", ["Content-Length: 6", CHUNKED])
+def test_a_slow_uploader_holds_no_place(common: Serve, common_record: Path, field: str) -> None:
+    """Also when the application is called already."""
+    server, chunked = common(**ONE_PLACE), field == CHUNKED
     with Wire(server.host, server.port) as slow, Wire(server.host, server.port) as quick:
-        slow.send(request("/count?key=slow", "Content-Length: 10", method="POST", body=b"123"))
+        part = b"3\r\nabc\r\n" if chunked else b"abc"
+        slow.send(request(f"/echo-recorded?key=slow-{chunked}", field, method="POST", body=part))
+        eventually(lambda: f"received slow-{chunked}" in recorded(common_record), "the first part is seen", 5)
         assert quick.get("/sleep?s=0&key=quick").status == 200
-        assert "count slow" not in recorded(common_record)
-        slow.send(b"4567890")
-        assert slow.response().status == 200
+        slow.send(b"3\r\ndef\r\n0\r\n\r\n" if chunked else b"def")
+        assert slow.response().body == b"abcdef"
 
 
 def test_requests_beyond_the_concurrency_limit_wait_their_turn(serve: Serve) -> None:

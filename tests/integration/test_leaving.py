@@ -25,7 +25,7 @@ TALKING = 0.05
 SILENT = 0
 
 ROLES = ("pool", "worker")
-FRAMEWORKS = ("raw", "starlette", "plain", "fastapi", "sse-starlette", "django", "litestar")
+FRAMEWORKS = ("raw", "starlette", "plain", "fastapi", "sse-starlette", "django", "litestar", "litestar-sse")
 
 keys = count()
 

@@ -79,9 +79,12 @@ def test_whoever_is_too_slow_is_cut_and_counted_by_what_he_was_slow_at(serve: Se
             for fields in ((), (EVENT_STREAM,))
         ]
         bodies.append(crowd.wire(request("/read-late?s=1.6", f"Content-Length: {LARGE}", method="POST")))
+        bodies.append(
+            crowd.wire(request("/echo", "Transfer-Encoding: chunked", method="POST", body=b"1\r\nx\r\n"))
+        )
         reader = crowd.wire(request("/big?size=10000000"))
         assert [answer.status for answer in drip(heads + dripping, b"x")] == [408] * 6
-        assert [wire.response().status for wire in bodies] == [408] * 3
+        assert [wire.response().status for wire in bodies] == [408] * 4
         for wire in (silent, idle):
             assert wire.ended()
         eventually(lambda: reasons(server)["send_timeout"], "the reader is cut")
@@ -91,7 +94,7 @@ def test_whoever_is_too_slow_is_cut_and_counted_by_what_he_was_slow_at(serve: Se
         "first_byte_timeout": 1,
         "idle_timeout": 1,
         "head_timeout": 2,
-        "body_timeout": 3,
+        "body_timeout": 4,
         "body_rate": 4,
         "send_timeout": 1,
     }
@@ -134,6 +137,8 @@ def test_slow_clients_hold_no_place_and_teach_nothing(serve: Serve) -> None:
         slow = crowd.wire(request("/blocks?n=100"))
         crowd.wire(request("/echo", f"Content-Length: {LARGE}", method="POST", body=b"x" * 100_000))
         crowd.wire(request("/echo", f"Content-Length: {LARGE}", "Expect: 100-continue", method="POST"))
+        crowd.wire(request("/echo", "Content-Length: 10", method="POST", body=b"123"))
+        crowd.wire(request("/echo", "Transfer-Encoding: chunked", method="POST", body=b"3\r\nabc\r\n"))
         for _ in range(4):
             assert crowd.wire(request("/sleep?s=0.5")).response().status == 200
         assert len(slow.response().body) == 100 * 65536

@@ -17,6 +17,17 @@ def caused(by: Exception) -> Exception:
     return error
 
 
+def taken_out(error: Exception) -> Exception:
+    """Of a group, as Starlette does: now the group is the context of what is in it."""
+    try:
+        raise ExceptionGroup("", [error])
+    except ExceptionGroup:
+        try:
+            raise error from error.__cause__
+        except Exception as raised:
+            return raised
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -26,6 +37,8 @@ def caused(by: Exception) -> Exception:
         (caused(ExceptionGroup("", [ExceptionGroup("", [GONE])])), True),
         (ExceptionGroup("", [GONE, ValueError()]), False),
         (ValueError(), False),
+        (taken_out(ValueError()), False),
+        (taken_out(caused(ClientDisconnected(32, "gone"))), True),
         (None, False),
     ],
 )
