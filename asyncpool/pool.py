@@ -34,14 +34,12 @@ from hsrv.native import mypyc_attr
 from hsrv.platform import return_free_memory
 from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.scoreboard import Count, Gauge, Histogram, Occupant
+from hsrv.stopbudget import END_SPREAD
 from hsrv.terms import EndReason
 from hsrv.waiting import after
 
-END_SPREAD: Final = 3.0
-"""Seconds over which a drain ends the streams, at most; the pool's budget for its end allows for it."""
-
-END_SPREAD_SHARE: Final = 0.3
-"""The same as a share of their grace: where there is none, they end at once."""
+END_SPREAD_SHARE: Final = 0.2
+"""Seconds over which a drain ends the streams, as a share of their grace: where there is none, they end at once."""
 
 ROOM_WANTED: Final = 16
 """Parked connections that are closed when a stream finds no descriptor: to do it for each would cost more."""
@@ -357,7 +355,7 @@ class AsyncPool(HTTPHost):
         if age >= drain.stream_grace:
             self._end_streams(age - drain.stream_grace, spread, also_unanswered=age >= answer_by)
         end_by = max(drain.stream_grace + spread, answer_by if self._any_unanswered() else 0.0)
-        if age >= end_by + 2 * (END_TIMEOUT + CLOSE_TIMEOUT) and self._finishing:
+        if age >= end_by + END_TIMEOUT + CLOSE_TIMEOUT and self._finishing:
             for session in list(self._sessions):
                 session.abort()
             self._lot.close()

@@ -56,6 +56,7 @@ from hsrv.platform import go_first_when_memory_is_short
 from hsrv.preload import import_libraries
 from hsrv.scoreboard import Scoreboard
 from hsrv.socketfile import remove_socket_file
+from hsrv.stopbudget import KILL_MARGIN, STREAM_END
 from hsrv.terms import Identity, Preload, Role
 
 ROLES: Final = {Role.WORKER: "hsrv.worker.main:main", Role.POOL: "hsrv.asyncpool.main:main"}
@@ -82,8 +83,8 @@ streams, both before the template and the supervisor, without whom there is noth
 SEND_TIMEOUT: Final = 10.0
 """Seconds for the supervisor to take a message before it counts as dead."""
 
-ORPHAN_MARGIN: Final = 5.0
-"""Seconds beyond their own budgets that children have after the supervisor's death."""
+ORPHAN_MARGIN: Final = STREAM_END + KILL_MARGIN
+"""Seconds beyond their own budgets that children have after the supervisor's death: as many as at a stop."""
 
 log = logging.get_logger("hsrv.template")
 

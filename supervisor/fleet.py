@@ -10,15 +10,10 @@ from math import inf
 from typing import Final
 
 from hsrv.messages import Failure
+from hsrv.stopbudget import KILL_MARGIN, STREAM_END, longest_stop
 from hsrv.supervisor.backoff import Backoff
 from hsrv.tables import Machine, Table
 from hsrv.terms import DeathReason, Identity, Preload, Role
-
-KILL_MARGIN: Final = 3.0
-"""Seconds beyond its budgets that a draining process has before it is killed."""
-
-STREAM_END_MARGIN: Final = 8.0
-"""Seconds beyond the grace that a pool has to end its streams: it spreads the ends over some of them."""
 
 Key = tuple[Role, int]
 """A slot."""
@@ -82,7 +77,8 @@ class Budgets:
     handoff: float
     margin: float = KILL_MARGIN
     """Beyond its budgets, before a process is killed."""
-    stream_end: float = STREAM_END_MARGIN
+    stream_end: float = STREAM_END
+    """Beyond the grace, for a pool to end its streams."""
 
     def drain(self, role: Role) -> float:
         """How long a process of this role may take to drain."""
@@ -93,7 +89,12 @@ class Budgets:
 
     def stop(self) -> float:
         """The longest that the whole server may take from TERM to its exit: what supervisors of ours must allow."""
-        return self.drain_delay + max(self.drain(role) for role in (Role.WORKER, Role.POOL))
+        return longest_stop(
+            drain_delay=self.drain_delay,
+            graceful=self.graceful,
+            stream_grace=self.stream_grace,
+            lifespan_shutdown=self.lifespan_shutdown,
+        )
 
     def dismissal(self) -> float:
         """How long a process that doesn't serve may take to go."""

@@ -54,6 +54,7 @@ PURE: Final = (
     "hsrv.events",
     "hsrv.glance",
     "hsrv.globs",
+    "hsrv.stopbudget",
     "hsrv.http.body",
     "hsrv.http.events",
     "hsrv.http.failure",

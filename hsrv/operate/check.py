@@ -24,13 +24,11 @@ from hsrv.cpus import resolve_workers
 from hsrv.forksafety import Before, before_import, unsafe_to_fork
 from hsrv.lifespan import LifespanManager
 from hsrv.preload import import_libraries
+from hsrv.stopbudget import STOP_MARGIN, longest_stop_of
 from hsrv.terms import Identity, Preload, Role
 
 KEEP_ALIVE: Final = 60.0
 """Seconds after which the usual load balancer closes an idle connection (AWS ALB, and most after it)."""
-
-STREAM_END: Final = 8.0
-"""Seconds beyond --stream-grace that streams have to end in."""
 
 SPARE_DESCRIPTORS: Final = 200
 """Of a process, beside its streams: the application's own files, sockets and database connections."""
@@ -106,23 +104,15 @@ def keep_alive_warnings(config: Config) -> Iterator[str]:
         )
 
 
-def stop_budget(config: Config) -> float:
-    """The longest that a stop takes, in seconds."""
-    return (
-        config.drain_delay
-        + max(config.graceful_timeout, config.stream_grace + STREAM_END)
-        + config.lifespan_shutdown_timeout
-    )
-
-
 def budget_warnings(config: Config, wishes: Wishes) -> Iterator[str]:
-    grace, longest = wishes.termination_grace_period, stop_budget(config)
+    grace, longest = wishes.termination_grace_period, longest_stop_of(config)
     if grace is not None and longest > grace:
         yield (
             f"a stop may take {longest:g} s (--drain-delay {config.drain_delay:g} + the longer of --graceful-timeout "
-            f"{config.graceful_timeout:g} and --stream-grace {config.stream_grace:g} + {STREAM_END:g}, + "
-            f"--lifespan-shutdown-timeout {config.lifespan_shutdown_timeout:g}), but KILL comes after {grace:g} s: "
-            "shorten the budgets, or lengthen the grace period (it also covers the preStop hook)"
+            f"{config.graceful_timeout:g} and --stream-grace {config.stream_grace:g}, + "
+            f"--lifespan-shutdown-timeout {config.lifespan_shutdown_timeout:g} + {STOP_MARGIN:g}), "
+            f"but KILL comes after {grace:g} s: shorten the budgets, "
+            "or lengthen the grace period (it also covers the preStop hook)"
         )
 
 

@@ -16,11 +16,8 @@ from typing import Any, Final
 
 from hsrv.bindspec import TcpBind, UnixBind, parse_bind
 from hsrv.config import Config, OptionInfo, options
-from hsrv.operate.check import stop_budget
 from hsrv.sources import Sources
-
-STOP_MARGIN: Final = 10.0
-"""Seconds beyond the budgets of a stop, for its processes to end."""
+from hsrv.stopbudget import longest_stop_of
 
 START_MARGIN: Final = 10.0
 """Seconds beyond two --startup-timeout, that of the import and that of the processes."""
@@ -107,7 +104,7 @@ def service(config: Config, sources: Sources, facts: Facts, config_file: str | N
         f"ExecStart={_command(facts.program, 'start', *_arguments(config, sources, config_file))}",
         f"ExecReload={_command(facts.program, 'reload')}",
         f"TimeoutStartSec={math.ceil(2 * config.startup_timeout + START_MARGIN)}",
-        f"TimeoutStopSec={math.ceil(stop_budget(config) + STOP_MARGIN)}",
+        f"TimeoutStopSec={math.ceil(longest_stop_of(config))}",
         *_capabilities(config),
         *_hidden(facts),
         *COMMON.splitlines(),

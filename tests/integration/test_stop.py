@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from hsrv.errors import ExitCode
+from hsrv.stopbudget import STREAM_END
 from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
 from tests.integration.conftest import Serve, is_busy_with, operate
@@ -47,6 +48,40 @@ def test_a_stop_finishes_requests_and_ends_streams_properly(serve: Serve, record
         assert f"shutdown {name}" in lines, "lifespan shutdown ran in every process"
     for wire in (slow, stream):
         wire.sock.close()
+
+
+IGNORES_ITS_END = """
+import asyncio
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        raise ValueError(scope["type"])
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    await send({"type": "http.response.body", "body": b"data: 1\\n\\n", "more_body": True})
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+"""
+
+
+@pytest.mark.parametrize("options", [{}, {"preload": "none"}])
+def test_a_call_that_ignores_its_end_takes_no_more_of_a_stop_than_was_promised(
+    serve: Serve, tmp_path: Path, options: dict[str, object]
+) -> None:
+    (tmp_path / "stubborn.py").write_text(IGNORES_ITS_END)
+    server = serve(
+        "stubborn:app", app_dir=str(tmp_path), workers=1, graceful_timeout=1.0, stream_grace=1.0, **options
+    )
+    with Wire(server.host, server.port) as stream:
+        stream.send(request("/", EVENT_STREAM))
+        stream.until(b"data: 1\n\n")
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == ExitCode.OK
+        assert time.monotonic() - began < 1.0 + STREAM_END
+    assert not [entry for entry in server.logs if entry["event"] == "killing"]
 
 
 def test_idle_connections_are_closed_and_new_ones_refused(serve: Serve) -> None:

@@ -54,7 +54,7 @@ def test_it_sets_what_the_environment_said(tmp_path: Path) -> None:
 def test_times_are_those_of_the_budgets(tmp_path: Path) -> None:
     lines = unit(tmp_path, startup_timeout=100, drain_delay=5, graceful_timeout=20, stream_grace=300)
     assert value(lines, "TimeoutStartSec") == "210"
-    assert value(lines, "TimeoutStopSec") == "333"
+    assert value(lines, "TimeoutStopSec") == "327"
 
 
 @pytest.mark.parametrize(

@@ -241,10 +241,10 @@ def test_a_pool_has_its_grace_beyond_the_budget_of_requests() -> None:
     fleet.serve()
     fleet.serve(2)
     assert roles(fleet.tick(WORKER_DRAIN)) == ["worker-1", "worker-2"]
-    assert fleet.next_in() == min(KILL_TIMEOUT, 121.0 - WORKER_DRAIN)
+    assert fleet.next_in() == min(KILL_TIMEOUT, 118.0 - WORKER_DRAIN)
     fleet.exited("worker-1")
     fleet.exited("worker-2")
-    assert roles(fleet.tick(121.0 - WORKER_DRAIN)) == ["pool-1"]
+    assert roles(fleet.tick(118.0 - WORKER_DRAIN)) == ["pool-1"]
 
 
 FAILURES: dict[str, Callable[[Fleet], object]] = {
