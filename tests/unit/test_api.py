@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import hsrv
+from hsrv.held import HELD
 from tests.integration.wire import Wire, eventually
 
 SCRIPT = """
@@ -51,6 +52,7 @@ def ends(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
         with pytest.raises(SystemExit) as end:
             hsrv.run(*arguments, **options)
         assert end.value.code == code
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & HELD, "the script hears its signals again"
         return capfd.readouterr().err
 
     return run
