@@ -35,6 +35,7 @@ from hsrv.asyncpool.ws_states import WIRE, Turn, Wire
 from hsrv.asyncpool.ws_turns import CROWD, FRAMES_PER_TURN, SHARE, Turns
 from hsrv.conn import Conn
 from hsrv.errors import ClientDisconnected
+from hsrv.floods import worth_a_line
 from hsrv.logging import get_logger
 from hsrv.tables import Machine
 from hsrv.terms import EndReason
@@ -300,7 +301,8 @@ class WebSocketLink:
         try:
             plain = self._act(codec)
         except FrameError as error:
-            log.info("websocket protocol error", code=error.code, detail=str(error))
+            if count := worth_a_line("websocket protocol error", error.code):
+                log.info("websocket protocol error", code=error.code, detail=str(error), count=count)
             self._fail(Close(error.code, error.reason), EndReason.PROTOCOL_ERROR)
         else:
             if not plain or self._counted or self._inbox.bytes > COUNTED_FROM:

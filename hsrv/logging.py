@@ -7,7 +7,9 @@ nobody caught. What the application configures itself stays as it is, and has no
 use neither stdlib loggers (which a dictConfig() disables) nor structlog's global configuration.
 """
 
+import json
 import logging
+import math
 import os
 import sys
 import threading
@@ -299,8 +301,25 @@ def _join_structlog() -> None:
 
 
 def _json_tail() -> list[Processor]:
-    render = structlog.processors.JSONRenderer(default=repr, skipkeys=True)
+    render = structlog.processors.JSONRenderer(_strict_json, default=repr, skipkeys=True)
     return [structlog.processors.format_exc_info, _order, render]
+
+
+def _strict_json(event: EventDict, **options: Any) -> str:
+    """JSON knows no NaN and no infinity, which Python writes all the same."""
+    try:
+        return json.dumps(event, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(_finite(event), **options)
+
+
+def _finite(value: Any) -> Any:
+    """The same with a text in place of each number that isn't one."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _order(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

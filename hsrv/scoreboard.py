@@ -34,6 +34,10 @@ the last one everything else."""
 FIRST_BOUND: Final = 0.0001
 """Seconds."""
 
+MOST: Final = 1 << 53
+"""Of seconds, of events and of bytes. What is more isn't true, and the sum of many such would not fit into what is
+told."""
+
 _SCALE: Final = 1 / FIRST_BOUND
 _LAST: Final = BUCKETS - 1
 _MOST: Final = float(1 << _LAST - 1)
@@ -427,7 +431,8 @@ class Snapshot(NamedTuple):
 
 
 def read_board(fd: int) -> Snapshot | None:
-    """What stands there; None when its process has not begun to write, or its code is of another version."""
+    """What stands there; None when its process has not begun to write, or its code is of another version. A number
+    that no process of ours can have written (NaN, say, by a stray pointer of some C code) reads as 0."""
     data = os.pread(fd, SIZE, 0)
     if len(data) < SIZE:
         return None
@@ -438,20 +443,30 @@ def read_board(fd: int) -> Snapshot | None:
     note = data[NOTE : NOTE + NOTE_SIZE]
     return Snapshot(
         pid=ints[PID_AT],
-        thread_beat=times[THREAD_BEAT_AT],
-        loop_beat=times[LOOP_BEAT_AT],
+        thread_beat=_seconds(times[THREAD_BEAT_AT]),
+        loop_beat=_seconds(times[LOOP_BEAT_AT]),
         current=_request(data, CURRENT),
         stalled=_request(data, STALLED),
         oldest=_request(data, OLDEST),
         stuck=_request(data, STUCK),
         note=note[: max(0, note.find(b"\0"))].decode("utf-8", "replace"),
-        gauges=tuple(ints[GAUGES_AT : GAUGES_AT + len(Gauge)]),
-        totals=Totals(tuple(ints[TOTALS_AT:SUMS_AT]), tuple(times[SUMS_AT:TOTALS_END])),
+        gauges=tuple(map(_count, ints[GAUGES_AT : GAUGES_AT + len(Gauge)])),
+        totals=Totals(
+            tuple(map(_count, ints[TOTALS_AT:SUMS_AT])), tuple(map(_seconds, times[SUMS_AT:TOTALS_END]))
+        ),
     )
+
+
+def _count(number: int) -> int:
+    return number if 0 <= number <= MOST else 0
+
+
+def _seconds(number: float) -> float:
+    return number if 0.0 <= number <= MOST else 0.0  # false for NaN
 
 
 def _request(data: bytes, at: int) -> BoardRequest | None:
     since, *texts = _REQUEST.unpack_from(data, at)
-    if not since:
+    if not _seconds(since):
         return None
     return BoardRequest(since, *(text.rstrip(b"\0").decode("utf-8", "replace") for text in texts))

@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup
 
 from hsrv import rundir
 from hsrv.errors import BindError
+from hsrv.floods import worth_a_line
 from hsrv.logging import get_logger
 from hsrv.messages import ListenerInfo
 from hsrv.poller import wait_readable
@@ -165,12 +166,14 @@ class OperatorSocket:
         try:
             credentials = peer_credentials(sock)
         except OSError as error:
-            log.warning("operator not accepted", error=str(error))
+            if count := worth_a_line("operator not accepted", error.errno):
+                log.warning("operator not accepted", error=str(error), count=count)
             sock.close()
             return
         dispatcher = Dispatcher(*socket_streams(sock), name="operator", credentials=credentials)
         if not credentials.may_operate():
-            log.warning("operator denied", uid=credentials.uid, child=credentials.pid)
+            if count := worth_a_line("operator denied"):
+                log.warning("operator denied", uid=credentials.uid, child=credentials.pid, count=count)
             why = f"denied: user {credentials.uid} may not operate a server of user {os.geteuid()}"
             self._refuse(dispatcher, why, tasks)
         elif self._operators >= MAX_OPERATORS:

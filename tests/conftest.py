@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hsrv import floods
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -49,3 +51,9 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
     finally:
         sys.dont_write_bytecode = before
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_told_yet() -> None:
+    """What one test has provoked must not keep a line from the log of the next."""
+    floods.forget()

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from hsrv.context import later
 from hsrv.descriptors import Reserve
+from hsrv.floods import worth_a_line
 from hsrv.http.events import Address
 from hsrv.intake import BATCH_TIME
 from hsrv.logging import get_logger
@@ -180,7 +181,8 @@ class Acceptor:
 
     def _failed(self, error: OSError) -> None:
         if error.errno not in _EXHAUSTED:
-            log.warning("accept failed", error=str(error))
+            if count := worth_a_line("accept failed", error.errno):
+                log.warning("accept failed", error=str(error), count=count)
         elif not self._landlord.make_room(ROOM_WANTED):
             self._exhaust(str(error))
 

@@ -19,6 +19,7 @@ from hsrv.child import ChildBoot
 from hsrv.config import Config
 from hsrv.conn import RECEIVE_SIZE, Conn
 from hsrv.descriptors import IDLE_ENOUGH
+from hsrv.floods import worth_a_line
 from hsrv.globs import LearnedPaths
 from hsrv.http.connection import GIVEABLE, HTTPConnection
 from hsrv.http.events import RequestHead
@@ -233,12 +234,9 @@ class Worker(HTTPHost):
             return self._admit(sock, origin, at_once)
         sock.close()
         self.count(EndReason.UNTRUSTED_PEER)
-        log.warning(
-            "connection refused",
-            reason="not of --proxy-protocol-from",
-            peer=origin.client,
-            count=self.ended[EndReason.UNTRUSTED_PEER],
-        )
+        if count := worth_a_line("connection refused", EndReason.UNTRUSTED_PEER):
+            why = "not of --proxy-protocol-from"
+            log.warning("connection refused", reason=why, peer=origin.client, count=count)
         return True
 
     # limits (worker.accept.Landlord)
@@ -270,9 +268,9 @@ class Worker(HTTPHost):
         self.count(cause)
         if self.census is not None:
             self.census.leave(connection.conn)  # or those who are refused would keep others out
-        log.warning(
-            "connection refused", reason=cause, peer=connection.conn.origin.client, count=self.ended[cause]
-        )
+        if count := worth_a_line("connection refused", cause):
+            peer = connection.conn.origin.client
+            log.warning("connection refused", reason=cause, peer=peer, count=count)
         if len(self._turned_away) >= TURNED_AWAY_LIMIT:
             connection.abort(cause)
         else:

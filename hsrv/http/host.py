@@ -20,6 +20,7 @@ from hsrv.conn import Conn
 from hsrv.context import later, own_context, soon
 from hsrv.descriptors import most_connections
 from hsrv.errors import ClientError
+from hsrv.floods import worth_a_line
 from hsrv.http.activity import Activity, activities, by_path, oldest
 from hsrv.http.call import Call
 from hsrv.http.connection import HTTPConnection, State
@@ -321,17 +322,16 @@ class HTTPHost:
         self.count(cause)
         if connection.exchange is None:
             self.board.responded(error.status, 0.0)  # else it is when the exchange is finished
-        client = connection.conn.origin.client
-        log.info("request refused", status=error.status, reason=str(error), cause=cause, client=client)
+        if count := worth_a_line("request refused", cause, error.status):
+            client, why = connection.conn.origin.client, str(error)
+            log.info(
+                "request refused", status=error.status, reason=why, cause=cause, client=client, count=count
+            )
 
     def proxy_refused(self, connection: HTTPConnection, why: str) -> None:
         """A trusted proxy sent no PROXY header, or a malformed one. The connection is closed."""
-        log.warning(
-            "proxy refused",
-            reason=why,
-            peer=connection.conn.origin.client,
-            count=self.ended[EndReason.PROXY_HEADER],
-        )
+        if count := worth_a_line("proxy refused", why):  # one of a few sentences
+            log.warning("proxy refused", reason=why, peer=connection.conn.origin.client, count=count)
 
     def report_app_error(self, exchange: Exchange, error: BaseException | None) -> None:
         """The application raised, or returned without a complete response."""

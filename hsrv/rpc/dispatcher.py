@@ -21,6 +21,7 @@ import anyio.lowlevel
 import msgspec
 from anyio.abc import TaskStatus
 
+from hsrv.floods import worth_a_line
 from hsrv.logging import get_logger
 from hsrv.rpc.credentials import Credentials
 from hsrv.rpc.inbound import FINAL_WRITE_TIMEOUT, PROGRESS, Context, Inbound, OnNotify, OnRequest
@@ -221,8 +222,8 @@ class Dispatcher:
 
     def _report_invalid(self, error: Exception) -> None:
         self.invalid += 1
-        if self.invalid & (self.invalid - 1) == 0:  # 1, 2, 4, 8 ...: a flood must not fill the log
-            log.warning("invalid message", peer=self.name, error=str(error), count=self.invalid)
+        if count := worth_a_line("invalid message", self.name):
+            log.warning("invalid message", peer=self.name, error=str(error), count=count)
 
     def _on_response(self, message: Message) -> None:
         waiter = self._waiting.get(message.id) if message.id is not None else None

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
+from hsrv.floods import worth_a_line
 from hsrv.logging import get_logger
 from hsrv.rpc import meta
 from hsrv.rpc.credentials import Credentials
@@ -180,8 +181,8 @@ class Inbound:
 
     def _drop(self, why: str) -> None:
         self.dropped += 1
-        if self.dropped & (self.dropped - 1) == 0:  # 1, 2, 4, 8 ...: a flood must not fill the log
-            log.warning("message dropped", peer=self._channel.name, why=why, count=self.dropped)
+        if count := worth_a_line("message dropped", self._channel.name):
+            log.warning("message dropped", peer=self._channel.name, why=why, count=count)
 
     # requests
 

@@ -17,6 +17,7 @@ import anyio.lowlevel
 import h11
 from anyio.abc import TaskGroup
 
+from hsrv.floods import worth_a_line
 from hsrv.logging import get_logger
 from hsrv.poller import wait_readable, wait_writable
 from hsrv.supervisor.admin.address import MAX_CONNECTIONS
@@ -78,8 +79,6 @@ class AdminServer:
         self.routes = routes
         self.guard = guard
         self.streams = 0
-        self.refused = 0
-        self.evicted = 0
         self._connections: dict[_Connection, None] = {}
         """The one that has been without a complete request for longest stands first."""
 
@@ -104,8 +103,7 @@ class AdminServer:
                 self._let_in(sock, tasks)
             else:
                 sock.close()
-                self.refused += 1
-                _tell("admin client refused", self.refused, "all places are taken by requests in progress")
+                _tell("admin client refused", "all places are taken by requests in progress")
 
     def _has_room(self) -> bool:
         if len(self._connections) < MAX_CONNECTIONS:
@@ -116,8 +114,7 @@ class AdminServer:
         del self._connections[slowest]
         slowest.scope.cancel()
         if slowest.has_begun:
-            self.evicted += 1
-            _tell("admin client cut", self.evicted, "its request is not complete, and another client came")
+            _tell("admin client cut", "its request is not complete, and another client came")
         return True
 
     def _let_in(self, sock: socket.socket, tasks: TaskGroup) -> None:
@@ -143,9 +140,9 @@ class AdminServer:
             self._connections[connection] = None
 
 
-def _tell(event: str, so_far: int, why: str) -> None:
-    if so_far & (so_far - 1) == 0:  # 1, 2, 4, 8 ...: a flood must not fill the log
-        log.warning(event, why=why, so_far=so_far, limit=MAX_CONNECTIONS)
+def _tell(event: str, why: str) -> None:
+    if count := worth_a_line(event):
+        log.warning(event, why=why, count=count, limit=MAX_CONNECTIONS)
 
 
 class _Connection:

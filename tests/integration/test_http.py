@@ -190,6 +190,21 @@ def test_what_cannot_be_served_is_refused_and_closed(shared: LiveServer, data: b
         assert wire.rest() == b"", "nothing after an error is interpreted"
 
 
+def test_requests_that_are_refused_do_not_fill_the_log(shared: LiveServer) -> None:
+    server = shared
+    for _ in range(40):
+        with Wire(server.host, server.port) as wire:
+            wire.send(b"GET / HTTP/3.0\r\nHost: x\r\n\r\n")
+            assert wire.response().status == 505
+    server.wait_for_log(lambda entry: entry["event"] == "request refused" and entry["count"] >= 32)
+    told = [
+        entry["count"]
+        for entry in server.logs
+        if entry["event"] == "request refused" and entry["status"] == 505
+    ]
+    assert told == [1, 2, 4, 8, 16, 32]
+
+
 @pytest.mark.parametrize(
     ("options", "data"),
     [

@@ -286,3 +286,15 @@ sys.excepthook(*(lambda error: (type(error), error, None))(KeyError("the end")))
     assert "ZeroDivisionError" in entries[0]["exception"]
     assert "in a finalizer" in entries[1]["exception"]
     assert "the end" in entries[2]["exception"]
+
+
+def test_a_number_that_is_none_is_no_invalid_json() -> None:
+    (line,) = text_of("""
+log.info("odd", value=float("nan"), values=[float("inf"), {"x": -float("inf")}], fine=1.5)
+""").splitlines()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    entry = json.loads(line, parse_constant=refuse)
+    assert (entry["value"], entry["values"], entry["fine"]) == ("nan", ["inf", {"x": "-inf"}], 1.5)

@@ -3,16 +3,20 @@
 import math
 import os
 import struct
+import time
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
+from hsrv.rpc.operator import BoardStatus, RoleTotals
 from hsrv.scoreboard import (
     BOUNDS,
     BUCKETS,
     LAYOUT,
     LAYOUT_AT,
     NOTHING,
+    SIZE,
     WORD,
     BoardRequest,
     Count,
@@ -26,7 +30,8 @@ from hsrv.scoreboard import (
     new_board,
     read_board,
 )
-from hsrv.terms import EndReason
+from hsrv.supervisor.boards import board_status, by_role
+from hsrv.terms import EndReason, Role
 
 WHO = Occupant(12.5, "GET", b"/caf%C3%A9", "req-1", b"10.0.0.9")
 
@@ -200,3 +205,33 @@ def test_totals_add_up(fd: int, board: Scoreboard) -> None:
 
 def _one(seconds: float) -> Timing:
     return Timing(tuple(int(n == bucket_of(seconds)) for n in range(BUCKETS)), seconds)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        b"\xff" * 8,
+        struct.pack("d", float("nan")),
+        struct.pack("d", float("inf")),
+        struct.pack("d", -1e300),
+        struct.pack("d", 1e300),
+        b"\xff" * 7 + b"\x7f",
+    ],
+)
+def test_what_nobody_can_have_written_is_not_told(word: bytes) -> None:
+    """A child scribbles over its board."""
+    fd = new_board()
+    try:
+        Scoreboard(fd)
+        os.pwrite(fd, word * ((SIZE - 2 * WORD) // WORD), 2 * WORD)
+        snapshot = read_board(fd)
+        assert snapshot is not None
+        status = board_status(snapshot, time.monotonic())
+        totals = by_role({(Role.WORKER, 1): snapshot.totals, (Role.WORKER, 2): snapshot.totals})
+        told = msgspec.json.encode((status, totals))
+        assert msgspec.json.decode(told, type=tuple[BoardStatus, dict[str, RoleTotals]]) == (status, totals)
+        assert b"null" not in told.replace(b'"current":null', b"").replace(b'"oldest":null', b"")
+        assert b"e+" not in told
+        assert snapshot.totals.timing(Histogram.LOOP_LAG).seconds == 0.0
+    finally:
+        os.close(fd)
