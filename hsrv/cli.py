@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 import sys
 from collections.abc import Callable
 from functools import cache, partial
@@ -13,11 +12,12 @@ from typer.core import TyperCommand, TyperOption
 
 from hsrv import __version__, held
 from hsrv.config import Config, OptionInfo, options
+from hsrv.environment import FileEnvironment
 from hsrv.errors import AppLoadError, ExitCode, HsrvError
 from hsrv.importing import few_collections
 from hsrv.native import is_compiled
 from hsrv.platform import check_supported, is_supported
-from hsrv.sources import HIDDEN, Sources, load_config, read_env_file
+from hsrv.sources import HIDDEN, Sources, load_config
 from hsrv.terms import HeaderMap, LifespanMode, Preload, ProxyProtocol
 from hsrv.visible import visible, visible_block
 
@@ -193,15 +193,11 @@ def serve(config: Config, sources: Sources, reread: Callable[[], Config] | None 
     with few_collections():
         from hsrv.supervisor.main import run  # noqa: PLC0415  # imports what only POSIX has, after the check
 
-    return run(config, sources, reread, _read_env_file(config))
-
-
-def _read_env_file(config: Config) -> set[str]:
-    """The variables that it has set."""
-    given = read_env_file(config.env_file) if config.env_file is not None else {}
-    fresh = given.keys() - os.environ.keys()
-    os.environ.update({name: given[name] for name in fresh})
-    return fresh
+    environment = FileEnvironment()
+    environment.read(config)
+    read_config = reread or (lambda: config)
+    again = None if reread is None and config.env_file is None else lambda: environment.read(read_config())
+    return run(config, sources, again, environment.names)
 
 
 def show_config(config: Config, sources: Sources) -> None:
@@ -229,7 +225,7 @@ def check(
     check_supported()
     from hsrv.operate.check import Wishes, check  # noqa: PLC0415  # imports what only POSIX has, after the check
 
-    _read_env_file(config)
+    FileEnvironment().read(config)
     found = check(config, Wishes(termination_grace_period, streams))
     for warning in found.warnings:
         sys.stderr.write(f"hsrv: warning: {visible(warning)}\n")

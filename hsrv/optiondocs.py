@@ -21,7 +21,8 @@ it came from.
 line does.
 
 The file of `--env-file` holds `NAME=value` lines: quotes, `# comments` and `export` are understood, nothing is
-expanded. What the environment has already, wins.
+expanded. What the environment had when hsrv was started, wins. Each reload reads the file anew: new names, new values
+and names that are gone arrive.
 
 This page is made from the declarations in `hsrv/config.py`.
 """

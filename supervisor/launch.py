@@ -20,13 +20,13 @@ class Launch:
     command: tuple[str, ...]
     folder: str
     """By its name, which may mean another directory by now: a link to the current release."""
-    left_out: frozenset[str]
-    """Variables that we set ourselves, and the next one finds anew."""
+    left_out: Collection[str]
+    """Variables that we set ourselves, and the next one finds anew. A reload may change them."""
 
     @classmethod
     def here(cls, set_by_us: Collection[str] = ()) -> Self:
-        """Of this process. `set_by_us`: names of variables that did not come with it (--env-file)."""
-        return cls((sys.executable, *sys.orig_argv[1:]), _folder(), frozenset(set_by_us))
+        """Of this process. `set_by_us`: variables that did not come with it (--env-file), as they are at any time."""
+        return cls((sys.executable, *sys.orig_argv[1:]), _folder(), set_by_us)
 
     def spawn(self, fd: int) -> int:
         """Start it with one inherited descriptor; its pid. Raises OSError.

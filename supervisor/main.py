@@ -40,7 +40,7 @@ def run(
 ) -> ExitCode:
     """Serve until told to stop. Before anything runs it raises BindError, AppLoadError (nothing found), ConfigError
     (--user, --group) and PlatformError. `reread`: the configuration as it is now, for a reload; raises HsrvError.
-    `set_by_us`: variables that came from --env-file."""
+    `set_by_us`: variables that came from --env-file, as they are at any time."""
     check_supported()
     launch = Launch.here(set_by_us)
     surroundings = Surroundings.take(os.environ, os.getpid())
