@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -54,7 +54,7 @@ from hsrv.supervisor.signals import COMMANDS, Command, handled
 from hsrv.supervisor.status import StatusReader
 from hsrv.supervisor.succession import Succession
 from hsrv.supervisor.tally import Tally
-from hsrv.supervisor.templates import TemplateHandle, environ_of
+from hsrv.supervisor.templates import TemplateHandle
 from hsrv.supervisor.terminal import LOOK_INTERVAL, Terminal
 from hsrv.supervisor.timeline import Timeline
 from hsrv.supervisor.unserved import Unserved
@@ -616,7 +616,7 @@ class Supervisor:
                 return
             if census.is_needed(self.config) and not self._tables:
                 self._tables = (census.new_file(),)
-            template = TemplateHandle(number, self._environ)
+            template = TemplateHandle(number, self._admin.environ if self._admin is not None else {})
         except OSError as error:
             death = f"could not be started: {error}"
             self.perform(self.plan.template_gone(number, death, time.monotonic()))
@@ -639,19 +639,13 @@ class Supervisor:
         )
         self.tasks.start_soon(self._hear_template, template)
 
-    @property
-    def _environ(self) -> Mapping[str, str]:
-        """Variables beside our own, for templates."""
-        return self._admin.environ if self._admin is not None else {}
-
     def _renew_template(self, number: int) -> bool:
         """Development: the template, with all libraries imported, goes on for the next generation. False: there is
         none, or what it has imported is stale."""
         if self._development is None:
             return False
         kept = next((one for one in self._current.values() if one.is_ready), None)
-        keeps = self._development.keeps_template()
-        if kept is None or not keeps or kept.environ != environ_of(self._environ):
+        if kept is None or not self._development.keeps_template():
             for one in list(self._current):
                 self._see_off_template(one)
             return False

@@ -52,10 +52,8 @@ class TemplateHandle:
         self.began = time.time()
         """Seconds since the epoch. What it and its children have imported was not read before."""
         self._channel, theirs = Channel.pair()
-        self.environ = environ_of(environ)
-        """What it and its children see, and nobody can change any more."""
         try:
-            self.pid = _spawn(theirs.fileno(), self.environ)
+            self.pid = _spawn(theirs.fileno(), environ)
         except OSError:
             self._channel.close()
             raise
@@ -149,13 +147,7 @@ def _story() -> dict[str, str]:
     return {name: str(value) for name, value in get_contextvars().items() if name == "reload_id"}
 
 
-def environ_of(more: Mapping[str, str]) -> dict[str, str]:
-    """The environment that a template gets at present."""
-    secret = {one.variable for one in options() if one.opt.secret}
-    return {**{name: value for name, value in os.environ.items() if name not in secret}, **more}
-
-
-def _spawn(fd: int, environ: Mapping[str, str]) -> int:
+def _spawn(fd: int, more: Mapping[str, str]) -> int:
     """Start a fresh interpreter with an inherited descriptor, and that of the log if there is one; its pid.
 
     Not subprocess.Popen: this process reaps all of its children itself, in one place, and Popen would compete
@@ -169,9 +161,11 @@ def _spawn(fd: int, environ: Mapping[str, str]) -> int:
     # -P: the current directory may hold modules named like those of the standard library
     safe = () if "-P" in flags else ("-P",)
     command = [sys.executable, *flags, *safe, "-m", "hsrv.templatemain", str(fd), str(log_fd)]
+    secret = {one.variable for one in options() if one.opt.secret}
+    environ = {name: value for name, value in os.environ.items() if name not in secret}
     try:
         # Signals wait until it can do with them what it wants: a terminal sends its own to all of us.
-        return os.posix_spawn(sys.executable, command, environ, setsigmask=held.HELD)
+        return os.posix_spawn(sys.executable, command, {**environ, **more}, setsigmask=held.HELD)
     finally:
         if log_fd >= 0:
             os.set_inheritable(log_fd, False)
