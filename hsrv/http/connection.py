@@ -106,6 +106,7 @@ class HTTPConnection:
 
     __slots__ = (
         "_advance_due",
+        "_feed_due",
         "_loop",
         "buffer",
         "cause",
@@ -148,6 +149,8 @@ class HTTPConnection:
         self._advance_due = False
         self.discarded = 0
         """Bytes of the body that is read and dropped in state DISCARDING."""
+        self._feed_due = False
+        """More of the body was read than may be interpreted at once. Nothing is read before that is done."""
         self.cause: EndReason | None = None
         """Why it was refused. Counted then, so no more when it closes."""
         conn.on_broken = self._on_broken
@@ -260,9 +263,11 @@ class HTTPConnection:
     def _read_ahead(self) -> None:
         """Bytes came while a request waits or runs: its body, or later requests."""
         exchange = self.exchange
+        if self._feed_due:
+            return
         if exchange is not None and not exchange.decoder.done:
             try:
-                exchange.feed(self.buffer, self.host.settings.body_buffer)
+                self._feed(exchange, self.host.settings.body_buffer)
             except ClientError as error:
                 self._refuse(error)
                 return
@@ -275,6 +280,39 @@ class HTTPConnection:
         if len(self.buffer) >= PIPELINE_LIMIT:
             self.conn.unwatch()
 
+    def _feed(self, exchange: Exchange, room: int) -> None:
+        """Decode what was read of the body, or a part of it that takes little time. Raises ClientError."""
+        exchange.feed(self.buffer, room)
+        if exchange.decoder.paused and not self._feed_due:
+            self._feed_due = True
+            self.conn.unwatch()
+            if exchange.pace is not None:
+                exchange.pace.pause(self._loop.time())
+            self.host.backlog.add(self._feed_on)
+
+    def _feed_on(self) -> None:
+        """The next part."""
+        self._feed_due = False
+        if self.state is State.BODY:
+            self._read_body()
+        elif self.state is State.RUNNING or self.state is State.WRITING:
+            self._read_ahead()
+            self._read_more()
+
+    def _read_more(self) -> None:
+        """Unless there is more to interpret, or for the application to take."""
+        exchange = self.exchange
+        if exchange is None or self._feed_due or len(exchange.body) >= self.host.settings.body_buffer:
+            return
+        self._read_on()
+        if exchange.pace is not None:
+            exchange.pace.run(self._loop.time())
+
+    def _watch_body(self) -> None:
+        """Read more, unless what was read is enough for now."""
+        if not self._feed_due:
+            self.conn.watch(self._on_readable)
+
     def body_taken(self) -> None:
         """The application took the body bytes that waited: make room for more. (`Link`)"""
         with self.host.turn:
@@ -283,8 +321,8 @@ class HTTPConnection:
             if self.state is State.RUNNING and self.exchange is not None and not self.exchange.half_closed:
                 now = self._loop.time()
                 self.deadline = now + self.host.settings.body_timeout
-                self.conn.watch(self._on_readable)
-                if self.exchange.pace is not None:
+                self._watch_body()
+                if self.exchange.pace is not None and not self._feed_due:
                     self.exchange.pace.run(now)
 
     def body_awaited(self) -> None:
@@ -292,7 +330,8 @@ class HTTPConnection:
         exchange = self.exchange
         if exchange is not None and exchange.pace is not None:
             now = self._loop.time()
-            exchange.pace.run(now)
+            if not self._feed_due:
+                exchange.pace.run(now)
             if self.deadline == math.inf:
                 self.deadline = now + self.host.settings.body_timeout
 
@@ -389,7 +428,7 @@ class HTTPConnection:
         assert exchange is not None
         room = self.host.settings.body_buffer
         try:
-            exchange.feed(self.buffer, room)
+            self._feed(exchange, room)
         except ClientError as error:
             self._refuse(error)
             return
@@ -397,17 +436,17 @@ class HTTPConnection:
             self._run(exchange)  # what comes in chunks may be half of a dialogue
         else:
             now = self._loop.time()
-            if exchange.pace is not None:
+            if exchange.pace is not None and not self._feed_due:
                 exchange.pace.run(now)
             self.deadline = now + self.host.settings.body_timeout
-            self.conn.watch(self._on_readable)  # it may have waited for a place with a full buffer, unread
+            self._watch_body()  # it may have waited for a place with a full buffer, unread
 
     def _run(self, exchange: Exchange) -> None:
         self.state = _RUNNING
         self.deadline = math.inf
         bodiless = exchange.decoder.done
         if not bodiless:
-            self.conn.watch(self._on_readable)
+            self._watch_body()
             self._read_ahead()
             if self.exchange is not exchange:
                 return  # the body is malformed and was refused

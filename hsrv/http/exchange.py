@@ -146,7 +146,8 @@ class Exchange:
     # for the connection
 
     def feed(self, buffer: bytearray, room: int) -> None:
-        """Decode body bytes from the front of `buffer`, up to `room` waiting. Raises ClientError."""
+        """Decode body bytes from the front of `buffer`, up to `room` waiting, or until the decoder pauses. Raises
+        ClientError."""
         before = len(self.body)
         while not self.decoder.done and len(self.body) < room:
             data = self.decoder.decode(buffer, room - len(self.body))
@@ -155,6 +156,8 @@ class Exchange:
             self.body += data
             if self.pace is not None:
                 self.pace.received(len(data))
+            if self.decoder.paused:
+                break
         if len(self.body) > before or self.decoder.done:
             self._wake()
 

@@ -22,6 +22,7 @@ from hsrv.descriptors import most_connections
 from hsrv.errors import ClientError
 from hsrv.floods import worth_a_line
 from hsrv.http.activity import Activity, activities, by_path, oldest
+from hsrv.http.backlog import Backlog
 from hsrv.http.call import Call
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.events import RequestHead
@@ -74,6 +75,8 @@ class HTTPHost:
         self.turn = turn_of(loop)
         """Whoever touches connections holds it; nobody does while the application runs: then another thread may take
         away those that nobody serves meanwhile (`rescue`)."""
+        self.backlog = Backlog(loop)
+        """Connections with a body of which more was read than may be interpreted at once."""
         self.context = own_context(loop)
         """What the context of each call is a copy of."""
         self.state: dict[str, Any] = {}
@@ -114,8 +117,7 @@ class HTTPHost:
         self.on_worn_out: Callable[[str, str], None] = _ignore
         """Called when this process should be replaced: with the reason in a word, and in words."""
         self._sweep_timer: asyncio.TimerHandle | None = None
-        self._sweep_due = 0.0
-        self._sweep_put_off = False
+        self._sweep_due, self._sweep_put_off = 0.0, False
 
     def set_lifespan_state(self, state: dict[str, Any]) -> None:
         """What the application's lifespan startup left in `scope["state"]`."""

@@ -18,7 +18,7 @@ def read(pieces: list[bytes], most: int) -> tuple[bytes, str, bytes]:
     for piece in pieces:
         buffer += piece
         try:
-            while data := decoder.decode(buffer, most):
+            while (data := decoder.decode(buffer, most)) or decoder.paused:
                 assert len(data) <= most
                 body += data
         except ClientError as error:

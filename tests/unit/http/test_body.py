@@ -3,7 +3,14 @@
 import pytest
 
 from hsrv.errors import ClientError
-from hsrv.http.body import MAX_EXTENSIONS, MAX_SIZE_LINE, MAX_TRAILERS, BodyDecoder, body_decoder
+from hsrv.http.body import (
+    FRAMING_ALLOWANCE,
+    LINES_AT_ONCE,
+    MAX_SIZE_LINE,
+    MAX_TRAILERS,
+    BodyDecoder,
+    body_decoder,
+)
 from hsrv.http.events import RequestHead
 
 PLENTY = 1 << 20
@@ -20,7 +27,7 @@ def chunked(limit: int = 1000) -> BodyDecoder:
 def drain(decoder: BodyDecoder, buffer: bytearray, most: int = PLENTY) -> bytes:
     """All that `decoder` has to give, asked for in pieces of `most`."""
     body = b""
-    while data := decoder.decode(buffer, most):
+    while (data := decoder.decode(buffer, most)) or decoder.paused:
         assert len(data) <= most
         body += data
     return body
@@ -157,7 +164,7 @@ def test_a_body_over_the_limit_is_a_413_as_soon_as_its_size_is_known(data: bytes
     [
         b"1;" + b"a" * MAX_SIZE_LINE,
         b"1" + b"\r" * (2 * MAX_SIZE_LINE),
-        (b"1;" + b"a" * 300 + b"\r\nx\r\n") * (MAX_EXTENSIONS // 300 + 1),
+        (b"1;" + b"a" * 300 + b"\r\nx\r\n") * (FRAMING_ALLOWANCE // 300 + 1),
         b"0\r\nX: " + b"y" * MAX_TRAILERS,
         b"0\r\n" + b"X: y\r\n" * (MAX_TRAILERS // 4 + 1),
     ],
@@ -166,3 +173,42 @@ def test_what_surrounds_the_data_is_bounded(data: bytes) -> None:
     with pytest.raises(ClientError) as caught:
         drain(chunked(), bytearray(data))
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("chunk", "times"),
+    [
+        (b"1\r\nx\r\n", 20_000),  # what somebody types
+        (b"00000002\r\nxy\r\n", 20_000),
+        (b"a0\r\n" + b"s" * 160 + b"\r\n", 5000),  # speech, 20 ms each
+        (b"1000;chunk-signature=" + b"f" * 64 + b"\r\n" + b"x" * 4096 + b"\r\n", 1000),
+    ],
+)
+def test_small_and_signed_chunks_may_come_for_ever(chunk: bytes, times: int) -> None:
+    decoder = chunked(limit=1 << 30)
+    for _ in range(times // 500):
+        drain(decoder, bytearray(chunk * 500))
+    drain(decoder, bytearray(b"0\r\n\r\n"))
+    assert decoder.done
+
+
+@pytest.mark.parametrize("chunk", [b"0000000000000001\r\nx\r\n", b"2;a=bcdefghijkl\r\nxy\r\n"])
+def test_a_stream_that_is_mostly_framing_is_refused(chunk: bytes) -> None:
+    with pytest.raises(ClientError, match="framing") as caught:
+        drain(chunked(limit=1 << 30), bytearray(chunk * 8000))
+    assert caught.value.status == 400
+
+
+def test_of_many_small_chunks_only_some_are_read_at_once() -> None:
+    decoder, buffer = (
+        chunked(limit=1 << 30),
+        bytearray(b"1\r\nx\r\n" * 300 + b"0\r\n" + b"a:\r\n" * 300 + b"\r\n"),
+    )
+    sizes = []
+    while not decoder.done:
+        before = len(buffer)
+        sizes.append(len(decoder.decode(buffer, PLENTY)))
+        assert before - len(buffer) <= 4 * LINES_AT_ONCE + sizes[-1]
+        assert decoder.paused is not decoder.done
+    assert sizes[:4] == [LINES_AT_ONCE // 2] * 4
+    assert sum(sizes) == 300
