@@ -51,9 +51,18 @@ def ask(
             method, path, data, {name.replace("_", "-"): value for name, value in headers.items()}
         )
         answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, whole(answer)
     finally:
         connection.close()
+
+
+def whole(answer: http.client.HTTPResponse) -> bytes:
+    """What never ends is a failure and no hang."""
+    end, data = time.monotonic() + DEADLINE, b""
+    while more := answer.read1(65536):
+        data += more
+        assert time.monotonic() < end, data[:200]
+    return data
 
 
 @contextmanager

@@ -3,10 +3,15 @@
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 DEADLINE = 20.0
+"""Seconds for anything to happen."""
+
+WHOLE_DEADLINE = 30.0
+"""Seconds for all that one call reads, in all: what never ends, though always something comes, fails instead of hanging."""
 
 
 class Response:
@@ -24,6 +29,9 @@ class Response:
 
 class Wire:
     """One client connection."""
+
+    _end: float | None = None
+    """For the call that reads."""
 
     def __init__(self, host: str, port: int) -> None:
         self.sock = socket.create_connection((host, port), timeout=DEADLINE)
@@ -43,21 +51,37 @@ class Wire:
         self.send(request(target, *fields, method=method))
         return self.response(head_only=method == "HEAD")
 
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """A call within another has no more time than that."""
+        if self._end is not None:
+            yield
+            return
+        self._end = time.monotonic() + WHOLE_DEADLINE
+        try:
+            yield
+        finally:
+            self._end = None
+
     def more(self) -> None:
+        if self._end is not None and time.monotonic() > self._end:
+            raise TimeoutError(f"not within {WHOLE_DEADLINE} s; read so far: {self.buffer[:200]!r}")
         data = self.sock.recv(65536)
         if not data:
             raise EOFError(f"closed; read so far: {self.buffer[:200]!r}")
         self.buffer += data
 
     def until(self, mark: bytes) -> bytes:
-        while mark not in self.buffer:
-            self.more()
+        with self._in_time():
+            while mark not in self.buffer:
+                self.more()
         found, _, self.buffer = self.buffer.partition(mark)
         return found
 
     def exactly(self, size: int) -> bytes:
-        while len(self.buffer) < size:
-            self.more()
+        with self._in_time():
+            while len(self.buffer) < size:
+                self.more()
         data, self.buffer = self.buffer[:size], self.buffer[size:]
         return data
 
@@ -66,6 +90,10 @@ class Wire:
 
     def response(self, *, head_only: bool = False) -> Response:
         """The next final response, whole."""
+        with self._in_time():
+            return self._response(head_only)
+
+    def _response(self, head_only: bool) -> Response:
         answer = self.head()
         while answer.status < 200 and answer.status != 101:
             answer = self.head()
@@ -87,18 +115,20 @@ class Wire:
 
     def chunked(self) -> bytes:
         body = b""
-        while data := self.chunk():
-            body += data
+        with self._in_time():
+            while data := self.chunk():
+                body += data
         return body
 
     def rest(self) -> bytes:
         """Everything up to the end."""
-        while True:
-            try:
-                self.more()
-            except EOFError:
-                data, self.buffer = self.buffer, b""
-                return data
+        with self._in_time():
+            while True:
+                try:
+                    self.more()
+                except EOFError:
+                    data, self.buffer = self.buffer, b""
+                    return data
 
     def ended(self) -> bool:
         """Wait until the server closes; whether it did so cleanly and without further bytes."""

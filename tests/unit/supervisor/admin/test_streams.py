@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -73,10 +74,12 @@ def asked(port: int, path: str) -> socket.socket:
 
 
 def whole(port: int, path: str) -> bytes:
+    end = time.monotonic() + 20
     with asked(port, path) as sock:
         data = b""
         while more := sock.recv(65536):
             data += more
+            assert time.monotonic() < end, "it never ends"
         return data
 
 
