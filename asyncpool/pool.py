@@ -19,7 +19,6 @@ from hsrv.asgi import Application
 from hsrv.asyncpool.parking import ParkingLot, most_parked
 from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
 from hsrv.asyncpool.ws_memory import MessageMemory
-from hsrv.asyncpool.ws_turns import Turns
 from hsrv.census import Held
 from hsrv.child import ChildBoot
 from hsrv.conn import Conn
@@ -91,7 +90,6 @@ class AsyncPool(HTTPHost):
             send_timeout=config.stream_send_timeout,
             close_timeout=CLOSE_TIMEOUT,
         )
-        self._ws_turns = Turns(loop)
         self._ws_memory = MessageMemory(config.ws_memory)
         self._drain: DrainParams | None = None
         self._drain_began = 0.0
@@ -236,7 +234,7 @@ class AsyncPool(HTTPHost):
             self.application_of(message),
             self._ws_settings,
             loop=self.loop,
-            turns=self._ws_turns,
+            backlog=self.backlog,
             memory=self._ws_memory,
             defaults=self.default_headers,
             on_accepted=self.session_accepted,

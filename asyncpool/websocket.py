@@ -30,12 +30,12 @@ from hsrv.asyncpool.ws_handshake import accept_response, deflate_terms
 from hsrv.asyncpool.ws_link import WebSocketLink, WebSocketSettings
 from hsrv.asyncpool.ws_memory import MessageMemory
 from hsrv.asyncpool.ws_states import SAID, Said, Say, Wire
-from hsrv.asyncpool.ws_turns import Turns
 from hsrv.conn import HIGH_WATER, Conn
 from hsrv.context import own_context
 from hsrv.errors import AppError, ClientDisconnected
 from hsrv.globs import pattern_of
 from hsrv.http.activity import Activity
+from hsrv.http.backlog import Backlog
 from hsrv.http.response import ResponseEncoder, simple_response
 from hsrv.logging import current_trace, get_logger
 from hsrv.messages import WebSocketHandoff
@@ -104,7 +104,7 @@ class WebSocketSession:
         settings: WebSocketSettings,
         *,
         loop: asyncio.AbstractEventLoop,
-        turns: Turns,
+        backlog: Backlog,
         memory: MessageMemory,
         defaults: Callable[[], bytes],
         on_accepted: "Callable[[WebSocketSession], None]",
@@ -129,7 +129,7 @@ class WebSocketSession:
             handoff.buffered,
             settings,
             loop,
-            turns=turns,
+            backlog=backlog,
             memory=memory,
             on_change=self._wake,
             on_closed=self._report_end,

@@ -1,4 +1,4 @@
-"""What an application raises because its WebSocket has ended, which is no error of it. Pure.
+"""What an application raises because its WebSocket has ended, which is no error of it.
 
 ASGI: servers should not log what they raise in `send()` of a closed connection. Frameworks make exceptions of their own
 of it, and of `websocket.disconnect`; task groups wrap them.

@@ -32,10 +32,10 @@ from hsrv.asyncpool.ws_events import (
 from hsrv.asyncpool.ws_inbox import Inbox
 from hsrv.asyncpool.ws_memory import COUNTED_FROM, MessageMemory
 from hsrv.asyncpool.ws_states import WIRE, Turn, Wire
-from hsrv.asyncpool.ws_turns import CROWD, FRAMES_PER_TURN, SHARE, Turns
 from hsrv.conn import Conn
 from hsrv.errors import ClientDisconnected
 from hsrv.floods import worth_a_line
+from hsrv.http.backlog import Backlog
 from hsrv.logging import get_logger
 from hsrv.tables import Machine
 from hsrv.terms import EndReason
@@ -45,6 +45,16 @@ EARLY_LIMIT: Final = 64 * 1024
 
 PING_PAYLOAD: Final = 4
 """Bytes. The payload is a counter, so that a late pong isn't taken for the answer to a later ping."""
+
+FRAMES_PER_TURN: Final = 64
+"""Frames of one connection that are interpreted in a turn of the loop: some 0.1 ms. A read may bring 10,900."""
+
+SHARE: Final = 0.0005
+"""Seconds of a turn for one connection whose frames take long: large ones, and those to be inflated."""
+
+CROWD: Final = 32
+"""Connections in the backlog, from which on those are not served whose peers have gone without a word: whoever
+connects, sends what is expensive, and leaves, could else have it done faster than we do it."""
 
 FLOOD: Final = 1000
 """Control frames and empty ones that a peer may send between two looks, a second apart, beyond its messages: each is
@@ -84,6 +94,7 @@ class WebSocketLink:
     """The connection of one WebSocket, from the unanswered upgrade request on."""
 
     __slots__ = (
+        "_backlog",
         "_codec",
         "_conn",
         "_context",
@@ -102,7 +113,6 @@ class WebSocketLink:
         "_pong_due",
         "_postponed",
         "_settings",
-        "_turns",
         "_unfinished",
         "_unfinished_at",
         "_wire",
@@ -117,7 +127,7 @@ class WebSocketLink:
         settings: WebSocketSettings,
         loop: asyncio.AbstractEventLoop,
         *,
-        turns: Turns,
+        backlog: Backlog,
         memory: MessageMemory,
         on_change: Callable[[], None],
         on_closed: Callable[[], None],
@@ -127,7 +137,7 @@ class WebSocketLink:
         self._conn = conn
         self._settings = settings
         self._loop = loop
-        self._turns = turns
+        self._backlog = backlog
         self._memory = memory
         self._on_change = on_change
         self._on_closed = on_closed
@@ -277,7 +287,7 @@ class WebSocketLink:
         the rest."""
         if self._postponed or self._codec is None:
             return
-        if self._turns.waiting:
+        if self._backlog:
             self._postpone()
         else:
             self._interpret_some(self._codec)
@@ -285,13 +295,13 @@ class WebSocketLink:
 
     def _postpone(self) -> None:
         self._postponed = True
-        self._turns.later(self._go_on)
+        self._backlog.add(self._go_on)
 
     def _go_on(self) -> None:
         self._postponed = False
         if self._codec is None:
             return
-        if len(self._turns.waiting) >= CROWD and self._conn.at_end():
+        if len(self._backlog) >= CROWD and self._conn.at_end():
             self._lose(EndReason.CLIENT_GONE)
         else:
             self._context.run(self._interpret_some, self._codec)

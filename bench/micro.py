@@ -12,9 +12,9 @@ from hsrv.accesslog import DEFAULT_FORMAT, AccessRecord, compile_format
 from hsrv.asyncpool.ws_codec import choose_codec
 from hsrv.asyncpool.ws_link import WebSocketLink, WebSocketSettings
 from hsrv.asyncpool.ws_memory import MessageMemory
-from hsrv.asyncpool.ws_turns import Turns
 from hsrv.config import Config
 from hsrv.conn import Conn
+from hsrv.http.backlog import Backlog
 from hsrv.http.forwarded import TrustedProxies
 from hsrv.http.head import HeadLimits, take_head
 from hsrv.http.parser import choose_parser
@@ -102,7 +102,7 @@ def test_websocket_message(benchmark: Benchmark) -> None:
         send_timeout=30,
         close_timeout=1,
     )
-    shared: dict[str, Any] = {"turns": Turns(loop), "memory": MessageMemory(1 << 28)}
+    shared: dict[str, Any] = {"backlog": Backlog(loop), "memory": MessageMemory(1 << 28)}
     link = WebSocketLink(conn, b"", settings, loop, on_change=int, on_closed=int, **shared)
     link.start()
     link.accept(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", choose_codec("auto")(1 << 24, None))

@@ -49,6 +49,7 @@ ALLOWED: Final = {
     ("hsrv.collectors", "Thread"): "the end of a process",
     ("hsrv.collectors", "copy_context"): "made at the start of a process",
     ("hsrv.context", "copy_context"): "here it is made",
+    ("hsrv.exits", "create_task"): "the start of a process",
     ("hsrv.heartbeat", "Thread"): "the start of a process",
     ("hsrv.poller", "add_reader"): "within own_context(loop).copy().run()",
     ("hsrv.poller", "add_writer"): "within own_context(loop).copy().run()",

@@ -37,7 +37,6 @@ SEES_THE_APPLICATION: Final = {
 
 PURE: Final = (
     "hsrv.asgi",
-    "hsrv.asyncpool.ws_aftermath",
     "hsrv.asyncpool.ws_codec",
     "hsrv.asyncpool.ws_deflate",
     "hsrv.asyncpool.ws_events",

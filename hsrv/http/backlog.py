@@ -1,8 +1,8 @@
 """What was read and would take too long to interpret in one turn of the loop.
 
-Owns the line of those that have more. Promise: however many there are and whatever they were sent, all of them together
+Owns the queue of connections that have more. Promise: however many there are and whatever they were sent, all together
 take about TURN_TIME of a turn, one slice after the other and each in its turn; so whoever sends what is dear to read
-(chunks of one byte) waits for others of that kind, and nobody waits for them.
+(chunks of one byte, floods of frames, messages to inflate) waits for others of that kind, and nobody waits for them.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Backlog:
         end = time.monotonic() + TURN_TIME
         try:
             with turn_of(self._loop):
-                while self._waiting:
+                for _ in range(len(self._waiting)):  # each at most once: what it adds has its turn in the next
                     self._waiting.popleft()()
                     if time.monotonic() >= end:
                         return

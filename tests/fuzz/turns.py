@@ -16,8 +16,8 @@ from hsrv.asyncpool.ws_codec import choose_codec
 from hsrv.asyncpool.ws_deflate import DeflateTerms
 from hsrv.asyncpool.ws_link import WebSocketLink, WebSocketSettings
 from hsrv.asyncpool.ws_memory import MessageMemory
-from hsrv.asyncpool.ws_turns import Turns
 from hsrv.conn import RECEIVE_SIZE, Conn
+from hsrv.http.backlog import Backlog
 from hsrv.messages import Origin
 from tests.fuzz.frames import frame
 from tests.fuzz.targets import Target, mutated
@@ -43,7 +43,7 @@ class Rig:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * RECEIVE_SIZE)
         server.setblocking(False)
         self.conn = Conn(server, self.loop, Origin(client=None, server=None, accepted_at=0.0))
-        self.turns = Turns(self.loop)
+        self.backlog = Backlog(self.loop)
         settings = WebSocketSettings(
             codec="frames",
             max_message=16 * MIB,
@@ -61,7 +61,7 @@ class Rig:
             b"",
             settings,
             self.loop,
-            turns=self.turns,
+            backlog=self.backlog,
             memory=memory,
             on_change=_nothing,
             on_closed=_nothing,
@@ -81,7 +81,7 @@ class Rig:
             longest = max(longest, seconds(self.turn))
             while len(self.link):
                 longest = max(longest, seconds(self.link.take))
-            quiet = 0 if self.turns.waiting else quiet + 1
+            quiet = 0 if self.backlog else quiet + 1
         return longest
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ DEADLINE = 20.0
 """Seconds for anything to happen."""
 
 WHOLE_DEADLINE = 30.0
-"""Seconds for all that one call reads, in all: what never ends, though always something comes, fails instead of hanging."""
+"""Seconds for all that one call reads: what never ends, though always something comes, fails instead of hanging."""
 
 
 class Response:

@@ -34,6 +34,7 @@ _bound: Final = re.compile(
 """How a constant is named that bounds a buffer or a loop."""
 
 NO_BOUND_OF_A_CLIENT: Final = {
+    ("asyncpool/ws_deflate.py", "MAX_INFLATED"),  # the default of an option
     ("asyncpool/ws_events.py", "MAX_REASON"),  # of what the application says
     ("asyncpool/ws_frames.py", "MAX_MEDIUM"),  # the format of a frame
     ("hsrv/http/response.py", "JOIN_LIMIT"),  # how a response is written, not how long it may be

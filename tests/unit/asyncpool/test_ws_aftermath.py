@@ -235,7 +235,7 @@ async def test_many_tasks_that_wait_for_messages_are_all_told_of_the_end() -> No
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send(ACCEPT)
-        many = [asyncio.create_task(receive()) for _ in range(TELLINGS // 2)]
+        many = [asyncio.ensure_future(receive()) for _ in range(TELLINGS // 2)]
         told.extend([(await one)["type"] for one in many])
 
     peer = Peer(app)

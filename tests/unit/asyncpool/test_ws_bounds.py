@@ -11,9 +11,8 @@ from hsrv.asgi import Receive, Scope, Send
 from hsrv.asyncpool.ws_codec import CODECS, Codec, NewCodec
 from hsrv.asyncpool.ws_deflate import INFLATE_RATIO, INFLATED_FREELY, STEP_IN, STEP_OUT, DeflateTerms
 from hsrv.asyncpool.ws_events import FrameError, Part, Received
-from hsrv.asyncpool.ws_link import FLOOD
+from hsrv.asyncpool.ws_link import CROWD, FLOOD, FRAMES_PER_TURN
 from hsrv.asyncpool.ws_memory import MessageMemory
-from hsrv.asyncpool.ws_turns import CROWD, FRAMES_PER_TURN
 from hsrv.terms import EndReason
 from tests.fuzz.frames import frame
 from tests.unit.asyncpool.ws_peer import Peer, on_loop, until
@@ -243,13 +242,13 @@ def test_while_many_wait_one_whose_client_has_left_without_a_word_waits_no_more(
 
         def wait_again() -> None:
             if peer.connected():
-                turns.later(wait_again)
+                backlog.add(wait_again)
 
         peer = Peer(app)
         await peer.head()
-        turns = peer.session._link._turns
+        backlog = peer.session._link._backlog
         for _ in range(others):
-            turns.later(wait_again)
+            backlog.add(wait_again)
         peer.sock.send(frame(0x81, b"a"))
         peer.sock.close()
         await peer.over()

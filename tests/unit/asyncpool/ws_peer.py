@@ -14,8 +14,8 @@ from wsproto.extensions import PerMessageDeflate
 from hsrv.asgi import Application
 from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
 from hsrv.asyncpool.ws_memory import MessageMemory
-from hsrv.asyncpool.ws_turns import Turns
 from hsrv.conn import Conn
+from hsrv.http.backlog import Backlog
 from hsrv.http.events import Headers, RequestHead
 from hsrv.logging import current_trace
 from hsrv.loops import new_loop
@@ -104,7 +104,7 @@ class Peer:
             app,
             WebSocketSettings(**{**SETTINGS, **settings}),
             loop=self.loop,
-            turns=Turns(self.loop),
+            backlog=Backlog(self.loop),
             memory=memory or MessageMemory(1 << 30),
             defaults=lambda: DEFAULTS,
             on_accepted=lambda session: None,
