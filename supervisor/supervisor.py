@@ -55,7 +55,7 @@ from hsrv.supervisor.status import StatusReader
 from hsrv.supervisor.succession import Succession
 from hsrv.supervisor.tally import Tally
 from hsrv.supervisor.templates import TemplateHandle
-from hsrv.supervisor.terminal import LOOK_INTERVAL, Terminal
+from hsrv.supervisor.terminal import LOOK_INTERVAL, Terminal, repeat_interrupt
 from hsrv.supervisor.timeline import Timeline
 from hsrv.supervisor.unserved import Unserved
 from hsrv.supervisor.upgrade import Upgrades
@@ -232,6 +232,8 @@ class Supervisor:
             async for signum in signals:
                 if not self.upgrades.obey(signum):
                     self._obey(COMMANDS[signum])
+                if signum == signal.SIGINT and self.terminal.matters:
+                    self.tasks.start_soon(repeat_interrupt, lambda: self.children)
 
     def _obey(self, command: Command) -> None:
         now = time.monotonic()

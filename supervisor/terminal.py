@@ -5,9 +5,14 @@ our controlling terminal away. A server in the background, under nohup (HUP is i
 on when a terminal is closed.
 """
 
+import contextlib
 import errno
 import os
+import signal
+from collections.abc import Callable, Iterable
 from typing import Final
+
+import anyio
 
 LOOK_INTERVAL: Final = 1.0
 """Seconds between two looks at whether we run in the foreground: nothing tells of a change, and when the terminal has
@@ -15,6 +20,20 @@ gone it is too late to ask."""
 
 GONE: Final = (errno.ENXIO, errno.EIO, errno.ENOTTY)
 """What /dev/tty is answered with where there is no controlling terminal, or not any more."""
+
+
+REPEATS: Final = (0.1, 0.2, 0.5, 1.0)
+"""Seconds after which Ctrl-C is passed on again to those who have not ended."""
+
+
+async def repeat_interrupt(pids: Callable[[], Iterable[int]]) -> None:
+    """A process that was about to read at a debugger's prompt (`hsrv.debugger`) when Ctrl-C came now waits in the read:
+    Python acts on the signal when another one interrupts that."""
+    for seconds in REPEATS:
+        await anyio.sleep(seconds)
+        for pid in list(pids()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
 
 
 class Terminal:
