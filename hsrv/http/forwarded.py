@@ -2,7 +2,8 @@
 
 Promises: a field is believed only as far as trusted proxies wrote it. Each proxy appends what it saw, so the
 list is read from its end: while the node that wrote an entry is trusted, the entry is true; the first that
-names an untrusted node is the client, and what stands before it may be the client's invention.
+names an untrusted node is the client, and what stands before it may be the client's invention. However long the
+fields are, what is looked at is bounded: the rest counts as unreadable.
 """
 
 import re
@@ -17,6 +18,16 @@ from hsrv.http.grammar import TOKEN
 
 MAX_HOPS: Final = 32
 """Entries read at most. A client can name trusted proxies as often as a header has room."""
+
+NODE_LIMIT: Final = 128
+"""Bytes of a node identifier: an IPv6 address with brackets and port in quotes, each character escaped, has 110."""
+
+LOOK_LIMIT: Final = 8192
+"""Bytes of a Forwarded field that are matched in all. A comma may separate elements or stand in a quoted string, so one
+place may be looked at several times."""
+
+LOOK_COST: Final = 64
+"""What each look counts beside its bytes."""
 
 _FIELDS: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"})
 _SCHEMES: Final = {b"http": "http", b"ws": "http", b"https": "https", b"wss": "https"}
@@ -80,7 +91,7 @@ class TrustedProxies:
         return self._trusts_host(node[0])
 
     def _find_host(self, host: str) -> bool:
-        address = _ip(host)
+        address = _ip(host.partition("%")[0] if host.startswith("fe80:") else host)
         return address is not None and any(address in network for network in self._networks)
 
 
@@ -92,7 +103,10 @@ def _network(entry: str) -> IPv4Network | IPv6Network:
 
 
 def _ip(text: str) -> IPAddress | None:
-    """The address; IPv4 also where a dual-stack socket shows it as ::ffff:a.b.c.d."""
+    """The address; IPv4 also where a dual-stack socket shows it as ::ffff:a.b.c.d. None for one with a zone, which may
+    be any text (RFC 4007 section 11.2), and means something on one machine only."""
+    if "%" in text:
+        return None
     try:
         address = ip_address(text)
     except ValueError:
@@ -112,13 +126,23 @@ def _x_forwarded(nodes: list[bytes], schemes: list[bytes]) -> Iterator[Hop]:
     nearest proxy's counts: most proxies replace that field instead of appending to it."""
     identifiers = _from_right(nodes)
     protocols = _from_right(schemes)
-    if len(protocols) != len(identifiers):
+    if _length(schemes) != _length(nodes):
         protocols = protocols[:1] + [b""] * len(identifiers)
     return zip(identifiers or [b""], protocols or [b""], strict=False)
 
 
 def _from_right(values: list[bytes]) -> list[bytes]:
-    return [part.strip(b" \t") for value in values for part in value.split(b",")][::-1]
+    """The last MAX_HOPS entries, the last one first."""
+    found: list[bytes] = []
+    for value in reversed(values):
+        room = MAX_HOPS - len(found)
+        found += [part.strip(b" \t") for part in value.rsplit(b",", room)[: -room - 1 : -1]]
+    return found
+
+
+def _length(values: list[bytes]) -> int:
+    """Entries in all."""
+    return sum(value.count(b",") + 1 for value in values)
 
 
 def _forwarded(value: bytes) -> Iterator[Hop]:
@@ -126,17 +150,16 @@ def _forwarded(value: bytes) -> Iterator[Hop]:
 
     Each is found from the end: what a proxy appended stays readable whatever the client had put before it.
     """
-    end = len(value)
-    while end >= 0:
-        start = end
-        element = b""
-        for _ in range(MAX_HOPS):  # commas inside one quoted string
-            start = value.rfind(b",", 0, start) if start > 0 else -1
-            element = value[start + 1 : end].strip(b" \t")
-            if start < 0 or _is_element(element):
-                break
-        if not _is_element(element):
+    end = start = len(value)
+    left = LOOK_LIMIT
+    while start >= 0:
+        start = value.rfind(b",", 0, start)
+        left -= end - start + LOOK_COST
+        if left < 0:
             return
+        element = value[start + 1 : end].strip(b" \t")
+        if not _is_element(element):
+            continue  # the comma stands in a quoted string
         parameters = {name.lower(): content for name, content in _pairs(element)}
         yield parameters.get(b"for", b""), parameters.get(b"proto", b"").strip(b'"')
         end = start
@@ -144,6 +167,8 @@ def _forwarded(value: bytes) -> Iterator[Hop]:
 
 def _address(identifier: bytes) -> Address | None:
     """The address of a node identifier (RFC 7239 section 6). None: unknown, hidden or malformed."""
+    if len(identifier) > NODE_LIMIT:
+        return None
     text = identifier.decode("latin-1")
     if text.startswith('"'):
         text = _escaped.sub(r"\1", text[1:-1])

@@ -112,6 +112,8 @@ def _node(kind: type[IPv4Address] | type[IPv6Address], host: bytes, port: bytes)
         address = kind(host.decode("ascii"))
     except ValueError:
         raise ProxyError("malformed address in a PROXY header") from None
+    if b"%" in host:  # a zone may be any text
+        raise ProxyError("malformed address in a PROXY header")
     if int(port) > 65535:
         raise ProxyError("malformed port in a PROXY header")
     return _plain(address), int(port)

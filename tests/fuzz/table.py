@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from tests.fuzz import bodies, frames, heads, lines, packets, responses, turns
+from tests.fuzz import bodies, forwarded, frames, heads, lines, packets, responses, turns
 from tests.fuzz.targets import Target
 
 TARGETS: Final[dict[str, Target]] = {
-    module.TARGET.name: module.TARGET for module in (heads, bodies, packets, lines, responses, frames, turns)
+    module.TARGET.name: module.TARGET
+    for module in (heads, bodies, packets, lines, responses, frames, turns, forwarded)
 }

@@ -147,3 +147,43 @@ def test_the_search_is_bounded() -> None:
 def test_an_entry_that_is_no_network_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match=f"^{entry}$"):
         TrustedProxies(["127.0.0.1", entry])
+
+
+@pytest.mark.parametrize(
+    "node", [b"::1%x", b"[::1%x]", b"[::1%x]:80", b"fe80::1%eth0", b"6.6.6.6%x", b"::1%\xff\x1b[2J"]
+)
+@pytest.mark.parametrize("name", [b"x-forwarded-for", b"forwarded"])
+def test_a_zone_which_may_be_any_text_is_no_address(name: bytes, node: bytes) -> None:
+    value = b'for=6.6.6.6, for="' + node + b'"' if name == b"forwarded" else b"6.6.6.6, " + node
+    assert resolve((name, value)) == (PEER, "http")
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted"), [("::1", True), ("::1%x", False), ("fe80::1%eth0", True), ("2606::1%x", False)]
+)
+def test_only_the_zone_of_a_link_local_peer_which_the_kernel_gives_is_overlooked(
+    host: str, trusted: bool
+) -> None:
+    assert TrustedProxies(["::1", "fe80::/10", "2606::/16"]).trusts((host, 1)) is trusted
+
+
+def test_what_stands_before_all_that_is_looked_at_changes_nothing() -> None:
+    for junk in (b"," * 60_000, b'"' * 60_000, b"for=6.6.6.6," * 5_000, b'a="' + b"," * 60_000):
+        assert resolve((b"forwarded", junk + b", for=1.2.3.4"))[0] == ("1.2.3.4", 0)
+        assert resolve((b"x-forwarded-for", junk + b", 1.2.3.4"))[0] == ("1.2.3.4", 0)
+
+
+def test_a_quoted_string_may_hold_commas() -> None:
+    assert resolve((b"forwarded", b'for=1.2.3.4;host="a,b,,c", for=10.0.0.1;x="' + b"," * 20 + b'"')) == (
+        ("1.2.3.4", 0),
+        "http",
+    )
+
+
+def test_the_longest_node_of_all_is_read() -> None:
+    node = "[2606:" + ":".join(["ffff"] * 5) + ":255.255.255.255]:65535"
+    escaped = "".join(f"\\{char}" for char in node)
+    assert resolve((b"forwarded", f'for="{escaped}"'.encode()))[0] == (
+        "2606:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+        65535,
+    )
