@@ -1,6 +1,8 @@
 """`hsrv systemd-unit`: a unit that starts the server as it would start now. From values to text; `facts()` alone looks
 at the system.
 
+Promises: no secret is written into it, for everybody may read units (`systemctl cat`, `systemctl show`).
+
 What a unit has in common with all others is in `deploy/systemd/hsrv@.service`, whose comments say why; a test holds the
 two together.
 """
@@ -24,6 +26,9 @@ START_MARGIN: Final = 10.0
 
 PRIVILEGED: Final = 1024
 """Ports below it need a capability."""
+
+FROM_FILE: Final = "file:"
+"""Before the path of a file that holds a secret, in place of the secret."""
 
 HOMES: Final = ("/home", "/root", "/run/user")
 """What ProtectHome= hides."""
@@ -101,6 +106,7 @@ def service(config: Config, sources: Sources, facts: Facts, config_file: str | N
         f"WorkingDirectory={_percent(facts.folder)}",
         *_run_dir(config, facts),
         *(f"Environment={_quoted(f'{name}={value}')}" for name, value in _variables(sources, facts)),
+        *_credentials(config, sources, facts),
         f"ExecStart={_command(facts.program, 'start', *_arguments(config, sources, config_file))}",
         f"ExecReload={_command(facts.program, 'reload')}",
         f"TimeoutStartSec={math.ceil(2 * config.startup_timeout + START_MARGIN)}",
@@ -153,10 +159,28 @@ def _run_dir(config: Config, facts: Facts) -> Iterator[str]:
         yield f"Environment={_quoted(f'HSRV_RUN_DIR={Path(facts.folder, config.run_dir)}')}"
 
 
+def _is_hidden(option: OptionInfo, value: object) -> bool:
+    """Whether this value is a secret itself, and not where it is read from."""
+    return option.opt.secret and value is not None and not str(value).startswith(FROM_FILE)
+
+
+def _credentials(config: Config, sources: Sources, facts: Facts) -> Iterator[str]:
+    """Where the service manager finds the secrets that were given on the command line or in the environment."""
+    for option in options():
+        source, value = sources[option.name], getattr(config, option.name)
+        given = facts.environ.get(source, value if source.startswith("--") else None)
+        if _is_hidden(option, given):
+            path = f"/etc/hsrv/{_percent(facts.name)}.{option.name}"
+            yield f"# {option.flag} is a secret, and not written here: put it into {path}, which only root reads"
+            yield f"LoadCredential={option.name}:{path}"
+            yield f"Environment={option.variable}={FROM_FILE}%d/{option.name}"
+
+
 def _variables(sources: Sources, facts: Facts) -> Iterator[tuple[str, str]]:
     """Those that an option comes from."""
+    hidden = {one.variable for one in options() if _is_hidden(one, facts.environ.get(one.variable))}
     for name in dict.fromkeys(sources.values()):
-        if name in facts.environ and name != "HSRV_RUN_DIR":
+        if name in facts.environ and name != "HSRV_RUN_DIR" and name not in hidden:
             yield name, facts.environ[name]
     if "HSRV_CONFIG" in facts.environ:
         yield "HSRV_CONFIG", facts.environ["HSRV_CONFIG"]
@@ -169,8 +193,13 @@ def _arguments(config: Config, sources: Sources, config_file: str | None) -> Ite
     if config_file is not None:
         yield from ("--config", config_file)
     for option in options():
-        if sources[option.name].startswith("--") and option.name != "run_dir":
-            yield from _option(option, getattr(config, option.name))
+        value = getattr(config, option.name)
+        if (
+            sources[option.name].startswith("--")
+            and option.name != "run_dir"
+            and not _is_hidden(option, value)
+        ):
+            yield from _option(option, value)
 
 
 def _option(option: OptionInfo, value: Any) -> Iterator[str]:

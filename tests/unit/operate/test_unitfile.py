@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hsrv.config import Config
+from hsrv.config import Config, OptionInfo, options
 from hsrv.operate.unitfile import COMMON, Facts, service, sockets
 from hsrv.sources import OPTIONS, load_config
 from tests.integration.conftest import ROOT
@@ -49,6 +49,35 @@ def test_it_sets_what_the_environment_said(tmp_path: Path) -> None:
     assert "Environment=PORT=81" in lines
     assert not [line for line in lines if "HOME=" in line and line.startswith("Environment")]
     assert value(lines, "AmbientCapabilities") == "CAP_NET_BIND_SERVICE"
+
+
+SECRETS = [one for one in options() if one.opt.secret]
+
+
+@pytest.mark.parametrize("option", SECRETS, ids=lambda one: one.name)
+@pytest.mark.parametrize("by", ["environment", "command line"])
+def test_a_secret_is_in_no_unit_but_where_it_is_read_from(
+    tmp_path: Path, option: OptionInfo, by: str
+) -> None:
+    secret = "very-secret-token-0123456789"
+    given = {option.variable: secret} if by == "environment" else {}
+    lines = unit(tmp_path, given, **({} if given else {option.name: secret}))
+    assert secret not in "\n".join(lines)
+    assert f"LoadCredential={option.name}:/etc/hsrv/app.{option.name}" in lines
+    assert f"Environment={option.variable}=file:%d/{option.name}" in lines
+    assert len([line for line in lines if option.variable in line]) == 1
+
+
+@pytest.mark.parametrize("by", ["environment", "command line"])
+def test_a_file_that_holds_a_secret_is_none(tmp_path: Path, by: str) -> None:
+    file = "file:/etc/token"
+    if by == "environment":
+        lines = unit(tmp_path, {"HSRV_ADMIN_TOKEN": file})
+        assert f"Environment=HSRV_ADMIN_TOKEN={file}" in lines
+    else:
+        lines = unit(tmp_path, admin_token=file)
+        assert f"--admin-token {file}" in value(lines, "ExecStart")
+    assert not [line for line in lines if "LoadCredential" in line]
 
 
 def test_times_are_those_of_the_budgets(tmp_path: Path) -> None:
