@@ -32,6 +32,7 @@ from hsrv.asyncpool.ws_memory import MessageMemory
 from hsrv.asyncpool.ws_states import SAID, Said, Say, Wire
 from hsrv.conn import HIGH_WATER, Conn
 from hsrv.context import own_context
+from hsrv.eager import error_of
 from hsrv.errors import AppError, ClientDisconnected
 from hsrv.globs import pattern_of
 from hsrv.http.activity import Activity
@@ -209,7 +210,7 @@ class WebSocketSession:
     def _on_returned(self, task: "asyncio.Task[None]") -> None:
         """The application returned, raised or was cancelled."""
         self._task = None
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        error = error_of(task)
         if error is not None and not (self._link.ended is not None and is_aftermath(error)):
             log.error("application raised", exc_info=error, **self._log_context())
             self._end_link(INTERNAL_ERROR, EndReason.APP_ERROR)

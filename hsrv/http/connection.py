@@ -501,7 +501,7 @@ class HTTPConnection:
         if error is None and (exchange.half_closed or exchange.ending):
             self._lose(EndReason.CLIENT_GONE if exchange.half_closed else EndReason.DRAINED)
             return  # it was told http.disconnect: to return is the right answer
-        self.host.report_app_error(exchange, error)
+        self.host.report_app_error(exchange, eager.error_of(task))
         if exchange.encoder.started:
             self.exchange = None
             exchange.client_gone()  # tasks of the application's may still wait for something

@@ -217,6 +217,11 @@ class Request:
     async def fail(self) -> None:
         raise RuntimeError("before the response")
 
+    async def cancel(self) -> None:
+        if "late" in self.query:
+            await asyncio.sleep(0)
+        raise asyncio.CancelledError("of the application")
+
     async def fail_late(self) -> None:
         await self.start(200)
         await self.body(b"part", True)
@@ -259,6 +264,8 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
         if message["type"] == "websocket.disconnect":
             record(f"ws-end {message['code']}")
             return
+        if message.get("text") == "cancel":
+            raise asyncio.CancelledError("of the application")
         if message.get("text") == "close":
             await send({"type": "websocket.close", "code": 4001, "reason": "asked"})
             return

@@ -10,7 +10,7 @@ import pytest
 from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
 from tests.integration.conftest import Serve
-from tests.integration.wire import Wire, eventually, request
+from tests.integration.wire import Wire, eventually, masked, request, upgrade
 
 EVENT_STREAM = "Accept: text/event-stream"
 
@@ -96,6 +96,32 @@ def test_an_error_before_the_response_is_a_500_and_after_it_a_cut(
         lambda entry: entry["event"] == "application raised" and entry["request_id"] == request_id
     )
     assert "after the response" in entry["exception"]
+
+
+@PLACES
+@pytest.mark.parametrize("query", ["", "?late=1"])
+def test_a_cancellation_of_the_applications_own_is_told_with_its_place(
+    shared: LiveServer, fields: tuple[str, ...], query: str
+) -> None:
+    request_id = f"cancels-{bool(fields)}-{bool(query)}"
+    with Wire(shared.host, shared.port) as wire:
+        assert wire.get(f"/cancel{query}", f"X-Request-ID: {request_id}", *fields).status == 500
+    entry = shared.wait_for_log(lambda one: one.get("request_id") == request_id and one["level"] == "error")
+    assert entry["event"] == "application raised"
+    assert "raw.py" in entry["exception"]
+    assert entry["exception"].endswith("CancelledError: of the application")
+
+
+def test_so_is_one_of_a_websocket(shared: LiveServer) -> None:
+    with Wire(shared.host, shared.port) as wire:
+        wire.send(upgrade("/", "X-Request-ID: cancels-websocket"))
+        assert wire.head().status == 101
+        wire.send(masked(1, b"cancel"))
+        entry = shared.wait_for_log(
+            lambda one: one.get("request_id") == "cancels-websocket" and one["level"] == "error"
+        )
+    assert entry["event"] == "application raised"
+    assert "raw.py" in entry["exception"]
 
 
 @PLACES

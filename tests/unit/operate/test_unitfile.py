@@ -60,8 +60,10 @@ def test_a_secret_is_in_no_unit_but_where_it_is_read_from(
     tmp_path: Path, option: OptionInfo, by: str
 ) -> None:
     secret = "very-secret-token-0123456789"
-    given = {option.variable: secret} if by == "environment" else {}
-    lines = unit(tmp_path, given, **({} if given else {option.name: secret}))
+    if by == "environment":
+        lines = unit(tmp_path, {option.variable: secret})
+    else:
+        lines = unit(tmp_path, {}, FACTS, **{option.name: secret})
     assert secret not in "\n".join(lines)
     assert f"LoadCredential={option.name}:/etc/hsrv/app.{option.name}" in lines
     assert f"Environment={option.variable}=file:%d/{option.name}" in lines
