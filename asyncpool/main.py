@@ -1,14 +1,13 @@
 """The async-pool process."""
 
 import asyncio
-from collections.abc import Callable
 
 from hsrv.asyncpool.observed import ObservedPool
 from hsrv.asyncpool.pool import AsyncPool
-from hsrv.child import ChildBoot, run_child
+from hsrv.child import ChildBoot, Learn, run_child
 
 
-def make(boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]) -> AsyncPool:
+def make(boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Learn) -> AsyncPool:
     """One that tells collectors, where there are any."""
     kind = AsyncPool if boot.collectors is None else ObservedPool
     return kind(boot, loop, learn)

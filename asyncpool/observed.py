@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -11,7 +10,7 @@ from hsrv.asyncpool.parking import Parked, ParkingLot, most_parked
 from hsrv.asyncpool.pool import AsyncPool
 from hsrv.asyncpool.websocket import WebSocketSession
 from hsrv.channel import Channel
-from hsrv.child import ChildBoot
+from hsrv.child import ChildBoot, Learn
 from hsrv.events import ConnectionParked
 from hsrv.http.observed import ObservedHost, Teller, move_of, route_of
 from hsrv.messages import Handoff, WebSocketHandoff
@@ -43,9 +42,7 @@ class ObservedLot(ParkingLot):
 class ObservedPool(ObservedHost, AsyncPool):
     """A pool that tells."""
 
-    def __init__(
-        self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]
-    ) -> None:
+    def __init__(self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Learn) -> None:
         super().__init__(boot, loop, learn)
         assert boot.collectors is not None
         self.tell = Teller(boot.collectors)

@@ -9,23 +9,25 @@ import asyncio
 import math
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from hsrv.accesslog import AccessRecord
 from hsrv.asgi import Application
+from hsrv.asyncpool.claims import Claims
 from hsrv.asyncpool.parking import ParkingLot, most_parked
 from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
 from hsrv.asyncpool.ws_memory import MessageMemory
 from hsrv.census import Held
-from hsrv.child import ChildBoot
+from hsrv.child import ChildBoot, Learn
 from hsrv.conn import Conn
 from hsrv.http.activity import Activity
-from hsrv.http.connection import END_TIMEOUT, HTTPConnection
+from hsrv.http.connection import END_TIMEOUT, HTTPConnection, State
 from hsrv.http.exchange import Exchange
 from hsrv.http.host import HTTPHost
+from hsrv.http.overdue import end_overdue
 from hsrv.intake import Intake
 from hsrv.logging import get_logger
 from hsrv.messages import Handoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff, decode_handoff
@@ -55,9 +57,7 @@ class AsyncPool(HTTPHost):
 
     answers_half_closed = False
 
-    def __init__(
-        self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]
-    ) -> None:
+    def __init__(self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Learn) -> None:
         super().__init__(boot.identity, boot.config, boot.application, loop, boot.board, census=boot.census)
         config = boot.config
         self.send_timeout = config.stream_send_timeout
@@ -91,6 +91,9 @@ class AsyncPool(HTTPHost):
             close_timeout=CLOSE_TIMEOUT,
         )
         self._ws_memory = MessageMemory(config.ws_memory)
+        self._claims = Claims(config)
+        self._requests: set[Exchange] = set()
+        """Those that are not found to be streams; for --limit-concurrency."""
         self._drain: DrainParams | None = None
         self._drain_began = 0.0
         self._finishing = False
@@ -136,7 +139,7 @@ class AsyncPool(HTTPHost):
         self._handoffs.receive_all()
         self._check_drained()
 
-    def learned(self, patterns: list[str]) -> None:
+    def learned(self, patterns: list[str], plain: list[str]) -> None:
         """Nothing to do: what arrives here runs here."""
 
     def pool_available(self, available: bool) -> None:
@@ -278,6 +281,44 @@ class AsyncPool(HTTPHost):
             )
         self._check_drained()
 
+    # until it is found to be a stream, what runs here is a request
+
+    def started(self, connection: HTTPConnection, exchange: Exchange) -> None:
+        super().started(connection, exchange)
+        self._count_requests(exchange, is_one=not exchange.is_stream and not exchange.encoder.complete)
+
+    def held_up(self, exchange: Exchange) -> None:
+        self._count_requests(exchange, is_one=False)
+
+    def goes_on(self, exchange: Exchange) -> None:
+        if exchange in self.exchanges and not exchange.is_stream and not exchange.encoder.complete:
+            self._count_requests(exchange, is_one=True)
+
+    def finished(self, connection: HTTPConnection, exchange: Exchange, reason: EndReason) -> None:
+        super().finished(connection, exchange, reason)
+        self._claims.finished(exchange, reason)
+        self._count_requests(exchange, is_one=False)
+
+    def _count_requests(self, exchange: Exchange, *, is_one: bool) -> None:
+        if self.census is None:
+            return
+        if is_one:
+            self._requests.add(exchange)
+        else:
+            self._requests.discard(exchange)
+        self.census.set(Held.REQUESTS, len(self._requests))
+
+    def rescue(self) -> None:
+        """Nothing can be rescued: whoever holds up the streams is named."""
+        task = asyncio.current_task(self.loop)
+        calls = [one.exchange for one in list(self.connections) if one.state is State.RUNNING]
+        for exchange in calls:
+            if exchange is not None and (
+                exchange.task is task or exchange.task is None
+            ):  # None: its first step
+                self._claims.report_busy(exchange)
+                return
+
     def _count_session(self, session: WebSocketSession, reason: EndReason) -> None:
         seconds = time.monotonic() - session.started_at
         self.count(reason)
@@ -296,7 +337,8 @@ class AsyncPool(HTTPHost):
 
     def stream_found(self, exchange: Exchange, pattern: str) -> None:
         """The workers should know, so that the plain requests of such a path meet it here."""
-        self._learn(pattern)
+        self._learn(pattern, True)
+        self._count_requests(exchange, is_one=False)
 
     def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
         super().closed(connection, reason)
@@ -307,6 +349,7 @@ class AsyncPool(HTTPHost):
 
     def returned(self, exchange: Exchange) -> None:
         super().returned(exchange)
+        self._count_requests(exchange, is_one=False)
         self._check_drained()
 
     # connections that go back to the workers
@@ -330,6 +373,9 @@ class AsyncPool(HTTPHost):
             self._drained.set()
 
     def sweep(self, now: float) -> None:
+        end_overdue(self, "--request-timeout, which counts until the response is found to be a stream")
+        for pattern in self._claims.take():
+            self._learn(pattern, False)
         super().sweep(now)
         for session in list(self._sessions):
             session.check_deadlines(now)

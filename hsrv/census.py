@@ -43,7 +43,7 @@ class Held(IntEnum):
 
     CONNECTIONS = 0
     REQUESTS = auto()
-    """In progress in workers, or waiting for a place there; without streams."""
+    """In progress, or waiting for a place in a worker; without what has turned out to be a stream."""
     STREAMS = auto()
     WEBSOCKETS = auto()
 

@@ -53,6 +53,9 @@ from hsrv.terms import Identity, LifespanMode
 LEFTOVER_TIMEOUT: Final = 1.0
 """Seconds for tasks that the application left behind to end after they were cancelled."""
 
+LEARNED_AT_ONCE: Final = 64
+"""Learned patterns that are told in one message: a few lines of the control channel."""
+
 MODULES_LIMIT: Final = 3000
 """Modules that are told. With paths of 200 characters they fit a line of the control channel."""
 
@@ -96,7 +99,7 @@ class Service(Protocol):
     def announce_close(self) -> None: ...
     def begin_drain(self, drain: DrainParams) -> None: ...
     def finish(self) -> None: ...
-    def learned(self, patterns: list[str]) -> None: ...
+    def learned(self, patterns: list[str], plain: list[str]) -> None: ...
     def pool_available(self, available: bool) -> None: ...
     def report(self) -> methods.ChildReport: ...
     def occupant(self, task: asyncio.Task[Any]) -> Occupant | None:
@@ -111,7 +114,10 @@ class Service(Protocol):
     """Called when the process should be replaced: with the reason in a word, and in words."""
 
 
-MakeService = Callable[[ChildBoot, asyncio.AbstractEventLoop, Callable[[str], None]], Service]
+Learn = Callable[[str, bool], None]
+"""Tells the supervisor, and by it every worker, of the pattern of a path: whether it is one of streams."""
+
+MakeService = Callable[[ChildBoot, asyncio.AbstractEventLoop, Learn], Service]
 
 
 def run_child(boot: ChildBoot, make_service: MakeService) -> int:
@@ -190,7 +196,7 @@ class _Child:
         """Nobody is left to say it."""
         self._give_up_start: Callable[[], None] = lambda: None
         self._service: Service | None = None
-        self._learned: asyncio.Queue[str] = asyncio.Queue(maxsize=LEARNED_LIMIT)
+        self._learned: asyncio.Queue[tuple[str, bool]] = asyncio.Queue(maxsize=LEARNED_LIMIT)
         self._worn: asyncio.Queue[methods.RecycleParams] = asyncio.Queue(maxsize=1)
 
     async def live(self, loaded: ChildBoot | AppLoadError, make_service: MakeService) -> int:
@@ -298,7 +304,7 @@ class _Child:
         self._soon(self._running().finish)
 
     async def _on_learned(self, context: Context, params: methods.LearnedParams) -> None:
-        self._running().learned(params.patterns)
+        self._running().learned(params.patterns, params.plain)
 
     async def _on_pool_available(self, context: Context, params: methods.PoolAvailableParams) -> None:
         self._running().pool_available(params.available)
@@ -328,12 +334,12 @@ class _Child:
 
     # learned paths
 
-    def _learn(self, pattern: str) -> None:
+    def _learn(self, pattern: str, streams: bool) -> None:
         """Called by the service, on the hot path: only notes it down. A full note-book forgets: it is learned again."""
         if len(pattern) > PATTERN_LIMIT:
             return
         with contextlib.suppress(asyncio.QueueFull):
-            self._learned.put_nowait(pattern)
+            self._learned.put_nowait((pattern, streams))
 
     def _worn_out(self, reason: str, why: str) -> None:
         """Called by the service, on the hot path: within a call of the application's or a callback of the loop, neither
@@ -348,5 +354,10 @@ class _Child:
 
     async def _report_learned(self) -> None:
         while True:
-            pattern = await self._learned.get()
-            await methods.notify(self._dispatcher, methods.LEARNED, methods.LearnedParams(patterns=[pattern]))
+            found = [await self._learned.get()]
+            while len(found) < LEARNED_AT_ONCE and not self._learned.empty():
+                found.append(self._learned.get_nowait())
+            patterns = [pattern for pattern, streams in found if streams]
+            plain = [pattern for pattern, streams in found if not streams]
+            params = methods.LearnedParams(patterns=patterns, plain=plain)
+            await methods.notify(self._dispatcher, methods.LEARNED, params)

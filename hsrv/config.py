@@ -120,7 +120,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     run_dir: Annotated[str | None, Opt("where the operator's socket is; default: $XDG_RUNTIME_DIR/hsrv, /run/hsrv (root), /run/hsrv-UID (--user) or /tmp/hsrv-UID", _STOP, metavar="DIRECTORY")] = None
 
-    request_timeout: Annotated[SecondsOrNone, Opt("a request in a worker that takes longer is ended: with 504 while it waits for something; if it blocks the process, by --hang-action; streams don't count; 0: none", _HEALTH, common=_OPERATING)] = 60.0
+    request_timeout: Annotated[SecondsOrNone, Opt("a request that takes longer is ended: with 504 while it waits for something; if it blocks a worker, by --hang-action; what has begun as a stream doesn't count; 0: none", _HEALTH, common=_OPERATING)] = 60.0
     stall_timeout: Annotated[SecondsOrNone, Opt("a pool whose event loop stands still for longer is reported with its stacks; 0: never", _HEALTH)] = 2.0
     gil_timeout: Annotated[SecondsOrNone, Opt("a process of which no thread ran for longer hangs: something holds the GIL; 0: never", _HEALTH)] = 30.0
     hang_grace: Annotated[SecondsOrNone, Opt("between the report of a hang and what --hang-action does", _HEALTH)] = 5.0
@@ -145,7 +145,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     queue_timeout: Annotated[Seconds, Opt("how long a request may wait for a place before it gets 503", _HTTP)] = 30.0
     limit_connections: Annotated[CountOrNone, Opt("most client connections of the server, idle ones and streams too; more get 503; 0: as descriptors allow", _HTTP, metavar="N")] = 0
     limit_connections_per_client: Annotated[CountOrNone, Opt("the same for one client address, or one /64 of IPv6; 0: no limit", _HTTP, metavar="N")] = 0
-    limit_concurrency: Annotated[CountOrNone, Opt("most requests in progress or waiting in all workers, without streams; more get 503 at once; 0: no limit", _HTTP, metavar="N")] = 0
+    limit_concurrency: Annotated[CountOrNone, Opt("most requests in progress or waiting in all processes, without what has begun as a stream; more get 503 at once; 0: no limit", _HTTP, metavar="N")] = 0
     limit_streams: Annotated[CountOrNone, Opt("most HTTP streams in the pools; more get 503; 0: as descriptors allow", _HTTP, metavar="N")] = 0
     limit_websockets: Annotated[CountOrNone, Opt("most WebSockets; more get 503; 0: as descriptors allow", _HTTP, metavar="N")] = 0
     body_buffer: Annotated[Bytes, Opt("bytes of request body that are read before the application has to take them", _HTTP, metavar="BYTES")] = 64 * KIB

@@ -12,6 +12,9 @@ LEARNED_LIMIT: Final = 1024
 PATTERN_LIMIT: Final = 256
 """Characters of a learned pattern. A longer one is a path that a client made up: worth no memory in every process."""
 
+PASSING_SECONDS: Final = 300.0
+"""For so long, and at most twice as long, a path counts as no stream: the application may change its mind."""
+
 REST: Final = "**"
 """The last segment of a pattern that stands for any number of segments."""
 
@@ -89,6 +92,30 @@ class LearnedPaths:
 
     def __contains__(self, pattern: str) -> bool:
         return pattern in self._patterns
+
+
+class PassingPaths:
+    """Paths that were answered with something other than a stream. Forgotten after a while."""
+
+    def __init__(self) -> None:
+        self._young, self._old = LearnedPaths(), LearnedPaths()
+        self._turned_at = -PASSING_SECONDS
+
+    def add(self, patterns: Iterable[str], now: float) -> None:
+        self._turn(now)
+        self._young.add(patterns)
+
+    def match(self, path: str, now: float) -> bool:
+        """Whether some pattern that is not forgotten stands for this path."""
+        self._turn(now)
+        return self._young.match(path) or self._old.match(path)
+
+    def _turn(self, now: float) -> None:
+        late = now - self._turned_at
+        if late >= PASSING_SECONDS:
+            self._old = self._young if late < 2 * PASSING_SECONDS else LearnedPaths()
+            self._young = LearnedPaths()
+            self._turned_at = now
 
 
 _Shape = tuple[int, tuple[int, ...], bool]

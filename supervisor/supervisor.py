@@ -477,11 +477,11 @@ class Supervisor:
         return new
 
     def _on_learned(self, child: ChildHandle, params: methods.LearnedParams) -> None:
-        new = self.learned(params.patterns)
-        if new:
+        news = methods.LearnedParams(patterns=self.learned(params.patterns), plain=params.plain)
+        if news.patterns or news.plain:
             for other in self.children.values():
                 if other is not child:
-                    other.tell(self.tasks, methods.LEARNED, methods.LearnedParams(patterns=new))
+                    other.tell(self.tasks, methods.LEARNED, news)
 
     def _exited(self, pid: int, status: int) -> None:
         child = self.children.pop(pid, None)

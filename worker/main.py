@@ -1,14 +1,13 @@
 """The worker process."""
 
 import asyncio
-from collections.abc import Callable
 
-from hsrv.child import ChildBoot, run_child
+from hsrv.child import ChildBoot, Learn, run_child
 from hsrv.worker.observed import ObservedWorker
 from hsrv.worker.worker import Worker
 
 
-def make(boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]) -> Worker:
+def make(boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Learn) -> Worker:
     """One that tells collectors, where there are any."""
     kind = Worker if boot.collectors is None else ObservedWorker
     return kind(boot, loop, learn)

@@ -2,12 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from hsrv.channel import Channel
-from hsrv.child import ChildBoot
+from hsrv.child import ChildBoot, Learn
 from hsrv.http.connection import HTTPConnection
 from hsrv.http.events import RequestHead
 from hsrv.http.observed import ObservedHost, Teller, move_of
@@ -45,9 +44,7 @@ class ObservedDesk(HandoffDesk):
 class ObservedWorker(ObservedHost, Worker):
     """A worker that tells."""
 
-    def __init__(
-        self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]
-    ) -> None:
+    def __init__(self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Learn) -> None:
         super().__init__(boot, loop, learn)
         assert boot.collectors is not None
         self.tell = Teller(boot.collectors)

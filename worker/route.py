@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from enum import Enum, auto
 
-from hsrv.globs import Globs, LearnedPaths
+from hsrv.globs import Globs, LearnedPaths, PassingPaths
 from hsrv.http.events import RequestHead
 
 
@@ -22,16 +22,15 @@ class StreamPolicy:
         self.no_stream = Globs(no_stream)
 
 
-def route(head: RequestHead, policy: StreamPolicy, learned: LearnedPaths) -> Route:
-    """Where a request runs. The rules in order of precedence; the first that applies wins."""
+def route(
+    head: RequestHead, policy: StreamPolicy, learned: LearnedPaths, plain: PassingPaths, now: float
+) -> Route:
+    """Where a request runs. The rules in order of precedence; the first that applies wins. `plain`: the paths of which
+    is known that they are no streams, whatever a client claims; `now`: time.monotonic()."""
     if head.websocket:
         return Route.POOL
     if policy.no_stream.patterns and policy.no_stream.match(head.path):
         return Route.HERE
-    if (
-        head.event_stream
-        or (policy.stream.patterns and policy.stream.match(head.path))
-        or learned.match(head.path)
-    ):
+    if (policy.stream.patterns and policy.stream.match(head.path)) or learned.match(head.path):
         return Route.POOL
-    return Route.HERE
+    return Route.POOL if head.event_stream and not plain.match(head.path, now) else Route.HERE

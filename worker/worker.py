@@ -6,26 +6,26 @@ import random
 import select
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from heapq import nsmallest
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from hsrv import stacks
 from hsrv.census import Census, Held
 from hsrv.channel import ChannelError
-from hsrv.child import ChildBoot
+from hsrv.child import ChildBoot, Learn
 from hsrv.config import Config
 from hsrv.conn import RECEIVE_SIZE, Conn
 from hsrv.descriptors import IDLE_ENOUGH
 from hsrv.floods import worth_a_line
-from hsrv.globs import LearnedPaths
+from hsrv.globs import LearnedPaths, PassingPaths
 from hsrv.http.connection import GIVEABLE, HTTPConnection
 from hsrv.http.events import RequestHead
 from hsrv.http.exchange import Exchange
 from hsrv.http.forwarded import TrustedProxies
-from hsrv.http.host import HTTPHost, occupant_of, trace_context
+from hsrv.http.host import HTTPHost
+from hsrv.http.overdue import end_overdue
 from hsrv.http.response import simple_response
 from hsrv.intake import Intake
 from hsrv.logging import get_logger
@@ -41,7 +41,7 @@ from hsrv.messages import (
 )
 from hsrv.native import mypyc_attr
 from hsrv.rpc.methods import ChildReport, DrainParams
-from hsrv.scoreboard import Count, Occupant
+from hsrv.scoreboard import Count
 from hsrv.terms import EndReason, ProxyProtocol
 from hsrv.waiting import after
 from hsrv.worker.accept import Acceptor
@@ -81,14 +81,13 @@ def _life(requests: int, jitter: int) -> int:
 class Worker(HTTPHost):
     """Short requests: accepts, runs what is short, passes the rest to the pool."""
 
-    def __init__(
-        self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Callable[[str], None]
-    ) -> None:
+    def __init__(self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Learn) -> None:
         super().__init__(boot.identity, boot.config, boot.application, loop, boot.board, census=boot.census)
         self._learn = learn
         """Tells the supervisor, and by it every worker, of a pattern."""
         self._policy = StreamPolicy(boot.config.stream, boot.config.no_stream)
         self._learned = LearnedPaths()
+        self._plain = PassingPaths()
         self._proxies = TrustedProxies(boot.config.proxy_protocol_from)
         """Whose PROXY header is believed."""
         self._proxied = boot.config.proxy_protocol is not ProxyProtocol.OFF
@@ -151,9 +150,10 @@ class Worker(HTTPHost):
     def finish(self) -> None:
         """Nothing to do: a worker is done when its connections are."""
 
-    def learned(self, patterns: list[str]) -> None:
-        """Paths that some process found to be streams."""
+    def learned(self, patterns: list[str], plain: list[str]) -> None:
+        """Paths that some process found to be streams, and such that a pool found to be none."""
         self._learned.add(patterns)
+        self._plain.add(plain, time.monotonic())
 
     def pool_available(self, available: bool) -> None:
         """Whether a pool takes streams. While none does, what waits in the channel gets 503 from the workers."""
@@ -347,12 +347,13 @@ class Worker(HTTPHost):
     # requests
 
     def take(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> bool:
-        if route(head, self._policy, self._learned) is Route.POOL:
-            self._pass_on(connection, head, trace)
-            return True
-        if self.census is not None and self._too_many_requests(self.census):
+        where = route(head, self._policy, self._learned, self._plain, trace.received_at)
+        if self.census is not None and not head.websocket and self._too_many_requests(self.census):
             connection.wait(head, trace, 0.0)
             self.shed(connection, "--limit-concurrency is reached", EndReason.LIMIT_CONCURRENCY)
+            return True
+        if where is Route.POOL:
+            self._pass_on(connection, head, trace)
             return True
         if self._places.free:
             return False
@@ -400,34 +401,8 @@ class Worker(HTTPHost):
 
     # requests that take too long, and streams that nobody announced
 
-    def _end_overdue(self, limit: float) -> None:
-        now = time.monotonic()
-        for exchange in list(self.unfinished()):
-            if exchange.waits_for_client:
-                exchange.busy_since = now
-            elif now - exchange.busy_since >= limit and not exchange.overdue:
-                self.board.count(Count.TIMED_OUT)
-                log.error(
-                    "request timed out",
-                    method=exchange.head.method,
-                    path=exchange.head.path,
-                    seconds=round(now - exchange.started_at, 3),
-                    hint="--request-timeout",
-                    stacks=stacks.describe(exchange.task) if exchange.task is not None else "",
-                    **trace_context(exchange.trace),
-                )
-                exchange.time_out(now)
-        self.board.stuck(self._stuck(now))
-
-    def _stuck(self, now: float) -> Occupant | None:
-        """A call that was cancelled, and has not ended --hang-grace later."""
-        grace = self.settings.hang_grace
-        stuck = [one for one in self.exchanges if one.overdue and now - one.overdue > grace]
-        return occupant_of(min(stuck, key=lambda one: one.overdue)) if stuck else None
-
     def sweep(self, now: float) -> None:
-        if self.settings.request_timeout:
-            self._end_overdue(self.settings.request_timeout)
+        end_overdue(self, "--request-timeout")
         super().sweep(now)
         self.board.put(Count.UNDECODABLE, self._adoptions.undecodable)
         if self._drain is not None:
@@ -448,4 +423,4 @@ class Worker(HTTPHost):
         if pattern not in self._learned:
             log.warning("stream in a worker", path=exchange.head.path, hint=f"--stream '{pattern}'")
             self._learned.add([pattern])
-            self._learn(pattern)
+            self._learn(pattern, True)

@@ -55,6 +55,9 @@ class FailedParams(msgspec.Struct, frozen=True, kw_only=True):
 
 class LearnedParams(msgspec.Struct, frozen=True, kw_only=True):
     patterns: list[str]
+    """Of streams."""
+    plain: list[str] = []
+    """Of what was asked for as a stream, and was none. Kept by the workers, for a while."""
 
 
 class PoolAvailableParams(msgspec.Struct, frozen=True, kw_only=True):

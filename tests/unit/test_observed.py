@@ -73,7 +73,7 @@ class Place:
         source = Source(Role.WORKER, 1, 1, os.getpid())
         return replace(self.boot, collectors=Collectors(source, [("nothing", Nothing())]))
 
-    def learn(self, pattern: str) -> None:
+    def learn(self, pattern: str, streams: bool) -> None:
         raise AssertionError(pattern)
 
 

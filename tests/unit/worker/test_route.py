@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from hsrv.globs import LearnedPaths
+from hsrv.globs import PASSING_SECONDS, LearnedPaths, PassingPaths
 from hsrv.http.events import RequestHead
 from hsrv.worker.route import Route, StreamPolicy, route
 
@@ -48,4 +48,19 @@ def test_the_first_rule_that_applies_wins(
     head: dict[str, bool], stream: list[str], no_stream: list[str], learned: LearnedPaths, expected: Route
 ) -> None:
     request = msgspec.structs.replace(PLAIN, **head)
-    assert route(request, StreamPolicy(stream, no_stream), learned) is expected
+    assert route(request, StreamPolicy(stream, no_stream), learned, PassingPaths(), 0.0) is expected
+
+
+def test_a_claim_counts_for_nothing_where_it_was_found_to_be_wrong() -> None:
+    claim, plain = msgspec.structs.replace(PLAIN, event_stream=True), PassingPaths()
+    plain.add(["/events"], 0.0)
+
+    def where(now: float, stream: list[str] = OTHER, learned: LearnedPaths = NOTHING) -> Route:
+        return route(claim, StreamPolicy(stream, []), learned, plain, now)
+
+    assert where(0.0) is Route.HERE
+    assert where(0.0, MATCH) is where(0.0, OTHER, LEARNED) is Route.POOL
+    assert where(PASSING_SECONDS + 1) is Route.HERE
+    assert where(2 * PASSING_SECONDS + 2) is Route.POOL, "forgotten"
+    plain.add(["/events"], 3 * PASSING_SECONDS)
+    assert where(10 * PASSING_SECONDS) is Route.POOL

@@ -1,0 +1,70 @@
+"""Requests that came to the pool for their Accept alone: which of them turned out to be none of its.
+
+A client chooses that header, so it may send here what should run in a worker, and what computes here holds up every
+stream. Owns what was found since the last sweep; the workers are told, and keep such paths (`hsrv.globs.PassingPaths`).
+"""
+
+from typing import Final
+
+from hsrv.config import Config
+from hsrv.globs import PATTERN_LIMIT, Globs, LearnedPaths
+from hsrv.http.exchange import Exchange
+from hsrv.http.host import trace_context
+from hsrv.logging import get_logger
+from hsrv.terms import EndReason
+
+FOUND_LIMIT: Final = 64
+"""Paths that are told at a time. Clients choose them: what is missed is found again."""
+
+TEACHES_NOTHING: Final = ("HEAD", "OPTIONS")
+"""Methods whose responses say nothing of what GET and POST would be answered with."""
+
+log = get_logger("hsrv.pool")
+
+
+class Claims:
+    """Of one pool."""
+
+    def __init__(self, config: Config) -> None:
+        self._given = Globs(config.stream)
+        self._found: set[str] = set()
+        self._reported = LearnedPaths()
+
+    def finished(self, exchange: Exchange, reason: EndReason) -> None:
+        """A response is over. A success that was no stream says so of its path; an error may be the client's."""
+        head, encoder = exchange.head, exchange.encoder
+        if (
+            not head.event_stream
+            or exchange.is_stream
+            or encoder.event_stream
+            or not 200 <= encoder.status < 300
+        ):
+            return
+        if (
+            reason is not EndReason.COMPLETED
+            or head.method in TEACHES_NOTHING
+            or self._given.match(head.path)
+        ):
+            return
+        pattern = exchange.pattern()
+        if len(self._found) < FOUND_LIMIT and len(pattern) <= PATTERN_LIMIT:
+            self._found.add(pattern)
+
+    def take(self) -> list[str]:
+        """What was found since this was asked last."""
+        found, self._found = self._found, set()
+        return sorted(found)
+
+    def report_busy(self, exchange: Exchange) -> None:
+        """The loop stands still in this call, and every stream with it. Told once of each path."""
+        pattern = exchange.pattern()
+        if pattern in self._reported:
+            return
+        self._reported.add([pattern])
+        log.warning(
+            "a request holds up the streams",
+            method=exchange.head.method,
+            path=exchange.head.path,
+            hint="let it compute in a thread" if exchange.is_stream else f"--no-stream '{pattern}'",
+            **trace_context(exchange.trace),
+        )
