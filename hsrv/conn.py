@@ -326,10 +326,8 @@ class Conn:
                 os.close(part.fd)
         self._pending = None
         self.pending_bytes = 0
-        waiter, self._waiter = (
-            self._waiter,
-            None,
-        )  # its error will lead by a traceback to whom this socket belongs
+        # Its error will lead, by a traceback, to whom this socket belongs: a cycle if it stayed here.
+        waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_exception(ClientDisconnected(errno.EPIPE, "the client is gone"))
             waiter.exception()  # nobody may be waiting any more

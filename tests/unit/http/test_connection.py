@@ -70,3 +70,32 @@ def test_a_client_that_asks_faster_than_it_is_answered_fills_no_memory(app: Appl
     loop.close()
     assert answered == requests
     assert PIPELINE_LIMIT < most <= 3 * PIPELINE_LIMIT
+
+
+async def streams_late(scope: Scope, receive: Receive, send: Send) -> None:
+    """And never asks for its client."""
+    await asyncio.sleep(0.05)
+    headers = [(b"content-type", b"text/event-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    while True:
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_stream_in_a_worker_ends_when_its_client_half_closes(begun: bool) -> None:
+    """Before the response has begun, nobody knows that it is a stream: then as soon as it is."""
+    loop = new_loop("auto")
+
+    async def ask(connection: HTTPConnection, client: socket.socket) -> None:
+        client.sendall(ASKED)
+        await asyncio.sleep(0.1 if begun else 0.01)
+        assert bool(connection.exchange and connection.exchange.encoder.started) is begun
+        client.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(20):
+            while connection.host.exchanges:  # noqa: ASYNC110  # nothing tells when it is empty
+                await asyncio.sleep(0.01)
+
+    with connected(streams_late, loop) as (connection, client):
+        loop.run_until_complete(ask(connection, client))
+    loop.close()

@@ -243,7 +243,7 @@ def test_an_event_stream_amid_an_event_is_not_told_of_its_end_before_it() -> Non
             listening = asyncio.ensure_future(call.receive())
             await asyncio.sleep(0)
             exchange.end()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
             assert not listening.done()
             await call.send({**WHOLE, "body": b"1\n\ndata: 2", "more_body": True})
             assert await asyncio.wait_for(listening, 5) == {"type": "http.disconnect"}

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import socket
-import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
@@ -42,8 +41,6 @@ class Thing:
     """What a request uses."""
 
 
-things: "weakref.WeakSet[Thing]" = weakref.WeakSet()
-
 Handler = Callable[[Receive, Send], Coroutine[Any, Any, None]]
 
 
@@ -52,8 +49,8 @@ def handler(handle: Handler) -> Application:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         thing = Thing()
-        things.add(thing)
         await handle(receive, send)
+        assert thing is not None
 
     app.__name__ = handle.__name__
     return app
@@ -144,8 +141,18 @@ async def talks_too_fast(receive: Receive, send: Send) -> None:
 
 
 @handler
+async def talks_too_fast_and_takes_a_leave_for_an_end(receive: Receive, send: Send) -> None:
+    """So its error never reaches the server."""
+    await send(START)
+    with suppress(OSError):
+        while True:
+            await send(BLOCK)
+
+
+@handler
 async def leaves_a_task_behind(receive: Receive, send: Send) -> None:
     """Which waits for something when its call is over."""
+    await receive()
     await send(START)
     await send(EVENT)
     _left.append(asyncio.ensure_future(receive()))
@@ -158,8 +165,7 @@ _left: list["asyncio.Future[Any]"] = []
 
 async def generated() -> AsyncIterator[bytes]:
     thing = Thing()
-    things.add(thing)
-    while True:
+    while thing is not None:
         yield bytes(1 << 16)
 
 
@@ -181,6 +187,7 @@ APPS = (
     listens_amid_an_event,
     talks,
     talks_too_fast,
+    talks_too_fast_and_takes_a_leave_for_an_end,
     leaves_a_task_behind,
 )
 
@@ -249,8 +256,8 @@ async def served(app: Application, asked: bytes, leave: Callable[..., None], *, 
         assert not host.exchanges
 
 
-def run(*all_served: Coroutine[Any, Any, None]) -> None:
-    """At the same time; after it nothing may be left."""
+def run(*all_served: Coroutine[Any, Any, None], kinds: tuple[type, ...] = (*OURS, Thing)) -> None:
+    """At the same time; after it none of `kinds` may be left."""
 
     async def scenario() -> None:
         async with asyncio.timeout(20):
@@ -258,13 +265,12 @@ def run(*all_served: Coroutine[Any, Any, None]) -> None:
         stray = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         assert not stray
         _left.clear()
-        assert not list(things)
-        assert not alive(OURS[:-1])
+        assert not alive(tuple(kind for kind in kinds if kind is not asyncio.Task))
 
     loop = new_loop("auto")
     loop.run_until_complete(scenario())
     loop.close()
-    assert not alive()
+    assert not alive(kinds)
 
 
 @pytest.mark.parametrize("leave", WAYS)
@@ -280,3 +286,31 @@ def test_a_generator_ends_with_its_request(no_collector: None, leave: Callable[.
     """Also where it was suspended while send() raised, so that nobody but its last reference can end it."""
     requests = (request("/"), request("/", method="HEAD"))
     run(*(served(starlette, asked, leave, half=False) for asked in requests))
+
+
+async def keeps_everything(scope: Scope, receive: Receive, send: Send) -> None:
+    """In a cycle of its own, as anyio's task groups do with the traceback of what they cancelled."""
+
+    async def talk() -> None:
+        while True:
+            await send(BLOCK)
+
+    await send(START)
+    talking = asyncio.ensure_future(talk())
+    listening = asyncio.ensure_future(receive())
+    await asyncio.sleep(0.01)
+    kept: list[object] = [scope, receive, send]
+    for task in (talking, listening):
+        task.cancel()
+        try:
+            await task
+        except (asyncio.CancelledError, OSError) as error:
+            kept.append(error)
+    kept.append(kept)
+
+
+@pytest.mark.parametrize("leave", WAYS)
+def test_what_an_application_keeps_keeps_no_exchange(no_collector: None, leave: Callable[..., None]) -> None:
+    asked = (request("/"), request("/", "Transfer-Encoding: chunked", method="POST"))
+    kinds = (Exchange, HTTPConnection, Conn)
+    run(*(served(keeps_everything, one, leave, half=False) for one in asked), kinds=kinds)
