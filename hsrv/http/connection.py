@@ -489,9 +489,11 @@ class HTTPConnection:
         """The application returned, raised or was cancelled."""
         exchange.task = None  # an error in it leads by its traceback back to the exchange: a cycle
         error = error_of(task)
-        self._end_call(exchange, None if task.cancelled() else error)
         if error is not None:
+            self._end_call(exchange, None if task.cancelled() else error)
             let_go(error)
+        elif not exchange.encoder.complete:  # else all is well
+            self._end_call(exchange, None)
 
     def _end_call(self, exchange: Exchange, error: BaseException | None) -> None:
         if exchange.encoder.complete or exchange.gone:
