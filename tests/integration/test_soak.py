@@ -4,17 +4,19 @@ A few hundred each time; with HSRV_TEST_LONG=1 20,000.
 """
 
 import asyncio
-import os
 import socket
 import struct
 from functools import partial
 from itertools import product
 
+import pytest
+
 from hsrv.testing import LiveServer
+from tests.conftest import LONG
 from tests.integration.conftest import Serve
 from tests.integration.wire import Wire, eventually, request
 
-STREAMS = 20_000 if os.environ.get("HSRV_TEST_LONG") == "1" else 320
+STREAMS = 20_000 if LONG else 320
 AT_ONCE = 32
 
 # Not Litestar's ServerSentEvent: its iterator and the generator that this makes are a cycle of their own, so what is
@@ -68,6 +70,7 @@ async def streams(server: LiveServer, count: int) -> None:
     await asyncio.gather(*(some() for _ in range(AT_ONCE)))
 
 
+@pytest.mark.timeout(600)
 def test_nothing_lives_of_streams_that_were_left(serve: Serve) -> None:
     server = serve(
         "tests.apps.leaving:app",
