@@ -10,11 +10,14 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, Protocol
 
 import anyio
@@ -22,7 +25,7 @@ import msgspec
 from anyio.abc import TaskStatus
 from structlog.contextvars import bound_contextvars
 
-from hsrv import stacks
+from hsrv import debugger, stacks
 from hsrv.apploader import LoadedApp, load_app
 from hsrv.asgi import Application
 from hsrv.census import Census
@@ -30,6 +33,7 @@ from hsrv.channel import Channel
 from hsrv.collectors import Collectors, of_child
 from hsrv.config import Config
 from hsrv.context import own_context, soon
+from hsrv.endings import run_exit_functions
 from hsrv.errors import AppLoadError, ExitCode
 from hsrv.exits import run_past_exits
 from hsrv.globs import LEARNED_LIMIT, PATTERN_LIMIT
@@ -55,6 +59,8 @@ LEFTOVER_TIMEOUT: Final = 1.0
 
 LEARNED_AT_ONCE: Final = 64
 """Learned patterns that are told in one message: a few lines of the control channel."""
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 MODULES_LIMIT: Final = 3000
 """Modules that are told. With paths of 200 characters they fit a line of the control channel."""
@@ -124,12 +130,17 @@ def run_child(boot: ChildBoot, make_service: MakeService) -> int:
     """Live a child's life; its exit code. Called once per process, after the fork."""
     loop = new_loop(boot.config.loop)
     asyncio.set_event_loop(loop)
+    child = _Child(loop, boot)
+    code: int = ExitCode.INTERNAL
     try:
         loaded = _prepared(boot)  # outside of the running loop: a module may call asyncio.run() on import
         own_context(loop)  # from now on: with what the import has set, and before anything else can set more
-        return run_past_exits(loop, _Child(loop, boot.control).live(loaded, make_service))
+        ignore_stop_signals(loop)
+        code = run_past_exits(loop, child.live(loaded, make_service))
     finally:
         _end(loop)
+        run_exit_functions(child.shutdown_ends - time.monotonic(), code)
+    return code
 
 
 def _prepared(boot: ChildBoot) -> ChildBoot | AppLoadError:
@@ -160,6 +171,20 @@ def _load(boot: ChildBoot) -> ChildBoot | AppLoadError:
         return error
 
 
+def ignore_stop_signals(loop: asyncio.AbstractEventLoop) -> None:
+    """Whatever the application has made of them. A terminal or service manager sends them to all of us, and what
+    follows from it is the supervisor's matter."""
+    for signum in STOP_SIGNALS:
+        loop.remove_signal_handler(signum)
+        signal.signal(signum, no_operation)
+    debugger.heed_interrupts()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def no_operation(signum: int, frame: FrameType | None) -> None:
+    """A handler instead of SIG_IGN: programs that the application starts would inherit the ignoring."""
+
+
 def _end(loop: asyncio.AbstractEventLoop) -> None:
     """Cancel what the application left running, and close the loop. Threads are left to the process's end."""
     leftovers = asyncio.all_tasks(loop)
@@ -187,9 +212,12 @@ def imported_files() -> dict[str, str | None]:
 
 
 class _Child:
-    def __init__(self, loop: asyncio.AbstractEventLoop, control: socket.socket) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, boot: ChildBoot) -> None:
         self._loop = loop
-        self._dispatcher = Dispatcher(*socket_streams(control), name="supervisor")
+        self._dispatcher = Dispatcher(*socket_streams(boot.control), name="supervisor")
+        self._shutdown_timeout = boot.config.lifespan_shutdown_timeout
+        self.shutdown_ends = 0.0
+        """When the time is over that the lifespan's shutdown and exit functions have together."""
         self._serve = asyncio.Event()
         """Set by "serve", and when nobody is left to say it."""
         self._orphaned = False
@@ -209,6 +237,7 @@ class _Child:
                 tasks.start_soon(self._report_worn_out)
                 code = await self._live(loaded, make_service)
             tasks.cancel_scope.cancel()
+        self.shutdown_ends = self.shutdown_ends or time.monotonic() + self._shutdown_timeout
         return code
 
     async def _live(self, boot: ChildBoot, make_service: MakeService) -> int:
@@ -225,6 +254,7 @@ class _Child:
             supported = not self._orphaned and await lifespan.startup()
         except AppLoadError as error:
             return ExitCode.OK if self._orphaned else await self._fail("lifespan", error)
+        ignore_stop_signals(self._loop)
         try:
             collectors = of_child(boot.identity, config.collector) if boot.broken is None else None
         except AppLoadError as error:
@@ -245,6 +275,7 @@ class _Child:
             await self._serve.wait()
             if not self._orphaned:
                 await service.run()
+        self.shutdown_ends = time.monotonic() + self._shutdown_timeout
         await lifespan.shutdown()
         if collectors is not None:
             await asyncio.to_thread(collectors.close)

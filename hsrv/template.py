@@ -19,7 +19,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Final, NoReturn
 
 import msgspec
@@ -31,7 +30,8 @@ from hsrv.apploader import LoadedApp, load_app
 from hsrv.apptarget import resolve_target
 from hsrv.census import Census
 from hsrv.channel import Channel, ChannelClosed, ChannelFull, Packet
-from hsrv.child import ChildBoot
+from hsrv.child import ChildBoot, no_operation
+from hsrv.endings import disown
 from hsrv.errors import AppLoadError, ExitCode
 from hsrv.forkobjects import generators_to_reseed, reseed
 from hsrv.forksafety import Before, before_import, files_for_reading, reopen, unsafe_to_fork
@@ -91,10 +91,6 @@ log = logging.get_logger("hsrv.template")
 
 class SupervisorGoneError(Exception):
     """End of file on our channel."""
-
-
-def no_operation(signum: int, frame: FrameType | None) -> None:
-    """A handler instead of SIG_IGN: programs that the application starts would inherit the ignoring."""
 
 
 class Template:
@@ -305,6 +301,7 @@ class Template:
             scoreboard = Scoreboard(board)
             os.close(board)
             clear_contextvars()
+            disown()
             reseed(self._generators)
             reopen(self._files_for_reading)
             signal.set_wakeup_fd(-1)

@@ -1,6 +1,7 @@
 """The supervisor process: from a configuration to an exit code."""
 
 import os
+import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -42,6 +43,8 @@ def run(
     (--user, --group) and PlatformError. `reread`: the configuration as it is now, for a reload; raises HsrvError.
     `set_by_us`: variables that came from --env-file, as they are at any time."""
     check_supported()
+    # Whoever started us may have blocked some, and all of us would inherit it. Those that are held are heard later.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals() - held.HELD)
     launch = Launch.here(set_by_us)
     surroundings = Surroundings.take(os.environ, os.getpid())
     before = succession(os.environ)
