@@ -175,7 +175,10 @@ def ignore_stop_signals(loop: asyncio.AbstractEventLoop) -> None:
     """Whatever the application has made of them. A terminal or service manager sends them to all of us, and what
     follows from it is the supervisor's matter."""
     for signum in STOP_SIGNALS:
-        loop.remove_signal_handler(signum)
+        with contextlib.suppress(
+            ValueError, RuntimeError
+        ):  # uvloop under gevent: nobody could have added one
+            loop.remove_signal_handler(signum)
         signal.signal(signum, no_operation)
     debugger.heed_interrupts()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

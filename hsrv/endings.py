@@ -9,10 +9,10 @@ import os
 import signal
 import sys
 import weakref
-from threading import Event, Thread, get_ident
 from typing import Any, Final
 
 from hsrv.logging import get_logger
+from hsrv.realthreads import RealThread, get_ident
 
 LEAST: Final = 1.0
 """Seconds that exit functions have, however long the lifespan shutdown took."""
@@ -55,12 +55,11 @@ def _be_terminable() -> None:
 
 def run_exit_functions(seconds: float, code: int) -> None:
     """Call those of `atexit`. After `seconds`, at least LEAST, the process ends with `code`, whatever they do."""
-    over = Event()
-    guard = Thread(target=_end_late, args=(over, max(LEAST, seconds), code), daemon=True)
+    guard = RealThread(lambda: _end_late(guard, max(LEAST, seconds), code))
     guard.start()
     _forget_processes()
     atexit._run_exitfuncs()  # says itself what one of them raises
-    over.set()
+    guard.end(LEAST)
 
 
 def _forget_processes() -> None:
@@ -74,7 +73,7 @@ def _forget_processes() -> None:
     atexit.register(vars(util)["_run_finalizers"])
 
 
-def _end_late(over: Event, seconds: float, code: int) -> None:
-    if not over.wait(seconds):
+def _end_late(guard: RealThread, seconds: float, code: int) -> None:
+    if not guard.pause(seconds):
         log.error("exit functions timed out", timeout=seconds)
         os._exit(code)

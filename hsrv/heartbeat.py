@@ -8,7 +8,6 @@ in what, for nobody else in the process can.
 import asyncio
 import inspect
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
@@ -16,6 +15,7 @@ from typing import Any, Final, Self
 
 from hsrv.context import later
 from hsrv.logging import get_logger
+from hsrv.realthreads import RealThread, get_ident
 from hsrv.scoreboard import NO_REQUEST, Occupant, Scoreboard
 
 INTERVAL: Final = 0.25
@@ -49,8 +49,7 @@ class Heartbeat:
         self._loop = loop
         self._occupant = occupant
         self._on_stall = on_stall
-        self._thread_id = threading.get_ident()
-        self._over = threading.Event()
+        self._thread_id = get_ident()
         self._due = 0.0
         self._beat_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -59,7 +58,7 @@ class Heartbeat:
         self._task: asyncio.Task[Any] | None = None
         """In which the loop stood still when the thread last looked, and since when it does."""
         self._task_since = 0.0
-        self._thread = threading.Thread(target=self._watch, name="hsrv-heartbeat", daemon=True)
+        self._thread = RealThread(self._watch)
 
     def __enter__(self) -> Self:
         self._beat_at = time.monotonic()
@@ -74,8 +73,7 @@ class Heartbeat:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._over.set()
-        self._thread.join(STOP_TIMEOUT)
+        self._thread.end(STOP_TIMEOUT)
         self._board.silent()
 
     def _schedule(self) -> None:
@@ -90,7 +88,7 @@ class Heartbeat:
     # the other thread
 
     def _watch(self) -> None:
-        while not self._over.wait(INTERVAL):
+        while not self._thread.pause(INTERVAL):
             now = time.monotonic()
             self._board.thread_beat(now)
             if now - self._beat_at > STALLED_AFTER:

@@ -7,11 +7,11 @@ itself watched by the loop as one descriptor, and costs one system call more per
 
 import asyncio
 import select
-import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from hsrv.context import own_context
+from hsrv.realthreads import RLock
 
 MAX_EVENTS: Final = 256
 """Events taken per turn of the loop."""
@@ -36,6 +36,9 @@ class _Entry:
         self.writer: tuple[Callback, tuple[Any, ...]] | None = None
 
 
+EPOLL: Final[Any] = getattr(select, "epoll", None)
+"""None where there is none. Taken now, for the application may take it away (gevent)."""
+
 if hasattr(select, "epoll"):
     _READ: Final = select.EPOLLIN
     _WRITE: Final = select.EPOLLOUT
@@ -46,8 +49,8 @@ if hasattr(select, "epoll"):
         """A `Poller` on an epoll object that `loop` watches."""
 
         def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-            self._epoll = select.epoll()
-            self.turn = threading.RLock()
+            self._epoll = EPOLL()
+            self.turn = RLock()
             """Held while callbacks run: another thread that has it knows that none does."""
             self._entries: dict[int, _Entry] = {}
             own_context(loop).copy().run(loop.add_reader, self._epoll.fileno(), self._dispatch)
@@ -129,15 +132,15 @@ def poller_of(loop: asyncio.AbstractEventLoop) -> Poller:
     found: Poller | None = getattr(loop, "hsrv_poller", None)
     if found is None:
         found = LoopPoller(loop)
-        if hasattr(select, "epoll") and hasattr(loop, "__dict__"):
+        if EPOLL is not None and hasattr(loop, "__dict__"):
             found = EpollPoller(loop)
             loop.hsrv_poller = found  # type: ignore[attr-defined]  # our loops take attributes
     return found
 
 
-def turn_of(loop: asyncio.AbstractEventLoop) -> threading.RLock:
+def turn_of(loop: asyncio.AbstractEventLoop) -> RLock:
     """The lock that whatever touches connections on this loop holds. One of nobody's where there is no epoll."""
-    turn: threading.RLock = getattr(poller_of(loop), "turn", None) or threading.RLock()
+    turn: RLock = getattr(poller_of(loop), "turn", None) or RLock()
     return turn
 
 

@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from os import fork, waitpid  # the application may replace those of the module (gevent)
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -277,7 +278,7 @@ class Template:
     def _fork(self, message: Fork, control: socket.socket, dump: int, board: int) -> None:
         output.flush()  # or each child would write what waits in its copy of the buffer
         try:
-            pid = os.fork()
+            pid = fork()
         except OSError as error:
             self._send(Forked(identity=message.identity, pid=0, error=str(error)))
             return
@@ -385,7 +386,7 @@ def reap() -> list[tuple[int, int]]:
     dead: list[tuple[int, int]] = []
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status = waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return dead
         if pid == 0:
