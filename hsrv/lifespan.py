@@ -168,7 +168,7 @@ class LifespanManager:
         await self._end(task)
         first, *more = failure.strip().splitlines() or ["the application gave no reason"]
         if more:  # a whole traceback: Starlette's way
-            raise AppLoadError(f"lifespan startup failed: {more[-1]}", f"{failure.rstrip()}\n")
+            raise AppLoadError(f"lifespan startup failed: {_reason([first, *more])}", f"{failure.rstrip()}\n")
         raise AppLoadError(f"lifespan startup failed: {first}")
 
     def _ended_early(self, error: BaseException | None) -> bool:
@@ -255,6 +255,19 @@ def _their_traceback(error: BaseException) -> str:
         error = error.__cause__
     ours = error.__traceback__
     return "".join(traceback.format_exception(type(error), error, ours.tb_next if ours else None))
+
+
+def _reason(lines: list[str]) -> str:
+    """Type and message at the end of a traceback, without the type's module: the first line after the last frames, for
+    a message may have more lines."""
+    begin = max(
+        (number for number, line in enumerate(lines) if line.startswith("Traceback (most ")), default=None
+    )
+    for line in lines[begin + 1 :] if begin is not None else ():
+        if line[:1].strip():
+            kind, colon, message = line.partition(":")
+            return f"{kind.rpartition('.')[2]}{colon}{message}"
+    return lines[-1]
 
 
 def _where(task: "asyncio.Task[None]") -> str:

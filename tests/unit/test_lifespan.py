@@ -381,3 +381,26 @@ def test_every_move_is_in_the_table_or_raises(state: State, event: Event) -> Non
     else:
         with pytest.raises(IllegalMoveError):
             machine.move(event)
+
+
+FAILED = "Traceback (most recent call last):\n  File 'a.py', line 1, in b\n    c()\n"
+SQL = f"{FAILED}sqlalchemy.exc.OperationalError: table items already exists\n[SQL: CREATE TABLE items\n  (id)]\n(More)"
+CHAINED = f"{FAILED}KeyError: 'x'\n\nDuring handling, another one:\n\n{FAILED}RuntimeError: no x: y"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (SQL, "OperationalError: table items already exists"),
+        (CHAINED, "RuntimeError: no x: y"),
+        ("no traceback\nbut two lines", "but two lines"),
+    ],
+)
+def test_the_reason_of_a_traceback_is_its_type_and_message(text: str, reason: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": text})
+
+    error = refused(app)
+    assert str(error) == f"lifespan startup failed: {reason}"
+    assert error.traceback == f"{text}\n"

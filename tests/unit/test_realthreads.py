@@ -22,7 +22,11 @@ def test_it_is_told_to_end_and_waited_for() -> None:
 
 def test_who_does_not_end_is_waited_for_no_longer_than_said() -> None:
     ends = Event()
-    thread = RealThread(lambda: None if ends.wait(10) else None)
+
+    def stay() -> None:
+        ends.wait(10)
+
+    thread = RealThread(stay)
     thread.start()
     before = time.monotonic()
     thread.end(0.05)
