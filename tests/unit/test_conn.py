@@ -145,6 +145,25 @@ def test_a_file_is_sent_after_what_was_written_before(
     assert loop.run_until_complete(scenario()) == b"head" + content[10:] + b"tail"
 
 
+def test_a_file_that_shrinks_while_it_is_sent_ends_the_connection(
+    loop: asyncio.AbstractEventLoop, ends: tuple[Conn, socket.socket], tmp_path: Path
+) -> None:
+    """The length was announced: a client that is left to wait for the rest would wait for ever."""
+    conn, far = ends
+    path, size = tmp_path / "file", 8_000_000
+    path.write_bytes(bytes(size))
+
+    async def scenario() -> bytes:
+        conn.on_broken = conn.close  # as its owner does
+        conn.write_file(os.open(path, os.O_RDONLY), 0, size)
+        assert conn.pending_bytes, "it doesn't fit into the socket"
+        os.truncate(path, 1_000)
+        return await read_all(loop, far, size)
+
+    assert len(loop.run_until_complete(scenario())) < size, "and then the end of it"
+    assert not conn.is_open
+
+
 def test_giving_closes_our_copy_and_takes_it_off_the_loop(
     loop: asyncio.AbstractEventLoop, ends: tuple[Conn, socket.socket]
 ) -> None:

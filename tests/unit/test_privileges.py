@@ -119,6 +119,16 @@ def test_nothing_of_root_is_left() -> None:
 
 
 @needs_root
+def test_an_id_without_an_entry_keeps_no_home_and_name_of_root() -> None:
+    said = run_apart(
+        "os.environ.update(HOME='/root', USER='root', LOGNAME='root')\n"
+        f"privileges.become(privileges.resolve('{NO_SUCH_ID}', '{NO_SUCH_ID}'))\n"
+        "print(os.geteuid(), [name for name in ('HOME', 'USER', 'LOGNAME') if name in os.environ])\n"
+    )
+    assert said == f"{NO_SUCH_ID} []\n"
+
+
+@needs_root
 @pytest.mark.parametrize("way", ["setuid", "setgid", "setgroups"])
 def test_a_step_that_does_nothing_is_noticed(way: str) -> None:
     said = run_apart(

@@ -299,6 +299,17 @@ def test_a_client_that_breaks_the_protocol_is_told_and_ended(frames: bytes, code
 # the end
 
 
+class Unanswered:
+    """An application that thinks about the upgrade until it is gone."""
+
+    def __init__(self) -> None:
+        self.received: list[Any] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.received.append(await receive())
+        self.received.append(await receive())
+
+
 @on_loop
 async def test_a_shutdown_closes_with_1012_both_ways() -> None:
     app = Slow()
@@ -314,6 +325,18 @@ async def test_a_shutdown_closes_with_1012_both_ways() -> None:
     assert await peer.response() == b""
     assert await peer.ended() == (EndReason.DRAINED, 1012)
     assert app.received == [disconnect(1012, "service restart")]
+
+
+@on_loop
+async def test_an_upgrade_that_is_not_answered_yet_is_refused_at_a_shutdown() -> None:
+    app = Unanswered()
+    peer = Peer(app)
+    await until(lambda: app.received != [])
+    peer.session.shutdown(1012, "service restart")
+    assert (await peer.head()).startswith(b"HTTP/1.1 503 ")
+    await peer.response()
+    await peer.ended()
+    assert app.received == [{"type": "websocket.connect"}, disconnect(1012, "service restart")]
 
 
 @on_loop

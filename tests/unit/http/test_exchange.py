@@ -1,11 +1,13 @@
 """The end of an event stream, wherever its messages are cut."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import h11
+import msgspec
 import pytest
 
 from hsrv.conn import Conn
@@ -266,5 +268,31 @@ def test_a_receive_that_was_cancelled_waits_for_nothing_any_more() -> None:
             assert before == (True, 1, 1)
             assert (exchange.waits_for_body, link.waiting) == (False, 0)
             link.conn.close()
+
+    asyncio.run(run())
+
+
+def test_nothing_is_asked_for_any_more_once_the_body_is_complete() -> None:
+    """100 (Continue) would be an answer to nothing (RFC 9110 section 10.1.1)."""
+
+    async def run() -> None:
+        for arrived, asked_for in ((b"", True), (b"whole", False)):
+            exchange, link, client = new_exchange()
+            with client:
+                exchange.head = msgspec.structs.replace(HEAD, expect_continue=True, content_length=5)
+                exchange.decoder = SizedBody(5)
+                exchange.feed(bytearray(arrived), 100)
+                if arrived:
+                    assert (await Call(exchange).receive())["body"] == arrived
+                receiving = asyncio.ensure_future(Call(exchange).receive())
+                await asyncio.sleep(0)
+                client.setblocking(False)
+                found = b""
+                with contextlib.suppress(BlockingIOError):
+                    found = client.recv(100)
+                assert found.startswith(b"HTTP/1.1 100 ") == asked_for
+                receiving.cancel()
+                await asyncio.wait((receiving,))
+                link.conn.close()
 
     asyncio.run(run())
