@@ -32,11 +32,11 @@ from hsrv.asyncpool.ws_memory import MessageMemory
 from hsrv.asyncpool.ws_states import SAID, Said, Say, Wire
 from hsrv.conn import HIGH_WATER, Conn
 from hsrv.context import own_context
-from hsrv.eager import error_of
 from hsrv.errors import AppError, ClientDisconnected
 from hsrv.globs import pattern_of
 from hsrv.http.activity import Activity
 from hsrv.http.backlog import Backlog
+from hsrv.http.failure import error_of
 from hsrv.http.response import ResponseEncoder, simple_response
 from hsrv.logging import current_trace, get_logger
 from hsrv.messages import WebSocketHandoff

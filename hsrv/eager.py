@@ -42,12 +42,3 @@ else:
             del attributes["call_soon"]
         context.run(_steps.pop())
         return task
-
-
-def error_of(task: "asyncio.Task[Any]") -> BaseException | None:
-    """What a finished task raised. A CancelledError too, with the place that it came from: the application may have
-    raised it itself."""
-    try:
-        return task.exception()
-    except asyncio.CancelledError as error:
-        return error

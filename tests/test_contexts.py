@@ -50,7 +50,6 @@ ALLOWED: Final = {
     ("hsrv.collectors", "copy_context"): "made at the start of a process",
     ("hsrv.context", "copy_context"): "here it is made",
     ("hsrv.exits", "create_task"): "the start of a process",
-    ("hsrv.heartbeat", "Thread"): "the start of a process",
     ("hsrv.poller", "add_reader"): "within own_context(loop).copy().run()",
     ("hsrv.poller", "add_writer"): "within own_context(loop).copy().run()",
     ("hsrv.rpc.inbound", "start_soon"): "tasks of the control channel, which no application reaches",

@@ -45,7 +45,9 @@ class Backlog:
         end = time.monotonic() + TURN_TIME
         try:
             with turn_of(self._loop):
-                for _ in range(len(self._waiting)):  # each at most once: what it adds has its turn in the next
+                for _ in range(
+                    len(self._waiting)
+                ):  # each at most once: what it adds has its turn in the next
                     self._waiting.popleft()()
                     if time.monotonic() >= end:
                         return

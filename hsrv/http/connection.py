@@ -490,20 +490,22 @@ class HTTPConnection:
         exchange.task = None  # an error in it leads by its traceback back to the exchange: a cycle
         error = error_of(task)
         if error is not None:
-            self._end_call(exchange, None if task.cancelled() else error)
+            self._end_call(exchange, error)
             let_go(error)
         elif not exchange.encoder.complete:  # else all is well
             self._end_call(exchange, None)
 
     def _end_call(self, exchange: Exchange, error: BaseException | None) -> None:
+        cancelled = isinstance(error, asyncio.CancelledError)  # by us, or raised by the application itself
         if exchange.encoder.complete or exchange.gone:
-            if error is not None and not (exchange.released and follows_from_disconnect(error)):
+            failed = error is not None and not cancelled
+            if failed and not (exchange.released and follows_from_disconnect(error)):
                 self.host.report_app_error(exchange, error)
             return
-        if error is None and (exchange.half_closed or exchange.ending):
+        if (error is None or cancelled) and (exchange.half_closed or exchange.ending):
             self._lose(EndReason.CLIENT_GONE if exchange.half_closed else EndReason.DRAINED)
             return  # it was told http.disconnect: to return is the right answer
-        self.host.report_app_error(exchange, eager.error_of(task))
+        self.host.report_app_error(exchange, error)
         if exchange.encoder.started:
             self.exchange = None
             exchange.client_gone()  # tasks of the application's may still wait for something

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hsrv import __version__, cli
-from hsrv.config import Config, options
+from hsrv.config import options
 from hsrv.errors import AppLoadError, BindError, ExitCode, HsrvError
 from hsrv.native import is_compiled
 
@@ -247,15 +247,3 @@ def test_the_completion_for_a_shell_is_printed() -> None:
         check=True,
     )
     assert "_HSRV_COMPLETE=complete_bash" in done.stdout
-
-
-def test_the_environment_wins_over_the_environment_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "env"
-    path.write_text("HSRV_TEST_A=file\nHSRV_TEST_B=file\n")
-    monkeypatch.setenv("HSRV_TEST_A", "environment")
-    monkeypatch.setenv("HSRV_TEST_B", "to be undone")
-    monkeypatch.delenv("HSRV_TEST_B")
-    assert cli._read_env_file(Config(env_file=str(path))) == {"HSRV_TEST_B"}
-    assert (os.environ["HSRV_TEST_A"], os.environ["HSRV_TEST_B"]) == ("environment", "file")
