@@ -1,6 +1,8 @@
 """Clients that send what is dear to read, and an ordinary one beside them."""
 
 import contextlib
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +32,7 @@ def flooded(server: LiveServer, target: str) -> Iterator[None]:
     for wire in wires:
         wire.send(request(target, "Transfer-Encoding: chunked", method="POST"))
         wire.sock.setblocking(False)
+        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     thread = threading.Thread(target=send)
     thread.start()
     try:

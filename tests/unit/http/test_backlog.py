@@ -6,6 +6,7 @@ import time
 
 from hsrv.context import own_context
 from hsrv.http.backlog import TURN_TIME, Backlog
+from hsrv.loops import new_loop
 from tests.unit.asyncpool.ws_peer import on_loop
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="the process")
@@ -66,3 +67,13 @@ async def test_nothing_runs_in_the_context_of_whoever_asked() -> None:
     while not seen:  # noqa: ASYNC110  # it signals nothing
         await asyncio.sleep(0)
     assert seen == ["the process"]
+
+
+def test_an_error_in_one_slice_stops_no_other() -> None:
+    loop = new_loop("asyncio")
+    loop.set_exception_handler(lambda loop, context: None)
+    backlog, done = Backlog(loop), asyncio.Event()
+    backlog.add(lambda: 1 // 0)
+    backlog.add(done.set)
+    loop.run_until_complete(asyncio.wait_for(done.wait(), 10))
+    loop.close()
