@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from hsrv.asgi import Application, Message, Scope
-from hsrv.asyncpool.ws_aftermath import is_aftermath
+from hsrv.asyncpool.ws_aftermath import forget, is_aftermath
 from hsrv.asyncpool.ws_codec import choose_codec
 from hsrv.asyncpool.ws_events import (
     ABNORMAL,
@@ -216,6 +216,8 @@ class WebSocketSession:
             self._end_link(INTERNAL_ERROR, EndReason.APP_ERROR)
         else:
             self._end_link(NORMAL, EndReason.COMPLETED)
+        if error is not None:
+            forget(error)
         self._link.drop_messages()
         self._report_end()
 

@@ -299,13 +299,12 @@ class WebSocketLink:
 
     def _go_on(self) -> None:
         self._postponed = False
-        if self._codec is None:
-            return
-        if len(self._backlog) >= CROWD and self._conn.at_end():
-            self._lose(EndReason.CLIENT_GONE)
-        else:
-            self._context.run(self._interpret_some, self._codec)
-            self._watch()
+        if self._codec is not None:
+            if len(self._backlog) >= CROWD and self._conn.at_end():
+                self._lose(EndReason.CLIENT_GONE)
+            else:
+                self._context.run(self._interpret_some, self._codec)
+        self._watch()  # also when it ended meanwhile: until the peer hangs up
 
     def _interpret_some(self, codec: Codec) -> None:
         try:
