@@ -14,9 +14,20 @@ if TYPE_CHECKING:
     from hsrv.errors import ConfigError, ExitCode, HsrvError
     from hsrv.events import subscribe
     from hsrv.sources import load_config
+    from hsrv.whichprocess import process
 
 __version__ = "0.1.0"
-__all__ = ["Config", "ConfigError", "ExitCode", "HsrvError", "__version__", "load_config", "run", "subscribe"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "ExitCode",
+    "HsrvError",
+    "__version__",
+    "load_config",
+    "process",
+    "run",
+    "subscribe",
+]
 
 _HOME = {
     "Config": "hsrv.config",
@@ -24,6 +35,7 @@ _HOME = {
     "ExitCode": "hsrv.errors",
     "HsrvError": "hsrv.errors",
     "load_config": "hsrv.sources",
+    "process": "hsrv.whichprocess",
     "run": "hsrv.api",
     "subscribe": "hsrv.events",
 }

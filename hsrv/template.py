@@ -26,7 +26,7 @@ import msgspec
 from setproctitle import setproctitle
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from hsrv import collectors, debugger, held, logging, metricsdir, output, stacks
+from hsrv import collectors, debugger, held, logging, metricsdir, output, stacks, whichprocess
 from hsrv.apploader import LoadedApp, load_app
 from hsrv.apptarget import resolve_target
 from hsrv.census import Census
@@ -171,7 +171,8 @@ class Template:
         if message.metrics_dir:
             metricsdir.hold(Path(message.metrics_dir))  # for our life and that of all whom we fork
         setproctitle(f"hsrv: template g{message.generation}")
-        logging.setup(message.config, Identity(Role.TEMPLATE, 0, message.generation))
+        whichprocess.become(Identity(Role.TEMPLATE, 0, message.generation))
+        logging.setup(message.config, whichprocess.process())
         bind_contextvars(**message.log_context)
 
     def _preload(self) -> TemplateReady | TemplateFailed | PreloadUnsafe:
@@ -237,7 +238,8 @@ class Template:
         self._handoff_send, self._handoff_receive = (Channel(packet.take_socket()) for _ in range(2))
         self.boot = msgspec.structs.replace(self.boot, config=message.config, generation=message.generation)
         setproctitle(f"hsrv: template g{message.generation}")
-        logging.set_identity(Identity(Role.TEMPLATE, 0, message.generation))
+        whichprocess.become(Identity(Role.TEMPLATE, 0, message.generation))
+        logging.set_identity(whichprocess.process())
         clear_contextvars()
         bind_contextvars(**message.log_context)
         log.info("renewed")
@@ -315,6 +317,7 @@ class Template:
             if identity.role is Role.WORKER and self.boot.config.worker_nice:
                 os.nice(self.boot.config.worker_nice)
             go_first_when_memory_is_short(OOM_SCORES[identity.role])
+            whichprocess.become(identity)
             logging.setup(self.boot.config, identity)
             code = entry_point(identity.role)(
                 ChildBoot(
