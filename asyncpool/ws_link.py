@@ -56,6 +56,9 @@ CROWD: Final = 32
 """Connections in the backlog, from which on those are not served whose peers have gone without a word: whoever
 connects, sends what is expensive, and leaves, could else have it done faster than we do it."""
 
+PONGS: Final = 10
+"""Pings that are each answered of those that come together, as Autobahn has it; of more, the last is."""
+
 FLOOD: Final = 1000
 """Control frames and empty ones that a peer may send between two looks, a second apart, beyond its messages: each is
 worth nothing to the application and some work to us. Clients send one ping in many seconds; one that sends a ping with
@@ -94,6 +97,7 @@ class WebSocketLink:
     """The connection of one WebSocket, from the unanswered upgrade request on."""
 
     __slots__ = (
+        "_answered",
         "_backlog",
         "_codec",
         "_conn",
@@ -159,6 +163,8 @@ class WebSocketLink:
         self._idle = 0
         """Frames without content since the last look, less the messages."""
         self._pong_due: bytes | None = None
+        self._answered = 0
+        """Pings of those that came together."""
         self._pings = 0
         self._ping: bytes | None = None
         """Payload of the ping that was not answered yet."""
@@ -346,8 +352,9 @@ class WebSocketLink:
         return False
 
     def _after_frames(self) -> None:
-        if not self._postponed and self._pong_due is not None:
-            self._answer_ping()  # of those that came together the last
+        if not self._postponed:
+            self._answered = 0
+            self._answer_ping()
         if self._idle > FLOOD:
             self._fail(Close(POLICY_VIOLATION, "too many frames without content"), EndReason.FLOOD)
         self._count()
@@ -361,6 +368,9 @@ class WebSocketLink:
             self._idle += 1
             if isinstance(event, Ping):
                 self._pong_due = event.payload
+                if self._answered < PONGS:
+                    self._answered += 1
+                    self._answer_ping()
             elif event.payload == self._ping:
                 self._ping = None
 

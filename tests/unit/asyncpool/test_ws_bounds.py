@@ -11,7 +11,7 @@ from hsrv.asgi import Receive, Scope, Send
 from hsrv.asyncpool.ws_codec import CODECS, Codec, NewCodec
 from hsrv.asyncpool.ws_deflate import INFLATE_RATIO, INFLATED_FREELY, STEP_IN, STEP_OUT, DeflateTerms
 from hsrv.asyncpool.ws_events import FrameError, Part, Received
-from hsrv.asyncpool.ws_link import CROWD, FLOOD, FRAMES_PER_TURN
+from hsrv.asyncpool.ws_link import CROWD, FLOOD, FRAMES_PER_TURN, PONGS
 from hsrv.asyncpool.ws_memory import MessageMemory
 from hsrv.terms import EndReason
 from tests.fuzz.frames import frame
@@ -274,10 +274,11 @@ async def test_in_one_turn_of_the_loop_only_some_frames_of_a_connection_are_inte
 
 
 @on_loop
-async def test_of_pings_that_come_together_the_last_is_answered() -> None:
+async def test_of_pings_that_come_together_the_first_and_the_last_are_answered() -> None:
     peer = Peer(taker)
     await peer.head()
     await peer.send(*(Ping(payload=b"%d" % number) for number in range(300)))
+    assert [await peer.event() for _ in range(PONGS)] == [Pong(payload=b"%d" % n) for n in range(PONGS)]
     assert await peer.event() == Pong(payload=b"299")
     await peer.send(Ping(payload=b"again"))
     assert await peer.event() == Pong(payload=b"again")
