@@ -2,6 +2,7 @@
 
 import compileall
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,3 +58,11 @@ def pytest_collection() -> Iterator[None]:
 def nothing_was_told_yet() -> None:
     """What one test has provoked must not keep a line from the log of the next."""
     floods.forget()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_of_a_terminal() -> None:
+    """A shell starts its background jobs with these ignored, and so would be every server that we start."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)

@@ -108,6 +108,19 @@ class Request:
         await asyncio.sleep(float(self.query["s"]))
         await self.echo()
 
+    async def read_think_read(self) -> None:
+        """The first part of the body, then `s` seconds without reading, then the rest of it."""
+        message = await self.receive()
+        await asyncio.sleep(float(self.query["s"]))
+        if message.get("more_body"):
+            await self.read()
+        await self.json(whoami(self.scope))
+
+    async def read_then_sleep(self) -> None:
+        await self.read()
+        await asyncio.sleep(float(self.query["s"]))
+        await self.json(whoami(self.scope))
+
     async def echo_chunked(self) -> None:
         await self.start(200)
         more = True

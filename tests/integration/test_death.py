@@ -175,7 +175,9 @@ def test_a_crash_loop_backs_off_and_says_so(serve: Serve) -> None:
         victim = kill_one(server, "worker")
         psutil.wait_procs([process for process in server.seen_processes() if process.pid == victim], 10)
         eventually(lambda: pids(server, "worker"), "one serves")
-    server.wait_for_log(lambda entry: "delay" in entry or "backoff" in json.dumps(entry))
+    server.wait_for_log(lambda entry: entry.get("delay", 0) >= 1)
+    delays = [entry["delay"] for entry in server.logs if "delay" in entry]
+    assert sorted(set(delays))[:3] == [0, 0.5, 1], "the later, the longer"
     eventually(lambda: len(pids(server, "worker")) == 2, "both are back")
     with Wire(server.host, server.port) as wire:
         assert wire.get("/").status == 200

@@ -401,9 +401,14 @@ def test_a_reload_reads_the_configuration_again(serve: Serve, tmp_path: Path) ->
     config.write_text("workers = 1\nlog_level = 'info'\n")
     server = serve(config=config)
     assert len(server.children("worker")) == 1
-    config.write_text("workers = 2\nkeep_alive = 99.0\nbacklog = 5\n")
+    config.write_text("workers = 2\npools = 2\nkeep_alive = 0.5\nmax_draining = 2\nbacklog = 5\n")
     assert operate(server, "reload", "--wait").returncode == 0
-    assert len(server.children("worker")) == 2
+    eventually(lambda: len(server.children("worker")) == len(server.children("pool")) == 2, "two of each")
+    with Wire(server.host, server.port) as wire:
+        assert wire.get("/").status == 200
+        began = time.monotonic()
+        assert wire.ended()
+        assert time.monotonic() - began < 10, "not the 75 s of before"
     warned = server.wait_for_log(lambda entry: entry["event"] == "not changed by a reload")
     assert warned["option"] == "backlog"
     config.write_text("workers = 'many'\n")

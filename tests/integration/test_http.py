@@ -2,7 +2,8 @@
 
 import os
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -349,17 +350,24 @@ def test_a_slow_uploader_holds_no_place(common: Serve, common_record: Path, fiel
         assert slow.response().body == b"abcdef"
 
 
-def test_requests_beyond_the_concurrency_limit_wait_their_turn(serve: Serve) -> None:
-    server = serve(worker_concurrency=2)
-    wires = [Wire(server.host, server.port) for _ in range(2)]
-    for wire in wires:
-        wire.get("/")
-    for number, wire in enumerate(wires * 2):
-        wire.send(request(f"/sleep?s=0.1&key={number}"))
-    for wire in wires * 2:
-        assert wire.response().status == 200
-    for wire in wires:
-        wire.sock.close()
+def test_requests_beyond_the_concurrency_limit_wait_their_turn(serve: Serve, record: Path) -> None:
+    server = serve(workers=1, worker_concurrency=2, park_after=0)
+    with ExitStack() as stack:
+        wires = [stack.enter_context(Wire(server.host, server.port)) for _ in range(6)]
+        for wire in wires:
+            wire.get("/")
+        for wire in wires:
+            wire.send(request("/sleep?s=0.1"))
+        for wire in wires:
+            assert wire.response().status == 200
+    running = list(
+        accumulate(
+            1 if line.startswith("sleep-start") else -1
+            for line in recorded(record)
+            if line.startswith("sleep-")
+        )
+    )
+    assert (max(running), running[-1]) == (2, 0)
 
 
 @pytest.mark.parametrize("chunked", [False, True])

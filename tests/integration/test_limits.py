@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 
 from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
-from tests.integration.conftest import Serve, pids, reasons
+from tests.integration.conftest import Serve, is_busy_with, pids, reasons, status_of
 from tests.integration.wire import Response, Wire, eventually, request, upgrade
 
 EVENT_STREAM = "Accept: text/event-stream"
@@ -127,6 +127,40 @@ def test_a_body_that_is_fast_enough_may_take_long_and_talks_have_no_rate(serve: 
         assert all(talk.chunked() == b"x" * LARGE for talk in talks)
 
 
+def test_a_request_is_not_charged_for_the_time_of_its_client(serve: Serve) -> None:
+    server = serve(workers=1, request_timeout=1.5)
+    with Crowd(server) as crowd:
+        parts, part = 22, b"x" * 16_384
+        size = f"Content-Length: {parts * len(part)}"
+        slow = crowd.wire(request("/read-then-sleep?s=1", size, method="POST"))
+        for _ in range(parts):
+            time.sleep(0.1)  # the pace of this client: 2.2 s in all
+            slow.send(part)
+        assert slow.response().status == 200
+        assert crowd.wire(request("/sleep?s=60")).response().status == 504
+
+
+def test_an_application_that_does_not_read_makes_no_slow_client(serve: Serve) -> None:
+    server = serve(workers=1, body_timeout=0.5, body_min_rate=20_000, body_buffer=10_000)
+    with Crowd(server) as crowd:
+        pieces = [b"x" * 20_000, b"x" * 5_000, *[b"x" * 6_000] * 12]
+        size = f"Content-Length: {len(b''.join(pieces))}"
+        wire = crowd.wire(request("/read-think-read?s=3", size, method="POST"))
+        for piece, pause in zip(pieces, [0.2, 2.8, *[0.1] * 12], strict=True):
+            wire.send(piece)  # the second is more than is read ahead
+            time.sleep(pause)
+        assert wire.response().status == 200
+
+
+def test_a_stream_has_a_send_timeout_of_its_own(serve: Serve) -> None:
+    server = serve(workers=1, send_timeout=60, stream_send_timeout=1)
+    with Crowd(server) as crowd:
+        reader = crowd.wire(request("/blocks?n=1000", EVENT_STREAM))
+        eventually(lambda: reasons(server)["send_timeout"], "the reader is cut")
+        with pytest.raises(ConnectionResetError):
+            reader.rest()
+
+
 # who waits for his own client
 
 
@@ -158,6 +192,14 @@ def refused(wire: Wire) -> bool:
     return answer.status == 503
 
 
+def was_told(wire: Wire) -> bool:
+    """Whether it could read why it is refused."""
+    try:
+        return wire.response().status == 503
+    except ConnectionError:
+        return False
+
+
 def refused_or_reset(wire: Wire) -> bool:
     try:
         return refused(wire)
@@ -169,11 +211,11 @@ def test_connections_of_the_whole_server_have_a_limit(serve: Serve, record: Path
     server = serve(workers=2, limit_connections=5, park_after=0.2)
     with Crowd(server) as crowd:
         kept = [crowd.kept() for _ in range(5)]
-        for _ in range(80):
-            crowd.wire(request("/count?key=refused") * 2)
+        many = [crowd.wire(request("/count?key=refused") * 2) for _ in range(80)]
         assert refused_or_reset(crowd.wire()), (
             "of so many at once not all are waited for until they have read it"
         )
+        assert sum(was_told(wire) for wire in many) >= 16, "but most of the first are"
         assert [wire.get("/").status for wire in kept] == [200] * 5, "wherever they stand"
         kept[0].sock.close()
         eventually(lambda: not refused_or_reset(crowd.wire()), "one has gone")
@@ -228,6 +270,27 @@ def test_requests_in_progress_have_a_limit_which_streams_do_not_touch(serve: Ser
         running[0].sock.close()
         eventually(lambda: not refused(crowd.wire()), "one has ended")
     eventually(lambda: reasons(server)["limit_concurrency"] >= 2, "each is counted")
+
+
+def test_requests_that_wait_for_a_place_count_as_well(serve: Serve) -> None:
+    server = serve(workers=1, worker_concurrency=1, limit_concurrency=2, queue_timeout=60, park_after=0)
+    with Crowd(server) as crowd:
+        running, waiting, third = (
+            crowd.kept() for _ in range(3)
+        )  # while a place is taken nobody is accepted
+        running.send(request("/until-disconnect"))
+        eventually(lambda: waiting_in(server) == 0 and is_busy_with(server, "/until-disconnect"), "it runs")
+        waiting.send(request("/"))
+        eventually(lambda: waiting_in(server) == 1, "it waits")
+        assert refused(third)
+        running.sock.close()
+        assert waiting.response().status == 200
+
+
+def waiting_in(server: LiveServer) -> int:
+    """Requests that wait for a place."""
+    processes = [one for generation in status_of(server).generations for one in generation.processes]
+    return sum(one.report.waiting for one in processes if one.report is not None)
 
 
 def test_a_request_waits_for_a_place_only_so_long(serve: Serve) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -66,6 +67,15 @@ def test_keep_alive_is_counted_from_the_last_answer_wherever_it_stands(serve: Se
         with pytest.raises(EOFError):
             wire.get("/") if wire.sock.recv(1) else wire.more()
     eventually(lambda: parked(server) == 0, "its place is free, in a status that may be half a second old")
+
+
+def test_to_be_parked_is_no_new_beginning(serve: Serve) -> None:
+    server = serve(workers=1, park_after=1.5, keep_alive=2.1)
+    with Wire(server.host, server.port) as wire:
+        wire.get("/")
+        began = time.monotonic()
+        assert wire.ended()
+        assert 2 < time.monotonic() - began < 3.4, "not 1.5 and 2.1 s"
 
 
 def test_a_client_that_hangs_up_is_forgotten(common: Serve) -> None:

@@ -50,8 +50,9 @@ def test_reloads_at_the_same_time_share_one(serve: Serve) -> None:
     server = serve()
     with ThreadPoolExecutor(4) as operators:
         results = list(operators.map(reload, [server] * 4))
-    assert len({result.reload_id for result in results}) <= 3
-    assert status(server).generations[-1].number <= 5
+    different = len({result.reload_id for result in results})
+    assert different <= 3, "whoever asks while one waits shares it"
+    eventually(lambda: status(server).generations[-1].number == 1 + different, "a generation for each")
 
 
 def test_one_reload_id_is_in_the_logs_of_every_process_of_it(serve: Serve) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -56,8 +57,10 @@ def test_prestop_waits_until_new_connections_stop(serve: Serve) -> None:
     assert busy.returncode == 0
     assert "still arrive" in busy.stdout
     assert status(server).not_ready_because == "drained by the operator"
-    calm = operate(server, "prestop", "--delay", "0", "--quiet", "0.2", "--timeout", "15")
+    began = time.monotonic()
+    calm = operate(server, "prestop", "--delay", "1.2", "--quiet", "0.2", "--timeout", "15")
     assert "no new connections" in calm.stdout
+    assert time.monotonic() - began >= 1.2, "however quiet it is"
 
 
 def test_prestop_can_end_the_streams_while_requests_are_served(serve: Serve) -> None:

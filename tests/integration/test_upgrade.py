@@ -135,7 +135,7 @@ def test_connections_between_two_requests_go_on_with_the_new_server(serve: Serve
     assert trouble(server) == []
 
 
-def test_what_an_operator_changed_and_what_was_learned_goes_on(serve: Serve, code: Code) -> None:
+def test_what_an_operator_changed_goes_on(serve: Serve, code: Code) -> None:
     server = start(serve, code, workers=1)
     path = find(Target(server.run_dir))
     ask(path, operator.SCALE, operator.ScaleParams(workers=2))
@@ -144,6 +144,16 @@ def test_what_an_operator_changed_and_what_was_learned_goes_on(serve: Serve, cod
     found = status(server)
     assert (found.workers, found.not_ready_because) == (2, "drained by the operator")
     assert [one.number for one in found.generations if one.state == "serving"] == [2]
+
+
+def test_paths_that_were_learned_as_streams_still_are(serve: Serve) -> None:
+    server = serve(workers=1, stream_after=0.2)
+    with Wire(server.host, server.port) as wire:
+        assert b'"role": "worker"' in wire.get("/sse?plain&n=20&interval=0.05").body
+    server.wait_for_log(lambda entry: entry["event"] == "stream in a worker")
+    upgrade(server)
+    with Wire(server.host, server.port) as wire:
+        assert b'"role": "pool"' in wire.get("/sse?plain&n=1").body
 
 
 # one that fails
