@@ -186,6 +186,12 @@ def raw_request(server: LiveServer, **message: Any) -> bytes:
             return next(line for line in lines if b'"id":1,"result"' in line or b'"id":1,"error"' in line)
 
 
+def parked(server: LiveServer) -> int:
+    """How many connections stand in the parking lots."""
+    processes = [one for generation in status_of(server).generations for one in generation.processes]
+    return sum(one.report.parked for one in processes if one.role == "pool" and one.report is not None)
+
+
 def is_busy_with(server: LiveServer, path: str) -> bool:
     """Whether a status shows that a request of this path runs."""
     processes = [one for generation in status_of(server).generations for one in generation.processes]

@@ -10,7 +10,7 @@ import psutil
 from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
 from hsrv.testing import LiveServer
-from tests.integration.conftest import Serve, pids
+from tests.integration.conftest import Serve, parked, pids
 from tests.integration.wire import Wire, eventually, request
 
 EVENT_STREAM = "Accept: text/event-stream"
@@ -154,13 +154,6 @@ def test_a_worker_that_slept_through_a_reload_takes_no_connection_that_the_new_c
         finally:
             new.process.resume()
         assert wire.response().json["generation"] == 2
-
-
-def parked(server: LiveServer) -> int:
-    """Connections in the parking lots."""
-    status = ask(find(Target(run_dir=server.run_dir)), operator.STATUS, operator.StatusParams())
-    processes = [one for generation in status.generations for one in generation.processes]
-    return sum(one.report.parked for one in processes if one.role == "pool" and one.report is not None)
 
 
 def sent(server: LiveServer) -> list[int]:

@@ -7,17 +7,10 @@ import time
 
 import pytest
 
-from hsrv.testing import LiveServer
-from tests.integration.conftest import Serve, is_stuck, reload, status_of
+from tests.integration.conftest import Serve, is_stuck, parked, reload
 from tests.integration.wire import Wire, eventually, request
 
 SOON = 0.2
-
-
-def parked(server: LiveServer) -> int:
-    """How many connections stand in the lots."""
-    processes = [process for generation in status_of(server).generations for process in generation.processes]
-    return sum(one.report.parked for one in processes if one.role == "pool" and one.report is not None)
 
 
 def test_a_parked_client_is_served_by_a_free_worker_while_its_old_one_is_stuck(serve: Serve) -> None:

@@ -20,7 +20,7 @@ from hsrv.supervisor.supervisor import TEMPLATE_EXIT_TIMEOUT
 from hsrv.terms import Role
 from hsrv.testing import LiveServer
 from tests.conftest import LONG
-from tests.integration.conftest import Serve, descriptors, operate, pids, reload
+from tests.integration.conftest import Serve, descriptors, operate, parked, pids, reload
 from tests.integration.conftest import status_of as status
 from tests.integration.load import EVENT_STREAM, Load
 from tests.integration.wire import Wire, eventually, request, upgrade
@@ -62,10 +62,6 @@ def processes(server: LiveServer, role: str) -> list[ProcessStatus]:
     return [
         one for generation in status(server).generations for one in generation.processes if one.role == role
     ]
-
-
-def parked(server: LiveServer) -> int:
-    return sum(one.report.parked for one in processes(server, "pool") if one.report is not None)
 
 
 def usual_mix(server: LiveServer) -> Load:

@@ -20,7 +20,7 @@ from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
 from hsrv.testing import LiveServer
 from tests.conftest import UPGRADES
-from tests.integration.conftest import DEADLINE, ROOT, Serve, hsrv
+from tests.integration.conftest import DEADLINE, ROOT, Serve, hsrv, parked
 from tests.integration.conftest import status_of as status
 from tests.integration.load import Load
 from tests.integration.test_reload_under_load import (
@@ -29,7 +29,6 @@ from tests.integration.test_reload_under_load import (
     GRACE,
     Code,
     changing,
-    parked,
     start,
     trouble,
     usual_mix,
