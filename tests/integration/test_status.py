@@ -10,7 +10,7 @@ import msgspec
 from hsrv.rpc import operator
 from tests.integration.conftest import DEADLINE, Serve, hsrv, is_busy_with, is_stuck, operate, reload
 from tests.integration.conftest import status_of as status
-from tests.integration.wire import Wire, eventually, request
+from tests.integration.wire import Wire, eventually, masked, request, upgrade
 
 EVENT_STREAM = "Accept: text/event-stream"
 
@@ -120,3 +120,19 @@ def test_paths_that_clients_make_up_cost_the_supervisor_nothing(serve: Serve) ->
             wire.until(b"\n\n")
     assert operate(server, "status", "--answer-timeout", "2").returncode == 0
     reload(server)
+
+
+def test_an_accepted_websocket_is_no_request_and_a_refused_one_is(serve: Serve) -> None:
+    server = serve(workers=1)
+    with Wire(server.host, server.port) as wire:
+        wire.send(upgrade("/ws") + masked(1, b"close"))
+        wire.rest()
+    with Wire(server.host, server.port) as wire:
+        wire.send(upgrade("/deny"))
+        assert wire.response().status == 401
+
+    def answered() -> dict[str, int]:
+        return {kind: count for kind, count in status(server).totals["pool"].requests.items() if count}
+
+    eventually(answered, "the second is counted, and ended after the first")
+    assert answered() == {"4xx": 1}
