@@ -1,17 +1,18 @@
 """Requests that came to the pool for their Accept alone: which of them turned out to be none of its.
 
 A client chooses that header, so it may send here what should run in a worker, and what computes here holds up every
-stream. Owns what was found since the last sweep; the workers are told, and keep such paths (`hsrv.globs.PassingPaths`).
+stream. Owns what was found since the last sweep; the workers are told, and keep such paths
+(`hsrv.common.globs.PassingPaths`).
 """
 
 from typing import Final
 
-from hsrv.config import Config
-from hsrv.globs import PATTERN_LIMIT, Globs, LearnedPaths
+from hsrv.common.globs import PATTERN_LIMIT, Globs, LearnedPaths
+from hsrv.common.terms import EndReason
 from hsrv.http.exchange import Exchange
 from hsrv.http.host import trace_context
-from hsrv.logging import get_logger
-from hsrv.terms import EndReason
+from hsrv.logs.logging import get_logger
+from hsrv.options.config import Config
 
 FOUND_LIMIT: Final = 64
 """Paths that are told at a time. Clients choose them: what is missed is found again."""

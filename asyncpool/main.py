@@ -4,7 +4,7 @@ import asyncio
 
 from hsrv.asyncpool.observed import ObservedPool
 from hsrv.asyncpool.pool import AsyncPool
-from hsrv.child import ChildBoot, Learn, run_child
+from hsrv.child.life import ChildBoot, Learn, run_child
 
 
 def make(boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Learn) -> AsyncPool:

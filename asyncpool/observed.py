@@ -5,16 +5,16 @@ import socket
 
 from msgspec.structs import replace
 
-from hsrv.asgi import Application, Receive, Scope, Send
 from hsrv.asyncpool.parking import Parked, ParkingLot, most_parked
 from hsrv.asyncpool.pool import AsyncPool
-from hsrv.asyncpool.websocket import WebSocketSession
-from hsrv.channel import Channel
-from hsrv.child import ChildBoot, Learn
-from hsrv.events import ConnectionParked
+from hsrv.asyncpool.websocket.session import WebSocketSession
+from hsrv.child.life import ChildBoot, Learn
+from hsrv.common.asgi import Application, Receive, Scope, Send
+from hsrv.common.terms import EndReason
+from hsrv.events.types import ConnectionParked
 from hsrv.http.observed import ObservedHost, Teller, move_of, route_of
-from hsrv.messages import Handoff, WebSocketHandoff
-from hsrv.terms import EndReason
+from hsrv.ipc.channel import Channel
+from hsrv.ipc.messages import Handoff, WebSocketHandoff
 
 
 class ObservedLot(ParkingLot):

@@ -12,12 +12,12 @@ from enum import Enum, auto
 from itertools import islice
 from typing import Final
 
-from hsrv.channel import Channel, ChannelError
-from hsrv.conn import Conn
-from hsrv.context import later
-from hsrv.descriptors import IDLE_ENOUGH, most_connections
-from hsrv.messages import ConnectionHandoff, encode
-from hsrv.terms import EndReason
+from hsrv.common.terms import EndReason
+from hsrv.ipc.channel import Channel, ChannelError
+from hsrv.ipc.messages import ConnectionHandoff, encode
+from hsrv.net.conn import Conn
+from hsrv.net.context import later
+from hsrv.system.descriptors import IDLE_ENOUGH, most_connections
 
 ADOPT_RETRY: Final = 0.02
 """Seconds until a connection that found the adopt channel full is passed again."""

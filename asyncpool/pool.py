@@ -14,30 +14,30 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from hsrv.accesslog import AccessRecord
-from hsrv.asgi import Application
 from hsrv.asyncpool.claims import Claims
 from hsrv.asyncpool.parking import ParkingLot, most_parked
-from hsrv.asyncpool.websocket import WebSocketSession, WebSocketSettings
-from hsrv.asyncpool.ws_memory import MessageMemory
-from hsrv.census import Held
-from hsrv.child import ChildBoot, Learn
-from hsrv.conn import Conn
+from hsrv.asyncpool.websocket.memory import MessageMemory
+from hsrv.asyncpool.websocket.session import WebSocketSession, WebSocketSettings
+from hsrv.board.census import Held
+from hsrv.board.layout import Count, Gauge, Histogram, Occupant
+from hsrv.child.life import ChildBoot, Learn
+from hsrv.common.asgi import Application
+from hsrv.common.terms import EndReason
 from hsrv.http.activity import Activity
 from hsrv.http.connection import END_TIMEOUT, HTTPConnection, State
 from hsrv.http.exchange import Exchange
 from hsrv.http.host import HTTPHost
 from hsrv.http.overdue import end_overdue
-from hsrv.intake import Intake
-from hsrv.logging import get_logger
-from hsrv.messages import Handoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff, decode_handoff
-from hsrv.native import mypyc_attr
-from hsrv.platform import return_free_memory
+from hsrv.ipc.messages import Handoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff, decode_handoff
+from hsrv.logs.accesslog import AccessRecord
+from hsrv.logs.logging import get_logger
+from hsrv.net.conn import Conn
+from hsrv.net.intake import Intake
+from hsrv.net.waiting import after
+from hsrv.options.stopbudget import END_SPREAD
 from hsrv.rpc.methods import ChildReport, DrainParams
-from hsrv.scoreboard import Count, Gauge, Histogram, Occupant
-from hsrv.stopbudget import END_SPREAD
-from hsrv.terms import EndReason
-from hsrv.waiting import after
+from hsrv.system.native import mypyc_attr
+from hsrv.system.platform import return_free_memory
 
 END_SPREAD_SHARE: Final = 0.2
 """Seconds over which a drain ends the streams, as a share of their grace: where there is none, they end at once."""
@@ -99,7 +99,7 @@ class AsyncPool(HTTPHost):
         self._finishing = False
         self._drained = asyncio.Event()
 
-    # life (hsrv.child.Service)
+    # life (hsrv.child.life.Service)
 
     def run(self) -> Coroutine[Any, Any, None]:
         """To be awaited: serve until a drain is over."""

@@ -8,21 +8,21 @@ from typing import Any, Final
 
 import pytest
 
-from hsrv.accesslog import DEFAULT_FORMAT, AccessRecord, compile_format
-from hsrv.asyncpool.ws_codec import choose_codec
-from hsrv.asyncpool.ws_link import WebSocketLink, WebSocketSettings
-from hsrv.asyncpool.ws_memory import MessageMemory
-from hsrv.config import Config
-from hsrv.conn import Conn
+from hsrv.asyncpool.websocket.codec import choose_codec
+from hsrv.asyncpool.websocket.link import WebSocketLink, WebSocketSettings
+from hsrv.asyncpool.websocket.memory import MessageMemory
+from hsrv.board.scoreboard import Scoreboard, new_board
 from hsrv.http.backlog import Backlog
-from hsrv.http.forwarded import TrustedProxies
-from hsrv.http.head import HeadLimits, take_head
-from hsrv.http.parser import choose_parser
-from hsrv.http.response import DefaultHeaders, ResponseEncoder
 from hsrv.http.scope import ScopeBuilder
-from hsrv.http.trace import trace_of
-from hsrv.messages import Origin, StreamingHandoff, decode_handoff, encode
-from hsrv.scoreboard import Scoreboard, new_board
+from hsrv.http.wire.forwarded import TrustedProxies
+from hsrv.http.wire.head import HeadLimits, take_head
+from hsrv.http.wire.parser import choose_parser
+from hsrv.http.wire.response import DefaultHeaders, ResponseEncoder
+from hsrv.http.wire.trace import trace_of
+from hsrv.ipc.messages import Origin, StreamingHandoff, decode_handoff, encode
+from hsrv.logs.accesslog import DEFAULT_FORMAT, AccessRecord, compile_format
+from hsrv.net.conn import Conn
+from hsrv.options.config import Config
 
 SHORT: Final = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
 BROWSER: Final = (

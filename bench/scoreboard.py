@@ -1,9 +1,9 @@
 """What the scoreboard costs a plain request: `python -m bench.scoreboard`. hsrv alone, in one process, by CPU time.
 
-A connection over a socket pair is asked for the same small response again and again, as a worker would answer it. Rounds
-with a real scoreboard, with one whose every update does nothing, and with neither it nor the lock around the application's
-steps, interleaved, each in a process of its own: in one process the interpreter would fit its code to none of them. Both
-ends of the socket pair are counted, so the shares are a little less than in a worker.
+A connection over a socket pair is asked for the same small response again and again, as a worker would answer it.
+Rounds with a real scoreboard, with one whose every update does nothing, and with neither it nor the lock around the
+application's steps, interleaved, each in a process of its own: in one process the interpreter would fit its code to
+none of them. Both ends of the socket pair are counted, so the shares are a little less than in a worker.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from hsrv.asgi import Receive, Scope, Send
-from hsrv.config import Config
-from hsrv.conn import Conn
+from hsrv.board.scoreboard import Scoreboard, new_board
+from hsrv.common.asgi import Receive, Scope, Send
+from hsrv.common.terms import EndReason, Identity, Role
 from hsrv.http.connection import HTTPConnection
 from hsrv.http.host import HTTPHost
-from hsrv.loops import new_loop
-from hsrv.messages import Origin
-from hsrv.scoreboard import Scoreboard, new_board
-from hsrv.terms import EndReason, Identity, Role
+from hsrv.ipc.messages import Origin
+from hsrv.net.conn import Conn
+from hsrv.net.loops import new_loop
+from hsrv.options.config import Config
 
 REQUESTS: Final = 20_000
 ROUNDS: Final = 9

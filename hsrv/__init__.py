@@ -1,6 +1,17 @@
 """hsrv: a Python application server for short requests and long-lived streams, in separate processes.
 
 The public API is what `__all__` names. It is loaded on first use, so that importing hsrv costs nothing.
+
+The folders in the order in which they may import each other, each only from those before it (tests/test_layers.py):
+`common` (the vocabulary: no I/O), `options` (every option, declared), `ipc` (packets and messages between processes),
+`logs` (structured lines, access log), `sources` (where options get their values), `system` (what the operating system
+says and does), `net` (sockets, event loops), `rpc` (the control channels), `app` (loading and starting the
+application), `develop` (`--reload`), `board` (what processes tell through shared memory), `events` (for collectors),
+`http` (HTTP/1.1), `status` (what people are shown), `child` (template, and the life of what it forks), `worker`,
+`asyncpool`, `operate` (commands for a running server), `supervisor`.
+
+Beside them stands what is imported from outside, in reading order: `__main__` and `cli` (the command), `api`
+(hsrv.run), `otel` (OpenTelemetry), `testing` and `pytest_plugin` (a server in tests), `demo`.
 """
 
 import importlib
@@ -10,13 +21,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hsrv.api import run
-    from hsrv.config import Config
-    from hsrv.errors import ConfigError, ExitCode, HsrvError
-    from hsrv.events import subscribe
-    from hsrv.sources import load_config
-    from hsrv.whichprocess import process
+    from hsrv.child.whichprocess import process
+    from hsrv.common.errors import ConfigError, ExitCode, HsrvError
+    from hsrv.common.version import __version__
+    from hsrv.events.types import subscribe
+    from hsrv.options.config import Config
+    from hsrv.sources.sources import load_config
 
-__version__ = "0.1.0"
 __all__ = [
     "Config",
     "ConfigError",
@@ -30,12 +41,13 @@ __all__ = [
 ]
 
 _HOME = {
-    "Config": "hsrv.config",
-    "ConfigError": "hsrv.errors",
-    "ExitCode": "hsrv.errors",
-    "HsrvError": "hsrv.errors",
-    "load_config": "hsrv.sources",
-    "process": "hsrv.whichprocess",
+    "__version__": "hsrv.common.version",
+    "Config": "hsrv.options.config",
+    "ConfigError": "hsrv.common.errors",
+    "ExitCode": "hsrv.common.errors",
+    "HsrvError": "hsrv.common.errors",
+    "load_config": "hsrv.sources.sources",
+    "process": "hsrv.child.whichprocess",
     "run": "hsrv.api",
     "subscribe": "hsrv.events",
 }

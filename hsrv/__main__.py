@@ -1,7 +1,7 @@
 """The `hsrv` command, also as `python -m hsrv`."""
 
-from hsrv.held import hold
-from hsrv.standardfiles import open_missing
+from hsrv.system.held import hold
+from hsrv.system.standardfiles import open_missing
 
 
 def main() -> None:
@@ -10,7 +10,7 @@ def main() -> None:
     open_missing()
     import gc  # noqa: PLC0415  # after the call
 
-    from hsrv.importing import few_collections  # noqa: PLC0415  # after the call
+    from hsrv.system.importing import few_collections  # noqa: PLC0415  # after the call
 
     with few_collections():
         from hsrv import cli  # noqa: PLC0415  # within the block

@@ -12,15 +12,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from hsrv import held
-from hsrv.apptarget import being_imported, import_string, name_in, resolve_target, source_of
-from hsrv.asgi import Application
+from hsrv.app.apptarget import being_imported, import_string, name_in, resolve_target, source_of
+from hsrv.app.preload import is_library
 from hsrv.cli import report, serve
-from hsrv.config import Config
-from hsrv.errors import AppLoadError, ConfigError, ExitCode, HsrvError
-from hsrv.preload import is_library
-from hsrv.sources import Sources, load_config
-from hsrv.standardfiles import open_missing
+from hsrv.common.asgi import Application
+from hsrv.common.errors import AppLoadError, ConfigError, ExitCode, HsrvError
+from hsrv.options.config import Config
+from hsrv.sources.sources import Sources, load_config
+from hsrv.system import held
+from hsrv.system.standardfiles import open_missing
 
 
 def run(app: str | Application | None = None, *, config_file: str | None = None, **options: Any) -> None:

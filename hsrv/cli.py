@@ -1,4 +1,4 @@
-"""The command line. Options come from `hsrv.config`; errors become one message and an exit code here."""
+"""The command line. Options come from `hsrv.options.config`; errors become one message and an exit code here."""
 
 import inspect
 import json
@@ -10,16 +10,17 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from hsrv import __version__, held
-from hsrv.config import Config, OptionInfo, options
-from hsrv.environment import FileEnvironment
-from hsrv.errors import AppLoadError, ExitCode, HsrvError
-from hsrv.importing import few_collections
-from hsrv.native import is_compiled
-from hsrv.platform import check_supported, is_supported
-from hsrv.sources import HIDDEN, Sources, load_config
-from hsrv.terms import HeaderMap, LifespanMode, Preload, ProxyProtocol
-from hsrv.visible import visible, visible_block
+from hsrv.common.errors import AppLoadError, ExitCode, HsrvError
+from hsrv.common.terms import HeaderMap, LifespanMode, Preload, ProxyProtocol
+from hsrv.common.version import __version__
+from hsrv.common.visible import visible, visible_block
+from hsrv.options.config import Config, OptionInfo, options
+from hsrv.sources.environment import FileEnvironment
+from hsrv.sources.sources import HIDDEN, Sources, load_config
+from hsrv.system import held
+from hsrv.system.importing import few_collections
+from hsrv.system.native import is_compiled
+from hsrv.system.platform import check_supported, is_supported
 
 _EXIT_CODES = """
 **Every option**: `hsrv start --help-all`, or docs/options.md.
@@ -186,8 +187,8 @@ def start(config: Config, sources: Sources, *, reread: Callable[[], Config]) -> 
 
 
 def serve(config: Config, sources: Sources, reread: Callable[[], Config] | None = None) -> ExitCode:
-    """Serve until told to stop. Raises HsrvError before anything runs. Signals are held (`hsrv.held`) until it serves,
-    and from the end on."""
+    """Serve until told to stop. Raises HsrvError before anything runs. Signals are held (`hsrv.system.held`) until it
+    serves, and from the end on."""
     check_supported()
     held.hold()
     with few_collections():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from hsrv.asgi import Message, Receive, Scope, Send
+from hsrv.common.asgi import Message, Receive, Scope, Send
 
 PAGE: Final = Path(__file__).with_name("demo.html").read_bytes()
 TICK_INTERVAL: Final = 0.1

@@ -6,7 +6,7 @@
 Uses the providers that the application has set. Where it has set none, it sets them up by the usual OTEL_* variables,
 in each process for itself, after the fork: that is where exporters start their threads. Promises: the span is current
 while the application runs, so its own spans are children of it; what waits to be exported is sent at the process's
-end, within the time that collectors have to close. With `hsrv.otelsdk` the only module that imports it.
+end, within the time that collectors have to close. With `hsrv.events.otelsdk` the only module that imports it.
 
 https://opentelemetry.io/docs/specs/semconv/http/
 """
@@ -14,8 +14,9 @@ https://opentelemetry.io/docs/specs/semconv/http/
 import os
 from typing import Any, Final, Protocol, cast
 
-from hsrv.errors import AppLoadError
-from hsrv.events import (
+from hsrv.common.errors import AppLoadError
+from hsrv.common.terms import EndReason
+from hsrv.events.types import (
     Event,
     RequestFailed,
     RequestStarted,
@@ -24,7 +25,6 @@ from hsrv.events import (
     StreamClosed,
     StreamOpened,
 )
-from hsrv.terms import EndReason
 
 try:
     from opentelemetry import context, metrics, trace
@@ -206,7 +206,7 @@ def collector(source: Source) -> OpenTelemetry | None:
     tracers, meters = trace.get_tracer_provider(), metrics.get_meter_provider()
     if _is_sdk(tracers) or _is_sdk(meters):
         return OpenTelemetry(tracers, meters)
-    from hsrv import otelsdk  # noqa: PLC0415  # an application that brings its providers needs no exporters of ours
+    from hsrv.events import otelsdk  # noqa: PLC0415  # an application that brings its providers needs no exporters of ours
 
     tracers, meters = otelsdk.providers(source)
     trace.set_tracer_provider(tracers)

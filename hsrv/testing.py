@@ -25,9 +25,9 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from hsrv.apptarget import import_string
-from hsrv.asgi import Application
-from hsrv.terms import Role
+from hsrv.app.apptarget import import_string
+from hsrv.common.asgi import Application
+from hsrv.common.terms import Role
 
 START_TIMEOUT: Final = 60.0
 """Seconds until the server must serve."""

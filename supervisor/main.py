@@ -10,25 +10,26 @@ import anyio
 import msgspec
 from setproctitle import setproctitle
 
-from hsrv import held, logging, privileges, rundir
-from hsrv.apptarget import resolve_target
-from hsrv.config import Config
-from hsrv.cpus import resolve_workers
-from hsrv.errors import BindError, ExitCode, HsrvError
-from hsrv.platform import become_subreaper, check_supported
-from hsrv.sdnotify import KEPT, Manager, Surroundings
-from hsrv.supervisor.admin.address import NO_ADMIN, open_admin
-from hsrv.supervisor.banner import Banner
-from hsrv.supervisor.estate import Office
-from hsrv.supervisor.inheritance import Inheritance
-from hsrv.supervisor.keeper import keep
-from hsrv.supervisor.launch import Launch
-from hsrv.supervisor.listeners import close_listeners, lent, open_listeners
+from hsrv.app.apptarget import resolve_target
+from hsrv.common.errors import BindError, ExitCode, HsrvError
+from hsrv.logs import logging
+from hsrv.options.config import Config
+from hsrv.supervisor.admin.http.address import NO_ADMIN, open_admin
 from hsrv.supervisor.observed import ObservedSupervisor, collectors_of
-from hsrv.supervisor.operator import OperatorSocket
-from hsrv.supervisor.succession import Succession, succession
+from hsrv.supervisor.operators.operator import OperatorSocket
+from hsrv.supervisor.reports.banner import Banner
+from hsrv.supervisor.runtime.launch import Launch
+from hsrv.supervisor.runtime.threads import deaf_threads
+from hsrv.supervisor.sockets.inheritance import Inheritance
+from hsrv.supervisor.sockets.listeners import close_listeners, lent, open_listeners
+from hsrv.supervisor.succession.estate import Office
+from hsrv.supervisor.succession.keeper import keep
+from hsrv.supervisor.succession.succession import Succession, succession
 from hsrv.supervisor.supervisor import Supervisor
-from hsrv.supervisor.threads import deaf_threads
+from hsrv.system import held, privileges, rundir
+from hsrv.system.cpus import resolve_workers
+from hsrv.system.platform import become_subreaper, check_supported
+from hsrv.system.sdnotify import KEPT, Manager, Surroundings
 
 log = logging.get_logger("hsrv.supervisor")
 

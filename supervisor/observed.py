@@ -8,10 +8,10 @@ import os
 import time
 from typing import Any
 
-from hsrv.collectors import Collectors, load, make
-from hsrv.config import Config
-from hsrv.errors import AppLoadError, ConfigError, ExitCode
-from hsrv.events import (
+from hsrv.common.errors import AppLoadError, ConfigError, ExitCode
+from hsrv.common.terms import Role
+from hsrv.events.collectors import Collectors, load, make
+from hsrv.events.types import (
     Event,
     GenerationServes,
     ReloadFinished,
@@ -23,13 +23,13 @@ from hsrv.events import (
     WorkerReady,
     WorkerStarted,
 )
-from hsrv.messages import Forked
+from hsrv.ipc.messages import Forked
+from hsrv.options.config import Config
 from hsrv.rpc import methods
-from hsrv.supervisor import actions
-from hsrv.supervisor.children import ChildHandle
-from hsrv.supervisor.plan import Phase
+from hsrv.supervisor.plan import actions
+from hsrv.supervisor.plan.plan import Phase
+from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.supervisor import Supervisor
-from hsrv.terms import Role
 
 
 def collectors_of(config: Config) -> Collectors | None:

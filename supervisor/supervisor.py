@@ -19,52 +19,53 @@ import msgspec
 from anyio.abc import TaskGroup
 from structlog.contextvars import bound_contextvars, clear_contextvars
 
-from hsrv import census, held
-from hsrv.cgroupmemory import MemoryGroup
-from hsrv.channel import Channel
-from hsrv.config import Config
-from hsrv.errors import ExitCode, HsrvError, OperatorError
-from hsrv.globs import LearnedPaths
-from hsrv.logging import get_logger, set_level
-from hsrv.messages import Exited, Forked, FromTemplate, PreloadUnsafe, TemplateFailed, TemplateReady
+from hsrv.board import census
+from hsrv.common.errors import ExitCode, HsrvError, OperatorError
+from hsrv.common.globs import LearnedPaths
+from hsrv.common.terms import DeathReason, Identity, Role
+from hsrv.ipc.channel import Channel
+from hsrv.ipc.messages import Exited, Forked, FromTemplate, PreloadUnsafe, TemplateFailed, TemplateReady
+from hsrv.logs.logging import get_logger, set_level
+from hsrv.options.config import Config
 from hsrv.rpc import methods
-from hsrv.supervisor import actions
-from hsrv.supervisor.actions import Action, ChildAction
-from hsrv.supervisor.admin.address import NO_ADMIN, AdminAddress
-from hsrv.supervisor.banner import Banner
-from hsrv.supervisor.capacity import scale
-from hsrv.supervisor.children import ChildHandle
-from hsrv.supervisor.estate import Office
-from hsrv.supervisor.handoffs import Handoffs
-from hsrv.supervisor.healing import Healer
-from hsrv.supervisor.keeper import Heir, hold_signals
-from hsrv.supervisor.launch import Launch
-from hsrv.supervisor.listeners import (
+from hsrv.supervisor.admin.http.address import NO_ADMIN, AdminAddress
+from hsrv.supervisor.health.healing import Healer
+from hsrv.supervisor.health.upkeep import resident_memory
+from hsrv.supervisor.operators.operations import Operations, new_id
+from hsrv.supervisor.operators.operator import OperatorDesk, OperatorSocket
+from hsrv.supervisor.plan import actions
+from hsrv.supervisor.plan.actions import Action, ChildAction
+from hsrv.supervisor.plan.capacity import scale
+from hsrv.supervisor.plan.plan import Phase, Plan
+from hsrv.supervisor.plan.settings import budgets_of, changed_config
+from hsrv.supervisor.processes.children import ChildHandle
+from hsrv.supervisor.processes.templates import TemplateHandle
+from hsrv.supervisor.reports.banner import Banner
+from hsrv.supervisor.reports.notify import Herald
+from hsrv.supervisor.reports.status import StatusReader
+from hsrv.supervisor.reports.tally import Tally
+from hsrv.supervisor.reports.timeline import Timeline
+from hsrv.supervisor.runtime.launch import Launch
+from hsrv.supervisor.runtime.signals import COMMANDS, Command, handled
+from hsrv.supervisor.runtime.terminal import LOOK_INTERVAL, Terminal, repeat_interrupt
+from hsrv.supervisor.sockets.handoffs import Handoffs
+from hsrv.supervisor.sockets.listeners import (
     Listener,
     close_listeners,
     refuse_connections,
     stop_new_connections,
 )
-from hsrv.supervisor.notify import Herald
-from hsrv.supervisor.operations import Operations, new_id
-from hsrv.supervisor.operator import OperatorDesk, OperatorSocket
-from hsrv.supervisor.plan import Phase, Plan
-from hsrv.supervisor.settings import budgets_of, changed_config
-from hsrv.supervisor.signals import COMMANDS, Command, handled
-from hsrv.supervisor.status import StatusReader
-from hsrv.supervisor.succession import Succession
-from hsrv.supervisor.tally import Tally
-from hsrv.supervisor.templates import TemplateHandle
-from hsrv.supervisor.terminal import LOOK_INTERVAL, Terminal, repeat_interrupt
-from hsrv.supervisor.timeline import Timeline
-from hsrv.supervisor.unserved import Unserved
-from hsrv.supervisor.upgrade import Upgrades
-from hsrv.supervisor.upkeep import resident_memory
-from hsrv.terms import DeathReason, Identity, Role
+from hsrv.supervisor.sockets.unserved import Unserved
+from hsrv.supervisor.succession.estate import Office
+from hsrv.supervisor.succession.keeper import Heir, hold_signals
+from hsrv.supervisor.succession.succession import Succession
+from hsrv.supervisor.succession.upgrade import Upgrades
+from hsrv.system import held
+from hsrv.system.cgroupmemory import MemoryGroup
 
 if TYPE_CHECKING:
     from hsrv.supervisor.admin.site import Admin
-    from hsrv.supervisor.development import Development
+    from hsrv.supervisor.develop.development import Development
 
 TEMPLATE_EXIT_TIMEOUT: Final = 2.0
 """Seconds for a template to exit: one that is told to, and one that closed its channel."""
@@ -719,7 +720,7 @@ class Supervisor:
 
 
 def _development(config: Config, on_change: Callable[[], None]) -> "Development":
-    from hsrv.supervisor.development import Development  # noqa: PLC0415  # imports watchfiles and pathspec
+    from hsrv.supervisor.develop.development import Development  # noqa: PLC0415  # imports watchfiles and pathspec
 
     return Development(config, on_change)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hsrv import floods
+from hsrv.logs import floods
 
 ROOT = Path(__file__).parent.parent
 

@@ -1,4 +1,4 @@
-"""Who may be called back, and in which context (`hsrv.context`). Read from the sources of worker and pool.
+"""Who may be called back, and in which context (`hsrv.net.context`). Read from the sources of worker and pool.
 
 asyncio and threading copy the present context where none is named, and most of our code may run within an
 application's receive() or send(). The supervisor runs no application, nor do the commands of
@@ -43,15 +43,15 @@ NOT_OURS: Final = ("hsrv.cli", "hsrv.demo", "hsrv.operate", "hsrv.pytest_plugin"
 """Programs of their own, and an application."""
 
 ALLOWED: Final = {
-    ("hsrv.asyncpool.ws_link", "copy_context"): "the session calls it in the context that it has made",
-    ("hsrv.child", "start_soon"): "in the process's own task, before anything is served",
-    ("hsrv.child", "to_thread"): "in the process's own task, after everything was served",
-    ("hsrv.collectors", "Thread"): "the end of a process",
-    ("hsrv.collectors", "copy_context"): "made at the start of a process",
-    ("hsrv.context", "copy_context"): "here it is made",
-    ("hsrv.exits", "create_task"): "the start of a process",
-    ("hsrv.poller", "add_reader"): "within own_context(loop).copy().run()",
-    ("hsrv.poller", "add_writer"): "within own_context(loop).copy().run()",
+    ("hsrv.asyncpool.websocket.link", "copy_context"): "the session calls it in the context that it has made",
+    ("hsrv.child.life", "start_soon"): "in the process's own task, before anything is served",
+    ("hsrv.child.life", "to_thread"): "in the process's own task, after everything was served",
+    ("hsrv.events.collectors", "Thread"): "the end of a process",
+    ("hsrv.events.collectors", "copy_context"): "made at the start of a process",
+    ("hsrv.net.context", "copy_context"): "here it is made",
+    ("hsrv.child.exits", "create_task"): "the start of a process",
+    ("hsrv.net.poller", "add_reader"): "within own_context(loop).copy().run()",
+    ("hsrv.net.poller", "add_writer"): "within own_context(loop).copy().run()",
     ("hsrv.rpc.inbound", "start_soon"): "tasks of the control channel, which no application reaches",
     ("hsrv.rpc.memory", "copy_context"): "the sender's, for whoever asks for it",
 }
@@ -85,7 +85,7 @@ def served() -> list[str]:
 def test_whoever_is_called_back_names_the_context(name: str) -> None:
     found = set(unnamed(ast.parse(modules()[name].read_text("utf-8"))))
     allowed = {what for module, what in ALLOWED if module == name}
-    assert found <= allowed, "see hsrv.context: soon(), later(), at_end(), own_context()"
+    assert found <= allowed, "see hsrv.net.context: soon(), later(), at_end(), own_context()"
     assert found == allowed, "nobody needs this exception any more"
 
 

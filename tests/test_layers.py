@@ -1,12 +1,14 @@
 """Who may import whom (ARCHITECTURE.md). Read from the sources: nothing is imported here.
 
-What a module reaches counts, not only what it names: a failure shows the way there.
+Folders import one way, in one order, and imports under TYPE_CHECKING count. For what a process may reach, what a module
+reaches counts, not only what it names: a failure shows the way there.
 """
 
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -17,70 +19,115 @@ ROOT: Final = Path(__file__).parent.parent
 ROLES: Final = ("supervisor", "worker", "asyncpool")
 """Top-level folders, imported through the links in hsrv/ as hsrv.supervisor and so on."""
 
+ORDER: Final = (
+    "common",
+    "options",
+    "ipc",
+    "logs",
+    "sources",
+    "system",
+    "net",
+    "rpc",
+    "app",
+    "develop",
+    "board",
+    "events",
+    "http.wire",
+    "http",
+    "status",
+    "child",
+    "worker",
+    "asyncpool.websocket",
+    "asyncpool",
+    "operate",
+    "supervisor.plan",
+    "supervisor.runtime",
+    "supervisor.sockets",
+    "supervisor.processes",
+    "supervisor.health",
+    "supervisor.develop",
+    "supervisor.operators",
+    "supervisor.succession",
+    "supervisor.reports",
+    "supervisor.admin.http",
+    "supervisor.admin.metrics",
+    "supervisor.admin.dashboard",
+    "supervisor.admin",
+    "supervisor",
+    "",
+)
+"""The folders below hsrv: each imports only from those before it. The last is hsrv itself: what users import."""
+
+UPWARD: Final = {
+    ("supervisor.health.healing", "supervisor.supervisor"),
+    ("supervisor.health.upkeep", "supervisor.supervisor"),
+    ("supervisor.operators.operator", "supervisor.supervisor"),
+    ("supervisor.succession.succession", "supervisor.supervisor"),
+    ("supervisor.succession.upgrade", "supervisor.supervisor"),
+    ("supervisor.admin.actions", "supervisor.supervisor"),
+    ("supervisor.admin.site", "supervisor.supervisor"),
+    ("supervisor.admin.metrics.metrics", "supervisor.supervisor"),
+}
+"""Imports against the order, all of them for the type of Supervisor, whose parts know the whole. To be removed with the
+split of Supervisor; nothing may be added."""
+
+CIRCLES: Final = {
+    # What a connection needs of its host is to become an interface that the connection owns.
+    frozenset({"http.activity", "http.connection", "http.host"}),
+    # See UPWARD.
+    frozenset(
+        {
+            "supervisor.admin.actions",
+            "supervisor.admin.metrics.metrics",
+            "supervisor.admin.site",
+            "supervisor.health.healing",
+            "supervisor.health.upkeep",
+            "supervisor.operators.operator",
+            "supervisor.succession.succession",
+            "supervisor.succession.upgrade",
+            "supervisor.supervisor",
+        }
+    ),
+}
+"""Files that import each other. Here only until they are taken apart; nothing may be added."""
+
+FILES_PER_FOLDER: Final = 14
+"""What a reader can keep in mind. A folder with more has parts, which are folders."""
+
+FACADES: Final = {"hsrv", "hsrv.events"}
+"""Packages whose `__init__` holds more than a docstring: public names for users, whatever file they come from."""
+
+PUBLIC: Final = {
+    "hsrv",
+    "hsrv.__main__",
+    "hsrv.demo",
+    "hsrv.events",
+    "hsrv.otel",
+    "hsrv.pytest_plugin",
+    "hsrv.testing",
+}
+"""What the documentation names. It moves for no reason."""
+
 CROSSINGS: Final = {("hsrv.cli", "hsrv.supervisor.main"), ("hsrv.api", "hsrv.supervisor.main")}
-"""Where the kernel starts the supervisor. The other roles are started by name: hsrv.template.ROLES."""
+"""Where the kernel starts the supervisor. The other roles are started by name: hsrv.child.template.ROLES."""
 
 SEES_THE_APPLICATION: Final = {
-    "hsrv.apploader",
-    "hsrv.asgi",
-    "hsrv.child",
-    "hsrv.eager",
+    "hsrv.app.apploader",
+    "hsrv.app.lifespan",
+    "hsrv.child.life",
+    "hsrv.child.template",
+    "hsrv.common.asgi",
     "hsrv.http.connection",
     "hsrv.http.exchange",
     "hsrv.http.host",
     "hsrv.http.observed",
     "hsrv.http.scope",
-    "hsrv.lifespan",
-    "hsrv.template",
+    "hsrv.net.eager",
 }
 """What the supervisor may not reach."""
 
-PURE: Final = (
-    "hsrv.asgi",
-    "hsrv.asyncpool.ws_codec",
-    "hsrv.asyncpool.ws_deflate",
-    "hsrv.asyncpool.ws_events",
-    "hsrv.asyncpool.ws_frames",
-    "hsrv.asyncpool.ws_handshake",
-    "hsrv.asyncpool.ws_inbox",
-    "hsrv.asyncpool.ws_memory",
-    "hsrv.asyncpool.ws_states",
-    "hsrv.asyncpool.ws_wsproto",
-    "hsrv.bindspec",
-    "hsrv.brokenpage",
-    "hsrv.config",
-    "hsrv.errors",
-    "hsrv.events",
-    "hsrv.glance",
-    "hsrv.globs",
-    "hsrv.stopbudget",
-    "hsrv.http.body",
-    "hsrv.http.events",
-    "hsrv.http.failure",
-    "hsrv.http.fields",
-    "hsrv.http.forwarded",
-    "hsrv.http.grammar",
-    "hsrv.http.head",
-    "hsrv.http.parser",
-    "hsrv.http.parser_h11",
-    "hsrv.http.parser_split",
-    "hsrv.http.proxy",
-    "hsrv.http.raw",
-    "hsrv.http.response",
-    "hsrv.http.scope",
-    "hsrv.http.trace",
-    "hsrv.messages",
-    "hsrv.rates",
-    "hsrv.rpc.messages",
-    "hsrv.supervisor.backoff",
-    "hsrv.supervisor.plan",
-    "hsrv.tables",
-    "hsrv.terms",
-    "hsrv.visible",
-    "hsrv.watchrules",
-    "hsrv.worker.route",
-)
-"""Functions from values to values: what they need from outside, like the time, is passed in."""
+PURE_FOLDERS: Final = ("common", "options", "http.wire", "status", "supervisor.plan")
+"""Each module in them is pure. Elsewhere those are that say so: "Pure" in a module's docstring is a promise."""
 
 IMPURE: Final = {
     "anyio",
@@ -114,13 +161,24 @@ def _name(path: Path) -> str:
 
 
 @cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
 def imports(path: Path) -> frozenset[str]:
-    """The modules that a file imports, also inside of functions."""
-    return frozenset(_imports(ast.parse(path.read_text("utf-8"))))
+    """The modules that a file imports when the program runs, also inside of functions."""
+    return frozenset(_imports(_running(parsed(path))))
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
-    for node in _running(tree):
+@cache
+def names(path: Path) -> frozenset[str]:
+    """The modules that a file knows: also those that it imports for their types."""
+    return frozenset(_imports(ast.walk(parsed(path))))
+
+
+def _imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -137,6 +195,58 @@ def _running(tree: ast.AST) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(tree):
         if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
             yield from _running(child)
+
+
+def folder_of(module: str) -> str:
+    """Of which folder below hsrv a module is; a package belongs to itself."""
+    parts = module.split(".")[1:]
+    package = modules()[module].name == "__init__.py"
+    return ".".join(parts if package else parts[:-1])
+
+
+@cache
+def graph() -> dict[str, frozenset[str]]:
+    """Every module of ours and those of ours that it knows. A package is no file of its own: it imports nothing."""
+    return {name: names(path) & modules().keys() - {name} for name, path in modules().items()}
+
+
+def circles(edges: Mapping[str, Iterable[str]]) -> set[frozenset[str]]:
+    """Sets of nodes each of which leads to each other (Tarjan)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found = set()
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for target in edges.get(node, ()):
+            if target not in index:
+                visit(target)
+            if target in stack:
+                low[node] = min(low[node], low[target])
+        if low[node] == index[node]:
+            begin = stack.index(node)
+            if len(stack) - begin > 1:
+                found.add(frozenset(stack[begin:]))
+            del stack[begin:]
+
+    for node in edges:
+        if node not in index:
+            visit(node)
+    return found
+
+
+def says(module: str) -> str:
+    return ast.get_docstring(parsed(modules()[module])) or ""
+
+
+def pure_modules() -> list[str]:
+    return sorted(
+        name
+        for name, path in modules().items()
+        if path.name != "__init__.py" and re.search(r"\bPure\b", says(name))
+    )
 
 
 def role_of(module: str) -> str:
@@ -165,7 +275,79 @@ def forbidden(module: str, names: Container[str]) -> list[str]:
 
 def test_the_rules_are_about_modules_that_exist() -> None:
     assert {role_of(name) for name in modules()} == {"kernel", *ROLES}
-    assert set(PURE) | SEES_THE_APPLICATION <= modules().keys()
+    assert modules().keys() >= SEES_THE_APPLICATION | PUBLIC | FACADES
+    assert {folder_of(name) for name in modules()} == set(ORDER)
+
+
+# rooms
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_folders_import_one_way(name: str) -> None:
+    rank = {folder: n for n, folder in enumerate(ORDER)}
+    upward = {
+        (_short(name), _short(target))
+        for target in graph()[name]
+        if rank[folder_of(target)] > rank[folder_of(name)]
+    }
+    assert upward == {edge for edge in UPWARD if edge[0] == _short(name)}
+
+
+def test_no_files_import_each_other() -> None:
+    found = {frozenset(map(_short, circle)) for circle in circles(graph())}
+    assert found == CIRCLES
+
+
+def _short(module: str) -> str:
+    return module.removeprefix("hsrv.")
+
+
+def _packages() -> list[str]:
+    return sorted(name for name, path in modules().items() if path.name == "__init__.py")
+
+
+@pytest.mark.parametrize("name", _packages())
+def test_a_package_says_in_which_order_its_files_are_read(name: str) -> None:
+    folder = modules()[name].parent
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    told = re.findall(r"`(\w+)`", says(name))
+    assert files <= set(told), f"not in the docstring of {name}"
+    assert "n reading order:" in says(name)
+    assert len(files) <= FILES_PER_FOLDER
+    if name not in FACADES:
+        assert len(parsed(modules()[name]).body) == 1, (
+            "a package imports nothing: whoever needs a part names it"
+        )
+
+
+def test_every_public_event_is_a_name_of_the_package() -> None:
+    public = {
+        name
+        for node in parsed(modules()["hsrv.events.types"]).body
+        for name in _bound(node)
+        if not name.startswith("_")
+    }
+    (listed,) = (
+        node.value
+        for node in parsed(modules()["hsrv.events"]).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    assert set(ast.literal_eval(listed)) == public
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return [node.name]
+    return [ast.unparse(target) for target in node.targets] if isinstance(node, ast.Assign) else []
+
+
+def test_unit_tests_stand_in_the_folders_of_what_they_test() -> None:
+    unit = ROOT / "tests" / "unit"
+    folders = {".".join(path.parent.relative_to(unit).parts) for path in unit.rglob("test_*.py")}
+    assert folders <= {*ORDER, "bench"}
+
+
+# processes
 
 
 @pytest.mark.parametrize("name", sorted(modules()))
@@ -188,7 +370,7 @@ def test_of_the_supervisor_only_the_admin_address_speaks_http(name: str) -> None
     speaks = [
         one for one in imports(modules()[name]) if one.split(".")[0] == "h11" or one.startswith("hsrv.http")
     ]
-    assert speaks == (["h11"] if name == "hsrv.supervisor.admin.server" else [])
+    assert speaks == (["h11"] if name == "hsrv.supervisor.admin.http.server" else [])
 
 
 def test_without_an_admin_address_nobody_imports_prometheus_client() -> None:
@@ -196,9 +378,16 @@ def test_without_an_admin_address_nobody_imports_prometheus_client() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("name", PURE)
+@pytest.mark.parametrize("name", pure_modules())
 def test_pure_modules_reach_no_system_no_clock_and_no_loop(name: str) -> None:
     assert not forbidden(name, IMPURE)
+
+
+@pytest.mark.parametrize("folder", PURE_FOLDERS)
+def test_in_a_pure_folder_every_module_says_so(folder: str) -> None:
+    inside = {name for name in modules() if folder_of(name) == folder and name != f"hsrv.{folder}"}
+    assert inside
+    assert not inside - set(pure_modules())
 
 
 def _python_files() -> list[str]:
@@ -221,23 +410,34 @@ def test_only_the_template_names_the_entry_points_of_worker_and_pool() -> None:
     named = {
         name
         for name, path in modules().items()
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         if node.value.startswith(("hsrv.worker.", "hsrv.asyncpool.")) and ":" in node.value
     }
-    assert named == {"hsrv.template"}
+    assert named == {"hsrv.child.template"}
 
 
 # the checks themselves
 
 
 def test_an_import_of_a_module_and_of_a_name_in_it_are_told_apart() -> None:
-    tree = ast.parse("from hsrv.http import head, no_module\nfrom hsrv import terms\nimport os.path")
-    assert set(_imports(tree)) == {"hsrv.http.head", "hsrv.http", "hsrv.terms", "os.path"}
+    tree = ast.parse("from hsrv.http import scope, no_module\nfrom hsrv.common import terms\nimport os.path")
+    assert set(_imports(ast.walk(tree))) == {"hsrv.http.scope", "hsrv.http", "hsrv.common.terms", "os.path"}
+
+
+def test_what_is_imported_for_its_type_is_known_and_not_reached() -> None:
+    tree = ast.parse("if TYPE_CHECKING:\n    from hsrv.common import terms")
+    assert set(_imports(ast.walk(tree))) == {"hsrv.common.terms"}
+    assert not set(_imports(_running(tree)))
+
+
+def test_circles_are_found() -> None:
+    edges = {"a": "b", "b": "c", "c": "ad", "d": "e", "e": "d", "f": "a"}
+    assert circles(edges) == {frozenset("abc"), frozenset("de")}
 
 
 def test_the_way_to_a_distant_import_is_shown() -> None:
     way = ways("hsrv.supervisor.main")["anyio"]
     assert way.startswith("hsrv.supervisor.main -> ")
-    assert forbidden("hsrv.supervisor.main", {"hsrv.tables"})
-    assert not forbidden("hsrv.terms", {"hsrv.tables"})
+    assert forbidden("hsrv.supervisor.main", {"hsrv.common.tables"})
+    assert not forbidden("hsrv.common.terms", {"hsrv.common.tables"})

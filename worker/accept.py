@@ -15,14 +15,14 @@ import socket
 import time
 from typing import Any, Final, Protocol
 
-from hsrv.context import later
-from hsrv.descriptors import Reserve
-from hsrv.floods import worth_a_line
-from hsrv.http.events import Address
-from hsrv.intake import BATCH_TIME
-from hsrv.logging import get_logger
-from hsrv.messages import ListenerInfo, Origin
-from hsrv.poller import poller_of
+from hsrv.common.request import Address
+from hsrv.ipc.messages import ListenerInfo, Origin
+from hsrv.logs.floods import worth_a_line
+from hsrv.logs.logging import get_logger
+from hsrv.net.context import later
+from hsrv.net.intake import BATCH_TIME
+from hsrv.net.poller import poller_of
+from hsrv.system.descriptors import Reserve
 
 ACCEPT_BATCH: Final = 16
 """Connections accepted per turn of the loop, at most. The next one only when the last was answered and is gone: who has

@@ -8,14 +8,15 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from hsrv.channel import Channel, ChannelClosed, ChannelError
-from hsrv.context import later
+from hsrv.board.layout import Count
+from hsrv.board.scoreboard import Scoreboard
+from hsrv.common.request import RequestHead
 from hsrv.http.connection import HTTPConnection, State
-from hsrv.http.events import RequestHead
-from hsrv.messages import StreamingHandoff, Trace, WebSocketHandoff, encode
-from hsrv.native import mypyc_attr
-from hsrv.poller import turn_of
-from hsrv.scoreboard import Count, Scoreboard
+from hsrv.ipc.channel import Channel, ChannelClosed, ChannelError
+from hsrv.ipc.messages import StreamingHandoff, Trace, WebSocketHandoff, encode
+from hsrv.net.context import later
+from hsrv.net.poller import turn_of
+from hsrv.system.native import mypyc_attr
 
 RETRY_INTERVAL: Final = 0.02
 """Seconds until a full channel is tried again. ETOOMANYREFS has no readiness event, so a timer serves all causes."""

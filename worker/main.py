@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hsrv.child import ChildBoot, Learn, run_child
+from hsrv.child.life import ChildBoot, Learn, run_child
 from hsrv.worker.observed import ObservedWorker
 from hsrv.worker.worker import Worker
 

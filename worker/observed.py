@@ -5,14 +5,14 @@ import socket
 
 from msgspec.structs import replace
 
-from hsrv.channel import Channel
-from hsrv.child import ChildBoot, Learn
+from hsrv.board.scoreboard import Scoreboard
+from hsrv.child.life import ChildBoot, Learn
+from hsrv.common.request import RequestHead
+from hsrv.common.terms import EndReason
 from hsrv.http.connection import HTTPConnection
-from hsrv.http.events import RequestHead
 from hsrv.http.observed import ObservedHost, Teller, move_of
-from hsrv.messages import ConnectionHandoff, Handoff, Origin, Trace
-from hsrv.scoreboard import Scoreboard
-from hsrv.terms import EndReason
+from hsrv.ipc.channel import Channel
+from hsrv.ipc.messages import ConnectionHandoff, Handoff, Origin, Trace
 from hsrv.worker.handoff import HandoffDesk
 from hsrv.worker.worker import Worker
 

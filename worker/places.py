@@ -4,10 +4,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from hsrv.context import soon
 from hsrv.http.connection import HTTPConnection, State
 from hsrv.http.exchange import Exchange
-from hsrv.poller import turn_of
+from hsrv.net.context import soon
+from hsrv.net.poller import turn_of
 from hsrv.worker.accept import Acceptor
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from enum import Enum, auto
 
-from hsrv.globs import Globs, LearnedPaths, PassingPaths
-from hsrv.http.events import RequestHead
+from hsrv.common.globs import Globs, LearnedPaths, PassingPaths
+from hsrv.common.request import RequestHead
 
 
 class Route(Enum):

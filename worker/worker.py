@@ -12,24 +12,20 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from hsrv.census import Census, Held
-from hsrv.channel import ChannelError
-from hsrv.child import ChildBoot, Learn
-from hsrv.config import Config
-from hsrv.conn import RECEIVE_SIZE, Conn
-from hsrv.descriptors import IDLE_ENOUGH
-from hsrv.floods import worth_a_line
-from hsrv.globs import LearnedPaths, PassingPaths
+from hsrv.board.census import Census, Held
+from hsrv.board.layout import Count
+from hsrv.child.life import ChildBoot, Learn
+from hsrv.common.globs import LearnedPaths, PassingPaths
+from hsrv.common.request import RequestHead
+from hsrv.common.terms import EndReason, ProxyProtocol
 from hsrv.http.connection import GIVEABLE, HTTPConnection
-from hsrv.http.events import RequestHead
 from hsrv.http.exchange import Exchange
-from hsrv.http.forwarded import TrustedProxies
 from hsrv.http.host import HTTPHost
 from hsrv.http.overdue import end_overdue
-from hsrv.http.response import simple_response
-from hsrv.intake import Intake
-from hsrv.logging import get_logger
-from hsrv.messages import (
+from hsrv.http.wire.forwarded import TrustedProxies
+from hsrv.http.wire.response import simple_response
+from hsrv.ipc.channel import ChannelError
+from hsrv.ipc.messages import (
     ConnectionHandoff,
     Handoff,
     Origin,
@@ -39,11 +35,15 @@ from hsrv.messages import (
     decode_handoff,
     encode,
 )
-from hsrv.native import mypyc_attr
+from hsrv.logs.floods import worth_a_line
+from hsrv.logs.logging import get_logger
+from hsrv.net.conn import RECEIVE_SIZE, Conn
+from hsrv.net.intake import Intake
+from hsrv.net.waiting import after
+from hsrv.options.config import Config
 from hsrv.rpc.methods import ChildReport, DrainParams
-from hsrv.scoreboard import Count
-from hsrv.terms import EndReason, ProxyProtocol
-from hsrv.waiting import after
+from hsrv.system.descriptors import IDLE_ENOUGH
+from hsrv.system.native import mypyc_attr
 from hsrv.worker.accept import Acceptor
 from hsrv.worker.handoff import HandoffDesk
 from hsrv.worker.places import Places
@@ -110,7 +110,7 @@ class Worker(HTTPHost):
         self._drain_began = 0.0
         self._drained = asyncio.Event()
 
-    # life (hsrv.child.Service)
+    # life (hsrv.child.life.Service)
 
     def run(self) -> Coroutine[Any, Any, None]:
         """To be awaited: serve until a drain is over."""

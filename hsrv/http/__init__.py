@@ -1,8 +1,8 @@
-"""HTTP/1.1 for every process that serves it.
+"""HTTP/1.1 for every process that serves it: connections and exchanges. The bytes are the business of `hsrv.http.wire`.
 
-In reading order: `events` (what a request is), `grammar` (tokens and values), `raw`, `parser`, `parser_split`,
-`parser_h11` (bytes to the parts of a head), `head` (what of it we accept), `body` (framing of the request body),
-`fields` and `response` (ASGI messages to bytes), `forwarded` and `scope` (a request head to an ASGI scope), `trace`
-(the names of a request), `exchange` (one call of the application),
-`connection` (one client socket, request after request). All but the last two are pure.
+In reading order: `scope` (a request head to an ASGI scope), `pace` (how fast a body must arrive), `failure` (errors
+that leave the application), `backlog` (what takes more than its share of a turn to read), `exchange` (one request and
+its response), `call` (its receive() and send()), `connection` (one client socket, request after request), `host` (what
+the connections of a process share, and what they leave to it), `activity` (what it is busy with), `overdue` (requests
+that take too long), `observed` (the same host where collectors listen).
 """

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from hsrv.common.request import Address, RequestHead
 from hsrv.http.connection import HTTPConnection, State
-from hsrv.http.events import Address, RequestHead
 from hsrv.http.exchange import Exchange
-from hsrv.messages import Trace
+from hsrv.ipc.messages import Trace
 from hsrv.rpc.methods import REPORT_LIMIT, PathStreams, Running
 
 if TYPE_CHECKING:

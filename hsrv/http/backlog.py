@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from hsrv.context import soon
-from hsrv.poller import turn_of
+from hsrv.net.context import soon
+from hsrv.net.poller import turn_of
 
 TURN_TIME: Final = 0.001
 """Seconds of a turn of the loop, beside the slice that is running when they are over."""

@@ -3,17 +3,17 @@
 Promises: whoever waits for the client takes nobody's place meanwhile; once the application has returned, nothing that
 it keeps of its request keeps the exchange or its connection. So also what waits lets go of the exchange when it is
 done: task groups make cycles of the tracebacks of what they cancelled, and these lead here. Never compiled, for the
-reason in `hsrv.waiting`.
+reason in `hsrv.net.waiting`.
 
 Spec: ASGI HTTP 2.5, https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
 from collections.abc import Awaitable
 
-from hsrv.asgi import Application, Message
-from hsrv.errors import AppError
+from hsrv.common.asgi import Application, Message
+from hsrv.common.errors import AppError
 from hsrv.http.exchange import Exchange, drop
-from hsrv.waiting import until
+from hsrv.net.waiting import until
 
 
 class Call:

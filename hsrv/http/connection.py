@@ -27,23 +27,23 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hsrv import eager
-from hsrv.conn import Conn
-from hsrv.context import at_end, soon
-from hsrv.errors import ClientDisconnected, ClientError
-from hsrv.http.body import body_decoder
-from hsrv.http.events import RequestHead
+from hsrv.board.layout import Histogram
+from hsrv.common.errors import ClientDisconnected, ClientError
+from hsrv.common.request import RequestHead
+from hsrv.common.terms import EndReason, ProxyProtocol
 from hsrv.http.exchange import DISCARD_LIMIT, Exchange
 from hsrv.http.failure import error_of, follows_from_disconnect, let_go
-from hsrv.http.head import take_head
 from hsrv.http.pace import Pace
-from hsrv.http.proxy import ProxyError, read_proxy_header
-from hsrv.http.response import ResponseEncoder, simple_response
-from hsrv.http.trace import trace_of
-from hsrv.logging import current_trace
-from hsrv.messages import ConnectionHandoff, Origin, ParkedHandoff, Trace, encode
-from hsrv.scoreboard import Histogram
-from hsrv.terms import EndReason, ProxyProtocol
+from hsrv.http.wire.body import body_decoder
+from hsrv.http.wire.head import take_head
+from hsrv.http.wire.proxy import ProxyError, read_proxy_header
+from hsrv.http.wire.response import ResponseEncoder, simple_response
+from hsrv.http.wire.trace import trace_of
+from hsrv.ipc.messages import ConnectionHandoff, Origin, ParkedHandoff, Trace, encode
+from hsrv.logs.logging import current_trace
+from hsrv.net import eager
+from hsrv.net.conn import Conn
+from hsrv.net.context import at_end, soon
 
 if TYPE_CHECKING:
     from hsrv.http.host import HTTPHost

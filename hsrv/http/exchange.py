@@ -14,15 +14,15 @@ import os
 import time
 from typing import Any, Final, Protocol
 
-from hsrv.asgi import Message, Scope
-from hsrv.conn import HIGH_WATER, Conn
-from hsrv.errors import AppError, ClientDisconnected
-from hsrv.globs import pattern_of
-from hsrv.http.body import BodyDecoder
-from hsrv.http.events import RequestHead
+from hsrv.common.asgi import Message, Scope
+from hsrv.common.errors import AppError, ClientDisconnected
+from hsrv.common.globs import pattern_of
+from hsrv.common.request import RequestHead
 from hsrv.http.pace import Pace
-from hsrv.http.response import ResponseEncoder, as_bytes
-from hsrv.messages import Origin, Trace
+from hsrv.http.wire.body import BodyDecoder
+from hsrv.http.wire.response import ResponseEncoder, as_bytes
+from hsrv.ipc.messages import Origin, Trace
+from hsrv.net.conn import HIGH_WATER, Conn
 
 EVENT_BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 """What ends an event of text/event-stream (WHATWG HTML section 9.2.5)."""

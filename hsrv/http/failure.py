@@ -6,7 +6,7 @@ request.
 
 from typing import Any, Protocol
 
-from hsrv.errors import ClientDisconnected
+from hsrv.common.errors import ClientDisconnected
 
 
 class Done(Protocol):

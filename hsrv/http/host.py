@@ -12,33 +12,34 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, Final
 
-from hsrv.accesslog import AccessLog, AccessRecord
-from hsrv.asgi import Application
-from hsrv.census import Census
-from hsrv.config import Config
-from hsrv.conn import Conn
-from hsrv.context import later, own_context, soon
-from hsrv.descriptors import most_connections
-from hsrv.errors import ClientError
-from hsrv.floods import worth_a_line
+from hsrv.board.census import Census
+from hsrv.board.layout import Count, Gauge, Histogram, Occupant
+from hsrv.board.scoreboard import Scoreboard
+from hsrv.common.asgi import Application
+from hsrv.common.errors import ClientError
+from hsrv.common.request import RequestHead
+from hsrv.common.terms import EndReason, Identity
 from hsrv.http.activity import Activity, activities, by_path, oldest
 from hsrv.http.backlog import Backlog
 from hsrv.http.call import Call
 from hsrv.http.connection import HTTPConnection, State
-from hsrv.http.events import RequestHead
 from hsrv.http.exchange import Exchange
-from hsrv.http.forwarded import TrustedProxies
-from hsrv.http.head import HeadLimits
-from hsrv.http.parser import choose_parser
-from hsrv.http.response import DefaultHeaders
 from hsrv.http.scope import ScopeBuilder
-from hsrv.logging import current_trace, get_logger
-from hsrv.messages import Trace
-from hsrv.native import mypyc_attr
-from hsrv.poller import turn_of
+from hsrv.http.wire.forwarded import TrustedProxies
+from hsrv.http.wire.head import HeadLimits
+from hsrv.http.wire.parser import choose_parser
+from hsrv.http.wire.response import DefaultHeaders
+from hsrv.ipc.messages import Trace
+from hsrv.logs.accesslog import AccessLog, AccessRecord
+from hsrv.logs.floods import worth_a_line
+from hsrv.logs.logging import current_trace, get_logger
+from hsrv.net.conn import Conn
+from hsrv.net.context import later, own_context, soon
+from hsrv.net.poller import turn_of
+from hsrv.options.config import Config
 from hsrv.rpc.methods import ChildReport
-from hsrv.scoreboard import Count, Gauge, Histogram, Occupant, Scoreboard
-from hsrv.terms import EndReason, Identity
+from hsrv.system.descriptors import most_connections
+from hsrv.system.native import mypyc_attr
 
 SWEEP_INTERVAL: Final = 0.5
 """Seconds between two looks at all deadlines: how late a timeout may act. One timer per process instead of one

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from hsrv.asgi import Scope
-from hsrv.collectors import Collectors
-from hsrv.conn import Conn
-from hsrv.errors import ClientError
-from hsrv.events import (
+from hsrv.common.asgi import Scope
+from hsrv.common.errors import ClientError
+from hsrv.common.request import RequestHead
+from hsrv.common.terms import EndReason
+from hsrv.events.collectors import Collectors
+from hsrv.events.types import (
     ConnectionClosed,
     ConnectionOpened,
     Event,
@@ -31,11 +32,10 @@ from hsrv.events import (
     StreamOpened,
 )
 from hsrv.http.connection import HTTPConnection
-from hsrv.http.events import RequestHead
 from hsrv.http.exchange import Exchange
 from hsrv.http.host import HTTPHost
-from hsrv.messages import AnyHandoff, ConnectionHandoff, Origin, ParkedHandoff, StreamingHandoff, Trace
-from hsrv.terms import EndReason
+from hsrv.ipc.messages import AnyHandoff, ConnectionHandoff, Origin, ParkedHandoff, StreamingHandoff, Trace
+from hsrv.net.conn import Conn
 
 Stamp = tuple[float, float, Source]
 

@@ -3,11 +3,11 @@
 import time
 from typing import TYPE_CHECKING
 
-from hsrv import stacks
+from hsrv.board import stacks
+from hsrv.board.layout import Count, Occupant
 from hsrv.http.exchange import Exchange
 from hsrv.http.host import occupant_of, trace_context
-from hsrv.logging import get_logger
-from hsrv.scoreboard import Count, Occupant
+from hsrv.logs.logging import get_logger
 
 if TYPE_CHECKING:
     from hsrv.http.host import HTTPHost

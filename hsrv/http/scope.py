@@ -1,4 +1,4 @@
-"""A request head as an ASGI scope: the only place that makes one.
+"""A request head as an ASGI scope: the only place that makes one. Pure.
 
 Promises: scopes are complete (ASGI HTTP and WebSocket) and no two share anything that the
 application may change, except the values of the lifespan state, which are shared on purpose.
@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from hsrv.asgi import HTTP_SPEC_VERSION, WEBSOCKET_SPEC_VERSION, Scope
-from hsrv.http.events import RequestHead
-from hsrv.http.forwarded import TrustedProxies
-from hsrv.messages import Origin
+from hsrv.common.asgi import HTTP_SPEC_VERSION, WEBSOCKET_SPEC_VERSION, Scope
+from hsrv.common.request import RequestHead
+from hsrv.http.wire.forwarded import TrustedProxies
+from hsrv.ipc.messages import Origin
 
 _HTTP_ASGI: Final = {"version": "3.0", "spec_version": HTTP_SPEC_VERSION}
 _WEBSOCKET_ASGI: Final = {"version": "3.0", "spec_version": WEBSOCKET_SPEC_VERSION}

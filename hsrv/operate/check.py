@@ -15,17 +15,17 @@ from typing import Final
 
 import msgspec
 
-from hsrv import privileges
-from hsrv.apploader import load_app
-from hsrv.apptarget import resolve_target
-from hsrv.bindspec import UnixBind, parse_bind
-from hsrv.config import Config
-from hsrv.cpus import resolve_workers
-from hsrv.forksafety import Before, before_import, unsafe_to_fork
-from hsrv.lifespan import LifespanManager
-from hsrv.preload import import_libraries
-from hsrv.stopbudget import STOP_MARGIN, longest_stop_of
-from hsrv.terms import Identity, Preload, Role
+from hsrv.app.apploader import load_app
+from hsrv.app.apptarget import resolve_target
+from hsrv.app.forksafety import Before, before_import, unsafe_to_fork
+from hsrv.app.lifespan import LifespanManager
+from hsrv.app.preload import import_libraries
+from hsrv.common.terms import Identity, Preload, Role
+from hsrv.options.bindspec import UnixBind, parse_bind
+from hsrv.options.config import Config
+from hsrv.options.stopbudget import STOP_MARGIN, longest_stop_of
+from hsrv.system import privileges
+from hsrv.system.cpus import resolve_workers
 
 KEEP_ALIVE: Final = 60.0
 """Seconds after which the usual load balancer closes an idle connection (AWS ALB, and most after it)."""

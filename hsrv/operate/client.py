@@ -17,14 +17,14 @@ import anyio
 import msgspec
 import psutil
 
-from hsrv import rundir
-from hsrv.errors import NoServerError, OperatorError
-from hsrv.rpc import methods, operator
+from hsrv.common.errors import NoServerError, OperatorError
+from hsrv.common.visible import visible
+from hsrv.rpc import calls, methods, operator
 from hsrv.rpc.credentials import peer_credentials
 from hsrv.rpc.dispatcher import Context, Dispatcher
 from hsrv.rpc.framing import socket_streams
 from hsrv.rpc.messages import ErrorCode, RpcError
-from hsrv.visible import visible
+from hsrv.system import rundir
 
 ANSWER_TIMEOUT: Final = 5.0
 """Seconds for a supervisor to answer what it need not work for."""
@@ -172,7 +172,7 @@ class Session:
                 on_step(str(params.get("step")))
 
         try:
-            return await methods.call(self._dispatcher, method, params, timeout=timeout, on_progress=progress)
+            return await calls.call(self._dispatcher, method, params, timeout=timeout, on_progress=progress)
         except RpcError as error:
             raise self._translate(error) from error
 

@@ -13,9 +13,8 @@ import anyio
 import msgspec
 import typer
 
-from hsrv import rundir
-from hsrv.config import SERVER_LOG_LEVELS
-from hsrv.errors import NoServerError, OperatorError
+from hsrv.common.errors import NoServerError, OperatorError
+from hsrv.common.visible import visible, visible_block
 from hsrv.operate import views
 from hsrv.operate.client import (
     ANSWER_TIMEOUT,
@@ -27,9 +26,10 @@ from hsrv.operate.client import (
     run_with,
     wait_for_end,
 )
+from hsrv.options.config import SERVER_LOG_LEVELS
 from hsrv.rpc import operator
 from hsrv.rpc.methods import Empty, Method
-from hsrv.visible import visible, visible_block
+from hsrv.system import rundir
 
 _TARGET: Final = (
     ("run_dir", str | None, None, typer.Option(

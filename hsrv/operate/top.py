@@ -20,12 +20,12 @@ import anyio
 from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
 
-from hsrv import rundir
-from hsrv.errors import NoServerError, OperatorError
+from hsrv.common.errors import NoServerError, OperatorError
 from hsrv.operate.client import HungUpError, Session, connected, wait_for_end
 from hsrv.operate.topview import SILENT, Look, screen
-from hsrv.rates import Meter, Rates
 from hsrv.rpc import operator
+from hsrv.status.rates import Meter, Rates
+from hsrv.system import rundir
 
 INTERVAL: Final = 1.0
 """Seconds between two looks."""

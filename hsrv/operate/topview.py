@@ -12,11 +12,11 @@ from typing import Any, Final
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from hsrv import glance
+from hsrv.common.visible import visible
 from hsrv.operate.views import duration, size
-from hsrv.rates import ProcessRates, Rates, processes
 from hsrv.rpc.operator import Occupying, ProcessStatus, ServerStatus, TimelineEvent
-from hsrv.visible import visible
+from hsrv.status import glance
+from hsrv.status.rates import ProcessRates, Rates, processes
 
 GAP: Final = 2
 """Cells between two columns."""

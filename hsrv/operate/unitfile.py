@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hsrv.bindspec import TcpBind, UnixBind, parse_bind
-from hsrv.config import Config, OptionInfo, options
-from hsrv.sources import Sources
-from hsrv.stopbudget import longest_stop_of
+from hsrv.options.bindspec import TcpBind, UnixBind, parse_bind
+from hsrv.options.config import Config, OptionInfo, options
+from hsrv.options.stopbudget import longest_stop_of
+from hsrv.sources.sources import Sources
 
 START_MARGIN: Final = 10.0
 """Seconds beyond two --startup-timeout, that of the import and that of the processes."""

@@ -6,9 +6,9 @@ Promises: nothing in them acts on a terminal, and no client, who chooses paths, 
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from hsrv.common.visible import visible
 from hsrv.rpc.methods import Running
 from hsrv.rpc.operator import GenerationStatus, PrestopResult, ProcessStacks, ProcessStatus, ServerStatus
-from hsrv.visible import visible
 
 _COLUMNS: Final = ("PROCESS", "PID", "STATE", "AGE", "RSS", "PSS", "CPU", "DOING")
 _LEFT: Final = frozenset({"PROCESS", "STATE", "DOING"})

@@ -21,8 +21,8 @@ import anyio.lowlevel
 import msgspec
 from anyio.abc import TaskStatus
 
-from hsrv.floods import worth_a_line
-from hsrv.logging import get_logger
+from hsrv.logs.floods import worth_a_line
+from hsrv.logs.logging import get_logger
 from hsrv.rpc.credentials import Credentials
 from hsrv.rpc.inbound import FINAL_WRITE_TIMEOUT, PROGRESS, Context, Inbound, OnNotify, OnRequest
 from hsrv.rpc.memory import Sent

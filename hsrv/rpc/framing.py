@@ -11,7 +11,7 @@ from typing import Final, Self
 import anyio
 import anyio.lowlevel
 
-from hsrv.poller import wait_readable, wait_writable
+from hsrv.net.poller import wait_readable, wait_writable
 from hsrv.rpc.messages import InvalidMessage, Message, decode, encode
 
 LINE_LIMIT: Final = 1 << 20

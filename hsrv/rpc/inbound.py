@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from hsrv.floods import worth_a_line
-from hsrv.logging import get_logger
+from hsrv.logs.floods import worth_a_line
+from hsrv.logs.logging import get_logger
 from hsrv.rpc import meta
 from hsrv.rpc.credentials import Credentials
 from hsrv.rpc.messages import (

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from structlog.contextvars import bind_contextvars, get_contextvars
 
-from hsrv.logging import current_trace
-from hsrv.messages import Trace
+from hsrv.ipc.messages import Trace
+from hsrv.logs.logging import current_trace
 
 MAX_FIELDS: Final = 16
 """Fields of log context that are taken over. A peer must not blow up every line."""

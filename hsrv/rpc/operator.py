@@ -1,4 +1,7 @@
-"""What an operator can ask a running server: one table for the supervisor, the command line and docs/control.md."""
+"""What an operator can ask a running server: one table for the supervisor, the command line and docs/control.md.
+
+Pure.
+"""
 
 from typing import Final, Literal
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import msgspec
 
-from hsrv.logging import get_logger
+from hsrv.logs.logging import get_logger
 from hsrv.rpc import operator
 from hsrv.rpc.credentials import Credentials
 from hsrv.rpc.inbound import Context
 from hsrv.rpc.messages import ErrorCode, Message, RpcError
 from hsrv.rpc.methods import Method
-from hsrv.supervisor.admin.route import Request, Response, Route, json_response, problem
-from hsrv.supervisor.operator import OperatorDesk
+from hsrv.supervisor.admin.http.route import Request, Response, Route, json_response, problem
+from hsrv.supervisor.operators.operator import OperatorDesk
 
 if TYPE_CHECKING:
     from hsrv.supervisor.supervisor import Supervisor

@@ -6,11 +6,11 @@ Promise: they read what the supervisor knows already, so they cost the same what
 from collections import Counter
 from typing import Final
 
-from hsrv.supervisor.admin.route import Request, Response, json_response
-from hsrv.supervisor.capacity import not_ready
-from hsrv.supervisor.fleet import ChildState
-from hsrv.supervisor.plan import Phase, Plan
-from hsrv.terms import Role
+from hsrv.common.terms import Role
+from hsrv.supervisor.admin.http.route import Request, Response, json_response
+from hsrv.supervisor.plan.capacity import not_ready
+from hsrv.supervisor.plan.fleet import ChildState
+from hsrv.supervisor.plan.plan import Phase, Plan
 
 UNAVAILABLE: Final = 503
 

@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from hsrv import metricsdir
-from hsrv.bindspec import TcpBind, parse_bind
-from hsrv.config import Config
-from hsrv.logging import get_logger
+from hsrv.logs.logging import get_logger
+from hsrv.options.bindspec import TcpBind, parse_bind
+from hsrv.options.config import Config
 from hsrv.supervisor.admin.actions import action_routes
-from hsrv.supervisor.admin.address import AdminAddress
-from hsrv.supervisor.admin.aside import Aside
-from hsrv.supervisor.admin.dashboard import Dashboard
-from hsrv.supervisor.admin.feed import Feed
-from hsrv.supervisor.admin.guard import Guard
+from hsrv.supervisor.admin.dashboard.dashboard import Dashboard
+from hsrv.supervisor.admin.dashboard.feed import Feed
+from hsrv.supervisor.admin.http.address import AdminAddress
+from hsrv.supervisor.admin.http.guard import Guard
+from hsrv.supervisor.admin.http.route import Request, Response, Route, json_response
+from hsrv.supervisor.admin.http.server import AdminServer
 from hsrv.supervisor.admin.probes import Probes
-from hsrv.supervisor.admin.route import Request, Response, Route, json_response
-from hsrv.supervisor.admin.server import AdminServer
+from hsrv.supervisor.runtime.aside import Aside
+from hsrv.system import metricsdir
 
 if TYPE_CHECKING:
-    from hsrv.supervisor.admin.appmetrics import AppMetrics
+    from hsrv.supervisor.admin.metrics.appmetrics import AppMetrics
     from hsrv.supervisor.supervisor import Supervisor
 
 CLEAN_UP_DELAY: Final = 1.0
@@ -85,7 +85,7 @@ class Admin:
 
 def _app_metrics(config: Config) -> "AppMetrics | None":
     """None when that is off, or the user has made a directory of his own."""
-    from hsrv.supervisor.admin.appmetrics import AppMetrics  # noqa: PLC0415  # imports prometheus-client
+    from hsrv.supervisor.admin.metrics.appmetrics import AppMetrics  # noqa: PLC0415  # imports prometheus-client
 
     if not config.app_metrics or metricsdir.VARIABLE in os.environ:
         return None
@@ -107,7 +107,7 @@ def routes(
     supervisor: "Supervisor", app_metrics: "AppMetrics | None", aside: Aside, *, needs_token: bool
 ) -> dict[str, Route]:
     """Every path."""
-    from hsrv.supervisor.admin.metrics import Metrics  # noqa: PLC0415  # imports prometheus-client
+    from hsrv.supervisor.admin.metrics.metrics import Metrics  # noqa: PLC0415  # imports prometheus-client
 
     probes = Probes(supervisor.plan)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import structlog
 from structlog.contextvars import bind_contextvars, get_contextvars
 
-from hsrv.asgi import Receive, Scope, Send
+from hsrv.common.asgi import Receive, Scope, Send
 from hsrv.events import Event, Source
-from hsrv.logging import current_trace
+from hsrv.logs.logging import current_trace
 
 secret: ContextVar[str] = ContextVar("secret", default="")
 at_import: ContextVar[str] = ContextVar("at_import", default="")

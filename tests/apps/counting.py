@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from hsrv.asgi import Receive, Scope, Send
+from hsrv.common.asgi import Receive, Scope, Send
 from tests.apps import raw
 
 REQUESTS = Counter("orders", "Requests, as the application counts them.", ["path"])

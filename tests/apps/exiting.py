@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from hsrv.asgi import Receive, Scope, Send
+from hsrv.common.asgi import Receive, Scope, Send
 
 tasks: set[asyncio.Task[None]] = set()
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from hsrv.asgi import Receive, Scope, Send
+from hsrv.common.asgi import Receive, Scope, Send
 from tests.apps import raw
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs
 
-from hsrv.asgi import Receive, Scope, Send
+from hsrv.common.asgi import Receive, Scope, Send
 from tests.apps.raw import hold_the_gil, record
 
 MIB = 1 << 20

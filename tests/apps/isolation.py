@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from hsrv.asgi import Receive, Scope, Send
+from hsrv.common.asgi import Receive, Scope, Send
 
 LISTING = """
 import json, os

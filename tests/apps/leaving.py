@@ -24,10 +24,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.responses import StreamingResponse as StarletteStream
 from starlette.routing import Route
 
-from hsrv.asgi import Receive, Scope, Send
-from hsrv.conn import Conn
+from hsrv.common.asgi import Receive, Scope, Send
 from hsrv.http.connection import HTTPConnection
 from hsrv.http.exchange import Exchange
+from hsrv.net.conn import Conn
 from tests.apps import django_app
 from tests.apps.raw import record
 

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from hsrv.asgi import Receive, Scope, Send
+from hsrv.common.asgi import Receive, Scope, Send
 
 
 async def answer(send: Send) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from hsrv.asgi import Message, Receive, Scope, Send
+from hsrv.common.asgi import Message, Receive, Scope, Send
 
 
 def record(line: str) -> None:

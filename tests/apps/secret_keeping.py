@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Request, WebSocket
 from structlog.contextvars import bind_contextvars
 
-from hsrv.asgi import Receive, Scope, Send
+from hsrv.common.asgi import Receive, Scope, Send
 from tests.apps import contexts
 
 api = FastAPI()

@@ -5,7 +5,7 @@ import asyncio
 import json
 import os
 
-from hsrv.asgi import Receive, Scope, Send
+from hsrv.common.asgi import Receive, Scope, Send
 
 _record = os.open(os.environ["CHAOS_RECORD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 

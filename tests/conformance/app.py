@@ -8,7 +8,7 @@ import json
 import os
 from typing import Any
 
-from hsrv.asgi import Message, Receive, Scope, Send
+from hsrv.common.asgi import Message, Receive, Scope, Send
 
 Pairs = tuple[tuple[Any, Any], ...]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from hsrv.config import Config
-from hsrv.sources import load_config
+from hsrv.options.config import Config
+from hsrv.sources.sources import load_config
 from tests.integration.conftest import ROOT
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"

@@ -1,4 +1,4 @@
-"""`--workers auto` in a real control group with a quota. Beside it tests/unit/test_cpus.py has trees of files.
+"""`--workers auto` in a real control group with a quota. Beside it tests/unit/system/test_cpus.py has trees of files.
 
 Which version of control groups can be tried is the machine's: the other one is skipped, and says so.
 """
@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from hsrv.cpus import CGROUP, WORKER_MEMORY, own_groups
+from hsrv.system.cpus import CGROUP, WORKER_MEMORY, own_groups
 
 ASK = """
 import os, sys
 for path in sys.argv[1:]:
     open(path, "w").write(str(os.getpid()))
-from hsrv.config import Config
-from hsrv.cpus import resolve_workers
+from hsrv.options.config import Config
+from hsrv.system.cpus import resolve_workers
 print(*resolve_workers(Config(workers="auto")))
 """
 

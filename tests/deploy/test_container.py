@@ -17,8 +17,8 @@ import psutil
 import pytest
 import yaml
 
-from hsrv.config import Config
-from hsrv.supervisor.settings import budgets_of
+from hsrv.options.config import Config
+from hsrv.supervisor.plan.settings import budgets_of
 from tests.conftest import LONG
 from tests.deploy.image import Build, Stage, can_build, exec_form, execute_beside, instructions, script
 from tests.deploy.manifests import tool

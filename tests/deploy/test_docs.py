@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hsrv.config import options
+from hsrv.options.config import options
 from tests.deploy.docs import PAGES, Page, blocks
 from tests.deploy.proxies import documented
 from tests.integration.conftest import ROOT

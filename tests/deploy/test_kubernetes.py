@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hsrv.supervisor.fleet import Budgets
-from hsrv.supervisor.settings import budgets_of
+from hsrv.supervisor.plan.fleet import Budgets
+from hsrv.supervisor.plan.settings import budgets_of
 from tests.deploy.manifests import (
     KUBERNETES,
     OVERLAYS,

@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from hsrv.errors import ExitCode
+from hsrv.common.errors import ExitCode
 from tests.conftest import LONG
 from tests.deploy.nginx import free_port
 from tests.integration.conftest import DEADLINE

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from hsrv.errors import ClientError
-from hsrv.http.body import ChunkedBody
+from hsrv.common.errors import ClientError
+from hsrv.http.wire.body import ChunkedBody
 from tests.fuzz import past
 from tests.fuzz.targets import PLACES, Target, cut, mutated
 

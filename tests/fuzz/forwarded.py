@@ -6,8 +6,8 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from hsrv.http.events import Address, Headers
-from hsrv.http.forwarded import TrustedProxies
+from hsrv.common.request import Address, Headers
+from hsrv.http.wire.forwarded import TrustedProxies
 from tests.fuzz.targets import Target
 
 SIZE: Final = 64 * 1024

@@ -9,9 +9,9 @@ from itertools import pairwise
 from hypothesis import strategies as st
 from wsproto.frame_protocol import XorMaskerSimple
 
-from hsrv.asyncpool.ws_codec import CODECS, NewCodec
-from hsrv.asyncpool.ws_deflate import DeflateTerms
-from hsrv.asyncpool.ws_events import Close, Event, FrameError, Part, Ping, Pong, Received, may_be_sent
+from hsrv.asyncpool.websocket.codec import CODECS, NewCodec
+from hsrv.asyncpool.websocket.deflate import DeflateTerms
+from hsrv.asyncpool.websocket.events import Close, Event, FrameError, Part, Ping, Pong, Received, may_be_sent
 from tests.fuzz import past
 from tests.fuzz.targets import PLACES, Target, cut, mutated
 

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from hsrv.errors import ClientError
-from hsrv.http.events import RequestHead
-from hsrv.http.head import HeadLimits, take_head
-from hsrv.http.parser import PARSERS
-from hsrv.http.raw import HeadParser
-from hsrv.messages import Origin, StreamingHandoff, Trace, decode_handoff, encode
-from hsrv.terms import HeaderMap
+from hsrv.common.errors import ClientError
+from hsrv.common.request import RequestHead
+from hsrv.common.terms import HeaderMap
+from hsrv.http.wire.head import HeadLimits, take_head
+from hsrv.http.wire.parser import PARSERS
+from hsrv.http.wire.raw import HeadParser
+from hsrv.ipc.messages import Origin, StreamingHandoff, Trace, decode_handoff, encode
 from tests.fuzz import past
 from tests.fuzz.targets import PLACES, Target, cut, mutated
-from tests.unit.http.test_parsers_agree import LIMITS, in_pieces, streams
+from tests.unit.http.wire.test_parsers_agree import LIMITS, in_pieces, streams
 
 WIDE = HeadLimits(request_line=8192, head=65536, fields=128, body=1 << 30, header_map=HeaderMap.KEEP)
 STRICT = replace(LIMITS, header_map=HeaderMap.REFUSE)

@@ -6,11 +6,11 @@ from typing import Any, Final
 import msgspec
 from hypothesis import strategies as st
 
-from hsrv import messages
-from hsrv.config import Config
-from hsrv.http.events import RequestHead
-from hsrv.messages import MessageError, encode
-from hsrv.terms import Identity, Preload, Role
+from hsrv.common.request import RequestHead
+from hsrv.common.terms import Identity, Preload, Role
+from hsrv.ipc import messages
+from hsrv.ipc.messages import MessageError, encode
+from hsrv.options.config import Config
 from tests.fuzz import past
 from tests.fuzz.targets import Target, mutated
 

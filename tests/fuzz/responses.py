@@ -5,8 +5,8 @@ from typing import Any
 import h11
 from hypothesis import strategies as st
 
-from hsrv.errors import AppError
-from hsrv.http.response import ResponseEncoder
+from hsrv.common.errors import AppError
+from hsrv.http.wire.response import ResponseEncoder
 from tests.fuzz import past
 from tests.fuzz.targets import Target
 

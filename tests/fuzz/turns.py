@@ -12,13 +12,13 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from hsrv.asyncpool.ws_codec import choose_codec
-from hsrv.asyncpool.ws_deflate import DeflateTerms
-from hsrv.asyncpool.ws_link import WebSocketLink, WebSocketSettings
-from hsrv.asyncpool.ws_memory import MessageMemory
-from hsrv.conn import RECEIVE_SIZE, Conn
+from hsrv.asyncpool.websocket.codec import choose_codec
+from hsrv.asyncpool.websocket.deflate import DeflateTerms
+from hsrv.asyncpool.websocket.link import WebSocketLink, WebSocketSettings
+from hsrv.asyncpool.websocket.memory import MessageMemory
 from hsrv.http.backlog import Backlog
-from hsrv.messages import Origin
+from hsrv.ipc.messages import Origin
+from hsrv.net.conn import RECEIVE_SIZE, Conn
 from tests.fuzz.frames import frame
 from tests.fuzz.targets import Target, mutated
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from hsrv import cli
-from hsrv.errors import HsrvError
+from hsrv.common.errors import HsrvError
 from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
 from hsrv.rpc.operator import ReloadResult, ServerStatus

@@ -15,7 +15,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from hsrv.supervisor.admin.catalogue import CATALOGUE, Kind
+from hsrv.supervisor.admin.metrics.catalogue import CATALOGUE, Kind
 from hsrv.testing import Entry, LiveServer
 from tests.integration.conftest import DEADLINE, ROOT, Serve, hsrv, operate, pids, reload
 from tests.integration.wire import Response, Wire, eventually, request

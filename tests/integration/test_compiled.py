@@ -65,7 +65,7 @@ def test_a_checkout_is_never_compiled() -> None:
 
 @pytest.mark.parametrize("source", COMPILED)
 def test_what_is_compiled_has_no_coroutines(source: str) -> None:
-    """hsrv/waiting.py says why."""
+    """hsrv/net/waiting.py says why."""
     tree = ast.parse((ROOT / source).read_text())
     assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef | ast.Await)]
 
@@ -83,16 +83,14 @@ def test_it_passes_the_tests_of_http(compiled: dict[str, str]) -> None:
     tests = [
         "tests/unit/http",
         "tests/unit/worker",
-        "tests/unit/test_accesslog.py",
-        "tests/unit/test_census.py",
-        "tests/unit/test_observed.py",
-        "tests/unit/test_conn.py",
-        "tests/unit/test_scoreboard.py",
+        "tests/unit/logs/test_accesslog.py",
+        "tests/unit/board/test_census.py",
+        "tests/unit/http/test_observed.py",
+        "tests/unit/net/test_conn.py",
+        "tests/unit/board/test_scoreboard.py",
         "tests/conformance",
     ]
-    program = (
-        "import sys, pytest, hsrv.native as n; assert n.is_compiled(); sys.exit(pytest.main(sys.argv[1:]))"
-    )
+    program = "import sys, pytest, hsrv.system.native as n; assert n.is_compiled(); sys.exit(pytest.main(sys.argv[1:]))"
     command = [
         sys.executable,
         "-c",

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from hsrv.descriptors import IDLE_ENOUGH
+from hsrv.system.descriptors import IDLE_ENOUGH
 from tests.conftest import LONG
 from tests.integration.conftest import Serve, descriptors, pids, reasons
 from tests.integration.wire import Wire, eventually, request, upgrade

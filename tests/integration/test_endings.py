@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from hsrv.errors import ExitCode
-from hsrv.terms import Role
+from hsrv.common.errors import ExitCode
+from hsrv.common.terms import Role
 from tests.integration.conftest import Serve
 from tests.integration.wire import Wire, eventually
 

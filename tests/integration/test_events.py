@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hsrv.errors import ExitCode
+from hsrv.common.errors import ExitCode
 from hsrv.testing import LiveServer
 from tests.integration import paths
 from tests.integration.conftest import Serve, hsrv, reload

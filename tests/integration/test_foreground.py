@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from hsrv.errors import ExitCode
+from hsrv.common.errors import ExitCode
 from hsrv.supervisor.supervisor import TEMPLATE_EXIT_TIMEOUT
 from tests.integration.conftest import DEADLINE, ROOT, session_of
 from tests.integration.wire import eventually, request
@@ -238,7 +238,8 @@ def test_a_reload_in_the_first_moment_waits_until_there_is_something_to_reload(f
 def test_what_a_terminal_sends_to_a_template_that_begins_does_not_end_it(folder: Path) -> None:
     with started(folder, GOOD) as server:
         [template] = eventually(
-            lambda: [one for one in server.family() if "hsrv.templatemain" in one.cmdline()], "there is one"
+            lambda: [one for one in server.family() if "hsrv.child.templatemain" in one.cmdline()],
+            "there is one",
         )
         template.send_signal(signal.SIGINT)
         eventually(server.serves, "it serves")

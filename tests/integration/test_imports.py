@@ -16,7 +16,7 @@ from tests.integration.wire import Wire, eventually
 APP = "tests.apps.imports:app"
 
 FOR_SOME: frozenset[str] = frozenset(
-    {"hsrv.brokenpage", "multiprocessing", "pathspec", "prometheus_client", "watchfiles"}
+    {"hsrv.develop.brokenpage", "multiprocessing", "pathspec", "prometheus_client", "watchfiles"}
 )
 """What only some servers use: for development, with an admin address, of applications. (rich is everywhere: structlog
 imports it.)"""
@@ -25,7 +25,7 @@ OF_THE_COMMAND_LINE: frozenset[str] = frozenset({"hsrv.cli", "hsrv.operate", "ty
 """What only the supervisor has, which was started by it."""
 
 IN_THE_SUPERVISOR: frozenset[str] = frozenset(
-    {"fastapi", "h11", "hsrv.supervisor.admin.server", "typer.rich_utils", "uvloop", "wsproto"}
+    {"fastapi", "h11", "hsrv.supervisor.admin.http.server", "typer.rich_utils", "uvloop", "wsproto"}
 )
 """What a supervisor without an admin address has no use for, beside what is for some. Help and mistakes of the command
 line are what typer.rich_utils is for."""

@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from hsrv.common.terms import Role
 from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
-from hsrv.terms import Role
 from hsrv.testing import Child, LiveServer
 from tests.conftest import LONG
 from tests.integration.conftest import DEADLINE, ROOT, Serve, descriptors, hsrv, pids

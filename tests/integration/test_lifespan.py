@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hsrv.errors import ExitCode
+from hsrv.common.errors import ExitCode
 from tests.apps.raw import recorded
 from tests.integration.conftest import Serve, hsrv, pids
 

@@ -31,7 +31,7 @@ def test_a_foreign_user_is_denied_by_the_file_and_by_the_server(serve: Serve, tm
     asking = (
         "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"
         "import anyio; anyio.run(anyio.sleep, 0)  # import all that it needs as long as we may\n"
-        "from hsrv.operate.client import ask; from hsrv.rpc import operator; from hsrv.errors import HsrvError\n"
+        "from hsrv.operate.client import ask; from hsrv.rpc import operator; from hsrv.common.errors import HsrvError\n"
         "import os; os.setgid(65534); os.setuid(65534)\n"
         "for n in range(5):\n"
         "    try: ask(Path(sys.argv[1]), operator.STOP, operator.StopParams())\n"

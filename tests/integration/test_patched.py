@@ -2,7 +2,7 @@
 
 import pytest
 
-from hsrv.errors import ExitCode
+from hsrv.common.errors import ExitCode
 from tests.integration.conftest import Serve
 from tests.integration.wire import Wire
 

@@ -13,7 +13,7 @@ import pytest
 from hsrv.testing import LiveServer
 from tests.integration.conftest import Serve, hsrv, operate, pids
 from tests.integration.wire import Response, Wire, eventually, request, upgrade
-from tests.unit.http.test_proxy import INET, TCP4, TCP6, TLV, v2
+from tests.unit.http.wire.test_proxy import INET, TCP4, TCP6, TLV, v2
 
 CLIENT, SERVER = ["192.0.2.1", 56324], ["198.51.100.2", 443]
 V2_TCP4 = v2(0x21, 0x11, INET + TLV)

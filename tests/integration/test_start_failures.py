@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from hsrv.errors import ExitCode
+from hsrv.common.errors import ExitCode
 from tests.integration.conftest import ROOT, Serve, pids
 from tests.integration.wire import eventually
 

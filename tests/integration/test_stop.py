@@ -10,8 +10,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from hsrv.errors import ExitCode
-from hsrv.stopbudget import STREAM_END
+from hsrv.common.errors import ExitCode
+from hsrv.options.stopbudget import STREAM_END
 from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
 from tests.integration.conftest import Serve, is_busy_with, operate, reload

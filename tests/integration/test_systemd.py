@@ -21,7 +21,7 @@ import pytest
 
 from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
-from hsrv.sdnotify import VARIABLES, kept_name
+from hsrv.system.sdnotify import VARIABLES, kept_name
 from hsrv.testing import LiveServer
 from tests.integration.conftest import DEADLINE, ROOT, Serve, hsrv, pids
 from tests.integration.service_manager import NotifySocket, RealManager, passed_on, real_manager

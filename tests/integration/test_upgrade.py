@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from hsrv.errors import OperatorError
+from hsrv.common.errors import OperatorError
 from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
 from hsrv.testing import LiveServer
@@ -290,7 +290,7 @@ def test_a_version_of_other_messages_takes_over_all_but_idle_connections(
     server = serve(APP, env=env, cwd=tmp_path, workers=1, stream_grace=GRACE)
     with Wire(server.host, server.port) as idle:
         idle.get("/")
-        versions(messages=("VERSION: Final = 1\n", "VERSION: Final = 2\n"))
+        versions(ipc__messages=("VERSION: Final = 1\n", "VERSION: Final = 2\n"))
         result = upgrade(server)
         assert not result.adopts
         assert idle.ended(), "closed, and not lost in a channel that nobody reads"
@@ -303,10 +303,10 @@ def test_a_version_that_cannot_read_the_estate_says_so(
 ) -> None:
     env = {**versions(), **code.env}
     server = serve(APP, env=env, cwd=tmp_path, workers=1)
-    versions(supervisor__estate=("PROTOCOL: Final = 1\n", "PROTOCOL: Final = 2\n"))
+    versions(supervisor__succession__estate=("PROTOCOL: Final = 1\n", "PROTOCOL: Final = 2\n"))
     with pytest.raises(OperatorError, match="speaks version 1 of upgrades, this one 2"):
         upgrade(server)
-    versions(sources=('"HSRV_SUCCEEDS"', '"HSRV_NOTHING"'))  # one from before there were upgrades
+    versions(sources__sources=('"HSRV_SUCCEEDS"', '"HSRV_NOTHING"'))  # one from before there were upgrades
     with pytest.raises(OperatorError, match="exited with code 2"):
         upgrade(server)
     assert httpx.get(server.url).status_code == 200

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from hsrv.errors import ExitCode
+from hsrv.common.errors import ExitCode
 from hsrv.testing import LiveServer
 from tests.conftest import LONG
 from tests.integration.conftest import Serve, command_line, hsrv
@@ -30,7 +30,7 @@ def refused(done: "subprocess.CompletedProcess[str]", code: ExitCode, *said: str
     for words in said:
         assert words in done.stderr, done.stderr
     assert "hsrv/cli.py" not in done.stderr, "no traceback of the server"
-    assert "hsrv/apploader.py" not in done.stderr, "no traceback of the server"
+    assert "hsrv/app/apploader.py" not in done.stderr, "no traceback of the server"
     assert "hsrv/supervisor" not in done.stderr, "no traceback of the server"
 
 
@@ -61,7 +61,7 @@ UNLOADABLE: list[tuple[str, str, list[str]]] = [
 @pytest.mark.parametrize(
     ("source", "name", "said", "preload"),
     [
-        # What the loader says of each is shown in tests/unit/test_apploader.py: here that it comes out, or all.
+        # What the loader says of each is shown in tests/unit/app/test_apploader.py: here that it comes out, or all.
         *((*case, "auto") for case in (UNLOADABLE if LONG else UNLOADABLE[::2])),
         # Without preloading the same loader runs, in the worker.
         *((*case, "none") for case in (UNLOADABLE if LONG else UNLOADABLE[1::4])),
@@ -82,7 +82,7 @@ def test_nothing_given_and_nothing_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "source"),
-    [  # the others: tests/unit/test_apptarget.py
+    [  # the others: tests/unit/app/test_apptarget.py
         ("asgi.py", GOOD.replace("def app", "def the_only_one")),
         ("main/__init__.py", GOOD),
     ],

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from hsrv.terms import Role
+from hsrv.common.terms import Role
 from hsrv.testing import LiveServer
 from tests.integration.conftest import ROOT, reasons
 from tests.integration.wire import Wire, request

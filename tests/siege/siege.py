@@ -14,7 +14,7 @@ from typing import IO, Any, Self
 
 import psutil
 
-from hsrv.terms import Role
+from hsrv.common.terms import Role
 from hsrv.testing import LiveServer
 from tests.integration.conftest import ROOT, reasons
 from tests.integration.wire import Wire, eventually, request

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import hsrv
-from hsrv.held import HELD
+from hsrv.system.held import HELD
 from tests.integration.wire import Wire, eventually
 
 SCRIPT = """

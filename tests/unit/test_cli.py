@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from hsrv import __version__, cli
-from hsrv.config import options
-from hsrv.errors import AppLoadError, BindError, ExitCode, HsrvError
-from hsrv.native import is_compiled
+from hsrv.common.errors import AppLoadError, BindError, ExitCode, HsrvError
+from hsrv.options.config import options
+from hsrv.system.native import is_compiled
 
 
 @dataclass(frozen=True)

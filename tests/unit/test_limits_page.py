@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from hsrv.config import DEFAULTS
+from hsrv.options.config import DEFAULTS
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "limits.md"
@@ -16,14 +16,14 @@ PAGE: Final = ROOT / "docs" / "limits.md"
 UNITS: Final = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "s": 1}
 
 WIRE_SIDE: Final = (
-    "asyncpool/*.py",
-    "hsrv/accesslog.py",
-    "hsrv/conn.py",
-    "hsrv/globs.py",
-    "hsrv/http/*.py",
-    "hsrv/intake.py",
-    "hsrv/poller.py",
-    "supervisor/admin/*.py",
+    "asyncpool/**/*.py",
+    "hsrv/logs/accesslog.py",
+    "hsrv/net/conn.py",
+    "hsrv/common/globs.py",
+    "hsrv/http/**/*.py",
+    "hsrv/net/intake.py",
+    "hsrv/net/poller.py",
+    "supervisor/admin/**/*.py",
     "worker/*.py",
 )
 """What reads from clients, or holds something for them."""
@@ -34,13 +34,13 @@ _bound: Final = re.compile(
 """How a constant is named that bounds a buffer or a loop."""
 
 NO_BOUND_OF_A_CLIENT: Final = {
-    ("asyncpool/ws_deflate.py", "MAX_INFLATED"),  # the default of an option
-    ("asyncpool/ws_events.py", "MAX_REASON"),  # of what the application says
-    ("asyncpool/ws_frames.py", "MAX_MEDIUM"),  # the format of a frame
-    ("hsrv/http/response.py", "JOIN_LIMIT"),  # how a response is written, not how long it may be
-    ("supervisor/admin/appmetrics.py", "TOLD_LIMIT"),  # names in the log
-    ("supervisor/admin/document.py", "PATHS_LIMIT"),  # rows of the dashboard
-    ("supervisor/admin/server.py", "CLOSE_TIMEOUT"),  # of our own generators
+    ("asyncpool/websocket/deflate.py", "MAX_INFLATED"),  # the default of an option
+    ("asyncpool/websocket/events.py", "MAX_REASON"),  # of what the application says
+    ("asyncpool/websocket/frames.py", "MAX_MEDIUM"),  # the format of a frame
+    ("hsrv/http/wire/response.py", "JOIN_LIMIT"),  # how a response is written, not how long it may be
+    ("supervisor/admin/metrics/appmetrics.py", "TOLD_LIMIT"),  # names in the log
+    ("supervisor/admin/dashboard/document.py", "PATHS_LIMIT"),  # rows of the dashboard
+    ("supervisor/admin/http/server.py", "CLOSE_TIMEOUT"),  # of our own generators
 }
 
 

@@ -13,8 +13,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from hsrv import otel, otelsdk
-from hsrv.errors import AppLoadError
+from hsrv import otel
+from hsrv.common.errors import AppLoadError
+from hsrv.common.terms import Role
 from hsrv.events import (
     RequestFailed,
     RequestStarted,
@@ -23,9 +24,9 @@ from hsrv.events import (
     StreamClosed,
     StreamKind,
     StreamOpened,
+    otelsdk,
 )
 from hsrv.otel import OpenTelemetry
-from hsrv.terms import Role
 
 HERE = Source(Role.WORKER, 1, 2, 33)
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 import hsrv.demo
-from hsrv.apptarget import import_string
-from hsrv.errors import ExitCode
-from hsrv.terms import Role
+from hsrv.app.apptarget import import_string
+from hsrv.common.errors import ExitCode
+from hsrv.common.terms import Role
 from hsrv.testing import LiveServer
 
 pytestmark = pytest.mark.integration

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
 from hsrv.asyncpool.parking import ParkingLot
-from hsrv.channel import Channel
-from hsrv.conn import Conn
-from hsrv.descriptors import IDLE_ENOUGH
-from hsrv.loops import new_loop
-from hsrv.messages import ConnectionHandoff, Origin, decode_connection
-from hsrv.terms import EndReason
+from hsrv.common.terms import EndReason
+from hsrv.ipc.channel import Channel
+from hsrv.ipc.messages import ConnectionHandoff, Origin, decode_connection
+from hsrv.net.conn import Conn
+from hsrv.net.loops import new_loop
+from hsrv.system.descriptors import IDLE_ENOUGH
 
 DEADLINE = 10.0
 ORIGIN = Origin(client=("10.0.0.1", 9), server=None, accepted_at=1.0, requests_served=3)

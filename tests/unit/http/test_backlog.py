@@ -4,10 +4,10 @@ import asyncio
 import contextvars
 import time
 
-from hsrv.context import own_context
 from hsrv.http.backlog import TURN_TIME, Backlog
-from hsrv.loops import new_loop
-from tests.unit.asyncpool.ws_peer import on_loop
+from hsrv.net.context import own_context
+from hsrv.net.loops import new_loop
+from tests.unit.asyncpool.websocket.peer import on_loop
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="the process")
 

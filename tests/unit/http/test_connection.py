@@ -7,15 +7,15 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from hsrv.asgi import Application, Receive, Scope, Send
-from hsrv.config import Config
-from hsrv.conn import Conn
+from hsrv.board.scoreboard import Scoreboard
+from hsrv.common.asgi import Application, Receive, Scope, Send
+from hsrv.common.terms import EndReason, Identity, Role
 from hsrv.http.connection import PIPELINE_LIMIT, HTTPConnection
 from hsrv.http.host import HTTPHost
-from hsrv.loops import new_loop
-from hsrv.messages import Origin
-from hsrv.scoreboard import Scoreboard
-from hsrv.terms import EndReason, Identity, Role
+from hsrv.ipc.messages import Origin
+from hsrv.net.conn import Conn
+from hsrv.net.loops import new_loop
+from hsrv.options.config import Config
 
 ASKED = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % 10**40
 

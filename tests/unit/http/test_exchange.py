@@ -10,14 +10,14 @@ import h11
 import msgspec
 import pytest
 
-from hsrv.conn import Conn
-from hsrv.errors import ClientDisconnected
-from hsrv.http.body import SizedBody, body_decoder
+from hsrv.common.errors import ClientDisconnected
+from hsrv.common.request import RequestHead
 from hsrv.http.call import Call
-from hsrv.http.events import RequestHead
 from hsrv.http.exchange import Exchange
-from hsrv.http.response import ResponseEncoder
-from hsrv.messages import Origin, Trace
+from hsrv.http.wire.body import SizedBody, body_decoder
+from hsrv.http.wire.response import ResponseEncoder
+from hsrv.ipc.messages import Origin, Trace
+from hsrv.net.conn import Conn
 
 START = {
     "type": "http.response.start",

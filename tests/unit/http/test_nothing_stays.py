@@ -11,17 +11,17 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from hsrv.asgi import Application, Receive, Scope, Send
-from hsrv.config import Config
-from hsrv.conn import Conn
+from hsrv.board.scoreboard import Scoreboard
+from hsrv.common.asgi import Application, Receive, Scope, Send
+from hsrv.common.terms import EndReason, Identity, Role
 from hsrv.http.call import Call
 from hsrv.http.connection import HTTPConnection
 from hsrv.http.exchange import Exchange
 from hsrv.http.host import HTTPHost
-from hsrv.loops import new_loop
-from hsrv.messages import Origin
-from hsrv.scoreboard import Scoreboard
-from hsrv.terms import EndReason, Identity, Role
+from hsrv.ipc.messages import Origin
+from hsrv.net.conn import Conn
+from hsrv.net.loops import new_loop
+from hsrv.options.config import Config
 from tests.integration.wire import request
 
 OURS = (Exchange, HTTPConnection, Conn, Call, asyncio.Task)

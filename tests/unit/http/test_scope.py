@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from hsrv.http.events import RequestHead
-from hsrv.http.forwarded import TrustedProxies
+from hsrv.common.request import RequestHead
 from hsrv.http.scope import ScopeBuilder
-from hsrv.messages import Origin
+from hsrv.http.wire.forwarded import TrustedProxies
+from hsrv.ipc.messages import Origin
 
 ORIGIN = Origin(client=("9.8.7.6", 1234), server=("127.0.0.1", 80), accepted_at=0.0)
 HEAD = RequestHead(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hsrv.config import Config
+from hsrv.common.terms import Preload
 from hsrv.operate.check import (
     Wishes,
     budget_warnings,
@@ -15,8 +15,8 @@ from hsrv.operate.check import (
     unix_socket_warnings,
     worker_warnings,
 )
-from hsrv.stopbudget import longest_stop_of
-from hsrv.terms import Preload
+from hsrv.options.config import Config
+from hsrv.options.stopbudget import longest_stop_of
 
 
 @pytest.mark.parametrize(("seconds", "warned"), [(59.0, 1), (60.0, 1), (61.0, 0), (75.0, 0)])

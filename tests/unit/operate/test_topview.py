@@ -8,9 +8,9 @@ from rich.cells import cell_len
 
 from hsrv.operate.top import keys
 from hsrv.operate.topview import ORDERS, Look, Order, screen, seconds
-from hsrv.rates import ProcessRates, Rates, RoleRates
 from hsrv.rpc.methods import PathStreams
 from hsrv.rpc.operator import BoardStatus, Occupying, ProcessStatus, ServerStatus, TimelineEvent
+from hsrv.status.rates import ProcessRates, Rates, RoleRates
 from tests.unit.operate.test_views import PROCESS, REPORT, STATUS, poisoned
 
 GAUGES = {

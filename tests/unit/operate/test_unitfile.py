@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hsrv.config import Config, OptionInfo, options
 from hsrv.operate.unitfile import COMMON, Facts, service, sockets
-from hsrv.sources import OPTIONS, load_config
+from hsrv.options.config import Config, OptionInfo, options
+from hsrv.sources.sources import OPTIONS, load_config
 from tests.integration.conftest import ROOT
 
 FACTS = Facts("app", ("/srv/app/.venv/bin/hsrv",), "/srv/app", "/usr", "web", {})

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from hsrv import cli
-from hsrv.errors import AppLoadError, OperatorError
+from hsrv.common.errors import AppLoadError, OperatorError
 from hsrv.operate import commands, views
 from hsrv.rpc.methods import ChildReport, PathStreams, Running
 from hsrv.rpc.operator import (

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-from hsrv.logging import current_trace
-from hsrv.messages import Trace
+from hsrv.ipc.messages import Trace
+from hsrv.logs.logging import current_trace
 from hsrv.rpc.dispatcher import Context
 from hsrv.rpc.meta import MAX_FIELDS, MAX_TEXT, enter, meta_of, with_meta
 from tests.unit.rpc.conftest import MakeBoth

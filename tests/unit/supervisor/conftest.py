@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.supervisor.plan_fleet import Fleet
+from tests.unit.supervisor.plan.fleets import Fleet
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hsrv.intake import BATCH_TIME
-from hsrv.loops import new_loop
-from hsrv.messages import ListenerInfo, Origin
+from hsrv.ipc.messages import ListenerInfo, Origin
+from hsrv.net.intake import BATCH_TIME
+from hsrv.net.loops import new_loop
 from hsrv.worker.accept import ACCEPT_BATCH, Acceptor
 
 DEADLINE = 10.0

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from hsrv.globs import PASSING_SECONDS, LearnedPaths, PassingPaths
-from hsrv.http.events import RequestHead
+from hsrv.common.globs import PASSING_SECONDS, LearnedPaths, PassingPaths
+from hsrv.common.request import RequestHead
 from hsrv.worker.route import Route, StreamPolicy, route
 
 PLAIN = RequestHead(

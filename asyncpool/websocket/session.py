@@ -1,0 +1,395 @@
+"""One WebSocket: the application's call for an upgrade request that was handed off.
+
+Owns the task of the application and, through its link, the connection. Promises: the application is called
+once, in a context of its own; it always learns the end as `websocket.disconnect`; what it says out of turn
+raises in its `send()`; the pool is told once, when both the connection and the call are over. Must not touch
+the socket: the link does.
+
+Spec: ASGI WebSocket 2.5, https://asgi.readthedocs.io/en/latest/specs/www.html#websocket
+"""
+
+import asyncio
+import errno
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from hsrv.asyncpool.websocket.aftermath import forget, is_aftermath
+from hsrv.asyncpool.websocket.codec import choose_codec
+from hsrv.asyncpool.websocket.events import (
+    ABNORMAL,
+    INTERNAL_ERROR,
+    MAX_REASON,
+    NORMAL,
+    SERVICE_RESTART,
+    Close,
+    may_be_sent,
+)
+from hsrv.asyncpool.websocket.handshake import accept_response, deflate_terms
+from hsrv.asyncpool.websocket.link import WebSocketLink, WebSocketSettings
+from hsrv.asyncpool.websocket.memory import MessageMemory
+from hsrv.asyncpool.websocket.states import SAID, Said, Say, Wire
+from hsrv.board.layout import Occupant
+from hsrv.common.asgi import Application, Message, Scope
+from hsrv.common.errors import AppError, ClientDisconnected
+from hsrv.common.globs import pattern_of
+from hsrv.common.tables import Machine
+from hsrv.common.terms import EndReason
+from hsrv.http.activity import Activity
+from hsrv.http.backlog import Backlog
+from hsrv.http.failure import error_of
+from hsrv.http.wire.response import ResponseEncoder, simple_response
+from hsrv.ipc.messages import WebSocketHandoff
+from hsrv.logs.logging import current_trace, get_logger
+from hsrv.net.conn import HIGH_WATER, Conn
+from hsrv.net.context import own_context
+
+__all__ = ["WebSocketSession", "WebSocketSettings"]
+
+FAIR_BURST: Final = 64
+"""Messages that one application may send or receive before other streams get a turn of the loop. Without it,
+a flood that is always ready would keep its application, which then never waits, running for as long as it
+lasts."""
+
+TELLINGS: Final = 100
+"""Times that an application is told of the end at once: tasks that wait for messages may be many, and each is told."""
+
+DEAF_PAUSE: Final = 1.0
+"""Seconds that receive() then takes: an application that goes on receiving nevertheless does so in a loop."""
+
+_SAYS: Final = {
+    "websocket.accept": Say.ACCEPT,
+    "websocket.send": Say.SEND,
+    "websocket.close": Say.CLOSE,
+    "websocket.http.response.start": Say.RESPOND,
+}
+
+_ACCEPTED: Final = Said.ACCEPTED
+"""Read for every message. Up to Python 3.11 a member of an enum costs ten times what a global does."""
+
+log = get_logger("hsrv.asyncpool.websocket")
+
+
+class WebSocketSession:
+    """One WebSocket of this pool, from the handoff to the end of both the connection and the application."""
+
+    __slots__ = (
+        "_app",
+        "_burst",
+        "_defaults",
+        "_encoder",
+        "_greeting",
+        "_link",
+        "_loop",
+        "_on_accepted",
+        "_on_closed",
+        "_pattern",
+        "_said",
+        "_scope",
+        "_settings",
+        "_task",
+        "_told",
+        "_waiters",
+        "conn",
+        "handoff",
+        "started_at",
+        "status",
+    )
+
+    def __init__(
+        self,
+        conn: Conn,
+        handoff: WebSocketHandoff,
+        scope: Scope,
+        app: Application,
+        settings: WebSocketSettings,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        backlog: Backlog,
+        memory: MessageMemory,
+        defaults: Callable[[], bytes],
+        on_accepted: "Callable[[WebSocketSession], None]",
+        on_closed: "Callable[[WebSocketSession, EndReason, int], None]",
+    ) -> None:
+        """`defaults`: the server's own header lines. `on_accepted`: called once it is open. `on_closed(session,
+        reason, close code)`: called once, when the connection is closed and the application has returned."""
+        self.conn = conn
+        self.handoff = handoff
+        self.started_at = time.monotonic()
+        self.status = 0
+        """Of the answer to the upgrade request: 101, or why not; 0 when there was none."""
+        self._scope = scope
+        self._app = app
+        self._settings = settings
+        self._loop = loop
+        self._defaults = defaults
+        self._on_accepted = on_accepted
+        self._on_closed: Callable[[WebSocketSession, EndReason, int], None] | None = on_closed
+        self._link = WebSocketLink(
+            conn,
+            handoff.buffered,
+            settings,
+            loop,
+            backlog=backlog,
+            memory=memory,
+            on_change=self._wake,
+            on_closed=self._report_end,
+        )
+        self._said = Machine(SAID, Said.CONNECTING)
+        self._encoder: ResponseEncoder | None = None
+        self._greeting: Message | None = {"type": "websocket.connect"}
+        self._task: asyncio.Task[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        """One for each `receive()` that waits: of concurrent ones any may be cancelled."""
+        self._burst = 0
+        self._told = 0
+        """How often the application was told of the end."""
+        self._pattern: str | None = None
+
+    # for the pool
+
+    def start(self) -> None:
+        """Watch the connection and call the application, as a task with a context of its own: what that sets is not
+        seen by what we do for this connection."""
+        context = own_context(self._loop).copy()
+        context.run(current_trace.set, self.handoff.trace)
+        context.run(self._link.start)  # what is logged while reading names the request too
+        self._task = self._loop.create_task(self._call(), context=context.copy())
+        self._task.add_done_callback(self._on_returned, context=context)
+
+    def shutdown(self, code: int = SERVICE_RESTART, reason: str = "") -> None:
+        """End it cleanly because the server stops: a close frame, or 503 while the upgrade is unanswered. The
+        application sees `websocket.disconnect`. May be called again."""
+        if self._link.state is Wire.OPEN:
+            self._link.close(code, reason, EndReason.DRAINED)
+        elif self._link.state is Wire.UNANSWERED:
+            self._link.ended = Close(code, reason)
+            self._answer(503, "Service Unavailable", EndReason.DRAINED)
+
+    def abort(self) -> None:
+        """End it now: reset the connection, and cancel the application if it still runs."""
+        self._link.cut(EndReason.DRAINED)
+        if self._task is not None:
+            self._task.cancel()
+
+    def check_deadlines(self, now: float) -> None:
+        """Act on what is overdue at `now` (loop.time()); to be called about once a second."""
+        self._link.check_deadlines(now)
+
+    @property
+    def unanswered(self) -> bool:
+        """The application has not answered the upgrade request yet."""
+        return self._link.state is Wire.UNANSWERED
+
+    def activity(self) -> Activity:
+        """What the operator is told of it."""
+        handoff = self.handoff
+        pattern = self._pattern or pattern_of(handoff.head.path, self._scope.get("path_params") or {})
+        if self._said.state is not Said.CONNECTING:  # routed by now
+            self._pattern = pattern
+        state = self._link.state.name.lower()
+        return Activity(
+            self.started_at, "websocket", state, handoff.head, handoff.trace, handoff.origin.client, pattern
+        )
+
+    def runs_in(self, task: "asyncio.Task[Any]") -> bool:
+        """Whether this task is the application's call."""
+        return self._task is task
+
+    def occupant(self) -> Occupant:
+        """Who it is, should the application's call hold up the loop."""
+        head, client = self.handoff.head, self.handoff.origin.client
+        name = client[0].encode() if client is not None else b"-"
+        return Occupant(self.started_at, head.method, head.raw_path, self.handoff.trace.request_id, name)
+
+    # the application's call
+
+    async def _call(self) -> None:
+        await self._app(self._scope, self._receive, self._send)
+
+    def _on_returned(self, task: "asyncio.Task[None]") -> None:
+        """The application returned, raised or was cancelled."""
+        self._task = None
+        error = error_of(task)
+        if error is not None and not (self._link.ended is not None and is_aftermath(error)):
+            log.error("application raised", exc_info=error, **self._log_context())
+            self._end_link(INTERNAL_ERROR, EndReason.APP_ERROR)
+        else:
+            self._end_link(NORMAL, EndReason.COMPLETED)
+        if error is not None:
+            forget(error)
+        self._link.drop_messages()
+        self._report_end()
+
+    def _end_link(self, code: int, end: EndReason) -> None:
+        """End what the application left unfinished."""
+        state = self._link.state
+        if state is Wire.OPEN:
+            self._link.close(code, "", end)
+        elif state is Wire.UNANSWERED or state is Wire.RESPONDING:
+            if end is EndReason.COMPLETED:
+                log.error("application returned without answering the handshake", **self._log_context())
+            if state is Wire.UNANSWERED:
+                self._answer(500, "Internal Server Error", EndReason.APP_ERROR)
+            else:
+                self._link.cut(EndReason.APP_ERROR)
+
+    def _log_context(self) -> dict[str, object]:
+        return {"path": self.handoff.head.path, "status": self.status}
+
+    def _report_end(self) -> None:
+        """Tell the pool, once both the connection and the call are over."""
+        if self._link.state is Wire.CLOSED and self._task is None and self._on_closed is not None:
+            callback, self._on_closed = self._on_closed, None
+            code = self._link.ended.code if self._link.ended is not None else ABNORMAL
+            callback(self, self._link.reason or EndReason.COMPLETED, code)
+
+    # receive()
+
+    async def _receive(self) -> Message:
+        """ASGI receive: `websocket.connect`, the messages, then `websocket.disconnect`."""
+        if self._greeting is not None:
+            greeting, self._greeting = self._greeting, None
+            return greeting
+        if self._is_burst():
+            await asyncio.sleep(0)
+        link = self._link
+        while not len(link):
+            if link.ended is not None:
+                await self._told_of_the_end()
+                code, reason = link.ended
+                return {"type": "websocket.disconnect", "code": code, "reason": reason}
+            await self._change()
+        data = link.take()
+        return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
+
+    async def _told_of_the_end(self) -> None:
+        """Count how often. Raises `ClientDisconnected` in an application that does not listen, after a pause: else it
+        would keep the pool busy for ever."""
+        self._told += 1
+        if self._told <= TELLINGS:
+            return
+        if self._told == TELLINGS + 1:
+            log.warning("application receives after websocket.disconnect", **self._log_context())
+        await asyncio.sleep(DEAF_PAUSE)
+        self._check_alive()
+
+    async def _change(self) -> None:
+        """Wait until there is a message or the end."""
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        self._burst = 0
+        try:
+            await waiter
+        finally:
+            self._waiters.remove(waiter)
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _is_burst(self) -> bool:
+        """Whether the application has had its share, and others should get a turn now."""
+        self._burst += 1
+        if self._burst < FAIR_BURST:
+            return False
+        self._burst = 0
+        return True
+
+    # send()
+
+    async def _send(self, message: Message) -> None:
+        """ASGI send. Raises ClientDisconnected (an OSError) once the connection has ended, AppError on
+        misuse."""
+        if message["type"] == "websocket.send" and self._said.state is _ACCEPTED:
+            self._check_alive()  # in short what `_say` does: this is the one message that comes often
+            self._send_message(message)
+        else:
+            self._say(message)
+        if self.conn.pending_bytes > HIGH_WATER:
+            await self._link.drained()
+        if self._is_burst():
+            await asyncio.sleep(0)
+
+    def _say(self, message: Message) -> None:
+        say = _say_of(message)
+        if self._link.ended is not None and say is Say.CLOSE:
+            return  # there is nothing left to close, whoever did it
+        if self._said.state is Said.ENDED and say is Say.SEND:
+            self._check_alive()
+        if say not in SAID[self._said.state]:
+            state = self._said.state.name.lower()
+            raise AppError(f"{message['type']} is not allowed when the WebSocket is {state}")
+        self._check_alive()
+        _HANDLERS[say](self, message)
+        self._said.move(say)
+
+    def _check_alive(self) -> None:
+        if self._link.ended is not None:
+            raise ClientDisconnected(errno.EPIPE, f"the WebSocket ended with code {self._link.ended.code}")
+
+    def _accept(self, message: Message) -> None:
+        head = self.handoff.head
+        terms = deflate_terms(head, enabled=self._settings.per_message_deflate)
+        response = accept_response(head, self._scope, message, terms, self._defaults())
+        new = choose_codec(self._settings.codec)
+        self._link.accept(response, new(self._settings.max_message, terms, self._settings.max_inflated))
+        self.status = 101
+        self._on_accepted(self)
+
+    def _send_message(self, message: Message) -> None:
+        text, data = message.get("text"), message.get("bytes")
+        if isinstance(text, str) and data is None:
+            self._link.send(text)
+        elif isinstance(data, (bytes, bytearray, memoryview)) and text is None:
+            self._link.send(bytes(data))
+        else:
+            raise AppError("websocket.send: give either `text`, a str, or `bytes`")
+
+    def _send_close(self, message: Message) -> None:
+        if self._link.state is Wire.UNANSWERED:
+            self._answer(403, "Forbidden", EndReason.COMPLETED)
+            return
+        code, reason = message.get("code", NORMAL), message.get("reason") or ""
+        if not may_be_sent(code):
+            raise AppError(f"websocket.close: the code {code!r} may not be sent (RFC 6455 section 7.4)")
+        if len(reason.encode()) > MAX_REASON:
+            raise AppError(f"websocket.close: the reason is longer than {MAX_REASON} bytes: {reason!r}")
+        self._link.drop_messages()
+        self._link.close(code, reason, EndReason.COMPLETED)
+
+    def _answer(self, status: int, text: str, end: EndReason) -> None:
+        self.status = status
+        self._link.answer(simple_response(status, text, self._defaults()), end)
+
+    def _send_response(self, message: Message) -> None:
+        """`websocket.http.response.start`: nothing is written before the first body."""
+        self._encoder = ResponseEncoder("GET", self.handoff.head.http_version, keep_alive=False)
+        self._encoder.start({**message, "type": "http.response.start"})
+
+    def _send_body(self, message: Message) -> None:
+        assert self._encoder is not None
+        parts = self._encoder.body({**message, "type": "http.response.body"}, self._defaults())
+        self.status = self._encoder.status
+        self._link.respond(*parts, last=self._encoder.complete)
+
+
+def _say_of(message: Message) -> Say:
+    """Raises `AppError` for a type that is none of a WebSocket's."""
+    kind = message["type"]
+    if kind == "websocket.http.response.body":
+        return Say.BODY if message.get("more_body") else Say.LAST_BODY
+    if kind not in _SAYS:
+        raise AppError(f"unexpected ASGI message type {kind!r}")
+    return _SAYS[kind]
+
+
+_HANDLERS: Final[dict[Say, Callable[[WebSocketSession, Message], None]]] = {
+    Say.ACCEPT: WebSocketSession._accept,
+    Say.SEND: WebSocketSession._send_message,
+    Say.CLOSE: WebSocketSession._send_close,
+    Say.RESPOND: WebSocketSession._send_response,
+    Say.BODY: WebSocketSession._send_body,
+    Say.LAST_BODY: WebSocketSession._send_body,
+}

@@ -1,0 +1,235 @@
+"""From an import string to an ASGI application, with failures that a person can read.
+
+Runs the application's import code: never imported by the supervisor.
+"""
+
+import difflib
+import importlib
+import inspect
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Final
+
+from hsrv.app.apptarget import DISCOVERED_ATTRIBUTES, AppTarget, being_imported, resolve_target
+from hsrv.common.asgi import Application
+from hsrv.common.errors import AppLoadError
+from hsrv.options.config import Config
+
+_OURS: Final = Path(__file__).parent.parent
+_ASGI_2: Final = "as ASGI 2 does. Wrap it: asgiref.compatibility.guarantee_single_callable"
+
+
+@dataclass(frozen=True)
+class LoadedApp:
+    """An application, and where it was found."""
+
+    app: Application
+    import_string: str
+
+
+def load_app(config: Config) -> LoadedApp:
+    """Import the application that the configuration names. Raises AppLoadError."""
+    token = being_imported.set(True)
+    try:
+        return _load(config)
+    finally:
+        being_imported.reset(token)
+
+
+def _load(config: Config) -> LoadedApp:
+    folder = str(Path(config.app_dir).resolve())
+    if sys.path[:1] != [folder]:  # also if it stands further back: a namesake before it isn't meant
+        sys.path.insert(0, folder)
+    target = resolve_target(config)
+    module = _import(target, folder)
+    if target.attribute:
+        app = _attribute(module, target)
+        name = f"{target.module}:{target.attribute}"
+    else:
+        name, app = _only_application(module)
+    if target.call:
+        app = _call(app, name)
+        name += "()"
+    _check(app, name)
+    return LoadedApp(app, name)
+
+
+def _import(target: AppTarget, folder: str) -> ModuleType:
+    failed = f"{target.module} can't be imported: "
+    try:
+        return importlib.import_module(target.module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{target.module}.".startswith(f"{error.name}."):
+            raise AppLoadError(
+                f"no module named {error.name!r} in {folder} or the environment"
+                f"{_similar_module(error.name, Path(folder))} (--app-dir says where to look)"
+            ) from error
+        raise _failed(f"{failed}{error}", error) from error
+    except SyntaxError as error:
+        raise _failed(f"{failed}{error.msg} ({error.filename}, line {error.lineno})", error) from error
+    except (Exception, SystemExit) as error:  # the application's own module code
+        raise _failed(f"{failed}{type(error).__name__}: {error}", error) from error
+
+
+def _similar_module(name: str, folder: Path) -> str:
+    *parents, last = name.split(".")
+    there = folder.joinpath(*parents)
+    known = [path.stem for path in there.iterdir() if path.suffix == ".py"] if there.is_dir() else []
+    close = difflib.get_close_matches(last, known, n=1)
+    return f"; did you mean {'.'.join([*parents, close[0]])!r}?" if close else ""
+
+
+def _attribute(module: ModuleType, target: AppTarget) -> Any:
+    found: Any = module
+    path = target.module
+    for name in target.attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            hint = _similar_attribute(found, name) or _others(module)
+            raise AppLoadError(f"{path} has no attribute {name!r}{hint}") from error
+        except (Exception, SystemExit) as error:  # the application's own property or __getattr__
+            raise _failed(f"{path}.{name} raised {type(error).__name__}: {error}", error) from error
+        path += f".{name}"
+    return found
+
+
+def _similar_attribute(owner: Any, name: str) -> str:
+    close = difflib.get_close_matches(name, dir(owner), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _others(module: ModuleType) -> str:
+    names = _applications(module)
+    return f"; {module.__name__} has {', '.join(names)}" if names else ""
+
+
+def _only_application(module: ModuleType) -> tuple[str, Any]:
+    """The application of a discovered module: by its usual names, or the only ASGI application it has."""
+    for name in DISCOVERED_ATTRIBUTES:
+        value = vars(module).get(name)
+        if value is not None and not isinstance(value, ModuleType):
+            return f"{module.__name__}:{name}", value
+    names = _applications(module)
+    if len(names) == 1:
+        return f"{module.__name__}:{names[0]}", getattr(module, names[0])
+    what = f"several ASGI applications ({', '.join(names)})" if names else "no ASGI application"
+    raise AppLoadError(
+        f"{module.__name__} has none of the attributes {', '.join(DISCOVERED_ATTRIBUTES)}, and {what}. "
+        f"Name it: hsrv start {module.__name__}:ATTRIBUTE"
+    )
+
+
+def _applications(module: ModuleType) -> list[str]:
+    found: dict[int, str] = {}  # by identity: one application may have several names
+    for name, value in vars(module).items():
+        if not name.startswith("_") and _is_application_of(module, value):
+            found.setdefault(id(value), name)
+    return list(found.values())
+
+
+def _is_application_of(module: ModuleType, value: Any) -> bool:
+    """Whether it certainly is one: a coroutine function of three parameters defined here, or an object whose
+    __call__ is such a function. What a function was imported for can't be known."""
+    if inspect.isclass(value):
+        return False
+    if inspect.isfunction(value) and value.__module__ != module.__name__:
+        return False
+    return _is_async(value) and _takes(value, 3)
+
+
+def _call(factory: Any, name: str) -> Any:
+    if not callable(factory):
+        raise AppLoadError(f"{name} is no factory: {type(factory).__name__} can't be called")
+    if not _takes(factory, 0):
+        if _takes(factory, 3):
+            raise AppLoadError(
+                f"the factory {name} needs arguments: it seems to be the application itself, so leave out "
+                "--factory or ()"
+            )
+        raise AppLoadError(f"the factory {name} needs arguments: {inspect.signature(factory)}")
+    try:
+        app = factory()
+    except (Exception, SystemExit) as error:  # the application's own factory
+        raise _failed(f"the factory {name} raised {type(error).__name__}: {error}", error) from error
+    if inspect.iscoroutine(app):
+        app.close()
+        raise AppLoadError(
+            f"the factory {name} is async: it must be a plain function that returns the application"
+        )
+    return app
+
+
+def _check(app: Any, name: str) -> None:
+    """Raise AppLoadError unless it looks like ASGI 3.
+
+    A plain function of three arguments passes: a wrapper may return the awaitable of what it wraps.
+    """
+    if not callable(app):
+        raise AppLoadError(f"{name} is no application: {type(app).__name__} can't be called")
+    if inspect.isclass(app):
+        _check_class(app, name)
+    elif inspect.isasyncgenfunction(app):
+        raise AppLoadError(f"{name} is no application: it has a yield, so it can't be awaited")
+    elif not _takes(app, 3):
+        raise AppLoadError(f"{name} {_what_else(app, name)}")
+
+
+def _check_class(app: type, name: str) -> None:
+    if hasattr(app, "__await__") and _takes(app, 3):
+        return  # calling it makes an awaitable: as good as a coroutine function
+    if _takes(app, 1) and not _takes(app, 0):
+        raise AppLoadError(f"{name} is a class that takes one argument, {_ASGI_2}")
+    raise AppLoadError(
+        f"{name} is a class, not an application: name an instance of it, or {name}() to make one"
+    )
+
+
+def _what_else(app: Any, name: str) -> str:
+    """What a callable is that doesn't take three arguments."""
+    if _takes(app, 2) and not _is_async(app):
+        return "takes 2 arguments, as WSGI does. Wrap it: asgiref.wsgi.WsgiToAsgi or a2wsgi.WSGIMiddleware"
+    if _takes(app, 0):
+        return f"takes no arguments: a factory? Then: hsrv start --factory, or {name}()"
+    if _takes(app, 1):
+        return f"takes one argument, {_ASGI_2}"
+    return "is no ASGI application: it doesn't take scope, receive and send"
+
+
+def _takes(function: Any, count: int) -> bool:
+    """Whether it can be called with so many arguments; what is written in C and doesn't tell, can."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
+def _is_async(value: Any) -> bool:
+    call = getattr(type(value), "__call__", None)  # noqa: B004  # the method itself is wanted
+    return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)
+
+
+def _failed(message: str, error: BaseException) -> AppLoadError:
+    return AppLoadError(
+        message, "".join(traceback.format_exception(type(error), error, _theirs(error.__traceback__)))
+    )
+
+
+def _theirs(tb: TracebackType | None) -> TracebackType | None:
+    """The traceback from the application's first frame on: how we came there is of no use to anyone."""
+    while tb is not None:
+        filename = tb.tb_frame.f_code.co_filename
+        if (
+            not filename.startswith("<frozen importlib")
+            and _OURS not in Path(filename).parents
+            and ("importlib" not in Path(filename).parts)
+        ):
+            return tb
+        tb = tb.tb_next
+    return None

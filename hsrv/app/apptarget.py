@@ -1,0 +1,166 @@
+"""Which application is meant, without importing anything of it: also the supervisor may know that much.
+
+Looks at file names and reads sources; runs none.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from hsrv.common.errors import AppLoadError
+from hsrv.options.config import Config
+
+DISCOVERED_MODULES: Final = ("main", "app", "asgi")
+DISCOVERED_ATTRIBUTES: Final = ("app", "application", "asgi")
+
+ALLOWED: Final = "module:attribute, module:factory() or a dotted attribute"
+
+being_imported: ContextVar[bool] = ContextVar("being_imported", default=False)
+"""Whether the application's module code is what runs: `hsrv.run()` in it would start servers without end."""
+
+_OTHER_SCOPES: Final = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Lambda,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+)
+
+
+@dataclass(frozen=True)
+class AppTarget:
+    """Where the application is to be found."""
+
+    module: str
+    attribute: str
+    """Dotted; "" when it is to be discovered in the module."""
+    call: bool
+    """The attribute is a factory: call it without arguments."""
+    how_found: str
+    """For people; "" when it was asked for by name."""
+
+    @property
+    def import_string(self) -> str:
+        """`module:attribute`, `module:attribute()`, or `module` alone as long as only an import can tell more."""
+        return f"{self.module}:{self.attribute}{'()' if self.call else ''}" if self.attribute else self.module
+
+
+def resolve_target(config: Config) -> AppTarget:
+    """The application that the configuration names, or the first that discovery finds. Raises AppLoadError."""
+    folder = Path(config.app_dir)
+    if config.app is None:
+        return _discover(folder, call=config.factory)
+    text = config.app.strip()
+    path = text.removesuffix("()")
+    module, colon, attribute = path.partition(":")
+    parts = [*module.split("."), *(attribute.split(".") if colon else ())]
+    if not all(name.isidentifier() for name in parts) or (folder / module).is_file():
+        raise _names_none(text, _meant(module, attribute))
+    if not colon:
+        module, attribute = _split(parts, folder)
+    if text != path and not attribute:
+        raise _names_none(text, "")
+    return AppTarget(module, attribute, config.factory or text != path, "")
+
+
+def _names_none(text: str, hint: str) -> AppLoadError:
+    return AppLoadError(f"{text!r} names no application; allowed: {ALLOWED}{hint}")
+
+
+def _meant(module: str, attribute: str) -> str:
+    """For those who gave the name of a file."""
+    dotted = ".".join(part for part in module.removesuffix(".py").split("/") if part not in (".", ""))
+    if dotted == module or not all(name.isidentifier() for name in dotted.split(".")):
+        return ""
+    return f"; did you mean {dotted}:{attribute or 'app'}?"
+
+
+def source_of(names: Sequence[str], folder: Path) -> Path | None:
+    """The file of the module that these names make below `folder`; None if there is none."""
+    base = folder.joinpath(*names)
+    candidates = (base / "__init__.py", base.with_name(f"{base.name}.py"))  # in the import system's order
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _split(names: list[str], folder: Path) -> tuple[str, str]:
+    """Module and attribute of a dotted name: as much as there is a file for is the module. Installed modules are
+    not searched: there the last name is the attribute."""
+    for count in range(len(names), 0, -1):
+        if source_of(names[:count], folder) is not None:
+            return ".".join(names[:count]), ".".join(names[count:])
+    return (".".join(names[:-1]), names[-1]) if len(names) > 1 else (names[0], "")
+
+
+# discovery
+
+
+def _discover(folder: Path, *, call: bool) -> AppTarget:
+    """The first module that binds a usual name, else the first that is there: its import may tell."""
+    there = {name: path for name in DISCOVERED_MODULES if (path := source_of([name], folder)) is not None}
+    for name, path in there.items():
+        bound = _bound_names(path)
+        if bound is None:
+            break  # its error is what the operator must see
+        attribute = next((attribute for attribute in DISCOVERED_ATTRIBUTES if attribute in bound), None)
+        if attribute is not None:
+            return AppTarget(name, attribute, call, f"found in {path}")
+    for name, path in there.items():
+        return AppTarget(name, "", call, f"found in {path}")
+    looked = ", ".join(f"{name}.py, {name}/" for name in DISCOVERED_MODULES)
+    raise AppLoadError(
+        f"no application given and none found: looked for {looked} in {folder.resolve()}. "
+        "Name it: hsrv start MODULE:ATTRIBUTE"
+    )
+
+
+def _bound_names(path: Path) -> set[str] | None:
+    """What the module's own level assigns, defines or imports from elsewhere; None if it can't be read."""
+    try:
+        return set(_bound(ast.parse(path.read_bytes())))
+    except (SyntaxError, ValueError, OSError):
+        return None
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()):
+                yield name
+            case ast.ImportFrom(module=str(), names=aliases):  # `from . import app` makes a module
+                yield from (alias.asname or alias.name for alias in aliases)
+        if not isinstance(child, _OTHER_SCOPES):
+            yield from _bound(child)
+
+
+# from an object to its name
+
+
+def import_string(app: object) -> str:
+    """The import string of an application. Raises ValueError for one that no other process could import."""
+    if isinstance(app, str):
+        return app
+    if not callable(app):  # nor found by chance: small numbers are in many modules
+        raise ValueError(f"{app!r} is no application: {type(app).__name__} can't be called")
+    # An instance knows the module of its class, not its own.
+    for module in (getattr(app, "__module__", None), *list(sys.modules)):
+        if isinstance(module, str) and module != "__main__":
+            name = name_in(sys.modules.get(module), app)
+            if name is not None:
+                return f"{module}:{name}"
+    raise ValueError(f"{app!r} is not at the top of an importable module: give its import string")
+
+
+def name_in(module: object, app: object) -> str | None:
+    """The name that `app` has at the top of `module`."""
+    names = dict(vars(module)) if isinstance(module, ModuleType) else {}
+    return next((name for name, value in names.items() if value is app and name.isidentifier()), None)

@@ -1,0 +1,266 @@
+"""What an import has made that only Python knows: objects that processes must not share, and what holds them.
+
+Looks at the garbage collector's list of objects, so whatever was made before `gc.freeze()` is not seen. Promises: no
+module is imported for it, and no code of an object's own class runs: its type is asked, not the object.
+"""
+
+import gc
+import io
+import random
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any, Final, NamedTuple
+
+from hsrv.app.preload import is_library
+
+DEPTH: Final = 6
+"""Steps from an object to the global that holds it. A list of clients with a file each needs five."""
+
+CROWD: Final = 20_000
+"""Objects that are followed at most: what so many hold has no holder that would tell anybody anything."""
+
+KINDS: Final = (
+    ("concurrent.futures.process", "ProcessPoolExecutor"),
+    ("multiprocessing.pool", "Pool"),
+    ("multiprocessing.managers", "BaseManager"),
+    ("multiprocessing.managers", "BaseProxy"),
+    ("multiprocessing.process", "BaseProcess"),
+    ("multiprocessing.queues", "Queue"),
+    ("multiprocessing.queues", "SimpleQueue"),
+    ("multiprocessing.synchronize", "Event"),
+    ("multiprocessing.synchronize", "Condition"),
+    ("multiprocessing.synchronize", "SemLock"),
+    ("multiprocessing.connection", "_ConnectionBase"),
+    ("multiprocessing.connection", "Listener"),
+    ("asyncio.events", "AbstractEventLoop"),
+    ("random", "Random"),
+    ("numpy.random._generator", "Generator"),
+    ("numpy.random.mtrand", "RandomState"),
+    ("numpy.random.bit_generator", "BitGenerator"),
+)
+"""Modules and their classes; what consists of others stands before them, and names them as well. Queues, locks and
+connections are one and the same in all processes: a message, a turn or an answer reaches any of them. A loop's epoll
+object too. Generators of random numbers are copied, so that all processes draw the same ones."""
+
+
+class Place(NamedTuple):
+    """The global that an object is held by."""
+
+    module: str
+    attribute: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.attribute}" if self.attribute else self.module
+
+
+@dataclass(frozen=True)
+class Shared:
+    """An object that processes must not share."""
+
+    kind: str
+    where: str
+    """The global that holds it; empty when it isn't known."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.where}".rstrip()
+
+
+def shared_objects() -> list[Shared]:
+    """One for each global that holds any, and one for each kind that no global holds."""
+    found = [value for value in _objects_of(_classes(KINDS)) if not _is_harmless(value)]
+    if not found:
+        return []
+    places = _places(found)
+    ours = {id(generator) for generator in _of_libraries(found, places)}
+    rank = {kind: number for number, kind in enumerate(_classes(KINDS))}
+    found.sort(key=lambda value: min(rank[kind] for kind in rank if issubclass(type(value), kind)))
+    shared: dict[str, Shared] = {}
+    for value in found:
+        if id(value) not in ours:
+            where = str(places.get(id(value), ""))
+            kind = type(value).__qualname__
+            shared.setdefault(where or kind, Shared(kind, where))
+    return list(shared.values())
+
+
+# generators of random numbers
+
+
+def generators_to_reseed() -> list[random.Random]:
+    """Those that libraries keep for themselves. One of the application's own may have been given a seed on purpose,
+    which can't be seen any more."""
+    found = [value for value in _objects_of((random.Random,)) if not _is_harmless(value)]
+    return _of_libraries(found, _places(found)) if found else []
+
+
+def _of_libraries(found: Iterable[object], places: dict[int, Place]) -> list[random.Random]:
+    generators = [value for value in found if type(value) is random.Random]
+    return [value for value in generators if id(value) in places and _is_of_library(places[id(value)].module)]
+
+
+def _is_of_library(module: str) -> bool:
+    file = _dict_of(sys.modules[module]).get("__file__")
+    return isinstance(file, str) and is_library(Path(file))
+
+
+def reseed(generators: Iterable[random.Random]) -> None:
+    """In a forked child: what `random` does with the generator behind its functions, for these and for numpy's."""
+    for generator in generators:
+        generator.seed()
+    if (numpys := _numpys_own()) is not None:
+        numpys.seed()
+
+
+def _numpys_own() -> Any:
+    """The generator behind the functions of numpy.random, if it can be reseeded."""
+    own = _attribute("numpy.random.mtrand", "_rand")
+    usual = type(getattr(own, "_bit_generator", None)).__name__ == "MT19937"
+    return own if usual else None  # another one was put there: np.random.set_bit_generator()
+
+
+# objects
+
+
+def _dict_of(module: object) -> dict[str, Any]:
+    """A module's names. Not by its own word: one that is lazy would import what it is asked for."""
+    descriptor: Any = vars(ModuleType)["__dict__"]
+    names = descriptor.__get__(module)
+    return names if type(names) is dict else {}
+
+
+def _attribute(module: str, name: str) -> Any:
+    found = sys.modules.get(module)
+    return _dict_of(found).get(name) if issubclass(type(found), ModuleType) and found is not None else None
+
+
+def _classes(kinds: Iterable[tuple[str, str]]) -> tuple[type, ...]:
+    """Those of modules that have been imported: of the others there are no objects."""
+    found = (_attribute(module, name) for module, name in kinds)
+    return tuple(kind for kind in found if type(kind) is type)
+
+
+def _objects_of(classes: tuple[type, ...]) -> list[Any]:
+    objects = gc.get_objects()
+    types = {id(kind): kind for kind in map(type, objects)}
+    wanted = {number for number, kind in types.items() if issubclass(kind, classes)}
+    return [value for value in objects if id(type(value)) in wanted] if wanted else []
+
+
+def _is_harmless(value: Any) -> bool:
+    """Whether it is closed, or one that takes care of forks."""
+    if issubclass(type(value), random.Random):
+        return (
+            issubclass(type(value), random.SystemRandom)
+            or value is _attribute("random", "_inst")
+            or _is_tempfiles(value)
+        )
+    if (numpys := _numpys_own()) is not None and (value is numpys or value is numpys._bit_generator):
+        return True
+    kind, state = type(value).__name__, _state(value)
+    if issubclass(type(value), _classes([("asyncio.events", "AbstractEventLoop")])):
+        return bool(value.is_closed())
+    if kind == "ProcessPoolExecutor":
+        return bool(state.get("_shutdown_thread"))
+    return kind in ("_MainProcess", "_ParentProcess") or ("_handle" in state and state["_handle"] is None)
+
+
+def _state(value: object) -> dict[str, object]:
+    try:
+        state = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return state if type(state) is dict else {}
+
+
+def _is_tempfiles(generator: random.Random) -> bool:
+    """It makes itself a new one in another process."""
+    sequences = [
+        *_objects_of(_classes([("tempfile", "_RandomNameSequence")])),
+        _attribute("tempfile", "_name_sequence"),
+    ]
+    return any(_state(sequence).get("_rng") is generator for sequence in sequences)
+
+
+# descriptors
+
+
+def log_files() -> set[int]:
+    """Descriptors of files that handlers of `logging` write to. Each of their lines is written at once, at the position
+    that all processes share: one after the other, whichever way the file was opened."""
+    handlers = _objects_of(_classes([("logging", "FileHandler")]))
+    streams = [_state(handler).get("stream") for handler in handlers]
+    return {stream.fileno() for stream in streams if type(stream) is io.TextIOWrapper and not stream.closed}
+
+
+def holders(descriptors: Iterable[int]) -> dict[int, str]:
+    """The globals that hold the objects behind these."""
+    wanted = set(descriptors)
+    kinds = _classes(
+        [("_io", "FileIO"), ("_socket", "socket"), ("multiprocessing.connection", "_ConnectionBase")]
+    )
+    found = {fd: value for value in _objects_of(kinds) if (fd := _descriptor(value)) in wanted}
+    places = _places(found.values())
+    return {fd: str(places[id(value)]) for fd, value in found.items() if id(value) in places}
+
+
+def _descriptor(value: Any) -> object:
+    if issubclass(type(value), io.FileIO):
+        return -1 if io.FileIO.closed.__get__(value) else io.FileIO.fileno(value)
+    if "_handle" in (state := _state(value)):
+        return state["_handle"]
+    return _attribute("_socket", "socket").fileno(value)
+
+
+# who holds an object
+
+
+def _places(objects: Iterable[object]) -> dict[int, Place]:
+    """The globals that lead to them in the fewest steps, by the objects' identities."""
+    names, modules = _globals()
+    found: dict[int, Place] = {}
+    front = {id(value): (value, {id(value)}) for value in objects}
+    led: dict[int, set[int]] = {}
+    """To which objects those lead that were looked at."""
+    for _ in range(DEPTH):
+        for number, (_, sources) in front.items():
+            led.setdefault(number, set()).update(sources)
+            if (place := names.get(number) or modules.get(number)) is not None:
+                found |= {source: place for source in sources if source not in found}
+        front = _one_step_up([(value, sources - found.keys()) for value, sources in front.values()], led)
+        if not front or len(front) > CROWD:
+            break
+    return found
+
+
+def _one_step_up(
+    front: list[tuple[object, set[int]]], led: dict[int, set[int]]
+) -> dict[int, tuple[object, set[int]]]:
+    """What refers to them, with the objects that it leads to and was not known to lead to."""
+    leads = {id(value): sources for value, sources in front if sources}
+    values = [value for value, sources in front if sources]
+    mine = {id(front), id(values), *map(id, front)}
+    above: dict[int, tuple[object, set[int]]] = {}
+    for holder in gc.get_referrers(*values) if values else ():
+        if id(holder) not in mine and type(holder) is not FrameType:
+            sources = set[int]().union(*(leads.get(id(value), ()) for value in gc.get_referents(holder)))
+            if new := sources - led.get(id(holder), set()):
+                above[id(holder)] = (holder, new)
+    return above
+
+
+def _globals() -> tuple[dict[int, Place], dict[int, Place]]:
+    """Which global an object is, and which module a dictionary. Of several names the one of the module that was
+    imported last: it is further down, where the object was made."""
+    names: dict[int, Place] = {}
+    modules: dict[int, Place] = {}
+    for name, module in list(sys.modules.items()):
+        if not issubclass(type(module), ModuleType) or name == "__mp_main__":
+            continue  # the other is a name of __main__
+        modules[id(_dict_of(module))] = Place(name, "")
+        for attribute, value in list(_dict_of(module).items()):
+            if not issubclass(type(value), ModuleType) and not attribute.startswith("__"):
+                names[id(value)] = Place(name, attribute)
+    return names, modules

@@ -1,0 +1,279 @@
+"""Whether a process that has imported an application may fork: what the import left that a fork would share.
+
+Finds what the kernel knows: threads, child processes, descriptors; `hsrv.app.forkobjects` finds what only Python knows.
+A child has a copy of all memory, but not of these: a thread doesn't exist in it, while the locks that it held stay
+locked; one socket, pipe or file position is used by all children at once, and each reads what was meant for another.
+Promises: what an import closed or ended is no reason; nothing is closed, and none of the application's code is called.
+"""
+
+import fcntl
+import gc
+import os
+import socket
+import stat
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from hsrv.app.forkobjects import Shared, holders, log_files, shared_objects
+
+END: Final = 0.5
+"""Seconds for threads that Python has joined to end in the kernel, too (join() returns a moment earlier), and for
+programs that an import started and didn't wait for."""
+
+COMMAND: Final = 80
+"""Characters of a command line that are shown: enough for a program's name and what it was told first."""
+
+MEMORY_DEVICES: Final = 1
+"""The major number of /dev/null, zero, full, random and urandom: they have no state."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a process had before the import."""
+
+    descriptors: frozenset[int]
+
+
+def before_import() -> Before:
+    """To be asked when the import is about to begin. What exists by then is no longer looked at by the collector, nor
+    by us."""
+    gc.freeze()
+    return Before(frozenset(fd for fd, _ in _open_descriptors()))
+
+
+def unsafe_to_fork(before: Before, imported: str = "the application") -> str | None:
+    """Why this process should not fork, in words; None if it may. `imported`: what, for those words."""
+    if not (_threads() or _other_tasks() or _children() or _suspects(before) or shared_objects()):
+        return None
+    gc.collect()  # closes and ends what nobody can reach any more
+    objects = shared_objects()
+    found = {
+        "started threads": [_described(thread) for thread in _threads()],
+        "left native threads": _native_threads(),
+        "left child processes": _awaited(_children),
+        "made what processes must not share": [str(shared) for shared in objects],
+        "left descriptors open": _descriptors(before, objects),
+    }
+    reasons = [f"{what}: {_listed(texts)}" for what, texts in found.items() if texts]
+    return f"importing {imported} {'; '.join(reasons)}" if reasons else None
+
+
+def _listed(texts: list[str], most: int = 5) -> str:
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+def _awaited(find: Callable[[], list[str]]) -> list[str]:
+    """What is still found once that which is about to end had the time to."""
+    deadline = time.monotonic() + END
+    while (found := find()) and time.monotonic() < deadline:
+        time.sleep(0.01)  # nothing tells of the end of a kernel thread that was joined
+    return found
+
+
+# threads
+
+
+def _threads() -> list[threading.Thread]:
+    """Of Python, beside the main one, once those that are about to end had the time to."""
+    deadline = time.monotonic() + END
+    while True:
+        threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+        if not threads or time.monotonic() > deadline:
+            return threads
+        threads[0].join(0.01)
+
+
+def _described(thread: threading.Thread) -> str:
+    """Its name and what it runs."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    outermost: FrameType | None = None
+    while frame is not None:
+        if frame.f_code.co_filename != threading.__file__:
+            outermost = frame
+        frame = frame.f_back
+    if outermost is None:
+        return thread.name
+    return f"{thread.name} ({outermost.f_code.co_qualname} in {outermost.f_code.co_filename})"
+
+
+def _native_threads() -> list[str]:
+    """Names of threads that Python doesn't know and that a fork doesn't end. Libraries that know of forks end theirs
+    before one and start them again when they are needed, in both processes (OpenBLAS, below numpy): so one is tried."""
+    if not _other_tasks() or threading.active_count() > 1:
+        return []  # none, or Python's, which can't be told from them
+    _fork_once()
+    return _awaited(_other_tasks)
+
+
+def _fork_once() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # of threads beside a fork: the question that we ask
+        try:
+            pid = os.fork()
+        except OSError:
+            return  # who can't fork will say so
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def _other_tasks() -> list[str]:
+    names = []
+    for task in _entries("/proc/self/task"):
+        try:
+            if int(task.name) != os.getpid():
+                names.append((task / "comm").read_text().strip())
+        except OSError:
+            continue  # it has just ended
+    return names
+
+
+def _entries(folder: str) -> list[Path]:
+    try:
+        return list(Path(folder).iterdir())
+    except OSError:
+        return []  # no /proc: not Linux
+
+
+# child processes
+
+
+def _children() -> list[str]:
+    """Those that run. One that has ended and was not waited for shares nothing."""
+    return [text for task in _entries("/proc/self/task") for pid in _pids_of(task) if (text := _command(pid))]
+
+
+def _pids_of(task: Path) -> list[str]:
+    try:
+        return (task / "children").read_text().split()
+    except OSError:
+        return []  # a kernel without it, or the thread has just ended
+
+
+def _command(pid: str) -> str:
+    """Its command line and pid; empty when it has ended."""
+    try:
+        program, *words = Path("/proc", pid, "cmdline").read_text(errors="replace").split("\0")
+        name = Path("/proc", pid, "comm").read_text().strip()
+        state = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+    if state in "ZX":
+        return ""
+    text = " ".join([Path(program).name or name, *words])
+    return f"{text[:COMMAND].strip()} (pid {pid})"
+
+
+# descriptors
+
+
+def _open_descriptors() -> Iterator[tuple[int, str]]:
+    """Beside the standard ones, and where each leads to."""
+    for entry in _entries("/proc/self/fd"):
+        try:
+            if int(entry.name) > 2:
+                yield int(entry.name), str(entry.readlink())
+        except OSError:
+            continue  # the descriptor of the listing itself
+
+
+def _suspects(before: Before) -> list[tuple[int, str]]:
+    """Descriptors that processes must not share, for all that the kernel knows."""
+    new = [(fd, target) for fd, target in _open_descriptors() if fd not in before.descriptors]
+    return [(fd, target) for fd, target in new if not _is_harmless(fd)]
+
+
+def _is_harmless(fd: int) -> bool:
+    """A file or folder opened for reading (see `reopen`); one opened for appending, as log files are: each write goes
+    to the end in one piece, whoever writes; a device without a state; one that was closed meanwhile."""
+    try:
+        mode, flags = os.fstat(fd), fcntl.fcntl(fd, fcntl.F_GETFL)
+    except OSError:
+        return True
+    if stat.S_ISCHR(mode.st_mode):
+        return os.major(mode.st_rdev) == MEMORY_DEVICES
+    if stat.S_ISREG(mode.st_mode):
+        return flags & os.O_ACCMODE == os.O_RDONLY or bool(flags & os.O_APPEND)
+    return stat.S_ISDIR(mode.st_mode)
+
+
+def _descriptors(before: Before, named: Iterable[Shared]) -> list[str]:
+    """In words, without those that belong to what is named already."""
+    suspects = _suspects(before)
+    if not suspects:
+        return []
+    logs, owners = log_files(), holders([fd for fd, _ in suspects])
+    said = {shared.where for shared in named}
+    found = []
+    for fd, target in suspects:
+        where = owners.get(fd, "")
+        if fd not in logs and not (where and where in said):
+            text = _described_socket(fd) if target.startswith("socket:") else target
+            found.append(f"{fd} ({text})" + (f" of {where}" if where else ""))
+    return found
+
+
+def files_for_reading(before: Before) -> list[int]:
+    """Descriptors of files that the import left open for reading."""
+    new = (fd for fd, _ in _open_descriptors() if fd not in before.descriptors)
+    return [fd for fd in new if _is_for_reading(fd)]
+
+
+def _is_for_reading(fd: int) -> bool:
+    try:
+        mode, flags = os.fstat(fd).st_mode, fcntl.fcntl(fd, fcntl.F_GETFL)
+    except OSError:
+        return False  # it was closed meanwhile
+    return stat.S_ISREG(mode) and flags & os.O_ACCMODE == os.O_RDONLY
+
+
+def reopen(descriptors: Iterable[int]) -> None:
+    """In a forked child: give them a position of their own, at the same place. Where one may not be opened again, it
+    stays shared."""
+    for fd in descriptors:
+        try:
+            position = os.lseek(fd, 0, os.SEEK_CUR)
+            fresh = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        os.lseek(fresh, position, os.SEEK_SET)
+        os.dup2(fresh, fd, inheritable=os.get_inheritable(fd))
+        os.close(fresh)
+
+
+def _described_socket(fd: int) -> str:
+    """Its kind and ends."""
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:
+        return "socket"
+    try:
+        ends = [_end("at", sock.getsockname), _end("to", sock.getpeername)]
+        kind = f"{_name(sock.family)} {_name(sock.type)}"
+    finally:
+        sock.detach()  # the descriptor isn't ours
+    return " ".join(part for part in [kind, *ends] if part)
+
+
+def _name(kind: object) -> str:
+    return str(getattr(kind, "name", kind))  # a plain int where Python knows no name
+
+
+def _end(word: str, name: Callable[[], object]) -> str:
+    try:
+        address = name()
+    except OSError:
+        return ""  # not connected
+    if isinstance(address, tuple):
+        return f"{word} {address[0]}:{address[1]}"
+    return f"{word} {address!r}" if address else ""

@@ -1,0 +1,421 @@
+"""The template: a fresh interpreter per generation that imports once and forks workers and pools on request.
+
+Owns its children's pids. Promises: no thread and no event loop in this process (a blocking loop on one
+channel and the death of children); a child starts with nothing of the template's but what it was given;
+when the supervisor dies, no child and no socket file outlives its budget.
+
+Started by `hsrv.child.templatemain`.
+"""
+
+import gc
+import importlib
+import os
+import random
+import select
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from os import fork, waitpid  # the application may replace those of the module (gevent)
+from pathlib import Path
+from typing import Final, NoReturn
+
+import msgspec
+from setproctitle import setproctitle
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from hsrv.app.apploader import LoadedApp, load_app
+from hsrv.app.apptarget import resolve_target
+from hsrv.app.forkobjects import generators_to_reseed, reseed
+from hsrv.app.forksafety import Before, before_import, files_for_reading, reopen, unsafe_to_fork
+from hsrv.app.preload import import_libraries
+from hsrv.board import stacks
+from hsrv.board.census import Census
+from hsrv.board.scoreboard import Scoreboard
+from hsrv.child import debugger, whichprocess
+from hsrv.child.endings import disown
+from hsrv.child.life import ChildBoot, no_operation
+from hsrv.common.errors import AppLoadError, ExitCode
+from hsrv.common.terms import Identity, Preload, Role
+from hsrv.events import collectors
+from hsrv.ipc.channel import Channel, ChannelClosed, ChannelFull, Packet
+from hsrv.ipc.messages import (
+    Boot,
+    Exited,
+    Fork,
+    Forked,
+    FromTemplate,
+    ListenerInfo,
+    Own,
+    PreloadUnsafe,
+    Quit,
+    Renew,
+    TemplateFailed,
+    TemplateReady,
+    decode_to_template,
+    encode,
+)
+from hsrv.ipc.socketfile import remove_socket_file
+from hsrv.logs import logging, output
+from hsrv.options.stopbudget import KILL_MARGIN, STREAM_END
+from hsrv.system import held, metricsdir
+from hsrv.system.importing import few_collections
+from hsrv.system.platform import go_first_when_memory_is_short
+
+ROLES: Final = {Role.WORKER: "hsrv.worker.main:main", Role.POOL: "hsrv.asyncpool.main:main"}
+"""What a child runs. By name: the kernel imports none of the roles."""
+
+HANDLED: Final = (
+    signal.SIGCHLD,
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    stacks.SIGNAL,
+)
+
+ANYIO_BACKEND: Final = "anyio._backends._asyncio"
+"""What anyio imports when it first meets an event loop. A child needs longer for that than for all else."""
+
+OOM_SCORES: Final = {Role.WORKER: 200, Role.POOL: 100}
+"""Whom the kernel kills first when memory is short, in thousandths of it: a worker before the pool with everybody's
+streams, both before the template and the supervisor, without whom there is nothing left to be replaced."""
+
+SEND_TIMEOUT: Final = 10.0
+"""Seconds for the supervisor to take a message before it counts as dead."""
+
+ORPHAN_MARGIN: Final = STREAM_END + KILL_MARGIN
+"""Seconds beyond their own budgets that children have after the supervisor's death: as many as at a stop."""
+
+log = logging.get_logger("hsrv.template")
+
+
+class SupervisorGoneError(Exception):
+    """End of file on our channel."""
+
+
+class Template:
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._children: set[int] = set()
+        self._app: LoadedApp | None = None
+        self._generators: list[random.Random] = []
+        """Of libraries; each child gives them another seed."""
+        self._files_for_reading: list[int] = []
+        """Each child gives them a position of their own."""
+        self._wake_read, self._wake_write = (
+            os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+        )
+        self._poll = select.poll()
+        self._poll.register(channel.fileno(), select.POLLIN)
+        self._poll.register(self._wake_read, select.POLLIN)
+        self._take_signals()
+        held.let_through()
+
+    def _take_signals(self) -> None:
+        """A child's death wakes us. The others are the supervisor's matter: a terminal sends them to all of
+        us."""
+        for signum in HANDLED:
+            signal.signal(signum, no_operation)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+
+    def run(self) -> int:
+        """Live until the supervisor says so or is gone; the exit code."""
+        try:
+            self._boot()
+        except SupervisorGoneError:
+            return ExitCode.OK
+        try:
+            with few_collections():
+                reply = self._preload()
+                if isinstance(reply, TemplateReady):
+                    prepare_children()
+            self._take_signals()  # again: what was imported may have taken them
+            self._send(reply)
+            if isinstance(reply, TemplateReady):
+                log.info("imported", app=reply.app, preload=str(reply.preload), detail=reply.detail)
+                self._serve()
+        except SupervisorGoneError:
+            if not self._was_told_to_quit():
+                self._bury()
+        return ExitCode.OK
+
+    def _was_told_to_quit(self) -> bool:
+        """The channel has ended. A supervisor that stops says so before, and we may have imported meanwhile."""
+        try:
+            while (packet := self._channel.receive(expect=2)) is not None:
+                with packet:
+                    if isinstance(decode_to_template(packet.payload), Quit):
+                        return True
+        except ChannelClosed:
+            return False
+        return False
+
+    # start
+
+    def _boot(self) -> None:
+        while (packet := self._receive(expect=16)) is None:
+            self._wait(None)
+        with packet:
+            message = decode_to_template(packet.payload)
+            assert isinstance(message, Boot)
+            self.boot = message
+            self._files = (*message.listeners, *message.files)
+            self._handoff_send, self._handoff_receive, self._adopt_send, self._adopt_receive = (
+                Channel(packet.take_socket()) for _ in range(4)
+            )
+            self._listeners: list[tuple[ListenerInfo, socket.socket]] = [
+                (info, packet.take_socket()) for info in message.listeners
+            ]
+            self._census = packet.take_fd() if len(packet) else -1
+        if message.metrics_dir:
+            metricsdir.hold(Path(message.metrics_dir))  # for our life and that of all whom we fork
+        setproctitle(f"hsrv: template g{message.generation}")
+        whichprocess.become(Identity(Role.TEMPLATE, 0, message.generation))
+        logging.setup(message.config, whichprocess.process())
+        bind_contextvars(**message.log_context)
+
+    def _preload(self) -> TemplateReady | TemplateFailed | PreloadUnsafe:
+        config, policy = self.boot.config, self.boot.preload
+        try:
+            target = resolve_target(config).import_string
+            if policy is Preload.NONE:
+                return TemplateReady(preload=policy, detail="each process imports for itself", app=target)
+            if policy is Preload.LIBRARIES:
+                return self._import_libraries(target)
+            return self._import_app(policy)
+        except AppLoadError as error:
+            if config.reload:  # the children meet it too, and their failure is shown in the browser
+                return TemplateReady(preload=Preload.NONE, detail="nothing", app=config.app or "")
+            return TemplateFailed(message=str(error), traceback=error.traceback)
+
+    def _import_app(self, policy: Preload) -> TemplateReady | PreloadUnsafe:
+        before = before_import()
+        self._app = load_app(self.boot.config)
+        reason = unsafe_to_fork(before)
+        if reason is not None and policy is Preload.AUTO:
+            return PreloadUnsafe(reason=reason)
+        self._note_copies(before)
+        detail = "application" if reason is None else f"application, although {reason}"
+        return TemplateReady(preload=Preload.APP, detail=detail, app=self._app.import_string)
+
+    def _import_libraries(self, target: str) -> TemplateReady | PreloadUnsafe:
+        before = before_import()
+        count = import_libraries(target, self.boot.config.app_dir)
+        reason = unsafe_to_fork(before, "the libraries")
+        if reason is not None:
+            return PreloadUnsafe(reason=reason)
+        self._note_copies(before)
+        return TemplateReady(preload=Preload.LIBRARIES, detail=f"{count} modules", app=target)
+
+    def _note_copies(self, before: Before) -> None:
+        self._generators = generators_to_reseed()
+        self._files_for_reading = files_for_reading(before)
+
+    # serving
+
+    def _serve(self) -> None:
+        while True:
+            self._reap()
+            packet = self._receive()
+            if packet is None:
+                self._wait(None)
+                continue
+            with packet:
+                message = decode_to_template(packet.payload)
+                if isinstance(message, Fork):
+                    self._fork(message, packet.take_socket(), packet.take_fd(), packet.take_fd())
+                elif isinstance(message, Renew):
+                    self._renew(message, packet)
+                elif isinstance(message, Own):
+                    self._files = message.files
+                else:
+                    return
+
+    def _renew(self, message: Renew, packet: Packet) -> None:
+        self._handoff_send.close()
+        self._handoff_receive.close()
+        self._handoff_send, self._handoff_receive = (Channel(packet.take_socket()) for _ in range(2))
+        self.boot = msgspec.structs.replace(self.boot, config=message.config, generation=message.generation)
+        setproctitle(f"hsrv: template g{message.generation}")
+        whichprocess.become(Identity(Role.TEMPLATE, 0, message.generation))
+        logging.set_identity(whichprocess.process())
+        clear_contextvars()
+        bind_contextvars(**message.log_context)
+        log.info("renewed")
+
+    def _receive(self, *, expect: int = 2) -> Packet | None:
+        try:
+            return self._channel.receive(expect=expect)
+        except ChannelClosed:
+            raise SupervisorGoneError from None
+
+    def _wait(self, seconds: float | None) -> None:
+        """Until a packet, a child's death or the end of `seconds`."""
+        self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            return
+
+    def _send(self, message: FromTemplate) -> None:
+        end = time.monotonic() + SEND_TIMEOUT
+        while True:
+            try:
+                self._channel.send(encode(message))
+                return
+            except ChannelFull:
+                if time.monotonic() > end:
+                    raise SupervisorGoneError from None
+                select.select([], [self._channel.fileno()], [], 0.1)
+            except ChannelClosed:
+                raise SupervisorGoneError from None
+
+    def _reap(self) -> None:
+        dead = reap()
+        self._children -= {pid for pid, _ in dead}  # before any send: it fails when the supervisor is gone
+        for pid, status in dead:
+            self._send(Exited(pid=pid, status=status))
+
+    def _fork(self, message: Fork, control: socket.socket, dump: int, board: int) -> None:
+        output.flush()  # or each child would write what waits in its copy of the buffer
+        try:
+            pid = fork()
+        except OSError as error:
+            self._send(Forked(identity=message.identity, pid=0, error=str(error)))
+            return
+        else:
+            if pid == 0:
+                self._become(message, control, dump, board)
+        finally:
+            control.close()
+            os.close(dump)
+            os.close(board)
+        self._children.add(pid)
+        self._send(Forked(identity=message.identity, pid=pid))
+
+    def _become(self, message: Fork, control: socket.socket, dump: int, board: int) -> NoReturn:
+        """In the child: drop what is the template's, and run the role."""
+        code: int = ExitCode.INTERNAL
+        identity = message.identity
+        try:
+            stacks.dump_on_signal(dump)
+            os.close(dump)
+            scoreboard = Scoreboard(board)
+            os.close(board)
+            clear_contextvars()
+            disown()
+            reseed(self._generators)
+            reopen(self._files_for_reading)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            debugger.heed_interrupts()
+            self._channel.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            setproctitle(f"hsrv: {identity.name} g{identity.generation}")
+            if identity.role is Role.WORKER and self.boot.config.worker_nice:
+                os.nice(self.boot.config.worker_nice)
+            go_first_when_memory_is_short(OOM_SCORES[identity.role])
+            whichprocess.become(identity)
+            logging.setup(self.boot.config, identity)
+            code = entry_point(identity.role)(
+                ChildBoot(
+                    identity=identity,
+                    config=self.boot.config,
+                    app=self._app,
+                    control=control,
+                    board=scoreboard,
+                    log_context=message.log_context,
+                    broken=message.broken,
+                    handoff_send=self._handoff_send,
+                    handoff_receive=self._handoff_receive,
+                    adopt_send=self._adopt_send,
+                    adopt_receive=self._adopt_receive,
+                    listeners=self._listeners if identity.role is Role.WORKER else self._drop_listeners(),
+                    census=Census(self._census) if self._census >= 0 else None,
+                )
+            )
+        except BaseException:
+            log.critical("process failed", exception=traceback.format_exc())
+        finally:
+            logging.line_writer().tell()
+            output.flush()
+            os._exit(code)
+
+    def _drop_listeners(self) -> list[tuple[ListenerInfo, socket.socket]]:
+        for _, listener in self._listeners:
+            listener.close()
+        return []
+
+    # the supervisor is gone
+
+    def _bury(self) -> None:
+        """Wait for the children, who read the same end of file and drain; kill those that don't; clean up."""
+        config = self.boot.config
+        log.error("supervisor died, waiting for children", children=len(self._children))
+        self._drop_listeners()
+        budget = (
+            max(config.graceful_timeout, config.stream_grace)
+            + config.lifespan_shutdown_timeout
+            + ORPHAN_MARGIN
+        )
+        end = time.monotonic() + budget
+        self._poll.unregister(self._channel.fileno())
+        self._children -= {pid for pid, _ in reap()}  # some may have woken us before we came here
+        while self._children and time.monotonic() < end:
+            self._wait(end - time.monotonic())
+            self._children -= {pid for pid, _ in reap()}
+        for pid in self._children:
+            log.error(
+                "child killed", child=pid, why="still running after the supervisor's death and its budget"
+            )
+            os.kill(pid, signal.SIGKILL)
+        for info in self._files:
+            remove_socket_file(info)
+        if self.boot.metrics_dir:
+            metricsdir.remove(Path(self.boot.metrics_dir))
+
+
+def _pipe() -> tuple[int, int]:
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    return read, write
+
+
+def reap() -> list[tuple[int, int]]:
+    """Every child that has died: (pid, status)."""
+    dead: list[tuple[int, int]] = []
+    while True:
+        try:
+            pid, status = waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return dead
+        if pid == 0:
+            return dead
+        dead.append((pid, status))
+
+
+def entry_point(role: Role) -> Callable[[ChildBoot], int]:
+    """The function that a role's process runs."""
+    module, _, name = ROLES[role].partition(":")
+    function: Callable[[ChildBoot], int] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def prepare_children() -> None:
+    """What each of them would do, once for all. After the application, where that is preloaded: it may patch what they
+    import."""
+    for role in ROLES:
+        entry_point(role)
+    with suppress(ImportError):  # not of its public names: where it is gone, each child finds another way
+        importlib.import_module(ANYIO_BACKEND)
+    collectors.plugins()
+    debugger.prepare()
+    gc.collect()
+    gc.freeze()  # what is shared now is never touched by a collection, so its pages stay shared

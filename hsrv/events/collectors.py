@@ -1,0 +1,173 @@
+"""The collectors of one process: found, made, fed, closed.
+
+Promises: a collector that fails costs its own events, and a line in the log per kind; the end of a process waits
+CLOSE_TIMEOUT for them at most. Imports what the operator named, plug-ins and what the application subscribed.
+"""
+
+import importlib
+import os
+import threading
+import time
+import traceback
+from collections.abc import Iterable
+from contextvars import copy_context
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
+
+from hsrv.common.errors import AppLoadError
+from hsrv.common.terms import Identity
+from hsrv.events.types import Collector, CollectorFactory, Event, Source, subscribed
+from hsrv.ipc.messages import Trace
+from hsrv.logs.logging import current_trace, get_logger
+
+GROUP: Final = "hsrv.collectors"
+"""Of entry points: a package that has some is heard by being installed."""
+
+CLOSE_TIMEOUT: Final = 2.0
+"""Seconds for all collectors of a process to close. Within the margin that the supervisor leaves a process beyond its
+budgets."""
+
+log = get_logger("hsrv.collectors")
+
+Named = tuple[str, CollectorFactory]
+
+
+class Collectors:
+    """Those of this process; at least one."""
+
+    def __init__(self, source: Source, named: Iterable[tuple[str, Collector]]) -> None:
+        self.source = source
+        self._named = list(named)
+        self._failed: set[tuple[str, type[Event]]] = set()
+        self._prefix = os.urandom(6).hex()
+        self._given = 0
+        self._context = copy_context()
+        """That of whoever made them: no call of an application's."""
+
+    def stamp(self) -> tuple[float, float, Source]:
+        """What every event begins with."""
+        return time.time(), time.monotonic(), self.source
+
+    def emit(self, event: Event, trace: Trace | None = None) -> None:
+        """Tell all of them, in a context of their own: that in which an event comes up is often that of an application
+        call, maybe of another client's. `trace`: of the request that it is about, for what they log."""
+        context = self._context.copy()
+        context.run(current_trace.set, trace)
+        context.run(self.emit_here, event)
+
+    def emit_here(self, event: Event) -> None:
+        """The same in the present context, where what they set stays."""
+        for name, collector in self._named:
+            try:
+                collector.collect(event)
+            except (Exception, SystemExit) as error:  # the collector's
+                self._complain(name, event, error)
+
+    def _complain(self, name: str, event: Event, error: BaseException) -> None:
+        kind = type(event)
+        if (name, kind) not in self._failed:
+            self._failed.add((name, kind))
+            more = "further errors of this collector at such events are not logged"
+            log.error("collector raised", collector=name, at=kind.__name__, exc_info=error, note=more)
+
+    def new_connection(self) -> str:
+        """An id that no other connection has."""
+        self._given += 1
+        return f"{self._prefix}{self._given:x}"
+
+    def close(self) -> None:
+        """Let each close, for CLOSE_TIMEOUT seconds in all. Blocks so long at most; what still runs then ends with
+        the process."""
+        end = time.monotonic() + CLOSE_TIMEOUT
+        threads = [
+            threading.Thread(target=_close, args=one, name=f"close {one[0]}", daemon=True)
+            for one in self._named
+        ]
+        for thread in threads:
+            thread.start()
+        for thread, (name, _) in zip(threads, self._named, strict=True):
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                log.warning("collector not closed in time", collector=name, seconds=CLOSE_TIMEOUT)
+
+
+def _close(name: str, collector: Collector) -> None:
+    try:
+        getattr(collector, "close", _nothing)()
+    except (Exception, SystemExit) as error:  # the collector's
+        log.error("collector raised", collector=name, at="close", exc_info=error)
+
+
+def _nothing() -> None:
+    """Of a collector without close()."""
+
+
+def source_of(identity: Identity) -> Source:
+    """This process."""
+    return Source(identity.role, identity.slot, identity.generation, os.getpid())
+
+
+@cache
+def plugins() -> tuple[EntryPoint, ...]:
+    """Looked for once: it takes milliseconds, so the template does it before it forks."""
+    return tuple(entry_points(group=GROUP))
+
+
+def of_child(identity: Identity, options: Iterable[str]) -> Collectors | None:
+    """The collectors of a worker or pool: the operator's, the plug-ins', the application's. Raises AppLoadError."""
+    named = [(text, load(text)) for text in options]
+    named += [(f"{GROUP}: {plugin.name}", _load_plugin(plugin)) for plugin in plugins()]
+    named += [(getattr(factory, "__qualname__", repr(factory)), factory) for factory in subscribed()]
+    return make(source_of(identity), named)
+
+
+def make(source: Source, named: Iterable[Named]) -> Collectors | None:
+    """None when nobody wants to collect here. Raises AppLoadError."""
+    made = [
+        (name, collector)
+        for name, factory in named
+        if (collector := _made(source, name, factory)) is not None
+    ]
+    return Collectors(source, made) if made else None
+
+
+def _made(source: Source, name: str, factory: CollectorFactory) -> Collector | None:
+    try:
+        collector = factory(source)
+    except (Exception, SystemExit) as error:  # the factory's
+        raise _failed(name, error) from error
+    if collector is not None and not isinstance(collector, Collector):
+        raise AppLoadError(f"collector {name}: {collector!r} has no method collect()")
+    return collector
+
+
+def load(text: str) -> CollectorFactory:
+    """The factory that `module:attribute` names. Raises AppLoadError."""
+    module, _, attribute = text.partition(":")
+    try:
+        found = importlib.import_module(module)
+        for name in attribute.split("."):
+            found = getattr(found, name)
+    except (Exception, SystemExit) as error:  # the module's
+        raise _failed(text, error) from error
+    return _callable(text, found)
+
+
+def _load_plugin(plugin: EntryPoint) -> CollectorFactory:
+    try:
+        return _callable(plugin.value, plugin.load())
+    except (Exception, SystemExit) as error:  # the plug-in's
+        raise _failed(f"{plugin.value} (installed: entry point {plugin.name})", error) from error
+
+
+def _callable(name: str, found: object) -> CollectorFactory:
+    if not callable(found):
+        raise AppLoadError(f"collector {name}: {type(found).__name__} can't be called")
+    return found
+
+
+def _failed(name: str, error: BaseException) -> AppLoadError:
+    if isinstance(error, AppLoadError):
+        return error
+    return AppLoadError(f"collector {name}: {type(error).__name__}: {error}", traceback.format_exc())

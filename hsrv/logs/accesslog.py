@@ -1,0 +1,310 @@
+"""One line per request.
+
+Promises: the format is compiled once; no client can forge a line or a field; a log that can't be written
+costs the line and a count, never a request; lines of several processes don't mix. On the hot path: no logging module,
+and not even the line. Those of one turn of the loop are made and written together: the same code forty times in a row
+takes half the time that it takes in between everything else.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from select import PIPE_BUF
+from typing import Final
+
+import msgspec
+
+from hsrv.common.request import Address, Headers
+from hsrv.ipc.messages import Trace
+from hsrv.logs.logging import LEVELS, line_writer, process_fields, wants_json
+from hsrv.options.config import Config
+
+DEFAULT_FORMAT: Final = '%(t)s %(h)s "%(r)s" %(s)s %(M)sms'
+
+WAITING_LIMIT: Final = 256
+"""Requests whose lines wait for the end of the turn, at most."""
+
+SECRETS: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
+"""Request headers that no format may name: who reads a log must not be able to act as a user."""
+
+
+class AccessRecord:
+    """A request and what became of it."""
+
+    __slots__ = (
+        "at",
+        "body_bytes",
+        "client",
+        "duration",
+        "headers",
+        "http_version",
+        "kind",
+        "method",
+        "status",
+        "target",
+        "trace",
+    )
+
+    def __init__(
+        self,
+        *,
+        method: str,
+        target: bytes,
+        http_version: str,
+        status: int,
+        body_bytes: int,
+        duration: float,
+        client: Address | None,
+        headers: Headers,
+        trace: Trace,
+        kind: str,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.http_version = http_version
+        self.status = status
+        """0 when no response was begun."""
+        self.body_bytes = body_bytes
+        self.duration = duration
+        """Seconds."""
+        self.client = client
+        self.headers = headers
+        self.trace = trace
+        self.kind = kind
+        """"http" or "websocket"."""
+        self.at = time.time()
+        """When it was over, in seconds since the epoch."""
+
+    def header(self, name: bytes) -> str | None:
+        """The first field of a lower-case name."""
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return None
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A line of JSON: the schema of every other line (`hsrv.logs.logging`), and the request. The process comes last, it
+    is the same in every line."""
+
+    timestamp: datetime
+    level: str
+    logger: str
+    event: str
+    kind: str
+    method: str
+    path: str
+    """As sent: percent-encoded."""
+    query: str
+    http_version: str
+    status: int
+    bytes: int
+    """Of the response's body."""
+    duration_ms: float
+    client: str | None
+    user_agent: str | None
+    request_id: str
+    traceparent: str | None
+
+
+Atom = Callable[[AccessRecord], str]
+
+
+@lru_cache(maxsize=2)
+def _clock(second: int) -> str:
+    return datetime.fromtimestamp(second).astimezone().strftime("[%d/%b/%Y:%H:%M:%S %z]")
+
+
+def _target(record: AccessRecord) -> str:
+    return record.target.decode("latin-1")
+
+
+ATOMS: Final[dict[str, Atom]] = {
+    "h": lambda r: r.client[0] if r.client else "-",
+    "l": lambda r: "-",
+    "u": lambda r: "-",
+    "t": lambda r: _clock(int(r.at)),
+    "r": lambda r: f"{r.method} {_target(r)} HTTP/{r.http_version}",
+    "m": lambda r: r.method,
+    "U": lambda r: _target(r).partition("?")[0],
+    "q": lambda r: _target(r).partition("?")[2],
+    "H": lambda r: f"HTTP/{r.http_version}",
+    "s": lambda r: str(r.status),
+    "B": lambda r: str(r.body_bytes),
+    "b": lambda r: str(r.body_bytes) if r.body_bytes else "-",
+    "f": lambda r: r.header(b"referer") or "-",
+    "a": lambda r: r.header(b"user-agent") or "-",
+    "T": lambda r: str(int(r.duration)),
+    "M": lambda r: f"{r.duration * 1000:.1f}",
+    "D": lambda r: str(int(r.duration * 1_000_000)),
+    "L": lambda r: f"{r.duration:.6f}",
+    "p": lambda r: f"<{os.getpid()}>",
+}
+"""The usual atoms. Beside them `%({NAME}i)s`: a request header."""
+
+_atom: Final = re.compile(r"%(?:%|\(([^)]*)\)s)?")
+_header: Final = re.compile(r"\{([!#$%&'*+.^_`|~0-9A-Za-z-]+)\}i")
+_unsafe: Final = re.compile(r'[\x00-\x1f\x7f-\x9f\\"]')
+
+
+def compile_format(text: str) -> Callable[[AccessRecord], str]:
+    """A function that formats a record. Raises ValueError for an unknown atom."""
+    atoms: list[Atom] = []
+
+    def placeholder(found: re.Match[str]) -> str:
+        if found[0] == "%%":
+            return "%%"
+        atoms.append(_find_atom(found))
+        return "%s"
+
+    template = _atom.sub(placeholder, text)
+
+    def format_record(record: AccessRecord) -> str:
+        texts = [atom(record) for atom in atoms]
+        if not _is_plain("".join(texts)):
+            texts = [_safe(text) for text in texts]
+        return template % tuple(texts)
+
+    return format_record
+
+
+def _find_atom(found: re.Match[str]) -> Atom:
+    name = found[1]
+    if name is None:
+        raise ValueError(f"% at character {found.start() + 1} begins no atom; %% is a percent sign")
+    if name in ATOMS:
+        return ATOMS[name]
+    header = _header.fullmatch(name)
+    if header is None:
+        raise ValueError(f"unknown atom %({name})s; known are {', '.join(ATOMS)} and {{NAME}}i")
+    field = header[1].lower().encode("ascii")
+    if field in SECRETS:
+        raise ValueError(f"%({name})s: this header holds secrets, and is never logged")
+    return lambda record: record.header(field) or "-"
+
+
+def _is_plain(text: str) -> bool:
+    """Whether it certainly holds nothing that `_safe` changes."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+
+
+def _safe(text: str) -> str:
+    """No control character and no bare quote: what a client sends must not end a line or a field."""
+    return _unsafe.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+class AccessLog:
+    """Writes records to standard error as the configuration says. Made after `hsrv.logs.logging.setup()`.
+
+    `soon`: how to be called at the end of this turn of the loop, when the lines are made and written. The process
+    may die before; then it dies with a turn's lines. Without it each line is written at once.
+    """
+
+    def __init__(self, config: Config, soon: Callable[[Callable[[], None]], object] | None = None) -> None:
+        self.enabled = config.access_log and LEVELS[config.log_level] <= LEVELS["info"]
+        self._writer = line_writer()
+        self._soon = soon
+        self._waiting: list[AccessRecord] = []
+        self._line: Callable[[AccessRecord], bytes]
+        if config.access_log_format is None and wants_json(config.log_format, sys.stderr):
+            self._line = _json_lines()
+        elif config.access_log_format in (None, DEFAULT_FORMAT):
+            self._line = _usual_line
+        else:
+            self._line = _text_lines(config.access_log_format)
+        self._with_query = config.log_query
+
+    def log(self, record: AccessRecord) -> None:
+        """Write one line, now or at the end of this turn."""
+        waiting = self._waiting
+        waiting.append(record)
+        if self._soon is None or len(waiting) >= WAITING_LIMIT:
+            self.flush()
+        elif len(waiting) == 1:
+            self._soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what waits: as many lines at a time as a pipe takes whole, so that those of several processes don't
+        mix."""
+        records, self._waiting = self._waiting, []
+        lines: list[bytes] = []
+        room = PIPE_BUF
+        for record in records:
+            if not self._with_query:
+                _forget_query(record)
+            line = self._line(record)
+            if len(line) > room:
+                self._write(lines)
+                lines, room = [], PIPE_BUF
+            lines.append(line)
+            room -= len(line)
+        self._write(lines)
+
+    def _write(self, lines: list[bytes]) -> None:
+        if lines:
+            self._writer.write(b"".join(lines), len(lines))
+
+
+def _forget_query(record: AccessRecord) -> None:
+    """Neither that of the request nor that of the page it came from."""
+    record.target = record.target.partition(b"?")[0]
+    record.headers = [
+        (name, value.partition(b"?")[0] if name == b"referer" else value) for name, value in record.headers
+    ]
+
+
+def _usual_line(record: AccessRecord) -> bytes:
+    """DEFAULT_FORMAT, spelt out."""
+    client = record.client
+    host = client[0] if client is not None else "-"
+    asked = f"{record.method} {record.target.decode('latin-1')} HTTP/{record.http_version}"
+    if not _is_plain(asked) or not _is_plain(host):
+        host, asked = _safe(host), _safe(asked)
+    text = f'{_clock(int(record.at))} {host} "{asked}" {record.status} {record.duration * 1000:.1f}ms\n'
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _text_lines(text: str) -> Callable[[AccessRecord], bytes]:
+    format_record = compile_format(text)
+    return lambda record: f"{format_record(record)}\n".encode("utf-8", "backslashreplace")
+
+
+def _json_lines() -> Callable[[AccessRecord], bytes]:
+    encode = msgspec.json.Encoder().encode
+    process = process_fields()
+    fields = {key: process.get(key) for key in ("role", "slot", "generation", "pid")}
+    tail = b"," + encode(fields)[1:] + b"\n"
+
+    def line(record: AccessRecord) -> bytes:
+        path, _, query = record.target.decode("latin-1").partition("?")
+        entry = Entry(
+            datetime.fromtimestamp(record.at, UTC),
+            "info",
+            "hsrv.access",
+            "request",
+            record.kind,
+            record.method,
+            path,
+            query,
+            record.http_version,
+            record.status,
+            record.body_bytes,
+            int(record.duration * 1_000_000 + 0.5) / 1000,
+            record.client[0] if record.client else None,
+            record.header(b"user-agent"),
+            record.trace.request_id,
+            record.trace.traceparent,
+        )
+        return _ascii(encode(entry))[:-1] + tail
+
+    return line
+
+
+def _ascii(text: bytes) -> bytes:
+    """Terminals and log readers act on control characters beyond ASCII, which JSON leaves as they are."""
+    return text if text.isascii() else json.dumps(msgspec.json.decode(text)).encode("ascii")

@@ -1,0 +1,354 @@
+"""Structured logs: one schema for the server, its access log and the application.
+
+Owns the form of every line; `hsrv.logs.output` writes it. Promises: one write per line; every line names its
+process; lines of one request carry its `request_id`; a value can't forge a line; a line that can't be made or
+written costs itself, never its caller. Loggers from the standard library and from structlog join in, and so does what
+nobody caught. What the application configures itself stays as it is, and has no effect on the server's own lines: these
+use neither stdlib loggers (which a dictConfig() disables) nor structlog's global configuration.
+"""
+
+import json
+import logging
+import math
+import os
+import sys
+import threading
+from contextvars import ContextVar
+from typing import Any, Final, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from hsrv.common.terms import Identity, Role
+from hsrv.common.visible import visible, visible_block
+from hsrv.ipc.messages import Trace
+from hsrv.logs.output import LineWriter
+from hsrv.options.config import Config
+
+current_trace: ContextVar[Trace | None] = ContextVar("hsrv_trace", default=None)
+"""The request that the current context belongs to."""
+
+STDERR: Final = 2
+
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+_LEADING: Final = ("timestamp", "level", "logger", "event")
+"""First in each JSON line, for people who read it after all."""
+
+_BLOCKS: Final = ("exception", "stack", "stacks")
+"""Keys whose text has several lines."""
+
+
+def get_logger(name: str) -> Any:
+    """A logger whose methods (debug to critical, exception) take a short event and key=value context."""
+    return _Logger(name)
+
+
+def wants_json(log_format: str, stream: TextIO) -> bool:
+    """Whether `--log-format` means JSON on this stream."""
+    return log_format == "json" or (log_format == "auto" and not stream.isatty())
+
+
+def setup(config: Config, identity: Identity | None) -> None:
+    """Route everything to standard error in the configured format. `identity` is None in the supervisor.
+
+    Called again after a fork with the child's identity: leaves alone what the application configured since.
+    """
+    first = _process.lines is None
+    line_writer().restart()
+    lines = _process.lines = _Lines(config, identity)
+    if first:
+        _join_structlog()
+        _join_stdlib(lines.level)
+        _join_hooks()
+
+
+def set_identity(identity: Identity) -> None:
+    """From now on every line names this one."""
+    assert _process.lines is not None, "made by setup()"
+    _process.lines.fields = _fields(identity)
+
+
+def set_level(level: str) -> None:
+    """Log from this level on: also loggers of the standard library, unless the application set a level itself."""
+    lines = _process.lines
+    assert lines is not None, "made by setup()"
+    root = logging.getLogger()
+    if root.level == lines.level:
+        root.setLevel(LEVELS[level])
+    lines.level = LEVELS[level]
+
+
+def line_writer() -> LineWriter:
+    """That of this process, to standard error. Made anew when that leads elsewhere by now."""
+    writer = _process.writer
+    if writer is None or not writer.is_for(STDERR):
+        writer = _process.writer = LineWriter(STDERR)
+        writer.on_flow = _say_lost
+    return writer
+
+
+def inherit_writer(fd: int) -> None:
+    """Write by this descriptor, the `own` of the writer in the process that started us; -1: it had none. Before
+    setup()."""
+    _process.writer = LineWriter(STDERR, fd)
+    _process.writer.on_flow = _say_lost
+
+
+def write_text(text: str) -> None:
+    """To standard error, as it is, with a line feed at its end: a line, or several for people."""
+    line_writer().write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def process_fields() -> dict[str, Any]:
+    """role, slot, generation and pid, as in every line of this process."""
+    fields = _process.lines.fields if _process.lines is not None else {}
+    return {**fields, "pid": os.getpid()}
+
+
+class _Lines:
+    """How the lines of this process are made."""
+
+    def __init__(self, config: Config, identity: Identity | None) -> None:
+        self.level = LEVELS[config.log_level]
+        self.fields = _fields(identity)
+        as_json = wants_json(config.log_format, sys.stderr)
+        self._tail = _json_tail() if as_json else _console_tail(colors=_wants_colors(sys.stderr))
+        self.own: list[Processor] = [self._filter, _add_own_name, *_SCHEMA, self._render]
+        self.formatter = structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder(), *_SCHEMA],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, self._render],
+        )
+
+    def write(self, text: str) -> None:
+        assert _process.writer is not None, "made by setup()"
+        _process.writer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+    def write_failure(self, logger: str, error: Exception) -> None:
+        """Instead of a line that could not be made."""
+        self.write(self._run_tail(_failure("error", logger, error)))
+
+    def _filter(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        if LEVELS[method] < self.level:
+            raise structlog.DropEvent
+        return event
+
+    def _render(self, logger: WrappedLogger, method: str, event: EventDict) -> Any:
+        level, name = event.get("level", method), event.get("logger", "")
+        try:
+            return self._run_tail(event)
+        except Exception as error:  # foreign code: a repr() or str() of a logged value
+            return self._run_tail(_failure(level, name, error))
+
+    def _run_tail(self, event: EventDict) -> Any:
+        line: Any = event
+        for processor in self._tail:
+            line = processor(None, "", line)
+        return line
+
+
+class _Process:
+    """Of this process; a fork inherits it."""
+
+    writer: LineWriter | None = None
+    lines: _Lines | None = None
+    """None before setup()."""
+
+
+_process: Final = _Process()
+
+
+class _Logger:
+    """Looks up at each call how lines are made: modules make their loggers long before setup().
+
+    Before it, structlog's own defaults hold: in tests, and for who uses a part of hsrv as a library.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, method: str) -> Any:
+        lines = _process.lines
+        if lines is None:
+            return getattr(structlog.stdlib.get_logger(self._name), method)
+        return getattr(_Bound(_Sink(self._name, lines), lines.own, {}), method)
+
+
+_Bound: Final[Any] = structlog.make_filtering_bound_logger(logging.NOTSET)
+
+
+class _Sink:
+    """The end of a server logger."""
+
+    def __init__(self, name: str, lines: _Lines) -> None:
+        self.name = name
+        self.debug = self.info = self.warning = self.error = self.critical = lines.write
+
+
+def _add_own_name(logger: _Sink, method: str, event: EventDict) -> EventDict:
+    event["logger"] = logger.name
+    return event
+
+
+def _say_lost(count: int) -> None:
+    if _process.lines is not None:
+        get_logger("hsrv.log").warning("log lines lost", count=count, why="nobody read, or the disk was full")
+
+
+# what every line gets
+
+_timestamp: Final = structlog.processors.TimeStamper(fmt="iso", utc=True)
+
+
+def _add_trace(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    trace = current_trace.get()
+    if trace is not None:
+        event.setdefault("request_id", trace.request_id)
+        if trace.traceparent is not None:
+            event.setdefault("traceparent", trace.traceparent)
+    return event
+
+
+def _add_process(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    for key, value in process_fields().items():
+        event.setdefault(key, value)
+    return event
+
+
+def _fields(identity: Identity | None) -> dict[str, Any]:
+    if identity is None:
+        return {"role": str(Role.SUPERVISOR)}
+    return {"role": str(identity.role), "slot": identity.slot, "generation": identity.generation}
+
+
+def _failure(level: str, logger: str, error: Exception) -> EventDict:
+    """No part of the event that failed, and no str() of the error: either may be what fails."""
+    why = {"event": "log call failed", "level": level, "logger": logger, "error": type(error).__name__}
+    return _add_process(None, level, _add_trace(None, level, _timestamp(None, level, why)))
+
+
+_SCHEMA: Final[list[Processor]] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    _timestamp,
+    _add_trace,
+    _add_process,
+]
+
+
+# the application's loggers
+
+
+class _RootHandler(logging.Handler):
+    """Where the records of stdlib loggers join in."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = _process.lines
+        assert lines is not None, "made by setup()"
+        try:
+            text = lines.formatter.format(record)
+        except Exception as error:  # foreign code: arguments that don't fit the message
+            lines.write_failure(record.name, error)
+        else:
+            lines.write(text)
+
+
+def _join_stdlib(level: int) -> None:
+    root = logging.getLogger()
+    root.addHandler(_RootHandler())
+    root.setLevel(level)
+    logging.captureWarnings(True)
+
+
+def _join_hooks() -> None:
+    """What nobody caught: the interpreter would write it itself, and wait for the reader."""
+    log = get_logger("hsrv.uncaught")
+
+    def on_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_type is not SystemExit:  # which ends a thread without a word
+            name = args.thread.name if args.thread is not None else ""
+            info = (args.exc_type, args.exc_value, args.exc_traceback)
+            log.error("thread failed", thread=name, exc_info=info)
+
+    def on_unraisable(args: "sys.UnraisableHookArgs") -> None:
+        info = (args.exc_type, args.exc_value, args.exc_traceback)
+        log.error("exception ignored", why=args.err_msg or "", object=args.object, exc_info=info)
+
+    sys.excepthook = lambda *info: log.critical("process failed", exc_info=info)
+    threading.excepthook = on_thread
+    sys.unraisablehook = on_unraisable
+
+
+def _join_structlog() -> None:
+    """An application that uses structlog without configuring it gets our schema."""
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *_SCHEMA,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+# JSON
+
+
+def _json_tail() -> list[Processor]:
+    render = structlog.processors.JSONRenderer(_strict_json, default=repr, skipkeys=True)
+    return [structlog.processors.format_exc_info, _order, render]
+
+
+def _strict_json(event: EventDict, **options: Any) -> str:
+    """JSON knows no NaN and no infinity, which Python writes all the same."""
+    try:
+        return json.dumps(event, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(_finite(event), **options)
+
+
+def _finite(value: Any) -> Any:
+    """The same with a text in place of each number that isn't one."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _order(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    return {**{key: event.pop(key) for key in _LEADING if key in event}, **event}
+
+
+# console
+
+
+def _wants_colors(stream: TextIO) -> bool:
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def _console_tail(*, colors: bool) -> list[Processor]:
+    plain = structlog.dev.plain_traceback  # the default one says that it would do better than format_exc_info
+    render = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)
+    return [structlog.processors.format_exc_info, _name_process, _escape, render]
+
+
+def _name_process(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """One short field of two."""
+    if "slot" in event and "role" in event:
+        event["role"] = f"{event['role']}-{event.pop('slot')}"
+    return event
+
+
+def _escape(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    for key, value in event.items():
+        text = value if isinstance(value, str) else repr(value)
+        # a block is indented: none of its lines can be taken for one of ours
+        event[key] = visible_block(text, indent="    ") if key in _BLOCKS else visible(text)
+    return event

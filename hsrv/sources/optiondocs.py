@@ -1,0 +1,55 @@
+"""docs/options.md, from the declarations: `python -m hsrv.sources.optiondocs > docs/options.md`."""
+
+import json
+import sys
+from itertools import groupby
+from typing import Any
+
+from hsrv.options.config import OptionInfo, options
+from hsrv.sources.sources import allowed
+
+HEAD = """# Options
+
+Every option may stand on the command line, in the environment, or in `hsrv.toml` (or `[tool.hsrv]` of
+`pyproject.toml`) under its name with underscores. The command line wins, then the environment, then the file. Lists
+are repeated on the command line and separated by commas in the environment. `hsrv config` shows every value and where
+it came from.
+
+`--config FILE` (or `HSRV_CONFIG`) names another file. With an `hsrv.toml`, `[tool.hsrv]` is not looked at.
+
+`WEB_CONCURRENCY` sets `workers` and `PORT` sets `bind` to `0.0.0.0:PORT`, unless the `HSRV_` variable or the command
+line does.
+
+The file of `--env-file` holds `NAME=value` lines: quotes, `# comments` and `export` are understood, nothing is
+expanded. What the environment had when hsrv was started, wins. Each reload reads the file anew: new names, new values
+and names that are gone arrive.
+
+This page is made from the declarations in `hsrv/options/config.py`.
+"""
+
+
+def render() -> str:
+    """The page, in Markdown."""
+    parts = [HEAD]
+    for panel, members in groupby(options(), key=lambda option: option.opt.panel):
+        rows = "".join(_row(option) for option in members)
+        parts.append(f"\n## {panel}\n\n| option | allowed | default | meaning |\n|---|---|---|---|\n{rows}")
+    return "".join(parts)
+
+
+def _row(option: OptionInfo) -> str:
+    if option.name == "app":
+        names = "`APP` (argument)"
+    else:
+        names = f"`{option.flag}`" + (f", `{option.opt.short}`" if option.opt.short else "")
+    names += f"<br>`{option.variable}`"
+    cells = [names, allowed(option), f"`{_plain(option.default)}`", option.opt.help]
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |\n"
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

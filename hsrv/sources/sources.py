@@ -1,0 +1,264 @@
+"""From defaults, file, environment and command line to one `Config`, each value with its source.
+
+    defaults  <  hsrv.toml or [tool.hsrv] in pyproject.toml  <  environment  <  command line
+
+With an hsrv.toml, pyproject.toml is not looked at: it is the more particular one. WEB_CONCURRENCY and PORT are the
+weakest of the environment.
+
+Promises: every problem is reported in one message, each with the option, the value, where it was set and
+what is allowed.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from hsrv.common.errors import ConfigError
+from hsrv.logs.accesslog import compile_format
+from hsrv.options.config import Config, OptionInfo, cross_check, options
+from hsrv.sources.envfile import parse_env
+
+OPTIONS: Final = {option.name: option for option in options()}
+CONFIG_FILES: Final = ("hsrv.toml", "pyproject.toml")
+NOT_OPTIONS: Final = frozenset({"HSRV_CONFIG", "HSRV_COMPILE", "HSRV_SUCCEEDS"})
+"""HSRV_COMPILE: whoever has just installed hsrv may still have it. HSRV_SUCCEEDS: how a server that takes over finds
+the old one (`hsrv.supervisor.succession.succession`)."""
+
+_service_link: Final = re.compile(
+    r"HSRV_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)"
+)
+"""Variables that Kubernetes sets in every container beside a Service named hsrv or hsrv-something: nobody's mistake."""
+
+Sources = dict[str, str]
+"""Option to where its value was set: "default", "hsrv.toml", "HSRV_WORKERS", "--workers"."""
+
+HIDDEN: Final = "..."
+"""In the place of a secret."""
+
+UNBOUNDED: Final = 1e9
+"""Upper bounds from here on only keep out what no system call takes: not worth a word before somebody is there."""
+
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off"})
+
+
+class _Layers:
+    """Raw values, later layers over earlier ones, and what was wrong with them."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.sources: Sources = {}
+        self.problems: list[str] = []
+
+    def set(self, name: str, value: Any, source: str) -> None:
+        self.values[name] = value
+        self.sources[name] = source
+
+
+def load_config(
+    command_line: Mapping[str, Any] | None = None,
+    *,
+    config_file: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    flag: str = "--{}",
+) -> tuple[Config, Sources]:
+    """The effective configuration. `command_line`: option name to value, only what was given. Raises ConfigError.
+
+    `flag` formats the source of those values: "--{}", or "run({}=...)" for the Python API.
+    """
+    environ = os.environ if environ is None else environ
+    layers = _Layers()
+    _read_file(layers, config_file or environ.get("HSRV_CONFIG"), folder or Path())
+    _read_environment(layers, environ)
+    for name, value in (command_line or {}).items():
+        source = flag.format(name if "(" in flag else name.replace("_", "-"))
+        if name in OPTIONS:
+            layers.set(name, value, "APP" if (name, flag) == ("app", "--{}") else source)
+        else:
+            layers.problems.append(f"{source}: no such option{_closest(name, OPTIONS)}")
+    return _convert(layers, folder or Path())
+
+
+# file
+
+
+def _read_file(layers: _Layers, given: str | None, folder: Path) -> None:
+    for path in [folder / given] if given else [folder / name for name in CONFIG_FILES]:
+        shown = given or path.name
+        try:
+            table = _table(path, must_exist=given is not None)
+        except ValueError as error:
+            layers.problems.append(f"{shown}: {error}")
+            return
+        if table is None:
+            continue
+        for key, value in table.items():
+            name = key.replace("-", "_")
+            if name in OPTIONS:
+                layers.set(name, value, shown)
+            else:
+                layers.problems.append(f"{shown}: unknown key {key!r}{_closest(name, OPTIONS)}")
+        return
+
+
+def _table(path: Path, *, must_exist: bool) -> dict[str, Any] | None:
+    """The file's options; None if it isn't there or has none of ours. Raises ValueError."""
+    try:
+        text = path.read_text("utf-8")
+        import tomllib  # noqa: PLC0415  # most servers have no file
+
+        data = tomllib.loads(text)
+    except FileNotFoundError:
+        if must_exist:
+            raise ValueError("no such configuration file") from None
+        return None
+    except (OSError, ValueError) as error:  # also of its encoding and its syntax
+        raise ValueError(f"can't be read: {error}") from error
+    if path.name != "pyproject.toml":
+        return data
+    tool = data.get("tool", {})
+    table = tool.get("hsrv") if isinstance(tool, dict) else None
+    if table is None and must_exist:
+        raise ValueError("there is no [tool.hsrv] in it")
+    if not isinstance(table, dict | None):
+        raise ValueError(f"tool.hsrv = {table!r}: allowed is a table, [tool.hsrv]")
+    return table
+
+
+# environment
+
+
+def _read_environment(layers: _Layers, environ: Mapping[str, str]) -> None:
+    if environ.get("WEB_CONCURRENCY"):  # platforms set them empty for "not set"
+        layers.set("workers", environ["WEB_CONCURRENCY"], "WEB_CONCURRENCY")
+    if environ.get("PORT"):
+        layers.set("bind", [f"0.0.0.0:{environ['PORT']}"], "PORT")
+    known = {option.variable: option for option in OPTIONS.values()}
+    for variable, text in environ.items():
+        if variable in known:
+            option = known[variable]
+            value: Any = (
+                [part.strip() for part in text.split(",") if part.strip()] if option.is_list else text
+            )
+            layers.set(option.name, value, variable)
+        elif variable.startswith("HSRV_") and variable not in NOT_OPTIONS and not _is_link(variable, text):
+            layers.problems.append(f"{variable}: no such option{_closest(variable, known)}")
+
+
+def _is_link(variable: str, text: str) -> bool:
+    if variable == "HSRV_PORT":  # what a person would write, too
+        return text.startswith(("tcp://", "udp://", "sctp://"))
+    return _service_link.fullmatch(variable) is not None
+
+
+def read_env_file(path: str) -> dict[str, str]:
+    """The variables of an `--env-file` (see `hsrv.sources.envfile`). Raises ConfigError with every problem."""
+    try:
+        return parse_env(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"env_file {path}: can't be read: {error}") from error
+    except ValueError as error:
+        raise ConfigError(
+            "\n".join(f"env_file {path}, {line}" for line in str(error).splitlines())
+        ) from error
+
+
+# conversion
+
+
+def _convert(layers: _Layers, folder: Path) -> tuple[Config, Sources]:
+    good: dict[str, Any] = {}
+    for name, value in layers.values.items():
+        option = OPTIONS[name]
+        try:
+            good[name] = msgspec.convert(_lenient(option, value), option.type, strict=False)
+        except msgspec.ValidationError as error:
+            layers.problems.append(_problem(option, value, layers.sources[name], str(error)))
+    for name, what in [*cross_check(good), *_check_format(good), *_check_paths(good, folder)]:
+        layers.problems.append(f"{name} ({layers.sources.get(name, 'default')}): {what}")
+    if layers.problems:
+        raise ConfigError("\n".join(layers.problems))
+    sources = {name: layers.sources.get(name, "default") for name in OPTIONS}
+    return Config(**good), sources
+
+
+def _check_format(values: dict[str, Any]) -> list[tuple[str, str]]:
+    if values.get("access_log_format") is None:
+        return []
+    try:
+        compile_format(values["access_log_format"])
+    except ValueError as error:
+        return [("access_log_format", str(error))]
+    return []
+
+
+def _check_paths(values: dict[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
+    """What is named must be there: said here, before anything starts."""
+    if "app_dir" in values and not (folder / values["app_dir"]).is_dir():
+        yield "app_dir", f"{values['app_dir']!r}: no such directory"
+    if values.get("env_file") is not None and not (folder / values["env_file"]).is_file():
+        yield "env_file", f"{values['env_file']!r}: no such file"
+
+
+def _lenient(option: OptionInfo, value: Any) -> Any:
+    """What people write for a value of this type: words for booleans, one text for a list of one, octal integers."""
+    if isinstance(option.default, bool) and isinstance(value, str):
+        word = value.strip().lower()
+        return True if word in _TRUE else False if word in _FALSE else value
+    if option.is_list and isinstance(value, str):
+        return [value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        if option.name in ("unix_mode", "umask"):
+            return f"{value:04o}"  # TOML: 0o660
+        if option.name in ("user", "group"):
+            return str(value)
+    return value
+
+
+def _problem(option: OptionInfo, value: Any, source: str, error: str) -> str:
+    shown = HIDDEN if option.opt.secret else repr(value)
+    return (
+        f"{option.name} = {shown} (set by {source}): allowed is {allowed(option)} [{error.removesuffix('.')}]"
+    )
+
+
+def allowed(option: OptionInfo) -> str:
+    """What an option takes, in words."""
+    if isinstance(option.default, bool):
+        return "true or false"
+    default_type = type(option.default)
+    if hasattr(default_type, "__members__"):
+        return ", ".join(default_type.__members__.values())
+    if option.name == "workers":
+        return "a whole number from 1, or auto"
+    if option.name in ("unix_mode", "umask"):
+        return f"three octal digits, such as {'0660' if option.name == 'unix_mode' else '0027'}"
+    literal = getattr(option.type, "__args__", ())
+    if literal and all(isinstance(arg, str) for arg in literal):
+        return ", ".join(literal)
+    words = {int: "a whole number", float: "a number of seconds", tuple: "a list of texts"}
+    return words.get(default_type, "a text") + "".join(_bounds(option.type))
+
+
+def _bounds(hint: Any) -> Iterator[str]:
+    for meta in _metas(hint):
+        yield (
+            f" from {meta.ge}" if meta.ge is not None else f" above {meta.gt}" if meta.gt is not None else ""
+        )
+        if meta.le is not None and meta.le < UNBOUNDED:
+            yield f" to {meta.le}"
+
+
+def _metas(hint: Any) -> tuple[Any, ...]:
+    return tuple(getattr(hint, "__metadata__", ()))
+
+
+def _closest(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,148 @@
+"""A status as the dashboard needs it: flat, small, and with rates. Pure.
+
+The page (`dashboard.html`) and this module are one: a field is added in both.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from hsrv.rpc.operator import BoardStatus, ProcessStatus, ServerStatus
+from hsrv.status import glance
+from hsrv.status.rates import ProcessRates, Rates, RoleRates, processes
+
+PATHS_LIMIT: Final = 50
+"""Of the paths with streams, those with the most."""
+
+_SUMS: Final = ("connections", "idle", "waiting", "parked", "websockets")
+"""Gauges that are added up per role."""
+
+
+class Role(msgspec.Struct, frozen=True, kw_only=True):
+    """All processes of a role together, at this moment."""
+
+    rates: RoleRates | None
+    """null at the first look."""
+    running: int
+    streams: int
+    gauges: dict[str, int]
+    cpu: float
+    """Cores."""
+    memory: int
+    """Bytes."""
+
+
+def document(status: ServerStatus, rates: Rates | None) -> dict[str, Any]:
+    """What is sent each second."""
+    known = rates.processes if rates is not None else {}
+    shown = [_process(process, known.get(process.pid)) for process in processes(status)]
+    return {
+        "at": round(status.started_at + status.uptime, 3),
+        "server": _server(status),
+        "listeners": status.listeners,
+        "generations": [
+            {"number": one.number, "state": one.state, "reload_id": one.reload_id}
+            for one in status.generations
+        ],
+        "roles": roles(status, rates),
+        "processes": shown,
+        "streams": [
+            {"path": path, "count": number, "oldest": oldest}
+            for path, number, oldest in glance.streams_by_path(status)[:PATHS_LIMIT]
+        ],
+        "deaths": status.deaths,
+    }
+
+
+def _server(status: ServerStatus) -> dict[str, Any]:
+    names = (
+        "hsrv",
+        "python",
+        "pid",
+        "app",
+        "uptime",
+        "phase",
+        "ready",
+        "not_ready_because",
+        "workers",
+        "pools",
+    )
+    return {name: getattr(status, name) for name in names}
+
+
+def roles(status: ServerStatus, rates: Rates | None) -> dict[str, Role]:
+    """By name, also one that has no process at present."""
+    return {
+        name: _role(
+            [process for process in processes(status) if process.role == name],
+            rates.processes if rates is not None else {},
+            rates.roles.get(name) if rates is not None else None,
+        )
+        for name in status.totals
+    }
+
+
+def _role(members: list[ProcessStatus], known: dict[int, ProcessRates], rates: RoleRates | None) -> Role:
+    boards = [process.board for process in members if process.board is not None]
+    return Role(
+        rates=rates,
+        running=sum(glance.running(process) or 0 for process in members),
+        streams=sum(glance.streams(process) or 0 for process in members),
+        gauges={name: sum(board.gauges.get(name, 0) for board in boards) for name in _SUMS},
+        cpu=round(sum(one.cpu or 0.0 for process in members if (one := known.get(process.pid))), 3),
+        memory=sum(glance.memory(process) or 0 for process in members),
+    )
+
+
+def _process(process: ProcessStatus, rates: ProcessRates | None) -> dict[str, Any]:
+    board = process.board
+    return {
+        "name": process.name,
+        "role": process.role,
+        "slot": process.slot,
+        "generation": process.generation,
+        "pid": process.pid,
+        "state": process.state,
+        "leader": process.leader,
+        "age": process.age,
+        "deadline": process.deadline,
+        "memory": glance.memory(process),
+        "cpu": rates.cpu if rates is not None else None,
+        "requests": rates.requests if rates is not None else None,
+        "running": glance.running(process),
+        "streams": glance.streams(process),
+        "connections": None if board is None else board.gauges.get("connections", 0),
+        "board": _board(board) if board is not None else None,
+    }
+
+
+def _board(board: BoardStatus) -> dict[str, Any]:
+    return {
+        "current": board.current,
+        "oldest": board.oldest,
+        "note": board.note.partition("\n")[0],
+        "waiting": board.gauges.get("waiting", 0),
+        "thread_silence": board.thread_silence,
+        "loop_silence": board.loop_silence,
+    }
+
+
+def point(document: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of it for the curves of a page that is opened later."""
+    return {
+        "at": document["at"],
+        "roles": {name: _kept(role) for name, role in document["roles"].items()},
+    }
+
+
+def _kept(role: Role) -> dict[str, Any]:
+    rates = role.rates
+    return {
+        "requests": rates.requests if rates is not None else None,
+        "p50": rates.p50 if rates is not None else None,
+        "p99": rates.p99 if rates is not None else None,
+        "running": role.running,
+        "streams": role.streams,
+        "cpu": role.cpu,
+        "memory": role.memory,
+    }

@@ -1,0 +1,137 @@
+"""/metrics: a picture of the server, and what the application has counted, in the format that is asked for.
+
+Promises: no process is asked, so a scrape waits for none; what takes long runs in a thread; a metric of the application
+that can't be shown costs the server's own nothing.
+"""
+
+import functools
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from hsrv.common.terms import Role
+from hsrv.common.version import __version__
+from hsrv.logs.logging import get_logger
+from hsrv.supervisor.admin.http.route import Request, Response
+from hsrv.supervisor.admin.metrics import exposition
+from hsrv.supervisor.admin.metrics.appmetrics import AppMetrics
+from hsrv.supervisor.admin.metrics.catalogue import Picture
+from hsrv.supervisor.plan.capacity import not_ready
+from hsrv.supervisor.plan.fleet import Key
+from hsrv.supervisor.reports.resources import Usage
+from hsrv.supervisor.reports.usage import Usages
+from hsrv.supervisor.runtime.aside import Aside
+
+if TYPE_CHECKING:
+    from hsrv.supervisor.supervisor import Supervisor
+
+NEW_FORMAT: Final = "application/openmetrics-text"
+OLD_FORMAT: Final = ("text/plain", "text/*", "*/*")
+
+log = get_logger("hsrv.supervisor")
+
+
+class Metrics:
+    """Of one server."""
+
+    def __init__(self, supervisor: "Supervisor", app_metrics: AppMetrics | None, aside: Aside) -> None:
+        self._aside = aside
+        self._supervisor = supervisor
+        self._app_metrics = app_metrics
+
+    async def metrics(self, request: Request) -> Response:
+        openmetrics = prefers_openmetrics(request.headers.get("accept", ""))
+        picture = self._picture(await self._supervisor.status.usage.read())
+        make = functools.partial(_page, picture, self._app_metrics, openmetrics=openmetrics)
+        page = await self._aside.run(make)
+        return Response(page, exposition.OPENMETRICS if openmetrics else exposition.TEXT)
+
+    def _picture(self, usages: Usages) -> Picture:
+        supervisor, plan = self._supervisor, self._supervisor.plan
+        serving, tally = plan.serving(), supervisor.tally
+        return Picture(
+            hsrv=__version__,
+            python=platform.python_version(),
+            started_at=supervisor.status.started_at,
+            ready=not not_ready(plan),
+            generation=serving.number if serving is not None else 0,
+            workers_wanted=plan.workers,
+            pools_wanted=plan.pools,
+            processes=self._processes(),
+            slots=supervisor.status.totals(),
+            gauges=self._gauges(),
+            usage=_by_slot(supervisor.status.people(), usages.by_pid),
+            cpu_seconds=usages.cpu_seconds,
+            deaths=dict(tally.deaths),
+            hangs=dict(tally.hangs),
+            recycled=dict(tally.recycled),
+            reloads=dict(tally.reloads),
+            listeners={
+                one.url: (one.waiting, one.backlog)
+                for one in supervisor.status.listeners()
+                if one.waiting is not None and one.backlog is not None
+            },
+        )
+
+    def _processes(self) -> dict[tuple[Role, str], int]:
+        generations = self._supervisor.plan.generations.values()
+        return Counter(
+            (child.identity.role, child.state.name.lower()) for one in generations for child in one.everyone()
+        )
+
+    def _gauges(self) -> dict[Key, tuple[int, ...]]:
+        found: dict[Key, tuple[int, ...]] = {}
+        for handle in self._supervisor.children.values():
+            snapshot = handle.look()
+            if snapshot is not None:
+                key = handle.identity.role, handle.identity.slot
+                before = found.get(key, (0,) * len(snapshot.gauges))
+                found[key] = tuple(map(sum, zip(before, snapshot.gauges, strict=True)))
+        return found
+
+
+def _by_slot(people: Mapping[int, Key], by_pid: Mapping[int, Usage]) -> dict[Key, Usage]:
+    """While a slot changes hands: of both."""
+    found: dict[Key, Usage] = {}
+    for pid, key in people.items():
+        usage = by_pid.get(pid)
+        if usage is not None:
+            found[key] = usage if key not in found else found[key].plus(usage)
+    return found
+
+
+def _page(picture: Picture, app_metrics: AppMetrics | None, *, openmetrics: bool) -> bytes:
+    own = list(exposition.families(picture))
+    if app_metrics is not None:
+        try:
+            return exposition.render([*own, *app_metrics.collect()], openmetrics=openmetrics)
+        except (
+            Exception
+        ) as error:  # of the application's metrics: the server's own must be shown all the same
+            log.warning("application metrics left out", error=repr(error))
+    return exposition.render(own, openmetrics=openmetrics)
+
+
+def prefers_openmetrics(accept: str) -> bool:
+    """Whether OpenMetrics is what an Accept field asks for first (RFC 9110 section 12.5.1)."""
+    weights = dict(_weights(accept))
+    wanted = weights.get(NEW_FORMAT, 0.0)
+    return wanted > 0 and wanted >= max((weights.get(one, 0.0) for one in OLD_FORMAT), default=0.0)
+
+
+def _weights(accept: str) -> Iterable[tuple[str, float]]:
+    for item in accept.split(","):
+        kind, *parameters = (part.strip().lower() for part in item.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                weight = _number(parameter[2:])
+        yield kind, weight
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

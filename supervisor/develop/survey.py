@@ -1,0 +1,167 @@
+"""A look at the files that count: which folders they are in, and the times and sizes by which a change shows.
+
+Blocking; meant for a thread. Each folder is seen once, by whichever name comes first: symbolic links may lead in
+circles, and the system watches folders, not names. Paths are texts here: making a Path costs more than the look.
+"""
+
+import math
+import os
+import stat
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from hsrv.develop.watchrules import GITIGNORE, FolderRules, WatchRules, folders_above
+
+FOLDERS_LIMIT: Final = 20_000
+"""Folders that are watched, the nearest to the roots first: a project has hundreds, a disk that was linked into it
+more than we can look through."""
+
+GITIGNORE_LIMIT: Final = 1024 * 1024
+"""Bytes of a .gitignore that are read."""
+
+FRESH: Final = 0.02
+"""Seconds. The times of files advance in steps of a few milliseconds: a file written this very moment may be written
+again without its time showing it, so what was noted of it is no ground to say that it is the same."""
+
+
+class Stamp(NamedTuple):
+    """What of a file changes when it does. Not its permissions."""
+
+    modified: int
+    size: int
+    inode: int
+    fresh: int
+    """0, or when it was noted, which makes it unlike any other."""
+
+
+def stamp_of(path: str) -> Stamp | None:
+    """None: there is no such file."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  # texts, as said above
+    except (OSError, ValueError):
+        return None
+    return None if stat.S_ISDIR(found.st_mode) else _stamp(found)
+
+
+def _stamp(found: os.stat_result) -> Stamp:
+    now = time.time_ns()
+    fresh = now if abs(now - found.st_mtime_ns) < FRESH * 1e9 else 0
+    return Stamp(found.st_mtime_ns, found.st_size, found.st_ino, fresh)
+
+
+@dataclass
+class Picture:
+    """What a survey found."""
+
+    folders: dict[str, FolderRules] = field(default_factory=dict)
+    stamps: dict[str, Stamp] = field(default_factory=dict)
+    """Of every file that counts."""
+    roots: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+    """Which folder each root is by now; None: there is none."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Folders to why they can't be read."""
+    is_cut: bool = False
+    """There are more than FOLDERS_LIMIT."""
+    since: float = math.inf
+    recent: set[str] = field(default_factory=set)
+    """Files that were written, or took their name, since then (seconds since the epoch)."""
+
+    def counts(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        rules = self.folders.get(folder)
+        return rules is not None and rules.counts(name)
+
+    def note(self, path: str, found: os.stat_result) -> None:
+        self.stamps[path] = _stamp(found)
+        if found.st_ctime >= self.since - FRESH:  # what is moved here keeps its time of writing
+            self.recent.add(path)
+
+    def roots_moved(self) -> bool:
+        """Whether a root is another folder by now: replaced, gone, or come."""
+        return any(_identity(root) != identity for root, identity in self.roots.items())
+
+
+def survey(rules: WatchRules, is_stopped: Callable[[], bool], since: float = math.inf) -> Picture:
+    """Look at everything. Once `is_stopped`, the picture is not complete."""
+    picture = Picture(since=since)
+    for root in rules.roots():
+        if root.path not in picture.roots:
+            picture.roots[root.path] = _identity(root.path)
+        rules_here = root
+        for folder, text in _gitignores_above(root.path):
+            rules_here = rules_here.under(folder, text)
+        _walk(rules_here, picture, is_stopped)
+    return picture
+
+
+def _identity(folder: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(folder)  # noqa: PTH116  # texts, as said above
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _walk(root: FolderRules, picture: Picture, is_stopped: Callable[[], bool]) -> None:
+    seen = {_identity(folder) for folder in picture.folders}
+    queue = deque([root])
+    while queue and not is_stopped():
+        rules = queue.popleft()
+        identity = _identity(rules.path)
+        if identity is None or identity in seen:
+            continue
+        if len(picture.folders) >= FOLDERS_LIMIT:
+            picture.is_cut = True
+            return
+        seen.add(identity)
+        try:
+            queue.extend(_look_into(rules, picture))
+        except FileNotFoundError:
+            continue  # it has just gone
+        except OSError as error:
+            picture.unreadable[rules.path] = error.strerror or str(error)
+
+
+def _look_into(rules: FolderRules, picture: Picture) -> list[FolderRules]:
+    """Note a folder and its files; the folders in it."""
+    with os.scandir(rules.path) as listing:
+        entries = list(listing)
+    names = {entry.name for entry in entries}
+    opened = rules.opened(names, _read(f"{rules.path}/{GITIGNORE}") if GITIGNORE in names else "")
+    if opened is None:
+        return []
+    picture.folders[opened.path] = opened
+    inside = []
+    for entry in entries:
+        with suppress(OSError):  # it has just gone, or is a link that leads nowhere
+            if entry.is_dir():
+                inside.append(opened.folder(entry.name))
+            elif opened.counts(entry.name):
+                picture.note(os.path.join(opened.path, entry.name), os.stat(entry.path))  # noqa: PTH116, PTH118  # texts
+    return [rules for rules in inside if rules is not None]
+
+
+def _gitignores_above(root: str) -> Iterator[tuple[str, str]]:
+    """The .gitignore files that hold for a root, up to the one beside .git; the outermost first."""
+    found = []
+    if not Path(root, ".git").exists():
+        for folder in folders_above(root):
+            if text := _read(f"{folder}/{GITIGNORE}"):
+                found.append((folder, text))
+            if Path(folder, ".git").exists():
+                return reversed(found)
+    return iter(())  # no repository: git would heed none of them
+
+
+def _read(path: str) -> str:
+    """What can't be read says nothing: it is a setting of convenience."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(GITIGNORE_LIMIT).decode("utf-8", "replace")
+    except OSError:
+        return ""

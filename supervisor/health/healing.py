@@ -1,0 +1,240 @@
+"""Looks at every process and does what is to be done about one that hangs.
+
+Owns the look-out: one round per INTERVAL over the scoreboards. Promises: a process that hangs is reported once, with
+the stacks of its threads and the request that it stands still in, before anything is done to it; who is slow because
+the whole machine is slow is left in peace. What becomes of a process decides the plan.
+"""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import psutil
+
+from hsrv.board import stacks as dump
+from hsrv.common.terms import DeathReason, Role
+from hsrv.logs.logging import get_logger
+from hsrv.options.config import Config
+from hsrv.rpc.messages import RpcError
+from hsrv.supervisor.health.deaths import Coroner
+from hsrv.supervisor.health.health import Hang, Kind, Limits, judge
+from hsrv.supervisor.health.upkeep import Upkeep
+from hsrv.supervisor.plan.fleet import ChildState
+from hsrv.supervisor.processes.children import ChildHandle
+from hsrv.supervisor.runtime.defects import Defects
+from hsrv.system.cgroupmemory import MemoryGroup
+
+if TYPE_CHECKING:
+    from hsrv.supervisor.supervisor import Supervisor
+
+INTERVAL: Final = 0.5
+"""Seconds between two rounds."""
+
+LATE: Final = 1.0
+"""Seconds that a round may be late. When it is later we have not run ourselves, so nobody else may have."""
+
+RECOVERY: Final = 10.0
+"""Seconds that others have to show signs of life after we were that late, at most."""
+
+HOLDINGS_EVERY: Final = 2
+"""Rounds between two looks at ages and memory."""
+
+TASKS_TIMEOUT: Final = 2.0
+"""Seconds for a process to tell the stacks of its tasks."""
+
+CRASH: Final = "Fatal Python error"
+"""How `faulthandler` begins."""
+
+HELD: Final = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+
+log = get_logger("hsrv.supervisor")
+
+
+@dataclass
+class Incident:
+    """A process that hangs."""
+
+    hang: Hang
+    seen_at: float
+    treated: bool = False
+    """Something was done about it, so it is over when the process is."""
+    reported: bool = False
+    """Its stacks are taken, as far as they can be: from now on it may be treated."""
+
+    def is_due(self, now: float, grace: float) -> bool:
+        """Whether something is to be done about it: in each round, for the plan may not be able to yet. A call that is
+        stuck had its grace after it was cancelled."""
+        waited = self.hang.kind is Kind.CALL_STUCK or now - self.seen_at >= grace
+        return self.reported and waited
+
+
+class Healer:
+    """Of one server."""
+
+    def __init__(self, supervisor: "Supervisor", group: MemoryGroup) -> None:
+        self._supervisor = supervisor
+        self._upkeep = Upkeep(supervisor, group)
+        self.coroner = Coroner(group)
+        self._incidents: dict[int, Incident] = {}
+        """By pid."""
+        self._blind_until = 0.0
+        self._rounds = 0
+        self._defects = Defects("healing")
+
+    async def run(self) -> None:
+        """Look, as long as the server lives."""
+        while True:
+            due = time.monotonic() + INTERVAL
+            await anyio.sleep(INTERVAL)
+            self.round(due, time.monotonic())
+
+    def round(self, due: float, now: float) -> None:
+        """The one that was due at `due`."""
+        self._defects.remind(now)
+        if now - due > LATE:
+            self._blind_until = now + min(now - due, RECOVERY)
+        with self._defects.outlived():
+            self.coroner.settle(now)
+            self._look(now)
+        self._rounds += 1
+        if self._rounds % HOLDINGS_EVERY == 0:
+            with self._defects.outlived():
+                self._upkeep.look(now)
+
+    # hangs
+
+    def _look(self, now: float) -> None:
+        children = dict(self._supervisor.children)
+        self._incidents = {pid: one for pid, one in self._incidents.items() if pid in children}
+        if now < self._blind_until:
+            return
+        for pid, child in children.items():
+            hang = self._judge(child, now)
+            if hang is None:
+                self._recovered(pid, child, now)
+            else:
+                self._handle(pid, child, hang, now)
+
+    def _judge(self, child: ChildHandle, now: float) -> Hang | None:
+        snapshot = child.look() if self._is_at_work(child) else None
+        return (
+            judge(child.identity.role, snapshot, _limits(child.config), now) if snapshot is not None else None
+        )
+
+    def _is_at_work(self, child: ChildHandle) -> bool:
+        """Who starts or ends has deadlines of its own."""
+        known = self._supervisor.plan.find(child.identity)
+        return known is not None and known.state in (ChildState.SERVING, ChildState.DRAINING)
+
+    def _recovered(self, pid: int, child: ChildHandle, now: float) -> None:
+        incident = self._incidents.pop(pid, None)
+        if incident is not None and not incident.treated and self._is_at_work(child):
+            seconds = round(now - incident.hang.since, 3)
+            self._say("process goes on", "warning", process=child.identity.name, child=pid, seconds=seconds)
+
+    def _handle(self, pid: int, child: ChildHandle, hang: Hang, now: float) -> None:
+        incident = self._incidents.get(pid)
+        if incident is None or incident.hang.kind is not hang.kind or incident.hang.since != hang.since:
+            incident = self._incidents[pid] = Incident(hang, now)
+            self._supervisor.tally.hangs[child.identity.role, hang.kind] += 1
+            self._supervisor.tasks.start_soon(self._report, child, incident)
+        if incident.is_due(now, child.config.hang_grace) and _may_replace(child):
+            incident.treated = True
+            self._replace(child, hang, now)
+
+    def _replace(self, child: ChildHandle, hang: Hang, now: float) -> None:
+        """Who still leads his other requests to their end gets a successor first; who doesn't is killed."""
+        plan, why = self._supervisor.plan, f"it hangs for {now - hang.since:.0f} s ({hang.option})"
+        if hang.kind is Kind.CALL_STUCK:
+            self._supervisor.perform(plan.recycle(child.identity, "hung", why, now))
+        else:
+            self._supervisor.perform(plan.hung(child.identity, why, now))
+
+    async def _report(self, child: ChildHandle, incident: Incident) -> None:
+        try:
+            with self._defects.outlived():
+                story = _story(child, incident.hang, incident.seen_at)
+                self._supervisor.timeline.note("process hangs", "error", **story)
+                stacks = await self._stacks(child, tasks=incident.hang.kind is Kind.CALL_STUCK)
+                log.error("process hangs", **story, stacks=stacks)
+        finally:
+            incident.reported = True
+
+    async def _stacks(self, child: ChildHandle, *, tasks: bool) -> str:
+        text = await child.thread_stacks()
+        if tasks:
+            with suppress(RpcError):  # it can't answer: then that is all there is
+                text += "\n" + await child.task_stacks(timeout=TASKS_TIMEOUT)
+        return text
+
+    async def kill_with_stacks(self, child: ChildHandle, reason: DeathReason, why: str) -> None:
+        """Log what it was doing, then kill it."""
+        try:
+            with self._defects.outlived():
+                stacks = await self._stacks(child, tasks=False)
+                name = child.identity.name
+                log.error("process is late", process=name, child=child.pid, why=why, stacks=stacks)
+        finally:
+            child.kill(reason, why)
+
+    def tell_crash(self, child: ChildHandle) -> None:
+        """What a process that died of a fault of its own has left: `faulthandler` wrote it at its end."""
+        text = dump.read_dump(child.dump) if child.reason is DeathReason.SIGNAL else ""
+        begin = text.find(CRASH)  # an operator may have asked for stacks before
+        if begin >= 0:
+            log.error("process crashed", process=child.identity.name, child=child.pid, stacks=text[begin:])
+
+    def _say(self, event: str, level: str, **details: object) -> None:
+        getattr(log, level)(event, **details)
+        self._supervisor.timeline.note(event, level, **details)
+
+
+def _state(pid: int) -> str:
+    """Whether it computes, sleeps, is stopped..."""
+    try:
+        return str(psutil.Process(pid).status())
+    except psutil.NoSuchProcess:
+        return "gone"
+    except (psutil.Error, OSError):
+        return "unknown"
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(
+        request=config.request_timeout,
+        stall=config.stall_timeout,
+        gil=config.gil_timeout,
+    )
+
+
+def _may_replace(child: ChildHandle) -> bool:
+    """In development, and when somebody has stopped it, it may be in a debugger."""
+    config = child.config
+    action = config.hang_action if child.identity.role is Role.WORKER else config.pool_hang_action
+    return action == "replace" and not config.reload and _state(child.pid) not in HELD
+
+
+def _story(child: ChildHandle, hang: Hang, now: float) -> dict[str, object]:
+    """What is known of a hang."""
+    request = hang.request
+    return {
+        "process": child.identity.name,
+        "child": child.pid,
+        "kind": str(hang.kind),
+        "seconds": round(now - hang.since, 3),
+        "limit": hang.option,
+        **({"where": hang.note} if hang.note else {}),
+        **(
+            {
+                "method": request.method,
+                "path": request.path,
+                "request_id": request.request_id,
+                "client": request.client,
+            }
+            if request is not None
+            else {}
+        ),
+        "state": _state(child.pid),
+    }

@@ -1,0 +1,236 @@
+"""The plan's picture of the processes. Pure data.
+
+A generation is one version of the code: STARTING until all of its processes are ready, SERVING until the next
+one is or the server stops, DRAINING until its processes are gone.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from math import inf
+from typing import Final
+
+from hsrv.common.tables import Machine, Table
+from hsrv.common.terms import DeathReason, Identity, Preload, Role
+from hsrv.ipc.messages import Failure
+from hsrv.options.stopbudget import KILL_MARGIN, STREAM_END, longest_stop
+from hsrv.supervisor.plan.backoff import Backoff
+
+Key = tuple[Role, int]
+"""A slot."""
+
+
+class Gen(Enum):
+    STARTING = auto()
+    SERVING = auto()
+    DRAINING = auto()
+    GONE = auto()
+
+
+class GenEvent(Enum):
+    ALL_READY = auto()
+    FAILED = auto()
+    SUPERSEDED = auto()
+    """By the next generation, or by a stop."""
+    ALL_EXITED = auto()
+
+
+GENERATION: Final[Table[Gen, GenEvent]] = {
+    Gen.STARTING: {
+        GenEvent.ALL_READY: Gen.SERVING,
+        GenEvent.FAILED: Gen.DRAINING,
+        GenEvent.SUPERSEDED: Gen.DRAINING,
+    },
+    Gen.SERVING: {GenEvent.SUPERSEDED: Gen.DRAINING},
+    Gen.DRAINING: {GenEvent.ALL_EXITED: Gen.GONE},
+    Gen.GONE: {},
+}
+
+
+class TemplateState(Enum):
+    STARTING = auto()
+    READY = auto()
+    GONE = auto()
+    """The next one is due at `Generation.template_at`."""
+
+
+class ChildState(Enum):
+    FORKING = auto()
+    """Asked for; the template has not answered."""
+    STARTING = auto()
+    READY = auto()
+    SERVING = auto()
+    DRAINING = auto()
+    DISMISSED = auto()
+    """Told to go before it served."""
+    KILLED = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """Seconds."""
+
+    startup: float
+    graceful: float
+    stream_grace: float
+    lifespan_shutdown: float
+    drain_delay: float
+    handoff: float
+    margin: float = KILL_MARGIN
+    """Beyond its budgets, before a process is killed."""
+    stream_end: float = STREAM_END
+    """Beyond the grace, for a pool to end its streams."""
+
+    def drain(self, role: Role) -> float:
+        """How long a process of this role may take to drain."""
+        longest = (
+            self.graceful if role is Role.WORKER else max(self.graceful, self.stream_grace + self.stream_end)
+        )
+        return longest + self.dismissal()
+
+    def stop(self) -> float:
+        """The longest that the whole server may take from TERM to its exit: what supervisors of ours must allow."""
+        return longest_stop(
+            drain_delay=self.drain_delay,
+            graceful=self.graceful,
+            stream_grace=self.stream_grace,
+            lifespan_shutdown=self.lifespan_shutdown,
+        )
+
+    def dismissal(self) -> float:
+        """How long a process that doesn't serve may take to go."""
+        return self.lifespan_shutdown + self.margin
+
+
+@dataclass
+class Child:
+    identity: Identity
+    state: ChildState
+    deadline: float
+    """When it is killed, unless it moves on."""
+    why: str
+    """What it is killed for then."""
+    reason: DeathReason = DeathReason.STARTUP_TIMEOUT
+
+    @property
+    def key(self) -> Key:
+        return self.identity.role, self.identity.slot
+
+    def must_end_by(self, deadline: float, reason: DeathReason, why: str) -> None:
+        self.deadline = deadline
+        self.reason = reason
+        self.why = why
+
+    @property
+    def is_expected_to_end(self) -> bool:
+        return self.state in (ChildState.DRAINING, ChildState.DISMISSED)
+
+
+@dataclass
+class WornOut:
+    """A process is to be replaced by one that serves first."""
+
+    reason: str
+    why: str
+    """In words."""
+    at: float
+    """Not before: a replacement may have failed a moment ago."""
+
+
+@dataclass
+class Generation:
+    number: int
+    preload: Preload
+    machine: Machine[Gen, GenEvent] = field(default_factory=lambda: Machine(GENERATION, Gen.STARTING))
+    template: TemplateState = TemplateState.STARTING
+    template_at: float = inf
+    """STARTING: when it is killed. GONE: when the next one is started."""
+    children: dict[Key, Child] = field(default_factory=dict)
+    """At most one per slot, pools first."""
+    leaving: list[Child] = field(default_factory=list)
+    """Those that hold no slot: they gave it up, or don't have it yet."""
+    incoming: dict[Key, Child] = field(default_factory=dict)
+    """Those of `leaving` that were started to take over a slot."""
+    worn_out: dict[Key, WornOut] = field(default_factory=dict)
+    """Slots whose process is to be replaced, in this order, one at a time. Of the process, not of the slot: forgotten
+    with it."""
+    operations: dict[Key, str] = field(default_factory=dict)
+    """By which command of the operator a fresh process for the slot was started. Until it serves, or never will."""
+    reload_id: str = ""
+    """Of the reload that starts or drains it."""
+    hurried: bool = False
+    """Too many generations drain: its streams were told to end."""
+    broken: Failure | None = None
+    """Development: why there is no application. It serves a page that says so."""
+    due: dict[Key, float] = field(default_factory=dict)
+    """Slots without a child, and when they get one."""
+    backoffs: dict[Key | None, Backoff] = field(default_factory=dict)
+    """Of the slots, and of the template (None)."""
+    pool_lost_at: float | None = None
+    pool_lost_told: bool = False
+
+    @property
+    def state(self) -> Gen:
+        return self.machine.state
+
+    def everyone(self) -> list[Child]:
+        return [*self.children.values(), *self.leaving]
+
+    def is_complete(self) -> bool:
+        """Whether all that it was given to start is ready. Not what is wanted by now: a reload in the queue may have
+        read another configuration."""
+        ready = all(child.state is ChildState.READY for child in self.children.values())
+        return bool(self.children) and ready and not self.due
+
+    def backoff(self, key: Key | None) -> Backoff:
+        return self.backoffs.setdefault(key, Backoff())
+
+    def has(self, role: Role, *states: ChildState) -> bool:
+        """Whether a process of this role is there, in one of the states if any are given."""
+        return any(c.identity.role is role and (not states or c.state in states) for c in self.everyone())
+
+    def retire(self, key: Key) -> Child | None:
+        """Give up a slot; the process that held it."""
+        self.due.pop(key, None)
+        self.worn_out.pop(key, None)
+        child = self.children.pop(key, None)
+        if child is not None:
+            self.leaving.append(child)
+        return child
+
+    def forget(self, child: Child) -> None:
+        """It has ended."""
+        if self.children.get(child.key) is child:
+            del self.children[child.key]
+            self.worn_out.pop(child.key, None)
+        else:
+            self.leaving.remove(child)
+            if self.incoming.get(child.key) is child:
+                del self.incoming[child.key]
+
+    def to_recycle(self) -> dict[Key, WornOut]:
+        """Without those that are being killed."""
+        serving = {key for key, child in self.children.items() if child.state is ChildState.SERVING}
+        return {key: one for key, one in self.worn_out.items() if key in serving}
+
+    def take_in(self, child: Child, operation: str = "") -> None:
+        """A process that is to take over a slot. `operation`: of the operator who wants it."""
+        self.leaving.append(child)
+        self.incoming[child.key] = child
+        if operation:
+            self.operations[child.key] = operation
+
+    def give_slot(self, child: Child) -> None:
+        """The slot of an incoming process is free: it is its own now."""
+        del self.incoming[child.key]
+        self.leaving.remove(child)
+        self.children[child.key] = child
+
+    def want_nothing(self) -> None:
+        """No process is started any more."""
+        self.due.clear()
+        self.worn_out.clear()
+        self.template_at = inf
+
+    def pool_report_at(self) -> float:
+        """When the workers are told of a lost pool, relative to the budget for handoffs."""
+        return inf if self.pool_lost_at is None or self.pool_lost_told else self.pool_lost_at

@@ -1,0 +1,171 @@
+"""The supervisor's view of one template: a fresh interpreter and its packet channel."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import anyio
+from structlog.contextvars import get_contextvars
+
+from hsrv.common.terms import Preload
+from hsrv.ipc.channel import Channel, ChannelClosed, ChannelError
+from hsrv.ipc.messages import (
+    Boot,
+    Failure,
+    Fork,
+    FromTemplate,
+    ListenerInfo,
+    MessageError,
+    Own,
+    Quit,
+    Renew,
+    ToTemplate,
+    decode_from_template,
+    encode,
+)
+from hsrv.logs.logging import get_logger, line_writer
+from hsrv.options.config import Config, options, without_secrets
+from hsrv.supervisor.processes.children import ChildHandle
+from hsrv.supervisor.sockets.listeners import Listener
+from hsrv.system import held
+
+log = get_logger("hsrv.supervisor")
+
+NOTHING_MORE: Final[Mapping[str, str]] = {}
+
+OnMessage = Callable[["TemplateHandle", FromTemplate], None]
+
+
+class TemplateHandle:
+    """One template process."""
+
+    def __init__(self, generation: int, environ: Mapping[str, str] = NOTHING_MORE) -> None:
+        """Starts it. Raises OSError. `environ`: variables beside our own, for it and all that it forks."""
+        self.generation = generation
+        self.config = Config()
+        """Of what it forks."""
+        self.is_ready = False
+        """It has imported what it is to import."""
+        self.began = time.time()
+        """Seconds since the epoch. What it and its children have imported was not read before."""
+        self._channel, theirs = Channel.pair()
+        try:
+            self.pid = _spawn(theirs.fileno(), environ)
+        except OSError:
+            self._channel.close()
+            raise
+        finally:
+            theirs.close()
+
+    def boot(
+        self,
+        config: Config,
+        preload: Preload,
+        channels: tuple[Channel, Channel, Channel, Channel],
+        listeners: list[Listener],
+        *,
+        files: tuple[ListenerInfo, ...] = (),
+        tables: tuple[int, ...] = (),
+        metrics_dir: str = "",
+    ) -> None:
+        """Tell it what it is for. `channels`: handoff send and receive end, adopt send and receive end. `files`: other
+        socket files to remove when we die. `tables`: the census, if there is one. `metrics_dir`: a directory to remove
+        then (`hsrv.system.metricsdir`)."""
+        self.config = config
+        message = Boot(
+            config=without_secrets(config),
+            generation=self.generation,
+            preload=preload,
+            listeners=tuple(listener.info for listener in listeners),
+            files=files,
+            metrics_dir=metrics_dir,
+            log_context=_story(),
+        )
+        fds = [channel.fileno() for channel in channels] + [listener.sock.fileno() for listener in listeners]
+        self._send(message, *fds, *tables)
+
+    def renew(self, generation: int, config: Config, handoff: tuple[Channel, Channel]) -> None:
+        """What it forks from now on belongs to this generation."""
+        self.generation = generation
+        self.config = config
+        message = Renew(config=without_secrets(config), generation=generation, log_context=_story())
+        self._send(message, *(channel.fileno() for channel in handoff))
+
+    def fork(self, child: ChildHandle, broken: Failure | None = None) -> None:
+        """Ask for a child. The answer is a `Forked`, in the order of the requests."""
+        message = Fork(identity=child.identity, log_context=_story(), broken=broken)
+        self._send(message, child.theirs.fileno(), child.dump, child.board)
+        child.theirs.close()
+
+    def own(self, files: tuple[ListenerInfo, ...]) -> None:
+        """These are the socket files to remove when we die, and no others."""
+        self._send(Own(files=files))
+
+    def quit(self) -> None:
+        """Tell it that it isn't needed any more."""
+        self._send(Quit())
+
+    def _send(self, message: ToTemplate, *fds: int) -> None:
+        try:
+            self._channel.send(encode(message), *fds)
+        except ChannelError as error:
+            log.error("template not reached", generation=self.generation, error=str(error))
+
+    async def run(self, on_message: OnMessage) -> None:
+        """Hear the template until its channel ends."""
+        while True:
+            await anyio.wait_readable(self._channel)
+            if not self.hear(on_message):
+                return
+
+    def hear(self, on_message: OnMessage) -> bool:
+        """Hear what it has said by now. False: it says nothing more."""
+        while True:
+            try:
+                packet = self._channel.receive(expect=0)
+            except ChannelClosed:
+                return False
+            if packet is None:
+                return True
+            with packet:
+                try:
+                    message = decode_from_template(packet.payload)
+                except MessageError as error:
+                    log.error("packet dropped", generation=self.generation, error=str(error))
+                else:
+                    on_message(self, message)
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def _story() -> dict[str, str]:
+    """What we are part of at present, in the log of whoever is started for it."""
+    return {name: str(value) for name, value in get_contextvars().items() if name == "reload_id"}
+
+
+def _spawn(fd: int, more: Mapping[str, str]) -> int:
+    """Start a fresh interpreter with an inherited descriptor, and that of the log if there is one; its pid.
+
+    Not subprocess.Popen: this process reaps all of its children itself, in one place, and Popen would compete
+    for them. Every other descriptor is close-on-exec (PEP 446).
+    """
+    os.set_inheritable(fd, True)
+    log_fd = line_writer().own
+    if log_fd >= 0:
+        os.set_inheritable(log_fd, True)
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    # -P: the current directory may hold modules named like those of the standard library
+    safe = () if "-P" in flags else ("-P",)
+    command = [sys.executable, *flags, *safe, "-m", "hsrv.child.templatemain", str(fd), str(log_fd)]
+    secret = {one.variable for one in options() if one.opt.secret}
+    environ = {name: value for name, value in os.environ.items() if name not in secret}
+    try:
+        # Signals wait until it can do with them what it wants: a terminal sends its own to all of us.
+        return os.posix_spawn(sys.executable, command, {**environ, **more}, setsigmask=held.HELD)
+    finally:
+        if log_fd >= 0:
+            os.set_inheritable(log_fd, False)

@@ -1,0 +1,82 @@
+"""What the operator sees when the server serves."""
+
+import sys
+from collections.abc import Sequence
+
+from hsrv.common.version import __version__
+from hsrv.common.visible import visible
+from hsrv.ipc.messages import TemplateReady
+from hsrv.logs.logging import get_logger, wants_json, write_text
+from hsrv.options.config import Config
+from hsrv.supervisor.sockets.listeners import Listener
+
+log = get_logger("hsrv.supervisor")
+
+
+class Banner:
+    """Says once what was found and decided, then where the server listens."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        workers_why: str,
+        app_found: str,
+        operator: str = "",
+        admin: tuple[str, ...] = (),
+    ) -> None:
+        """`operator`: the path of the operator's socket, "" when there is none; `admin`: URLs of the admin address."""
+        self._config = config
+        self._workers_why = workers_why
+        self._app_found = app_found
+        self._operator = operator
+        self._admin = admin
+        self._template: TemplateReady | None = None
+        self._shown = False
+
+    def template_ready(self, message: TemplateReady) -> None:
+        self._template = message
+
+    def serving(self, listeners: Sequence[Listener], generation: int) -> None:
+        """All processes of a generation serve."""
+        urls = [listener.info.url for listener in listeners]
+        if self._shown:
+            log.info("reloaded", generation=generation)
+            return
+        self._shown = True
+        template = self._template
+        preload = f"{template.preload} ({template.detail})" if template is not None else ""
+        if wants_json(self._config.log_format, sys.stderr):
+            log.info(
+                "listening",
+                urls=urls,
+                workers=self._config.workers,
+                pools=self._config.pools,
+                preload=preload,
+                app=template.app if template is not None else "",
+                version=__version__,
+                operator=self._operator,
+                admin=list(self._admin),
+            )
+        else:
+            self._print(urls, preload, template.app if template is not None else "")
+
+    def _print(self, urls: list[str], preload: str, app: str) -> None:
+        bold, plain = ("\033[1m", "\033[0m") if sys.stderr.isatty() else ("", "")
+        pools = "1 async pool" if self._config.pools == 1 else f"{self._config.pools} async pools"
+        workers = "1 worker" if self._config.workers == 1 else f"{self._config.workers} workers"
+        lines = [
+            f"{bold}hsrv {__version__}{plain}",
+            *(f"  {bold}{visible(url)}{plain}" for url in urls),
+            f"  app      {visible(app)}{f' ({self._app_found})' if self._app_found else ''}",
+            f"  serving  {workers}{f' ({self._workers_why})' if self._workers_why else ''}, {pools}",
+            f"  preload  {visible(preload)}",
+            *(
+                [f"  operator {visible(self._operator)} (hsrv status, reload, scale, stop ...)"]
+                if self._operator
+                else []
+            ),
+            *(f"  admin    {visible(url)}" for url in self._admin),
+            "  stop with Ctrl-C",
+        ]
+        write_text("\n".join(lines))

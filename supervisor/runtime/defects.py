@@ -1,0 +1,70 @@
+"""Defects of ours that a server must not end for: told, and outlived.
+
+Promise: each is told with its traceback the first time, and from then on once per REMINDER at most, with how often it
+came; so one that comes in every round doesn't fill the log.
+"""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from hsrv.logs.logging import get_logger
+
+REMINDER: Final = 60.0
+"""Seconds."""
+
+log = get_logger("hsrv.supervisor")
+
+_Place = tuple[str, ...]
+
+
+@dataclass
+class _Defect:
+    error: str
+    """The latest."""
+    where: str
+    again: int = 0
+    """How often it came since it was last told."""
+
+
+class Defects:
+    """Of one part of the supervisor."""
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+        self._known: dict[_Place, _Defect] = {}
+        """By the way through the code that led there: so there are no more than ways."""
+        self._remind_at = 0.0
+
+    @contextmanager
+    def outlived(self) -> Iterator[None]:
+        """What is raised in here ends here."""
+        try:
+            yield
+        except Exception as error:  # whatever we did not think of
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = (type(error).__name__, *(f"{frame.filename}:{frame.lineno}" for frame in frames))
+        known = self._known.get(place)
+        if known is None:
+            self._known[place] = _Defect(repr(error), f"{frames[-1].filename}:{frames[-1].lineno}")
+            log.exception(f"defect in {self._part}")
+        else:
+            known.error = repr(error)
+            known.again += 1
+
+    def remind(self, now: float) -> None:
+        """Tell of those that came again, when that is due. To be called often. `now`: time.monotonic()."""
+        if now < self._remind_at:
+            return
+        self._remind_at = now + REMINDER
+        for one in self._known.values():
+            if one.again:
+                log.error(
+                    f"defect in {self._part} goes on", error=one.error, where=one.where, times=one.again
+                )
+                one.again = 0

@@ -1,0 +1,124 @@
+"""What the old and the new supervisor of an upgrade say to each other. Pure: bytes to struct and back.
+
+They may be of different versions of hsrv, so this part has a version of its own (PROTOCOL) and is lenient: fields may
+be added with a default, and who doesn't know them ignores them. What travels between the other processes is strict
+(`hsrv.ipc.messages`), so it is only shared when its version is the same on both sides.
+"""
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from hsrv.ipc import messages
+from hsrv.ipc.messages import ListenerInfo, MessageError
+
+PROTOCOL: Final = 1
+"""Raised when an older server could not understand it any more."""
+
+
+class Heirloom(msgspec.Struct, frozen=True, kw_only=True):
+    """One listening socket."""
+
+    name: str
+    """As in the descriptor store (`hsrv.system.sdnotify.kept_name`)."""
+    info: ListenerInfo
+    shared: bool
+
+
+class Office(msgspec.Struct, frozen=True, kw_only=True):
+    """The service manager, for whoever is the main process."""
+
+    notify: str = ""
+    watchdog: float = 0.0
+    store: bool = False
+
+
+class Estate(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
+    """Old to new, first packet. Descriptors, in this order: the heirlooms, the operator's socket if `door`, the send
+    and the receive end of adopt, the link to the keeper if `kept`."""
+
+    protocol: int = PROTOCOL
+    messages: int = messages.VERSION
+    """Of what travels in adopt."""
+    hsrv: str
+    """Version, for people."""
+    upgrade_id: str
+    heirlooms: tuple[Heirloom, ...]
+    instead_of_binds: tuple[str, ...] = ()
+    door: ListenerInfo | None = None
+    kept: bool = False
+    generation: int
+    """The last number that was used: those of the new server follow, so that "newer" means the same in both."""
+    workers: int | None = None
+    """An operator has scaled to so many; None: as configured."""
+    held: bool = False
+    learned: tuple[str, ...] = ()
+    office: Office = Office()
+
+    @property
+    def speaks_our_messages(self) -> bool:
+        return self.messages == messages.VERSION
+
+
+class Step(msgspec.Struct, frozen=True, tag="step"):
+    """New to old: how far it is."""
+
+    text: str
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """New to old: it can't start, and ends."""
+
+    message: str
+    traceback: str = ""
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
+    """New to old: it serves."""
+
+    adopts: bool
+    """It reads the old server's adopt channel."""
+
+
+class Yours(msgspec.Struct, frozen=True, tag="yours"):
+    """Old to new: socket files, operators and the service manager are yours from now on."""
+
+
+ToOld = Step | Failed | Ready
+Word = Estate | ToOld | Yours
+
+
+class _Preface(msgspec.Struct, tag="estate"):
+    protocol: int
+
+
+W = TypeVar("W", bound=Word)
+
+_estate: "msgspec.msgpack.Decoder[Estate]" = msgspec.msgpack.Decoder(Estate)
+_preface: "msgspec.msgpack.Decoder[_Preface]" = msgspec.msgpack.Decoder(_Preface)
+_to_old: "msgspec.msgpack.Decoder[ToOld]" = msgspec.msgpack.Decoder(ToOld)
+
+
+def encode(word: Word) -> bytes:
+    return msgspec.msgpack.encode(word)
+
+
+def decode_estate(data: bytes) -> Estate:
+    """Raises MessageError for one that we would misread."""
+    try:
+        protocol = _preface.decode(data).protocol
+        if protocol != PROTOCOL:
+            raise MessageError(
+                f"the running server speaks version {protocol} of upgrades, this one {PROTOCOL}: restart it instead"
+            )
+        return _estate.decode(data)
+    except msgspec.MsgspecError as error:
+        raise MessageError(f"the running server's estate can't be read: {error}") from error
+
+
+def decode_to_old(data: bytes) -> ToOld:
+    """Raises MessageError."""
+    try:
+        return _to_old.decode(data)
+    except msgspec.MsgspecError as error:
+        raise MessageError(f"the new server can't be understood: {error}") from error

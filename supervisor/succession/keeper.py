@@ -1,0 +1,162 @@
+"""The first process of a server that was upgraded: it stays, for whoever started it waits for it.
+
+A shell, a container or a process manager knows one pid. When its server has passed on everything, this process passes
+on signals to whichever supervisor is the present one, and ends with its exit code. Under a service manager that was
+told of the new main process nobody need stay.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import time
+from typing import Final
+
+from setproctitle import setproctitle
+
+from hsrv.common.errors import ExitCode
+from hsrv.ipc.channel import Channel, ChannelClosed, ChannelError
+from hsrv.logs.logging import get_logger
+from hsrv.supervisor.runtime.signals import Command, command_of, handled
+from hsrv.supervisor.runtime.terminal import LOOK_INTERVAL, Terminal
+
+log = get_logger("hsrv.supervisor")
+
+
+class Link:
+    """A supervisor's end of the channel to the keeper. It is passed on from one to the next."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+
+    def announce(self) -> None:
+        """We are the present supervisor."""
+        with contextlib.suppress(ChannelError):  # the keeper was killed: that is noticed elsewhere
+            self.channel.send(str(os.getpid()).encode())
+
+    def is_cut(self) -> bool:
+        """Whether the keeper is gone: it says nothing."""
+        try:
+            self.channel.receive(expect=0)
+        except ChannelClosed:
+            return True
+        return False
+
+
+class Heir:
+    """Whoever has taken over from us, and those after him."""
+
+    def __init__(self, pid: int, channel: Channel | None) -> None:
+        """`channel`: our end of the link; None when we need not stay."""
+        self.pid = pid
+        self.status: int | None = None
+        """Its wait status; None until it has ended."""
+        self.channel = channel
+        self._over = channel is None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no such server any more."""
+        return self._over
+
+    def refresh(self) -> None:
+        """Hear who is the present one."""
+        while self.channel is not None and not self._over:
+            try:
+                packet = self.channel.receive(expect=0)
+            except ChannelClosed:
+                self._over = True
+                return
+            if packet is None:
+                return
+            with packet:
+                self.pid, self.status = int(packet.payload), None
+
+    def signal(self, signum: int) -> None:
+        self.refresh()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signum)
+
+
+ADOPTION_TIMEOUT: Final = 5.0
+"""Seconds for a server that is gone to become our child."""
+
+ADOPTION_INTERVAL: Final = 0.01
+
+BLOCKED: Final = frozenset(handled())
+
+
+def hold_signals() -> None:
+    """None is lost, and none ends us, between the end of the event loop and `keep`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+
+
+def keep(heir: Heir, terminal: Terminal) -> ExitCode:
+    """Until the server that went on without us has ended. `terminal`: what it does not have, and we may."""
+    assert heir.channel is not None
+    log.info("keeping the pid", successor=heir.pid, why="whoever started this server knows only this process")
+    setproctitle("hsrv: keeper")
+    read, write = os.pipe()
+    for end in (read, write):
+        os.set_blocking(end, False)
+    try:
+        for signum in BLOCKED:
+            signal.signal(signum, lambda *_: None)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
+        while not heir.is_over:
+            terminal.look()
+            select.select([read, heir.channel.fileno()], [], [], LOOK_INTERVAL if terminal.matters else None)
+            heir.refresh()
+            for number in _waiting(read):
+                command = command_of(number)
+                if command is Command.RELOAD and terminal.has_gone():
+                    heir.signal(signal.SIGTERM)
+                elif command is not Command.REAP:
+                    heir.signal(number)
+            _reap(heir)
+    finally:
+        signal.set_wakeup_fd(-1)
+        os.close(read)
+        os.close(write)
+    return _exit_code(heir)
+
+
+def _waiting(read: int) -> bytes:
+    try:
+        return os.read(read, 4096)
+    except BlockingIOError:
+        return b""
+
+
+def _reap(heir: Heir, flags: int = os.WNOHANG) -> None:
+    """The supervisors, and whatever of theirs became ours."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, flags)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if pid == heir.pid:
+            heir.status = status
+
+
+def _exit_code(heir: Heir) -> ExitCode:
+    """The channel ends a moment before its process; and that is a child of its predecessor, and becomes ours when the
+    predecessor is gone."""
+    end = time.monotonic() + ADOPTION_TIMEOUT
+    while heir.status is None and time.monotonic() < end:
+        try:
+            _, heir.status = os.waitpid(heir.pid, 0)
+        except ChildProcessError:
+            time.sleep(ADOPTION_INTERVAL)
+    if heir.status is None:
+        log.error("the server died", pid=heir.pid, why="its exit status is unknown")
+        return ExitCode.INTERNAL
+    code = os.waitstatus_to_exitcode(heir.status)
+    try:
+        return ExitCode(code)
+    except ValueError:
+        log.error("the server died", pid=heir.pid, status=code)
+        return ExitCode.INTERNAL

@@ -1,0 +1,186 @@
+"""The new side of an upgrade: what the old supervisor left us, and the talk with it.
+
+Promises: as long as the old one has not let go, nothing that ends here ends anything of it; once we serve, we take
+over, also when it dies in that moment; when it gives us up before, we end.
+"""
+
+import os
+import socket
+import time
+from collections.abc import MutableMapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+import anyio
+
+from hsrv.common.errors import HsrvError
+from hsrv.common.terms import Role
+from hsrv.ipc.channel import Channel, ChannelClosed, ChannelError, Packet
+from hsrv.ipc.messages import ListenerInfo, MessageError
+from hsrv.ipc.socketfile import remove_socket_file
+from hsrv.logs.logging import get_logger
+from hsrv.supervisor.operators.operator import OperatorSocket
+from hsrv.supervisor.plan.fleet import Budgets
+from hsrv.supervisor.plan.plan import Phase
+from hsrv.supervisor.runtime.launch import SUCCEEDS
+from hsrv.supervisor.sockets.inheritance import Inheritance
+from hsrv.supervisor.sockets.listeners import Listener, lent
+from hsrv.supervisor.succession.estate import Failed, Ready, Step, decode_estate, encode
+from hsrv.supervisor.succession.keeper import Link
+
+if TYPE_CHECKING:
+    from hsrv.supervisor.supervisor import Supervisor
+
+log = get_logger("hsrv.supervisor")
+
+
+def succession(environ: MutableMapping[str, str]) -> "Succession | None":
+    """What an old server left us; None when there is none. Raises HsrvError."""
+    text = environ.pop(SUCCEEDS, "")
+    if not text:
+        return None
+    if not text.isdecimal():
+        raise HsrvError(f"{SUCCEEDS} = {text!r}: is for `hsrv upgrade` alone")
+    os.set_inheritable(int(text), False)
+    return Succession.receive(Channel(socket.socket(fileno=int(text))))
+
+
+class Succession:
+    """One old server."""
+
+    def __init__(self, channel: Channel, packet: Packet) -> None:
+        """Raises MessageError, IndexError, OSError."""
+        self._channel = channel
+        self.estate = estate = decode_estate(packet.payload)
+        sockets = [(heirloom.name, packet.take_fd()) for heirloom in estate.heirlooms]
+        self.inheritance = Inheritance(sockets, instead_of_binds=estate.instead_of_binds)
+        self.door = OperatorSocket.inherited(packet.take_socket(), estate.door) if estate.door else None
+        adopt = Channel(packet.take_socket()), Channel(packet.take_socket())
+        self.adopt = adopt if estate.speaks_our_messages else None
+        """Its adopt channel, when we understand what comes there."""
+        if self.adopt is None:
+            for end in adopt:
+                end.close()
+        self.link = Link(Channel(packet.take_socket())) if estate.kept else None
+        self._answered = self._ready = False
+        self.is_over = False
+        """The server is ours."""
+        self.old_gone = anyio.Event()
+
+    @classmethod
+    def receive(cls, channel: Channel) -> Self:
+        """The old server has sent it before it started us. Raises HsrvError."""
+        try:
+            packet = channel.receive()
+            if packet is None:
+                raise MessageError("there is nothing in it")
+            with packet:
+                return cls(channel, packet)
+        except (ChannelError, MessageError, IndexError, OSError) as error:
+            try:
+                channel.send(encode(Failed(str(error))))
+            except ChannelError:
+                log.debug("the old server is gone")
+            raise HsrvError(f"can't take over: {error}") from error
+
+    def refuse(self, why: str, traceback: str = "") -> None:
+        """We can't start. The first reason counts."""
+        self._send_last(Failed(why, traceback))
+
+    def _send_last(self, word: Failed | Ready) -> None:
+        if not self._answered:
+            self._answered = True
+            self._send(word)
+
+    def _send(self, word: Step | Failed | Ready) -> None:
+        try:
+            self._channel.send(encode(word))
+        except ChannelError as error:
+            log.debug("old server not reached", error=str(error))
+
+    # in the supervisor
+
+    def furnish(self, supervisor: "Supervisor") -> None:
+        """What the old one knew and a start doesn't."""
+        estate, plan = self.estate, supervisor.plan
+        plan.last_number = estate.generation
+        plan.held = estate.held
+        if estate.workers is not None:
+            plan.workers = estate.workers
+        supervisor.learned(list(estate.learned))
+        self._start = supervisor.operations.open(estate.upgrade_id)
+
+    async def run(self, supervisor: "Supervisor") -> None:
+        """Until the old one is gone."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._tell)
+            await self._listen(supervisor)
+
+    async def _tell(self) -> None:
+        async def step(text: str) -> None:
+            self._send(Step(text))
+
+        await self._start.follow(step)
+        self.answer()
+
+    def answer(self) -> None:
+        """How our start ended, if it has."""
+        if self._start.is_over and self._start.error:
+            self.refuse(self._start.error, self._start.traceback)
+        elif self._start.is_over:
+            self._ready = True
+            self._send_last(Ready(adopts=self.adopt is not None))
+
+    async def _listen(self, supervisor: "Supervisor") -> None:
+        while True:
+            await anyio.wait_readable(self._channel)
+            try:
+                packet = self._channel.receive(expect=0)
+            except ChannelClosed:
+                break
+            if packet is not None:  # there is only one word: Yours
+                packet.close()
+                self._take_over(supervisor)
+        self.old_gone.set()
+        if not self.is_over and self._ready:
+            log.warning("the old server died when we were ready")
+            self._take_over(supervisor)
+        elif not self.is_over and supervisor.plan.phase is Phase.RUNNING:
+            log.error("stopping", why="the old server is gone, and we are not ready")
+            supervisor.perform(supervisor.plan.stop(time.monotonic()))
+
+    def _take_over(self, supervisor: "Supervisor") -> None:
+        self.is_over = True
+        wanted: set[str] = set()
+        for listeners in (supervisor.listeners, supervisor.beside):
+            owned = [self._owned(listener) for listener in listeners]
+            kept = self.estate.office.store  # by the service manager, also what is new
+            listeners[:] = [lent(one) if kept else one for one in owned]
+            wanted |= {listener.name for listener in listeners}
+        for heirloom in self.estate.heirlooms:
+            if heirloom.name not in wanted:
+                remove_socket_file(heirloom.info)
+        supervisor.take_over(self.estate.office)
+        adopts = self.adopt is not None
+        log.info("took over", before=self.estate.hsrv, adopts=adopts)
+        supervisor.timeline.note("took over", before=self.estate.hsrv, adopts=adopts)
+
+    def _owned(self, listener: Listener) -> Listener:
+        """As the old server had it."""
+        found = (one for one in self.estate.heirlooms if one.name == listener.name)
+        heirloom = next(found, None)
+        if heirloom is None:
+            return listener
+        info: ListenerInfo = heirloom.info if heirloom.info.url == listener.info.url else listener.info
+        return replace(listener, info=info, shared=heirloom.shared)
+
+    async def end(self, budgets: Budgets) -> None:
+        """Before we end. A service manager kills what is left of the unit once its main process has ended: the old
+        server may still drain, within its budgets."""
+        self.answer()
+        if self.is_over and self.estate.office.notify:
+            with anyio.move_on_after(budgets.drain(Role.POOL)):
+                await self.old_gone.wait()
+
+    def close(self) -> None:
+        self._channel.close()

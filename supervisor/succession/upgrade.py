@@ -1,0 +1,370 @@
+"""The old side of an upgrade: another supervisor is started, takes over what we listen on, and we drain.
+
+Promises: until the new one serves nothing of ours changes, and when it doesn't come to that we go on; it never owns
+what we still need (socket files, operators, the service manager), and we end nothing that has become its own; no
+address is without a listener at any moment.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from structlog.contextvars import bound_contextvars
+
+from hsrv.common.version import __version__
+from hsrv.ipc.channel import MAX_DESCRIPTORS, Channel, ChannelClosed, ChannelError
+from hsrv.ipc.messages import MessageError
+from hsrv.logs.logging import get_logger
+from hsrv.supervisor.health.deaths import how_it_ended
+from hsrv.supervisor.plan.fleet import Budgets, Gen
+from hsrv.supervisor.plan.plan import Phase, Plan
+from hsrv.supervisor.runtime.launch import Launch
+from hsrv.supervisor.runtime.signals import Command, command_of
+from hsrv.supervisor.sockets.listeners import Listener, lent
+from hsrv.supervisor.succession.estate import (
+    Estate,
+    Failed,
+    Heirloom,
+    Ready,
+    Step,
+    ToOld,
+    Yours,
+    decode_to_old,
+    encode,
+)
+from hsrv.supervisor.succession.keeper import Heir, Link
+
+if TYPE_CHECKING:
+    from hsrv.supervisor.supervisor import Supervisor
+
+MARGIN: Final = 10.0
+"""Seconds beyond its budgets that the new server has: to start an interpreter, and to say what was wrong."""
+
+LOOK_INTERVAL: Final = 0.25
+"""Seconds between two looks at whether the new server is still wanted."""
+
+log = get_logger("hsrv.supervisor")
+
+
+def patience(budgets: Budgets) -> float:
+    """Seconds that the new server may take until it serves: its template and then its processes have the budget of a
+    start each, and it keeps them itself."""
+    return 2 * budgets.startup + MARGIN
+
+
+def stop_patience(budgets: Budgets) -> float:
+    """Seconds that a new server which isn't wanted may take to end."""
+    return budgets.dismissal() + MARGIN
+
+
+def why_not(plan: Plan, *, development: bool, upgrading: bool) -> str:
+    """Why no upgrade can begin now, or ""."""
+    if plan.phase is not Phase.RUNNING:
+        return "the server stops"
+    if development:
+        return "not with --reload: stop and start it"
+    if upgrading:
+        return "an upgrade is under way already"
+    if plan.serving() is None:
+        return "the server starts"
+    if any(one.state is Gen.STARTING for one in plan.generations.values()):
+        return "a reload is under way"
+    return ""
+
+
+@dataclass
+class Successor:
+    """A new server that is not the one yet."""
+
+    pid: int
+    channel: Channel
+    heir: Heir
+    """What it will be to us."""
+    death: str = ""
+    """How it ended, in words; "" while it lives."""
+    gone: anyio.Event = field(default_factory=anyio.Event)
+
+    def ended(self, status: int) -> None:
+        self.death = how_it_ended(status)
+        self.gone.set()
+
+    def vanished(self) -> None:
+        """It ended, and nobody told us how."""
+        if not self.gone.is_set():
+            self.death = "ended"
+            self.gone.set()
+
+    def signal(self, signum: int) -> None:
+        if not self.gone.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
+
+    def close(self) -> None:
+        self.channel.close()
+        if self.heir.channel is not None:
+            self.heir.channel.close()
+
+
+class Upgrades:
+    """What one supervisor knows of those that follow it."""
+
+    def __init__(self, supervisor: "Supervisor", launch: Launch, link: Link | None) -> None:
+        """`link`: to the process that keeps the pid by which we are known; None when that is our own."""
+        self._supervisor = supervisor
+        self._launch = launch
+        self._link = link
+        self._successor: Successor | None = None
+        """One that starts."""
+        self._over = anyio.Event()
+        self._result: Ready | None = None
+        self._left: Successor | None = None
+        """The one that has taken over."""
+        self._told_to_stop = False
+
+    @property
+    def in_progress(self) -> bool:
+        return self._successor is not None
+
+    @property
+    def heir(self) -> Heir | None:
+        """Who has taken over; None while the server is ours."""
+        return self._left.heir if self._left is not None else None
+
+    @property
+    def adopts(self) -> bool:
+        """Whether the heir takes our idle connections too."""
+        return self._result is not None and self._result.adopts
+
+    @property
+    def stays(self) -> bool:
+        """Whether this process has to outlive its server: somebody waits for it."""
+        return self.heir is not None and self.heir.channel is not None
+
+    # start
+
+    def begin(self, upgrade_id: str) -> None:
+        """Start a new server and let it take over. Its steps and its end are told as an operation of this id."""
+        supervisor = self._supervisor
+        why = why_not(supervisor.plan, development=supervisor.config.reload, upgrading=self.in_progress)
+        if not why:
+            try:
+                self._successor = self._start(upgrade_id)
+            except (OSError, ChannelError) as error:
+                why = f"the new server can't be started: {error}"
+        if self._successor is None or why:
+            log.warning("not upgraded", why=why)
+            supervisor.operations.end(upgrade_id, why, "")
+            return
+        self._over = anyio.Event()
+        supervisor.tasks.start_soon(self._await_end, self._successor)
+        supervisor.tasks.start_soon(self._see_through, upgrade_id)
+
+    def _start(self, upgrade_id: str) -> Successor:
+        """Raises OSError or ChannelError."""
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            channel, far = Channel.pair()
+            ours.callback(channel.close)
+            theirs.callback(far.close)
+            kept, link = None, self._link
+            if link is None and not self._supervisor.herald.in_office:
+                kept, end = Channel.pair()
+                ours.callback(kept.close)
+                theirs.callback(end.close)
+                link = Link(end)
+            self._bequeath(channel, upgrade_id, link)
+            spawn = self._launch.spawn if link is not None else self._launch.spawn_beside
+            pid = spawn(far.fileno())
+            ours.pop_all()
+            return Successor(pid, channel, Heir(pid, kept))
+
+    def _bequeath(self, channel: Channel, upgrade_id: str, link: Link | None) -> None:
+        """Raises ChannelError."""
+        supervisor = self._supervisor
+        plan, door = supervisor.plan, supervisor.door
+        listeners = [*supervisor.listeners, *supervisor.beside]
+        estate = Estate(
+            hsrv=__version__,
+            upgrade_id=upgrade_id,
+            heirlooms=tuple(_heirloom(listener) for listener in listeners),
+            instead_of_binds=supervisor.instead_of_binds,
+            door=door.info if door is not None else None,
+            kept=link is not None,
+            generation=plan.last_number,
+            workers=plan.workers if plan.workers != supervisor.config.workers else None,
+            held=plan.held,
+            learned=tuple(supervisor.patterns_known()),
+            office=supervisor.herald.office,
+        )
+        fds = [listener.sock.fileno() for listener in listeners]
+        fds += [door.fileno()] if door is not None else []
+        fds += [end.fileno() for end in supervisor.adopt]
+        fds += [link.channel.fileno()] if link is not None else []
+        if len(fds) >= MAX_DESCRIPTORS:
+            raise ChannelError(f"{len(fds)} sockets are more than a packet takes")
+        channel.send(encode(estate), *fds)
+
+    # wait
+
+    async def _see_through(self, upgrade_id: str) -> None:
+        successor = self._successor
+        assert successor is not None
+        try:
+            with bound_contextvars(reload_id=upgrade_id):
+                log.info("upgrading", successor=successor.pid)
+                self._supervisor.timeline.note("upgrading", successor=successor.pid)
+                answer = await self._answer(successor, upgrade_id)
+                failed = (
+                    self._hand_over(successor, answer, upgrade_id) if isinstance(answer, Ready) else answer
+                )
+                if failed is not None:
+                    await self._give_up(successor, failed, upgrade_id)
+        finally:
+            self._successor = None
+            self._over.set()
+
+    async def _answer(self, successor: Successor, upgrade_id: str) -> Ready | Failed:
+        """How its start ended."""
+        plan, seconds = self._supervisor.plan, patience(self._supervisor.plan.budgets)
+        with anyio.move_on_after(seconds):
+            while plan.phase is Phase.RUNNING:
+                with anyio.move_on_after(LOOK_INTERVAL):
+                    await anyio.wait_readable(successor.channel)
+                try:
+                    word = _hear(successor.channel)
+                except (ChannelClosed, MessageError) as error:
+                    return await self._last_words(successor, error)
+                if isinstance(word, Step):
+                    self._supervisor.operations.step(upgrade_id, f"new server: {word.text}")
+                elif word is not None:
+                    return word
+            return Failed("the server stops")
+        return Failed(
+            f"the new server is not ready after {seconds:g} s (twice --startup-timeout, and {MARGIN:g} s)"
+        )
+
+    async def _last_words(self, successor: Successor, error: Exception) -> Failed:
+        if isinstance(error, MessageError):
+            return Failed(str(error))
+        with anyio.move_on_after(MARGIN):
+            await successor.gone.wait()
+        how = successor.death or "closed its channel"
+        return Failed(f"the new server {how} before it was ready; its own lines in the log say why")
+
+    async def _await_end(self, successor: Successor) -> None:
+        """It may be no child of ours, whose end would be told."""
+        if not hasattr(os, "pidfd_open"):
+            return
+        try:
+            end = os.pidfd_open(successor.pid)
+        except OSError:  # it is gone already
+            successor.vanished()
+            return
+        try:
+            await anyio.wait_readable(end)
+            await anyio.sleep(LOOK_INTERVAL)  # for its status, if it is ours
+            successor.vanished()
+        finally:
+            os.close(end)
+
+    # end
+
+    def _hand_over(self, successor: Successor, answer: Ready, upgrade_id: str) -> Failed | None:
+        """It serves: from now on the server is its own. None, or why nothing came of it."""
+        supervisor = self._supervisor
+        office = supervisor.herald.hand_over(successor.pid)  # before the new one speaks to the manager
+        if office is None:
+            return Failed("the service manager could not be told of the new main process")
+        try:
+            successor.channel.send(encode(Yours()))
+        except ChannelError:
+            supervisor.herald.take_office(office, main=True)
+            supervisor.changed.set()
+            return Failed("the new server died when it was ready")
+        for listeners in (supervisor.listeners, supervisor.beside):
+            listeners[:] = [lent(listener) for listener in listeners]
+        if supervisor.door is not None:
+            supervisor.door.hand_over(successor.pid)
+        supervisor.own_files()
+        self._left, self._result = successor, answer
+        log.info("upgraded", successor=successor.pid, adopts=answer.adopts)
+        if not answer.adopts:
+            log.warning("idle connections are closed", why="the new version speaks other messages")
+        supervisor.perform(supervisor.plan.leave(time.monotonic(), adopt=answer.adopts))
+        supervisor.operations.end(upgrade_id, "", "")
+        return None
+
+    async def _give_up(self, successor: Successor, failed: Failed, upgrade_id: str) -> None:
+        """It must not outlive its failure; we go on as before."""
+        successor.signal(signal.SIGTERM)
+        with anyio.move_on_after(stop_patience(self._supervisor.plan.budgets)):
+            await successor.gone.wait()
+        successor.signal(signal.SIGKILL)
+        successor.close()
+        details = {"exception": failed.traceback} if failed.traceback else {}
+        log.error("upgrade failed, this server goes on", error=failed.message, **details)
+        self._supervisor.timeline.note("upgrade failed", "error", error=failed.message)
+        self._supervisor.operations.end(upgrade_id, failed.message, failed.traceback)
+
+    async def end(self) -> None:
+        """Our server has ended: so does one that was to follow it. Bounded by its own budget."""
+        if self.in_progress:
+            await self._over.wait()
+
+    # news
+
+    def exited(self, pid: int, status: int) -> None:
+        """A process that was none of ours by the supervisor's book."""
+        if self._successor is not None and pid == self._successor.pid:
+            self._successor.ended(status)
+        elif self.heir is not None and pid == self.heir.pid:
+            self.heir.status = status
+
+    def obey(self, signum: int) -> bool:
+        """Whether a signal was for the heir, or says what we do already. What ends the server, twice, ends us too."""
+        command = command_of(signum)
+        if self.heir is None or command is Command.REAP:
+            return False
+        if self.stays:
+            self.heir.signal(signum)
+        if command is Command.STOP and not self._told_to_stop:
+            self._told_to_stop = True
+            return True
+        return command not in (Command.STOP, Command.STOP_NOW)
+
+    async def heed_keeper(self) -> None:
+        """Whoever keeps our pid was killed: nobody could stop us any more who knows only that one."""
+        if self._link is None:
+            return
+        await anyio.wait_readable(self._link.channel)
+        if self._link.is_cut() and self.heir is None:
+            log.error("stopping", why="the process by which this server is known was killed")
+            self._supervisor.perform(self._supervisor.plan.stop(time.monotonic()))
+
+    def announce(self) -> None:
+        """We have taken over."""
+        if self._link is not None:
+            self._link.announce()
+
+    def close(self) -> None:
+        """All but what a keeper needs."""
+        if self._link is not None:
+            self._link.channel.close()
+        if self._left is not None:
+            self._left.channel.close()
+
+
+def _heirloom(listener: Listener) -> Heirloom:
+    return Heirloom(name=listener.name, info=listener.info, shared=listener.shared)
+
+
+def _hear(channel: Channel) -> ToOld | None:
+    """What it has said; None when nothing. Raises ChannelClosed, MessageError."""
+    packet = channel.receive(expect=0)
+    if packet is None:
+        return None
+    with packet:
+        return decode_to_old(packet.payload)

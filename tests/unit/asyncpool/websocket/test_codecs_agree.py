@@ -1,0 +1,44 @@
+"""Whatever arrives, in whatever pieces: after every piece both codecs have made the same of it, or refuse it alike.
+
+A few thousand streams each time; with HSRV_TEST_LONG=1 a million. The streams are those of `make fuzz`.
+"""
+
+import pytest
+from hypothesis import given, settings
+
+from hsrv.asyncpool.websocket.codec import CODECS
+from hsrv.asyncpool.websocket.events import Close, Ping, Pong, Received
+from tests.conftest import LONG
+from tests.fuzz.frames import TARGET, Input, agreed
+
+STREAMS = 2000
+"""In one run of hypothesis: it remembers what it tried, and of a million at once it would be too much."""
+RUNS = 500 if LONG else 1
+
+
+@pytest.mark.parametrize("run", range(RUNS))
+def test_both_make_the_same_of_any_stream(run: int) -> None:
+    TARGET.test(run, STREAMS)()
+
+
+def test_there_are_two_to_compare() -> None:
+    assert sorted(CODECS) == ["frames", "wsproto"]
+
+
+def test_the_streams_reach_every_event_and_every_refusal() -> None:
+    """Else the test above would say little."""
+    reached: set[object] = set()
+
+    @settings(max_examples=1000, derandomize=True, database=None, deadline=None)
+    @given(data=TARGET.strategy)
+    def look(data: Input) -> None:
+        stream, _, terms, limit = data
+        events, code = agreed([stream], terms, limit)
+        reached.add(code)
+        reached.update(type(event) for event in events)
+        reached.update(type(event.data) for event in events if isinstance(event, Received))
+        reached.update("large" for event in events if isinstance(event, Received) and event.size > 65_535)
+        reached.update("several" for event in events[1:] if isinstance(event, Received))
+
+    look()
+    assert reached >= {0, 1002, 1007, 1009, Ping, Pong, Close, str, bytes, "large", "several"}

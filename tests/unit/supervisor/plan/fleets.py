@@ -1,0 +1,127 @@
+"""A plan that is driven by hand, for its tests."""
+
+from collections.abc import Iterable
+
+from hsrv.common.terms import Identity, Preload
+from hsrv.supervisor.plan.actions import (
+    Action,
+    Dismiss,
+    Drain,
+    ForkChild,
+    Kill,
+    OperationEnded,
+    OperationStep,
+    Say,
+    Serve,
+)
+from hsrv.supervisor.plan.capacity import replace, scale
+from hsrv.supervisor.plan.fleet import Budgets
+from hsrv.supervisor.plan.plan import Plan
+
+BUDGETS = Budgets(
+    startup=120.0, graceful=30.0, stream_grace=10.0, lifespan_shutdown=10.0, drain_delay=0.0, handoff=5.0
+)
+WORKER_DRAIN = 43.0
+DISMISSAL = 13.0
+
+
+def drain(identity: Identity, *, adopt: bool) -> Drain:
+    return Drain(identity, adopt, BUDGETS.graceful, BUDGETS.stream_grace)
+
+
+class Fleet:
+    """A plan, its clock, and what it wanted so far."""
+
+    def __init__(self, workers: int = 2, pools: int = 1, **budgets: float) -> None:
+        values = {name: getattr(BUDGETS, name) for name in Budgets.__dataclass_fields__}
+        self.plan = Plan(Budgets(**{**values, **budgets}), workers=workers, pools=pools, preload=Preload.AUTO)
+        self.now = 1000.0
+        self.names: dict[tuple[int, str], Identity] = {}
+        """Of the latest process per generation and name."""
+
+    def saw(self, actions: Iterable[Action]) -> list[Action]:
+        """Everything but the log lines."""
+        seen = list(actions)
+        for action in seen:
+            if isinstance(action, ForkChild):
+                identity = action.identity
+                self.names[identity.generation, identity.name] = identity
+        self.said = [action for action in seen if isinstance(action, Say)]
+        self.ended = [action for action in seen if isinstance(action, OperationEnded) and action.operation]
+        return [action for action in seen if not isinstance(action, Say | OperationStep | OperationEnded)]
+
+    def who(self, name: str, generation: int = 1) -> Identity:
+        return self.names[generation, name]
+
+    def start(self, reload_id: str = "") -> list[Action]:
+        return self.saw(self.plan.start(self.now, reload_id))
+
+    def replace(self, slot: int, operation: str = "op") -> list[Action]:
+        return self.saw(replace(self.plan, slot, operation, self.now))
+
+    def template_ready(self, generation: int = 1) -> list[Action]:
+        return self.saw(self.plan.template_ready(generation, self.now))
+
+    def template_gone(self, generation: int = 1, reason: str = "was killed by SIGKILL") -> list[Action]:
+        return self.saw(self.plan.template_gone(generation, reason, self.now))
+
+    def ready(self, name: str, generation: int = 1) -> list[Action]:
+        identity = self.who(name, generation)
+        self.plan.child_forked(identity)
+        return self.saw(self.plan.child_ready(identity, self.now))
+
+    def exited(self, name: str, generation: int = 1, reason: str = "exited with code 0") -> list[Action]:
+        return self.saw(self.plan.child_exited(self.who(name, generation), reason, self.now))
+
+    def failed(self, name: str, generation: int = 1) -> list[Action]:
+        identity = self.who(name, generation)
+        return self.saw(self.plan.child_failed(identity, "lifespan", "no database", "Traceback", self.now))
+
+    def stop(self) -> list[Action]:
+        return self.saw(self.plan.stop(self.now))
+
+    def stop_now(self) -> list[Action]:
+        return self.saw(self.plan.stop_now("QUIT", self.now))
+
+    def scale(self, step: int) -> list[Action]:
+        return self.saw(scale(self.plan, self.plan.workers + step, self.now))
+
+    def tick(self, seconds: float = 0.0) -> list[Action]:
+        self.now += seconds
+        return self.saw(self.plan.tick(self.now))
+
+    def next_in(self) -> float:
+        return self.plan.next_at() - self.now
+
+    def serve(self, generation: int = 1) -> list[Action]:
+        """Bring a generation up; the actions of the last step."""
+        self.start()
+        self.template_ready(generation)
+        return [self.ready(name, generation) for name in self.all_names()][-1]
+
+    def all_names(self) -> list[str]:
+        pools = [f"pool-{n + 1}" for n in range(self.plan.pools)]
+        return pools + [f"worker-{n + 1}" for n in range(self.plan.workers)]
+
+    def end(self, generation: int = 1) -> list[Action]:
+        """Everyone of a generation exits; all actions."""
+        everyone = self.plan.generations[generation].everyone()
+        return [
+            action
+            for child in everyone
+            for action in self.saw(self.plan.child_exited(child.identity, "exited with code 0", self.now))
+        ]
+
+
+def kinds(actions: Iterable[Action]) -> list[type[Action]]:
+    return [type(action) for action in actions]
+
+
+def roles(actions: Iterable[Action]) -> list[str]:
+    return [
+        action.identity.name for action in actions if isinstance(action, ForkChild | Serve | Kill | Drain)
+    ]
+
+
+def names(actions: list[Action], kind: type[Drain] | type[Kill] | type[Dismiss]) -> list[tuple[int, str]]:
+    return [(a.identity.generation, a.identity.name) for a in actions if isinstance(a, kind)]
