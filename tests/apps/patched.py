@@ -16,6 +16,8 @@ def replaced(original: Any) -> Any:
     def replacement(*arguments: Any, **named: Any) -> Any:
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_globals["__name__"] == "threading":
+            if frame.f_code.co_name == "_after_fork":  # Python's own, whoever forks
+                return original(*arguments, **named)
             frame = frame.f_back
         if frame.f_globals["__name__"].startswith("hsrv."):
             raise SystemExit(f"{original} was used")

@@ -238,7 +238,7 @@ def test_a_reload_in_the_first_moment_waits_until_there_is_something_to_reload(f
 def test_what_a_terminal_sends_to_a_template_that_begins_does_not_end_it(folder: Path) -> None:
     with started(folder, GOOD) as server:
         [template] = eventually(
-            lambda: [one for one in server.family() if "hsrv.child.templatemain" in one.cmdline()],
+            lambda: [one for one in server.family() if "hsrv.child.templatemain" in command_of(one)],
             "there is one",
         )
         template.send_signal(signal.SIGINT)
@@ -282,7 +282,7 @@ def test_in_the_background_hup_is_a_reload_also_without_the_terminal(folder: Pat
         eventually(server.serves, "it serves")
         server.close_terminal()
         eventually(lambda: server.process.poll() is not None, "the shell has gone with it")
-        supervisor = next(one for one in server.family() if one.cmdline()[0] == "hsrv: supervisor")
+        supervisor = next(one for one in server.family() if command_of(one)[:1] == ["hsrv: supervisor"])
         supervisor.send_signal(signal.SIGHUP)
         eventually(lambda: server.said("reloading"), "it reloads")
         supervisor.terminate()
@@ -379,7 +379,15 @@ def test_a_command_without_standard_files_ends_with_its_code(folder: Path) -> No
 
 
 def named(server: Started, title: str) -> list[psutil.Process]:
-    return [one for one in server.family() if one.cmdline()[:1] == [f"hsrv: {title}"]]
+    return [one for one in server.family() if command_of(one)[:1] == [f"hsrv: {title}"]]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """[] when it has ended meanwhile."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def serves_socket(server: Started) -> bool:
