@@ -10,6 +10,12 @@ from pathlib import Path
 import pytest
 
 from hsrv.logs import floods
+from tests.timing import (  # noqa: F401  # hooks of pytest
+    pytest_runtest_protocol,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
 
 ROOT = Path(__file__).parent.parent
 
