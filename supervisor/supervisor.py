@@ -302,6 +302,7 @@ class Supervisor:
             self.plan.preload = config.preload
         self.plan.pools = config.pools
         self.plan.max_draining = config.max_draining
+        self.plan.leader_first = config.leader_first
         if config.workers != before.workers:
             self.perform(scale(self.plan, int(config.workers), time.monotonic()))
         if config.log_level != before.log_level:
@@ -533,7 +534,7 @@ class Supervisor:
         elif isinstance(action, actions.MoveHandoffs):
             self._handoffs.move(action.generation)
         elif isinstance(action, actions.ForkChild):
-            self._fork(action.identity)
+            self._fork(action)
         elif isinstance(action, actions.StopListening):
             stop_new_connections(self.listeners)
             self.tasks.start_soon(self._refuse_connections)
@@ -573,7 +574,9 @@ class Supervisor:
         child = self.handle(action.identity)
         if child is None:
             return
-        if isinstance(action, actions.Serve):
+        if isinstance(action, actions.BeginStartup):
+            child.command(self.tasks, methods.BEGIN_STARTUP)
+        elif isinstance(action, actions.Serve):
             child.command(self.tasks, methods.SERVE)
             level = methods.LogLevelParams(level=self.config.log_level)
             child.command(
@@ -684,7 +687,8 @@ class Supervisor:
         await anyio.sleep(TEMPLATE_EXIT_TIMEOUT)
         self._kill_template(template, "it did not quit")
 
-    def _fork(self, identity: Identity) -> None:
+    def _fork(self, action: actions.ForkChild) -> None:
+        identity = action.identity
         template = self._current.get(identity.generation)
         try:
             child = ChildHandle(identity, template.config, template.began) if template is not None else None
@@ -697,7 +701,8 @@ class Supervisor:
         self._forking.setdefault(identity.generation, []).append(child)
         self.tasks.start_soon(self._hear_child, child)
         generation = self.plan.generations.get(identity.generation)
-        template.fork(child, generation.broken if generation is not None else None)
+        broken = generation.broken if generation is not None else None
+        template.fork(child, broken, waits=action.waits)
 
     def _tell_workers(self, action: actions.PoolAvailable) -> None:
         log.warning(
@@ -741,6 +746,7 @@ def _plan_of(config: Config, development: "Development | None") -> Plan:
         stop_budgets=None if development is None else development.stop_budgets(budgets),
         max_draining=config.max_draining,
         development=development is not None,
+        leader_first=config.leader_first,
     )
 
 

@@ -1,6 +1,7 @@
 """The life that workers and pools have in common.
 
-    load the application ─► lifespan startup ─► "ready" ─► wait for "serve" ─► serve ─► drain ─► lifespan shutdown
+    load the application ─► wait for "begin_startup", unless it is the leader ─► lifespan startup ─► "ready"
+    ─► wait for "serve" ─► serve ─► drain ─► lifespan shutdown
 
 Owns the event loop and the control channel of the process. Promises: a failure before "ready" reaches the supervisor
 with its traceback; when the supervisor is gone (end of file on the control channel) the process drains and exits.
@@ -85,6 +86,8 @@ class ChildBoot:
     """For the lines about the start: the id of the reload it belongs to."""
     broken: Failure | None = None
     """Why the application can't be loaded: a page that says so is served in its place."""
+    waits: bool = False
+    """Until the leader's lifespan startup is complete, before its own begins."""
     handoff_send: Channel
     handoff_receive: Channel
     adopt_send: Channel
@@ -224,6 +227,8 @@ class _Child:
         self._shutdown_timeout = boot.config.lifespan_shutdown_timeout
         self.shutdown_ends = 0.0
         """When the time is over that the lifespan's shutdown and exit functions have together."""
+        self._may_start = asyncio.Event()
+        """Set by "begin_startup", and when nobody is left to say it."""
         self._serve = asyncio.Event()
         """Set by "serve", and when nobody is left to say it."""
         self._orphaned = False
@@ -256,8 +261,10 @@ class _Child:
             extension=scope_extension(boot.identity),
         )
         self._give_up_start = lifespan.give_up
+        if not await self._may_begin(boot):
+            return ExitCode.OK
         try:
-            supported = not self._orphaned and await lifespan.startup()
+            supported = await lifespan.startup()
         except AppLoadError as error:
             return ExitCode.OK if self._orphaned else await self._fail("lifespan", error)
         ignore_stop_signals(self._loop)
@@ -287,6 +294,12 @@ class _Child:
             await asyncio.to_thread(collectors.close)
         return ExitCode.OK
 
+    async def _may_begin(self, boot: ChildBoot) -> bool:
+        """Whether the lifespan startup may, once it is this process's turn."""
+        if boot.waits:
+            await self._may_start.wait()
+        return not self._orphaned
+
     async def _fail(self, stage: str, error: AppLoadError) -> int:
         failure = methods.FailedParams(stage=stage, message=str(error), traceback=error.traceback)
         await calls.notify(self._dispatcher, methods.FAILED, failure)
@@ -300,6 +313,7 @@ class _Child:
         """Obey the supervisor until it is gone; then drain."""
         serve = handlers(
             {
+                methods.BEGIN_STARTUP: self._on_begin_startup,
                 methods.SERVE: self._on_serve,
                 methods.ANNOUNCE_CLOSE: self._on_announce_close,
                 methods.DRAIN: self._on_drain,
@@ -320,8 +334,12 @@ class _Child:
             self._soon(self._service.finish)
         else:
             self._orphaned = True
+            self._may_start.set()
             self._serve.set()
             self._give_up_start()
+
+    async def _on_begin_startup(self, context: Context, params: Empty) -> None:
+        self._may_start.set()
 
     async def _on_serve(self, context: Context, params: Empty) -> None:
         self._serve.set()

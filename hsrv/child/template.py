@@ -332,6 +332,7 @@ class Template:
                     board=scoreboard,
                     log_context=message.log_context,
                     broken=message.broken,
+                    waits=message.waits,
                     handoff_send=self._handoff_send,
                     handoff_receive=self._handoff_receive,
                     adopt_send=self._adopt_send,

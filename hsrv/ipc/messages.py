@@ -150,6 +150,8 @@ class Fork(msgspec.Struct, frozen=True, kw_only=True, tag="fork"):
     """In the lines about its start."""
     broken: "Failure | None" = None
     """Why the application can't be loaded: the child serves a page that says so, and doesn't try."""
+    waits: bool = False
+    """The child begins its lifespan startup when it is told that the leader's is complete."""
     version: int = VERSION
 
 

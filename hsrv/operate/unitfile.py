@@ -18,11 +18,11 @@ from typing import Any, Final
 
 from hsrv.options.bindspec import TcpBind, UnixBind, parse_bind
 from hsrv.options.config import Config, OptionInfo, options
-from hsrv.options.stopbudget import longest_stop_of
+from hsrv.options.stopbudget import START_STAGES, longest_stop_of
 from hsrv.sources.sources import Sources
 
 START_MARGIN: Final = 10.0
-"""Seconds beyond two --startup-timeout, that of the import and that of the processes."""
+"""Seconds beyond the budgets of a start."""
 
 PRIVILEGED: Final = 1024
 """Ports below it need a capability."""
@@ -109,7 +109,7 @@ def service(config: Config, sources: Sources, facts: Facts, config_file: str | N
         *_credentials(config, sources, facts),
         f"ExecStart={_command(facts.program, 'start', *_arguments(config, sources, config_file))}",
         f"ExecReload={_command(facts.program, 'reload')}",
-        f"TimeoutStartSec={math.ceil(2 * config.startup_timeout + START_MARGIN)}",
+        f"TimeoutStartSec={math.ceil(START_STAGES * config.startup_timeout + START_MARGIN)}",
         f"TimeoutStopSec={math.ceil(longest_stop_of(config))}",
         *_capabilities(config),
         *_hidden(facts),

@@ -114,6 +114,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     startup_timeout: Annotated[Seconds, Opt("for a process to import the application and start up", _STOP)] = 120.0
     lifespan_startup_timeout: Annotated[Seconds, Opt("for lifespan startup", _STOP)] = 60.0
     lifespan_shutdown_timeout: Annotated[Seconds, Opt("for lifespan shutdown", _STOP)] = 10.0
+    leader_first: Annotated[bool, Opt("the lifespan startup of the leader (worker 1) is complete before those of the other processes begin", _STOP)] = True
     drain_delay: Annotated[SecondsOrNone, Opt("go on accepting for so long after TERM, answering with Connection: close", _STOP)] = 0.0
     graceful_timeout: Annotated[SecondsOrNone, Opt("how long a stop waits for requests", _STOP, common=_OPERATING)] = 30.0
     stream_grace: Annotated[SecondsOrNone, Opt("how long a stop waits for streams", _STOP, common=_OPERATING)] = 10.0

@@ -1,4 +1,4 @@
-"""How long a stop of the whole server takes at most, from TERM to the exit of its first process. Pure.
+"""How long a start of the whole server takes at most, and a stop, from TERM to the exit of its first process. Pure.
 
     --drain-delay + the larger of --graceful-timeout and --stream-grace + --lifespan-shutdown-timeout + STOP_MARGIN
 
@@ -9,6 +9,10 @@ What STOP_MARGIN is made of stands here, or is held against it by a test.
 from typing import Final
 
 from hsrv.options.config import Config
+
+START_STAGES: Final = 3
+"""Each of which has --startup-timeout: the template's import, the leader's start, and that of the processes that wait
+for it (--leader-first)."""
 
 END_SPREAD: Final = 2.0
 """Seconds over which a pool tells its streams that they are over, at most."""

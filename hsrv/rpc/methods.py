@@ -127,6 +127,12 @@ class Method(Generic[P, R]):
         self.doc = doc
 
 
+BEGIN_STARTUP: Final = Method(
+    "begin_startup",
+    Empty,
+    Empty,
+    "supervisor to child: the leader's lifespan startup is complete; begin yours",
+)
 SERVE: Final = Method("serve", Empty, Empty, "supervisor to child: begin to accept or receive")
 ANNOUNCE_CLOSE: Final = Method(
     "announce_close", Empty, Empty, "supervisor to child: say Connection: close from now on"

@@ -36,6 +36,14 @@ class KillTemplate(msgspec.Struct, frozen=True):
 
 class ForkChild(msgspec.Struct, frozen=True):
     identity: Identity
+    waits: bool = False
+    """Before its lifespan startup, for `BeginStartup`."""
+
+
+class BeginStartup(msgspec.Struct, frozen=True):
+    """Tell a process that waits: the leader's lifespan startup is complete."""
+
+    identity: Identity
 
 
 class Serve(msgspec.Struct, frozen=True):
@@ -120,7 +128,7 @@ class Exit(msgspec.Struct, frozen=True):
 
 
 ForPeople = Say | OperationStep | OperationEnded | Recycled
-ChildAction = Serve | AnnounceClose | Drain | Finish | Dismiss | Kill
+ChildAction = BeginStartup | Serve | AnnounceClose | Drain | Finish | Dismiss | Kill
 Action = (
     SpawnTemplate
     | QuitTemplate

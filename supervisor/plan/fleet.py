@@ -18,6 +18,9 @@ from hsrv.supervisor.plan.backoff import Backoff
 Key = tuple[Role, int]
 """A slot."""
 
+LEADER: Final[Key] = (Role.WORKER, 1)
+"""Whose process does what must be done once."""
+
 
 class Gen(Enum):
     STARTING = auto()
@@ -110,6 +113,9 @@ class Child:
     why: str
     """What it is killed for then."""
     reason: DeathReason = DeathReason.STARTUP_TIMEOUT
+    waits: bool = False
+    """Its lifespan startup begins when the leader's is complete. Until then the leader's deadline bounds it too: one
+    that is late ends the generation."""
 
     @property
     def key(self) -> Key:
@@ -174,6 +180,12 @@ class Generation:
 
     def everyone(self) -> list[Child]:
         return [*self.children.values(), *self.leaving]
+
+    def waits_for_leader(self, key: Key) -> bool:
+        """Whether a process that is started now begins its lifespan startup after the leader's."""
+        leader = self.children.get(LEADER)
+        ready = leader is not None and leader.state is ChildState.READY
+        return self.state is Gen.STARTING and key != LEADER and not ready
 
     def is_complete(self) -> bool:
         """Whether all that it was given to start is ready. Not what is wanted by now: a reload in the queue may have

@@ -18,6 +18,7 @@ from hsrv.supervisor.plan.actions import (
     Actions,
     Announce,
     AnnounceClose,
+    BeginStartup,
     Dismiss,
     Drain,
     Exit,
@@ -37,6 +38,7 @@ from hsrv.supervisor.plan.actions import (
     StopListening,
 )
 from hsrv.supervisor.plan.fleet import (
+    LEADER,
     Budgets,
     Child,
     ChildState,
@@ -80,19 +82,24 @@ class Plan:
         stop_budgets: Budgets | None = None,
         max_draining: int = 4,
         development: bool = False,
+        leader_first: bool = False,
     ) -> None:
         """`stop_budgets`: those of the end of the server, where they differ. `development`: new code is wanted at once,
-        and what is broken is shown instead of not served (`hsrv.supervisor.develop.development`)."""
+        and what is broken is shown instead of not served (`hsrv.supervisor.develop.development`). `leader_first`: a
+        generation's other processes begin their lifespan startup when the leader's is complete."""
         self.budgets = budgets
         self.stop_budgets = stop_budgets or budgets
         self.max_draining = max_draining
         self.development = development
+        self.leader_first = leader_first
         self.workers = workers
         self.pools = pools
         self.preload = preload
         self.phase = Phase.RUNNING
         self.generations: dict[int, Generation] = {}
         self.exit_code = ExitCode.OK
+        self._failure = ""
+        """Why the server ends with `ExitCode.APP`."""
         self._delay_end = inf
         self.last_number = 0
         """Of generations. A server that takes over goes on counting from the old one's."""
@@ -243,13 +250,23 @@ class Plan:
         for key in [key for key, at in generation.due.items() if at <= now]:
             del generation.due[key]
             child = generation.children[key] = self.new_child(generation, key, now)
-            yield ForkChild(child.identity)
+            yield ForkChild(child.identity, child.waits)
 
     def new_child(self, generation: Generation, key: Key, now: float) -> Child:
         role, slot = key
-        identity = Identity(role, slot, generation.number, leader=key == (Role.WORKER, 1))
+        identity = Identity(role, slot, generation.number, leader=key == LEADER)
         why = f"not ready after {self.budgets.startup:g} s (--startup-timeout)"
-        return Child(identity, ChildState.FORKING, now + self.budgets.startup, why)
+        waits = self.leader_first and generation.waits_for_leader(key)
+        deadline = inf if waits else now + self.budgets.startup
+        return Child(identity, ChildState.FORKING, deadline, why, waits=waits)
+
+    def _begin_startups(self, generation: Generation, now: float) -> Actions:
+        """The leader is ready: whoever waits for that has the whole budget of a start from now on."""
+        for child in generation.everyone():
+            if child.waits and child.state in (ChildState.FORKING, ChildState.STARTING):
+                child.waits = False
+                child.deadline = now + self.budgets.startup
+                yield BeginStartup(child.identity)
 
     # children
 
@@ -273,6 +290,8 @@ class Plan:
         else:
             ready = sum(child.state is ChildState.READY for child in generation.children.values())
             yield OperationStep(generation.reload_id, f"{ready} of {len(self._wanted())} processes ready")
+            if identity.leader:
+                yield from self._begin_startups(generation, now)
             yield from self.promote_if_complete(generation, now)
 
     def _take_over(self, generation: Generation, child: Child, now: float) -> Actions:
@@ -462,6 +481,8 @@ class Plan:
             del self.generations[generation.number]
         if self.phase is Phase.STOPPING and not self.generations:
             self.phase = Phase.OVER
+            if self._failure:  # once more: the end of the output is what people look at
+                yield Say("error", "exiting", {"code": int(self.exit_code), "error": self._failure})
             yield Exit(self.exit_code)
 
     def _fail(self, generation: Generation, message: str, traceback: str, now: float) -> Actions:
@@ -479,6 +500,7 @@ class Plan:
         if first:
             self.phase = Phase.STOPPING
             self.exit_code = ExitCode.APP
+            self._failure = message
             yield from self._forget_queued()
         yield OperationEnded(generation.reload_id, message, traceback)
         yield from self._drain_generation(generation, now, adopt=False, because=GenEvent.FAILED)

@@ -94,9 +94,9 @@ class TemplateHandle:
         message = Renew(config=without_secrets(config), generation=generation, log_context=_story())
         self._send(message, *(channel.fileno() for channel in handoff))
 
-    def fork(self, child: ChildHandle, broken: Failure | None = None) -> None:
-        """Ask for a child. The answer is a `Forked`, in the order of the requests."""
-        message = Fork(identity=child.identity, log_context=_story(), broken=broken)
+    def fork(self, child: ChildHandle, broken: Failure | None = None, *, waits: bool = False) -> None:
+        """Ask for a child. The answer is a `Forked`, in the order of the requests. `waits`: see `Fork`."""
+        message = Fork(identity=child.identity, log_context=_story(), broken=broken, waits=waits)
         self._send(message, child.theirs.fileno(), child.dump, child.board)
         child.theirs.close()
 

@@ -19,6 +19,7 @@ from hsrv.common.version import __version__
 from hsrv.ipc.channel import MAX_DESCRIPTORS, Channel, ChannelClosed, ChannelError
 from hsrv.ipc.messages import MessageError
 from hsrv.logs.logging import get_logger
+from hsrv.options.stopbudget import START_STAGES
 from hsrv.supervisor.health.deaths import how_it_ended
 from hsrv.supervisor.plan.fleet import Budgets, Gen
 from hsrv.supervisor.plan.plan import Phase, Plan
@@ -51,9 +52,8 @@ log = get_logger("hsrv.supervisor")
 
 
 def patience(budgets: Budgets) -> float:
-    """Seconds that the new server may take until it serves: its template and then its processes have the budget of a
-    start each, and it keeps them itself."""
-    return 2 * budgets.startup + MARGIN
+    """Seconds that the new server may take until it serves. It keeps the budgets of its start itself."""
+    return START_STAGES * budgets.startup + MARGIN
 
 
 def stop_patience(budgets: Budgets) -> float:

@@ -13,7 +13,7 @@ from hsrv.ipc.messages import VERSION, ConnectionHandoff, FromTemplate, Handoff,
 from hsrv.options.config import Config
 
 SHAPES: Final = {
-    1: "f1702f7454c70721",
+    1: "1d9911c149b47e41",
 }
 """Digests of what is sent, by VERSION. That of a version which was in a release never changes."""
 

@@ -32,9 +32,17 @@ def drain(identity: Identity, *, adopt: bool) -> Drain:
 class Fleet:
     """A plan, its clock, and what it wanted so far."""
 
-    def __init__(self, workers: int = 2, pools: int = 1, **budgets: float) -> None:
+    def __init__(
+        self, workers: int = 2, pools: int = 1, *, leader_first: bool = False, **budgets: float
+    ) -> None:
         values = {name: getattr(BUDGETS, name) for name in Budgets.__dataclass_fields__}
-        self.plan = Plan(Budgets(**{**values, **budgets}), workers=workers, pools=pools, preload=Preload.AUTO)
+        self.plan = Plan(
+            Budgets(**{**values, **budgets}),
+            workers=workers,
+            pools=pools,
+            preload=Preload.AUTO,
+            leader_first=leader_first,
+        )
         self.now = 1000.0
         self.names: dict[tuple[int, str], Identity] = {}
         """Of the latest process per generation and name."""

@@ -12,6 +12,7 @@ from hsrv.common.terms import DeathReason, Identity, Preload, Role
 from hsrv.supervisor.plan.actions import (
     Announce,
     AnnounceClose,
+    BeginStartup,
     Dismiss,
     Drain,
     Exit,
@@ -65,6 +66,65 @@ def test_it_serves_when_the_last_one_is_ready_and_pools_first() -> None:
     assert roles(actions) == ["pool-1", "worker-1", "worker-2"]
     assert kinds(actions) == [Serve, Serve, Serve, Announce]
     assert fleet.next_in() == inf, "nothing is due in peace"
+
+
+# the leader first
+
+
+def test_the_others_begin_their_startup_when_the_leader_is_ready() -> None:
+    fleet = Fleet(workers=2, leader_first=True)
+    fleet.start()
+    forks = fleet.template_ready()
+    assert [one.waits for one in forks if isinstance(one, ForkChild)] == [True, False, True]
+    assert fleet.ready("worker-1") == [BeginStartup(fleet.who(name)) for name in ("pool-1", "worker-2")]
+    assert fleet.ready("pool-1") == []
+    assert kinds(fleet.ready("worker-2")) == [Serve, Serve, Serve, Announce]
+
+
+def test_the_time_for_which_a_process_waits_for_the_leader_is_not_its_own() -> None:
+    fleet = Fleet(workers=2, leader_first=True)
+    fleet.start()
+    fleet.template_ready()
+    assert fleet.tick(BUDGETS.startup - 1) == []
+    fleet.ready("worker-1")
+    assert fleet.next_in() == BUDGETS.startup
+    assert fleet.tick(BUDGETS.startup - 1) == []
+    fleet.ready("pool-1")
+    assert roles(fleet.tick(1)) == ["worker-2"], "it has a bound all the same"
+
+
+def test_a_leader_that_is_late_is_the_one_that_is_told() -> None:
+    fleet = Fleet(workers=2, leader_first=True)
+    fleet.start()
+    fleet.template_ready()
+    assert roles(fleet.tick(BUDGETS.startup)) == ["worker-1"]
+    actions = fleet.exited("worker-1", reason="was killed")
+    assert actions == [Dismiss(fleet.who(name)) for name in ("pool-1", "worker-2")]
+    assert fleet.ready("pool-1") == [], "it was told to go"
+
+
+def test_who_is_started_once_the_leader_is_ready_waits_for_nobody() -> None:
+    fleet = Fleet(workers=1, leader_first=True)
+    fleet.start()
+    fleet.template_ready()
+    fleet.ready("worker-1")
+    assert fleet.scale(1) == [ForkChild(fleet.who("worker-2"))]
+    for name in fleet.all_names()[::2]:
+        fleet.ready(name)
+    forks = fleet.exited("worker-1") + fleet.exited("worker-2") + fleet.tick(60)
+    assert [one.waits for one in forks if isinstance(one, ForkChild)] == [False, False], (
+        "not in one that serves"
+    )
+
+
+def test_why_a_first_start_failed_is_said_last() -> None:
+    fleet = Fleet(workers=1)
+    fleet.start()
+    fleet.template_ready()
+    fleet.failed("worker-1")
+    fleet.exited("worker-1", reason="exited with code 3")
+    assert fleet.exited("pool-1") == [QuitTemplate(1), Exit(ExitCode.APP)]
+    assert fleet.said[-1].details == {"code": 3, "error": "no database"}
 
 
 def test_ready_may_arrive_before_forked() -> None:
