@@ -25,14 +25,14 @@ from hsrv.system.platform import check_supported, is_supported
 _EXIT_CODES = """
 **Every option**: `hsrv start --help-all`, or docs/options.md.
 
-**Exit codes**: 0 stopped on request, or done · 1 fault of hsrv, or what was asked for failed ·
-2 wrong option or configuration · 3 the application could not be loaded or started · 4 an address could not be bound ·
+**Exit codes**: 0 stopped on request, or done · 1 internal error, or the command failed ·
+2 invalid option or configuration · 3 the application could not be loaded or started · 4 an address could not be bound ·
 5 stopped, but processes had to be killed · 6 unsupported system · 7 no running server found or reached
 """
 
 
 def _before(context: typer.Context) -> None:
-    """Signals are held until the command is known (`hsrv.__main__`): only a server has to hear them itself."""
+    """Signals are blocked until the command is known (`hsrv.__main__`): only a server handles them itself."""
     if context.invoked_subcommand != "start":
         held.let_through()
 
@@ -48,7 +48,7 @@ app = typer.Typer(
 
 
 def _cli_type(option: OptionInfo) -> Any:
-    """What typer should make of the value. Checks and conversions are ours, so that every source has the same."""
+    """The type that typer converts to. Checks and conversions are hsrv's own, so that all sources have the same."""
     if isinstance(option.default, bool):
         return bool | None
     if option.is_list:
@@ -57,7 +57,7 @@ def _cli_type(option: OptionInfo) -> Any:
 
 
 def _choices(option: OptionInfo) -> list[str]:
-    """The words that an option takes, if it takes nothing else."""
+    """The allowed words of an option, if it takes nothing else."""
     if isinstance(option.default, HeaderMap | LifespanMode | Preload | ProxyProtocol):
         return list(type(option.default))
     return list(get_args(option.type)) if get_origin(option.type) is Literal else []
@@ -70,7 +70,7 @@ def _metavar(option: OptionInfo) -> str | None:
 
 
 def _help(option: OptionInfo) -> str:
-    """With the default, which typer would set on a line of its own."""
+    """With the default, which typer would put on a separate line."""
     default = option.default
     if default in (None, (), ""):
         return option.opt.help
@@ -106,14 +106,14 @@ def _parameter(option: OptionInfo) -> inspect.Parameter:
 
 @cache
 def _parameters() -> tuple[inspect.Parameter, ...]:
-    """Of every option: the same for each command."""
+    """One for each option: the same for every command."""
     return tuple(_parameter(option) for option in options() if option.name != "app")
 
 
 def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Callable[..., None]:
     """A typer command that takes every option of `Config` and calls `command` with the configuration, the source of
-    each value, and what was given for its `own` parameters. A parameter `reread` gets a function that reads the
-    configuration again, a parameter `config_file` the file that --config named."""
+    each value, and the values of its `own` parameters. A parameter `reread` gets a function that reads the
+    configuration again, a parameter `config_file` the file given with --config."""
     wanted = inspect.signature(command).parameters
 
     def run(*, application: str | None, config: str | None, help_all: bool, **given: Any) -> None:
@@ -131,7 +131,7 @@ def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Call
     application = Annotated[
         str | None,
         typer.Argument(
-            help="module:attribute or module:factory(); without it: the configured one, or the first found",
+            help="module:attribute or module:factory(); default: the configured one, or the first found",
             metavar="APP",
         ),
     ]
@@ -161,7 +161,7 @@ def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Call
 
 
 class _Command(TyperCommand):
-    """`--help` shows the options that most people want, in a few groups; `--help-all` every one, in its own."""
+    """`--help` shows the most common options, in a few groups; `--help-all` shows all, in their own groups."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         everything = ctx.params.get("help_all", False)
@@ -187,8 +187,8 @@ def start(config: Config, sources: Sources, *, reread: Callable[[], Config]) -> 
 
 
 def serve(config: Config, sources: Sources, reread: Callable[[], Config] | None = None) -> ExitCode:
-    """Serve until told to stop. Raises HsrvError before anything runs. Signals are held (`hsrv.system.held`) until it
-    serves, and from the end on."""
+    """Serve until told to stop. Raises HsrvError before anything runs. Signals are blocked (`hsrv.system.held`) until
+    it serves, and after it has stopped serving."""
     check_supported()
     held.hold()
     with few_collections():
@@ -222,7 +222,7 @@ def check(
     streams: int,
     strict: bool,
 ) -> None:
-    """Load configuration and application, start it up and down once, and warn of what bites later."""
+    """Load configuration and application, run startup and shutdown once, and warn of later problems."""
     check_supported()
     from hsrv.operate.check import Wishes, check  # noqa: PLC0415  # imports what only POSIX has, after the check
 
@@ -263,7 +263,7 @@ _CHECK_OPTIONS = (
         help="seconds between TERM and KILL",
         metavar="SECONDS",
     ),
-    _own("streams", int, 800, help="streams that are to be open at a time", metavar="N"),
+    _own("streams", int, 800, help="expected number of streams open at a time", metavar="N"),
     _own("strict", bool, False, help="exit 1 when there are warnings"),
 )
 
@@ -273,7 +273,7 @@ _UNIT_OPTIONS = (
         str | None,
         None,
         panel="Unit",
-        help="of the unit; default: of the directory",
+        help="name of the unit; default: that of the directory",
         metavar="NAME",
     ),
     _own("socket", bool, False, panel="Unit", help="the .socket unit instead: systemd binds the addresses"),
@@ -307,7 +307,7 @@ def main() -> None:
 
 
 def report(error: HsrvError) -> ExitCode:
-    """Say what is wrong, for people; the exit code."""
+    """Print the error for people. Returns the exit code."""
     if isinstance(error, AppLoadError) and error.traceback:
         sys.stderr.write(f"{visible_block(error.traceback)}\n")
     sys.stderr.write("".join(f"hsrv: {visible(line)}\n" for line in str(error).splitlines()))

@@ -1,4 +1,4 @@
-"""What can be set. Nothing here reads a file, a variable or a command line: that is `hsrv.sources`.
+"""The options. Nothing here reads a file, a variable or a command line: `hsrv.sources` does.
 
 In reading order: `config` (every option, declared once), `bindspec` (what `--bind` takes), `stopbudget` (how long a
 stop takes at most).

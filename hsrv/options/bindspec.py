@@ -1,4 +1,4 @@
-"""`--bind`: what to listen on. Pure."""
+"""`--bind`: parse an address to listen on. Pure."""
 
 from typing import Final
 
@@ -21,7 +21,7 @@ class FdBind(msgspec.Struct, frozen=True):
 
 class NamedBind(msgspec.Struct, frozen=True):
     name: str
-    """Of sockets that a service manager passes (LISTEN_FDNAMES)."""
+    """Name of the sockets that a service manager passes (LISTEN_FDNAMES)."""
 
 
 Bind = TcpBind | UnixBind | FdBind | NamedBind
@@ -32,9 +32,9 @@ GREATEST_FD: Final = 2**31 - 1
 
 
 def parse_bind(text: str) -> Bind:
-    """Raises ValueError with what is allowed."""
+    """Raises ValueError that says what is allowed."""
     if "\0" in text:
-        raise ValueError("a NUL is in it")
+        raise ValueError("contains NUL")
     if text.startswith("unix:"):
         if not text[5:]:
             raise ValueError(f"no path after unix:; allowed: {ALLOWED}")
@@ -42,14 +42,14 @@ def parse_bind(text: str) -> Bind:
     if text.startswith("fd:"):
         return _parse_fd(text[3:])
     if "/" in text:
-        raise ValueError(f"neither a URL nor a bare path; allowed: {ALLOWED}")
+        raise ValueError(f"neither a URL nor a plain path; allowed: {ALLOWED}")
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"no port from 0 to 65535; allowed: {ALLOWED}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError(f"an IPv6 address stands in brackets; allowed: {ALLOWED}")
+        raise ValueError(f"an IPv6 address needs brackets; allowed: {ALLOWED}")
     return TcpBind(host or "0.0.0.0", int(port))
 
 

@@ -2,8 +2,8 @@
 
     --drain-delay + the larger of --graceful-timeout and --stream-grace + --lifespan-shutdown-timeout + STOP_MARGIN
 
-Whoever kills the server after a time of its own (`terminationGracePeriodSeconds`, `TimeoutStopSec`) must allow for it.
-What STOP_MARGIN is made of stands here, or is held against it by a test.
+A process manager that kills the server after a timeout (`terminationGracePeriodSeconds`, `TimeoutStopSec`) must allow
+this time. The parts of STOP_MARGIN are defined here or compared with it by a test.
 """
 
 from typing import Final
@@ -15,17 +15,18 @@ START_STAGES: Final = 3
 for it (--leader-first)."""
 
 END_SPREAD: Final = 2.0
-"""Seconds over which a pool tells its streams that they are over, at most."""
+"""Maximum seconds over which a pool spreads telling its streams to end."""
 
 STREAM_END: Final = 5.0
-"""Seconds beyond --stream-grace after which no stream is left: all are told, and what ignores it is cut."""
+"""Seconds beyond --stream-grace after which no stream is left: all have been told, and those that ignore it are cut
+off."""
 
 KILL_MARGIN: Final = 3.0
-"""Seconds beyond its budgets that a process has before it is killed: tasks and generators that the application left
-behind are given a moment each."""
+"""Seconds beyond its budgets before a process is killed: time to finish tasks and generators that the application left
+behind."""
 
 STOP_MARGIN: Final = 12.0
-"""Seconds: STREAM_END, KILL_MARGIN, to take the stacks of a process before it is killed, and for the template to
+"""Seconds: STREAM_END, KILL_MARGIN, time to record the stacks of a process before it is killed, and for the template to
 exit."""
 
 

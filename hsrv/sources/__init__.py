@@ -1,5 +1,5 @@
 """Where the options get their values from: command line, environment, file, default.
 
-In reading order: `sources` (all of them, and which wins), `envfile` (`--env-file`), `environment` (what that file puts
-into the environment), `optiondocs` (docs/options.md).
+In reading order: `sources` (all of them, and their precedence), `envfile` (parses `--env-file`), `environment` (puts
+its variables into the environment), `optiondocs` (docs/options.md).
 """

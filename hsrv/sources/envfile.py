@@ -5,8 +5,8 @@
     export NAME='taken as it is'
     NAME="with \\n, \\t, \\", \\$ and \\\\"
 
-Promises: what is none of these is an error with its line, all of them at once; nothing is expanded, nothing
-is run. No value goes over several lines. Pure.
+Promises: any other line is an error with its line number, and all errors are reported at once; nothing is expanded or
+run. No value spans several lines. Pure.
 """
 
 import re
@@ -22,7 +22,7 @@ _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r"}
 
 
 def parse_env(text: str) -> dict[str, str]:
-    """Names to values; of a name given twice the last. Raises ValueError with every problem, one a line."""
+    """Names to values; the last one if a name is given twice. Raises ValueError with every problem, one per line."""
     found: dict[str, str] = {}
     problems: list[str] = []
     for number, line in _lines(text):
@@ -48,7 +48,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _value(text: str) -> str:
     if "\0" in text:
-        raise ValueError("a NUL can't stand in an environment")
+        raise ValueError("an environment can't contain NUL")
     if text.startswith("'"):
         return _quoted(_single, text)["text"]
     if text.startswith('"'):

@@ -1,6 +1,7 @@
-"""What the file of `--env-file` has put into the environment of this process, and of all that it starts.
+"""Puts the variables of `--env-file` into the environment of this process, which its child processes inherit.
 
-Promises: what the environment had before wins; a file that can't be read or has an error changes nothing.
+Promises: variables that the environment had before take precedence; a file that can't be read or has an error changes
+nothing.
 """
 
 import os
@@ -16,7 +17,8 @@ class FileEnvironment:
         """Variables that came from the file, and would not be there without it."""
 
     def read(self, config: Config) -> Config:
-        """Put in what the file has now, take out what it has no more; the same configuration. Raises ConfigError."""
+        """Set the variables of the file, remove those no longer in it. Returns the same configuration. Raises
+        ConfigError."""
         given = read_env_file(config.env_file) if config.env_file is not None else {}
         wanted = {
             name: value for name, value in given.items() if name in self.names or name not in os.environ

@@ -1,4 +1,4 @@
-"""docs/options.md, from the declarations: `python -m hsrv.sources.optiondocs > docs/options.md`."""
+"""Writes docs/options.md from the declarations: `python -m hsrv.sources.optiondocs > docs/options.md`."""
 
 import json
 import sys
@@ -10,21 +10,21 @@ from hsrv.sources.sources import allowed
 
 HEAD = """# Options
 
-Every option may stand on the command line, in the environment, or in `hsrv.toml` (or `[tool.hsrv]` of
-`pyproject.toml`) under its name with underscores. The command line wins, then the environment, then the file. Lists
-are repeated on the command line and separated by commas in the environment. `hsrv config` shows every value and where
-it came from.
+Every option can be set on the command line, in the environment, or in `hsrv.toml` (or `[tool.hsrv]` of
+`pyproject.toml`) under its name with underscores. The command line takes precedence over the environment, the
+environment over the file. Lists are repeated on the command line and separated by commas in the environment.
+`hsrv config` shows every value and where it came from.
 
-`--config FILE` (or `HSRV_CONFIG`) names another file. With an `hsrv.toml`, `[tool.hsrv]` is not looked at.
+`--config FILE` (or `HSRV_CONFIG`) names another file. If there is an `hsrv.toml`, `[tool.hsrv]` is ignored.
 
 `WEB_CONCURRENCY` sets `workers` and `PORT` sets `bind` to `0.0.0.0:PORT`, unless the `HSRV_` variable or the command
 line does.
 
-The file of `--env-file` holds `NAME=value` lines: quotes, `# comments` and `export` are understood, nothing is
-expanded. What the environment had when hsrv was started, wins. Each reload reads the file anew: new names, new values
-and names that are gone arrive.
+The file of `--env-file` contains `NAME=value` lines: quotes, `# comments` and `export` are supported, nothing is
+expanded. Variables that were in the environment when hsrv was started take precedence. Each reload reads the file
+again: new variables, changed values and removed variables take effect.
 
-This page is made from the declarations in `hsrv/options/config.py`.
+This page is generated from the declarations in `hsrv/options/config.py`.
 """
 
 

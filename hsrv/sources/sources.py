@@ -1,12 +1,12 @@
-"""From defaults, file, environment and command line to one `Config`, each value with its source.
+"""Merges defaults, file, environment and command line into one `Config`, each value with its source.
 
     defaults  <  hsrv.toml or [tool.hsrv] in pyproject.toml  <  environment  <  command line
 
-With an hsrv.toml, pyproject.toml is not looked at: it is the more particular one. WEB_CONCURRENCY and PORT are the
-weakest of the environment.
+If there is an hsrv.toml, pyproject.toml is ignored: hsrv.toml is the more specific one. WEB_CONCURRENCY and PORT have
+the lowest precedence in the environment.
 
-Promises: every problem is reported in one message, each with the option, the value, where it was set and
-what is allowed.
+Promises: every problem is reported in one message, each with the option, the value, where it was set and what is
+allowed.
 """
 
 import difflib
@@ -26,29 +26,29 @@ from hsrv.sources.envfile import parse_env
 OPTIONS: Final = {option.name: option for option in options()}
 CONFIG_FILES: Final = ("hsrv.toml", "pyproject.toml")
 NOT_OPTIONS: Final = frozenset({"HSRV_CONFIG", "HSRV_COMPILE", "HSRV_SUCCEEDS"})
-"""HSRV_COMPILE: whoever has just installed hsrv may still have it. HSRV_SUCCEEDS: how a server that takes over finds
-the old one (`hsrv.supervisor.succession.succession`)."""
+"""HSRV_COMPILE: may still be set in a shell that has just installed hsrv. HSRV_SUCCEEDS: how a server that takes over
+finds the old one (`hsrv.supervisor.succession.succession`)."""
 
 _service_link: Final = re.compile(
     r"HSRV_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)"
 )
-"""Variables that Kubernetes sets in every container beside a Service named hsrv or hsrv-something: nobody's mistake."""
+"""Variables that Kubernetes sets in every container if there is a Service named hsrv or hsrv-something: no mistake."""
 
 Sources = dict[str, str]
 """Option to where its value was set: "default", "hsrv.toml", "HSRV_WORKERS", "--workers"."""
 
 HIDDEN: Final = "..."
-"""In the place of a secret."""
+"""Shown instead of a secret."""
 
 UNBOUNDED: Final = 1e9
-"""Upper bounds from here on only keep out what no system call takes: not worth a word before somebody is there."""
+"""Upper limits from here on only exclude values that no system call accepts: not worth mentioning in an error."""
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 
 
 class _Layers:
-    """Raw values, later layers over earlier ones, and what was wrong with them."""
+    """Raw values, later layers over earlier ones, and the problems found."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -68,7 +68,7 @@ def load_config(
     folder: Path | None = None,
     flag: str = "--{}",
 ) -> tuple[Config, Sources]:
-    """The effective configuration. `command_line`: option name to value, only what was given. Raises ConfigError.
+    """The effective configuration. `command_line`: option name to value, only of options given. Raises ConfigError.
 
     `flag` formats the source of those values: "--{}", or "run({}=...)" for the Python API.
     """
@@ -108,7 +108,7 @@ def _read_file(layers: _Layers, given: str | None, folder: Path) -> None:
 
 
 def _table(path: Path, *, must_exist: bool) -> dict[str, Any] | None:
-    """The file's options; None if it isn't there or has none of ours. Raises ValueError."""
+    """The file's options; None if there is no file, or no section for hsrv. Raises ValueError."""
     try:
         text = path.read_text("utf-8")
         import tomllib  # noqa: PLC0415  # most servers have no file
@@ -125,7 +125,7 @@ def _table(path: Path, *, must_exist: bool) -> dict[str, Any] | None:
     tool = data.get("tool", {})
     table = tool.get("hsrv") if isinstance(tool, dict) else None
     if table is None and must_exist:
-        raise ValueError("there is no [tool.hsrv] in it")
+        raise ValueError("has no [tool.hsrv]")
     if not isinstance(table, dict | None):
         raise ValueError(f"tool.hsrv = {table!r}: allowed is a table, [tool.hsrv]")
     return table
@@ -152,7 +152,7 @@ def _read_environment(layers: _Layers, environ: Mapping[str, str]) -> None:
 
 
 def _is_link(variable: str, text: str) -> bool:
-    if variable == "HSRV_PORT":  # what a person would write, too
+    if variable == "HSRV_PORT":  # a user could set it, too
         return text.startswith(("tcp://", "udp://", "sctp://"))
     return _service_link.fullmatch(variable) is not None
 
@@ -199,7 +199,7 @@ def _check_format(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _check_paths(values: dict[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
-    """What is named must be there: said here, before anything starts."""
+    """Files and directories that are named must exist: checked before anything starts."""
     if "app_dir" in values and not (folder / values["app_dir"]).is_dir():
         yield "app_dir", f"{values['app_dir']!r}: no such directory"
     if values.get("env_file") is not None and not (folder / values["env_file"]).is_file():
@@ -207,7 +207,7 @@ def _check_paths(values: dict[str, Any], folder: Path) -> Iterator[tuple[str, st
 
 
 def _lenient(option: OptionInfo, value: Any) -> Any:
-    """What people write for a value of this type: words for booleans, one text for a list of one, octal integers."""
+    """Accept other ways to write a value: words for booleans, one text for a list of one, octal integers."""
     if isinstance(option.default, bool) and isinstance(value, str):
         word = value.strip().lower()
         return True if word in _TRUE else False if word in _FALSE else value
@@ -229,7 +229,7 @@ def _problem(option: OptionInfo, value: Any, source: str, error: str) -> str:
 
 
 def allowed(option: OptionInfo) -> str:
-    """What an option takes, in words."""
+    """The allowed values of an option, in words."""
     if isinstance(option.default, bool):
         return "true or false"
     default_type = type(option.default)

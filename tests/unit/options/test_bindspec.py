@@ -47,7 +47,7 @@ def test_what_is_none_of_them_is_told_what_is_allowed(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["http://127.0.0.1:80", "/run/app.sock"])
 def test_a_url_or_a_path_is_not_taken_for_a_host(text: str) -> None:
-    with pytest.raises(ValueError, match=r"neither a URL nor a bare path.*unix:PATH"):
+    with pytest.raises(ValueError, match=r"neither a URL nor a plain path.*unix:PATH"):
         parse_bind(text)
 
 
