@@ -1,4 +1,4 @@
-"""From an import string to an ASGI application, with failures that a person can read.
+"""From an import string to an ASGI application, with readable error messages.
 
 Runs the application's import code: never imported by the supervisor.
 """
@@ -41,7 +41,9 @@ def load_app(config: Config) -> LoadedApp:
 
 def _load(config: Config) -> LoadedApp:
     folder = str(Path(config.app_dir).resolve())
-    if sys.path[:1] != [folder]:  # also if it stands further back: a namesake before it isn't meant
+    if sys.path[:1] != [
+        folder
+    ]:  # also if it is further back: a module of the same name before it would be imported
         sys.path.insert(0, folder)
     target = resolve_target(config)
     module = _import(target, folder)
@@ -65,7 +67,7 @@ def _import(target: AppTarget, folder: str) -> ModuleType:
         if error.name is not None and f"{target.module}.".startswith(f"{error.name}."):
             raise AppLoadError(
                 f"no module named {error.name!r} in {folder} or the environment"
-                f"{_similar_module(error.name, Path(folder))} (--app-dir says where to look)"
+                f"{_similar_module(error.name, Path(folder))} (--app-dir sets the directory)"
             ) from error
         raise _failed(f"{failed}{error}", error) from error
     except SyntaxError as error:
@@ -108,7 +110,7 @@ def _others(module: ModuleType) -> str:
 
 
 def _only_application(module: ModuleType) -> tuple[str, Any]:
-    """The application of a discovered module: by its usual names, or the only ASGI application it has."""
+    """The application of a discovered module: by its usual names, or its only ASGI application."""
     for name in DISCOVERED_ATTRIBUTES:
         value = vars(module).get(name)
         if value is not None and not isinstance(value, ModuleType):
@@ -119,7 +121,7 @@ def _only_application(module: ModuleType) -> tuple[str, Any]:
     what = f"several ASGI applications ({', '.join(names)})" if names else "no ASGI application"
     raise AppLoadError(
         f"{module.__name__} has none of the attributes {', '.join(DISCOVERED_ATTRIBUTES)}, and {what}. "
-        f"Name it: hsrv start {module.__name__}:ATTRIBUTE"
+        f"Give it: hsrv start {module.__name__}:ATTRIBUTE"
     )
 
 
@@ -132,8 +134,8 @@ def _applications(module: ModuleType) -> list[str]:
 
 
 def _is_application_of(module: ModuleType, value: Any) -> bool:
-    """Whether it certainly is one: a coroutine function of three parameters defined here, or an object whose
-    __call__ is such a function. What a function was imported for can't be known."""
+    """Whether it is certainly an application: a coroutine function of three parameters defined in this module, or an
+    object whose __call__ is such a function. An imported function may have another purpose."""
     if inspect.isclass(value):
         return False
     if inspect.isfunction(value) and value.__module__ != module.__name__:
@@ -143,11 +145,11 @@ def _is_application_of(module: ModuleType, value: Any) -> bool:
 
 def _call(factory: Any, name: str) -> Any:
     if not callable(factory):
-        raise AppLoadError(f"{name} is no factory: {type(factory).__name__} can't be called")
+        raise AppLoadError(f"{name} is not a factory: {type(factory).__name__} can't be called")
     if not _takes(factory, 0):
         if _takes(factory, 3):
             raise AppLoadError(
-                f"the factory {name} needs arguments: it seems to be the application itself, so leave out "
+                f"the factory {name} needs arguments: it seems to be the application itself, so omit "
                 "--factory or ()"
             )
         raise AppLoadError(f"the factory {name} needs arguments: {inspect.signature(factory)}")
@@ -166,41 +168,41 @@ def _call(factory: Any, name: str) -> Any:
 def _check(app: Any, name: str) -> None:
     """Raise AppLoadError unless it looks like ASGI 3.
 
-    A plain function of three arguments passes: a wrapper may return the awaitable of what it wraps.
+    A plain function of three arguments passes: a wrapper may return the awaitable of the wrapped function.
     """
     if not callable(app):
-        raise AppLoadError(f"{name} is no application: {type(app).__name__} can't be called")
+        raise AppLoadError(f"{name} is not an application: {type(app).__name__} can't be called")
     if inspect.isclass(app):
         _check_class(app, name)
     elif inspect.isasyncgenfunction(app):
-        raise AppLoadError(f"{name} is no application: it has a yield, so it can't be awaited")
+        raise AppLoadError(f"{name} is not an application: it contains yield, so it can't be awaited")
     elif not _takes(app, 3):
         raise AppLoadError(f"{name} {_what_else(app, name)}")
 
 
 def _check_class(app: type, name: str) -> None:
     if hasattr(app, "__await__") and _takes(app, 3):
-        return  # calling it makes an awaitable: as good as a coroutine function
+        return  # calling it returns an awaitable, as a coroutine function does
     if _takes(app, 1) and not _takes(app, 0):
         raise AppLoadError(f"{name} is a class that takes one argument, {_ASGI_2}")
     raise AppLoadError(
-        f"{name} is a class, not an application: name an instance of it, or {name}() to make one"
+        f"{name} is a class, not an application: give an instance of it, or {name}() to create one"
     )
 
 
 def _what_else(app: Any, name: str) -> str:
-    """What a callable is that doesn't take three arguments."""
+    """Explain what a callable that doesn't take three arguments may be."""
     if _takes(app, 2) and not _is_async(app):
         return "takes 2 arguments, as WSGI does. Wrap it: asgiref.wsgi.WsgiToAsgi or a2wsgi.WSGIMiddleware"
     if _takes(app, 0):
         return f"takes no arguments: a factory? Then: hsrv start --factory, or {name}()"
     if _takes(app, 1):
         return f"takes one argument, {_ASGI_2}"
-    return "is no ASGI application: it doesn't take scope, receive and send"
+    return "is not an ASGI application: it doesn't take scope, receive and send"
 
 
 def _takes(function: Any, count: int) -> bool:
-    """Whether it can be called with so many arguments; what is written in C and doesn't tell, can."""
+    """Whether it can be called with `count` arguments; a C function without a signature counts as callable."""
     try:
         inspect.signature(function).bind(*range(count))
     except TypeError:
@@ -222,7 +224,7 @@ def _failed(message: str, error: BaseException) -> AppLoadError:
 
 
 def _theirs(tb: TracebackType | None) -> TracebackType | None:
-    """The traceback from the application's first frame on: how we came there is of no use to anyone."""
+    """The traceback from the application's first frame on; hsrv's own frames are of no use."""
     while tb is not None:
         filename = tb.tb_frame.f_code.co_filename
         if (

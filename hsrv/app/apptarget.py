@@ -1,6 +1,6 @@
-"""Which application is meant, without importing anything of it: also the supervisor may know that much.
+"""Determines which application to load, without importing it, so that the supervisor may do it too.
 
-Looks at file names and reads sources; runs none.
+Looks at file names and reads sources; runs no code.
 """
 
 import ast
@@ -21,7 +21,7 @@ DISCOVERED_ATTRIBUTES: Final = ("app", "application", "asgi")
 ALLOWED: Final = "module:attribute, module:factory() or a dotted attribute"
 
 being_imported: ContextVar[bool] = ContextVar("being_imported", default=False)
-"""Whether the application's module code is what runs: `hsrv.run()` in it would start servers without end."""
+"""Whether the application's module code is running: `hsrv.run()` in it would start servers recursively."""
 
 _OTHER_SCOPES: Final = (
     ast.FunctionDef,
@@ -37,19 +37,20 @@ _OTHER_SCOPES: Final = (
 
 @dataclass(frozen=True)
 class AppTarget:
-    """Where the application is to be found."""
+    """Where to find the application."""
 
     module: str
     attribute: str
-    """Dotted; "" when it is to be discovered in the module."""
+    """Dotted; "" when it must be discovered in the module."""
     call: bool
     """The attribute is a factory: call it without arguments."""
     how_found: str
-    """For people; "" when it was asked for by name."""
+    """For people; "" when it was given by name."""
 
     @property
     def import_string(self) -> str:
-        """`module:attribute`, `module:attribute()`, or `module` alone as long as only an import can tell more."""
+        """`module:attribute`, `module:attribute()`, or `module` alone if the attribute is only known after the
+        import."""
         return f"{self.module}:{self.attribute}{'()' if self.call else ''}" if self.attribute else self.module
 
 
@@ -72,11 +73,11 @@ def resolve_target(config: Config) -> AppTarget:
 
 
 def _names_none(text: str, hint: str) -> AppLoadError:
-    return AppLoadError(f"{text!r} names no application; allowed: {ALLOWED}{hint}")
+    return AppLoadError(f"{text!r} is not an application; allowed: {ALLOWED}{hint}")
 
 
 def _meant(module: str, attribute: str) -> str:
-    """For those who gave the name of a file."""
+    """A suggestion for a given file name."""
     dotted = ".".join(part for part in module.removesuffix(".py").split("/") if part not in (".", ""))
     if dotted == module or not all(name.isidentifier() for name in dotted.split(".")):
         return ""
@@ -84,15 +85,15 @@ def _meant(module: str, attribute: str) -> str:
 
 
 def source_of(names: Sequence[str], folder: Path) -> Path | None:
-    """The file of the module that these names make below `folder`; None if there is none."""
+    """The file of the module with these names below `folder`; None if there is none."""
     base = folder.joinpath(*names)
     candidates = (base / "__init__.py", base.with_name(f"{base.name}.py"))  # in the import system's order
     return next((path for path in candidates if path.is_file()), None)
 
 
 def _split(names: list[str], folder: Path) -> tuple[str, str]:
-    """Module and attribute of a dotted name: as much as there is a file for is the module. Installed modules are
-    not searched: there the last name is the attribute."""
+    """Module and attribute of a dotted name: the longest prefix for which there is a file is the module. Installed
+    modules are not searched: for them the last name is the attribute."""
     for count in range(len(names), 0, -1):
         if source_of(names[:count], folder) is not None:
             return ".".join(names[:count]), ".".join(names[count:])
@@ -103,12 +104,12 @@ def _split(names: list[str], folder: Path) -> tuple[str, str]:
 
 
 def _discover(folder: Path, *, call: bool) -> AppTarget:
-    """The first module that binds a usual name, else the first that is there: its import may tell."""
+    """The first module that binds a usual name, else the first that exists: its import may find the application."""
     there = {name: path for name in DISCOVERED_MODULES if (path := source_of([name], folder)) is not None}
     for name, path in there.items():
         bound = _bound_names(path)
         if bound is None:
-            break  # its error is what the operator must see
+            break  # the operator must see its error
         attribute = next((attribute for attribute in DISCOVERED_ATTRIBUTES if attribute in bound), None)
         if attribute is not None:
             return AppTarget(name, attribute, call, f"found in {path}")
@@ -117,12 +118,12 @@ def _discover(folder: Path, *, call: bool) -> AppTarget:
     looked = ", ".join(f"{name}.py, {name}/" for name in DISCOVERED_MODULES)
     raise AppLoadError(
         f"no application given and none found: looked for {looked} in {folder.resolve()}. "
-        "Name it: hsrv start MODULE:ATTRIBUTE"
+        "Give it: hsrv start MODULE:ATTRIBUTE"
     )
 
 
 def _bound_names(path: Path) -> set[str] | None:
-    """What the module's own level assigns, defines or imports from elsewhere; None if it can't be read."""
+    """Names that the module's top level assigns, defines or imports; None if it can't be read."""
     try:
         return set(_bound(ast.parse(path.read_bytes())))
     except (SyntaxError, ValueError, OSError):
@@ -136,7 +137,7 @@ def _bound(node: ast.AST) -> Iterator[str]:
                 yield name
             case ast.Name(id=name, ctx=ast.Store()):
                 yield name
-            case ast.ImportFrom(module=str(), names=aliases):  # `from . import app` makes a module
+            case ast.ImportFrom(module=str(), names=aliases):  # `from . import app` binds a module
                 yield from (alias.asname or alias.name for alias in aliases)
         if not isinstance(child, _OTHER_SCOPES):
             yield from _bound(child)
@@ -146,21 +147,21 @@ def _bound(node: ast.AST) -> Iterator[str]:
 
 
 def import_string(app: object) -> str:
-    """The import string of an application. Raises ValueError for one that no other process could import."""
+    """The import string of an application. Raises ValueError if no other process could import it."""
     if isinstance(app, str):
         return app
-    if not callable(app):  # nor found by chance: small numbers are in many modules
-        raise ValueError(f"{app!r} is no application: {type(app).__name__} can't be called")
+    if not callable(app):  # else it could be found by accident: small numbers are in many modules
+        raise ValueError(f"{app!r} is not an application: {type(app).__name__} can't be called")
     # An instance knows the module of its class, not its own.
     for module in (getattr(app, "__module__", None), *list(sys.modules)):
         if isinstance(module, str) and module != "__main__":
             name = name_in(sys.modules.get(module), app)
             if name is not None:
                 return f"{module}:{name}"
-    raise ValueError(f"{app!r} is not at the top of an importable module: give its import string")
+    raise ValueError(f"{app!r} is not at the top level of an importable module: give its import string")
 
 
 def name_in(module: object, app: object) -> str | None:
-    """The name that `app` has at the top of `module`."""
+    """The name of `app` at the top level of `module`."""
     names = dict(vars(module)) if isinstance(module, ModuleType) else {}
     return next((name for name, value in names.items() if value is app and name.isidentifier()), None)

@@ -1,7 +1,7 @@
-"""What an import has made that only Python knows: objects that processes must not share, and what holds them.
+"""Finds Python objects created by an import that processes must not share, and the globals that hold them.
 
-Looks at the garbage collector's list of objects, so whatever was made before `gc.freeze()` is not seen. Promises: no
-module is imported for it, and no code of an object's own class runs: its type is asked, not the object.
+Looks at the garbage collector's list of objects, so objects created before `gc.freeze()` are not seen. Promises: no
+module is imported, and no code of an object's own class runs: its type is inspected, not the object.
 """
 
 import gc
@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple
 from hsrv.app.preload import is_library
 
 DEPTH: Final = 6
-"""Steps from an object to the global that holds it. A list of clients with a file each needs five."""
+"""Maximum steps from an object to the global that holds it. A list of clients with a file each needs five."""
 
 CROWD: Final = 20_000
-"""Objects that are followed at most: what so many hold has no holder that would tell anybody anything."""
+"""Maximum objects followed in one step: with so many references no single holder would be informative."""
 
 KINDS: Final = (
     ("concurrent.futures.process", "ProcessPoolExecutor"),
@@ -41,13 +41,13 @@ KINDS: Final = (
     ("numpy.random.mtrand", "RandomState"),
     ("numpy.random.bit_generator", "BitGenerator"),
 )
-"""Modules and their classes; what consists of others stands before them, and names them as well. Queues, locks and
-connections are one and the same in all processes: a message, a turn or an answer reaches any of them. A loop's epoll
-object too. Generators of random numbers are copied, so that all processes draw the same ones."""
+"""Modules and their classes; composite classes come before their parts, and are reported instead of them. Queues, locks
+and connections are shared by all processes: a message, lock or answer reaches any of them. So is an event loop's epoll
+object. Random generators are copied, so that all processes draw the same numbers."""
 
 
 class Place(NamedTuple):
-    """The global that an object is held by."""
+    """The global that holds an object."""
 
     module: str
     attribute: str
@@ -62,14 +62,14 @@ class Shared:
 
     kind: str
     where: str
-    """The global that holds it; empty when it isn't known."""
+    """The global that holds it; empty if unknown."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.where}".rstrip()
 
 
 def shared_objects() -> list[Shared]:
-    """One for each global that holds any, and one for each kind that no global holds."""
+    """One for each global that holds such objects, and one for each kind that no global holds."""
     found = [value for value in _objects_of(_classes(KINDS)) if not _is_harmless(value)]
     if not found:
         return []
@@ -90,8 +90,8 @@ def shared_objects() -> list[Shared]:
 
 
 def generators_to_reseed() -> list[random.Random]:
-    """Those that libraries keep for themselves. One of the application's own may have been given a seed on purpose,
-    which can't be seen any more."""
+    """The internal generators of libraries. Those of the application may have been seeded on purpose, which can't be
+    detected."""
     found = [value for value in _objects_of((random.Random,)) if not _is_harmless(value)]
     return _of_libraries(found, _places(found)) if found else []
 
@@ -107,7 +107,7 @@ def _is_of_library(module: str) -> bool:
 
 
 def reseed(generators: Iterable[random.Random]) -> None:
-    """In a forked child: what `random` does with the generator behind its functions, for these and for numpy's."""
+    """In a forked child: reseed these and numpy's generator, as `random` does with the generator of its functions."""
     for generator in generators:
         generator.seed()
     if (numpys := _numpys_own()) is not None:
@@ -118,14 +118,14 @@ def _numpys_own() -> Any:
     """The generator behind the functions of numpy.random, if it can be reseeded."""
     own = _attribute("numpy.random.mtrand", "_rand")
     usual = type(getattr(own, "_bit_generator", None)).__name__ == "MT19937"
-    return own if usual else None  # another one was put there: np.random.set_bit_generator()
+    return own if usual else None  # else replaced with np.random.set_bit_generator()
 
 
 # objects
 
 
 def _dict_of(module: object) -> dict[str, Any]:
-    """A module's names. Not by its own word: one that is lazy would import what it is asked for."""
+    """A module's names, without its own __getattr__: a lazy module would import submodules."""
     descriptor: Any = vars(ModuleType)["__dict__"]
     names = descriptor.__get__(module)
     return names if type(names) is dict else {}
@@ -137,7 +137,7 @@ def _attribute(module: str, name: str) -> Any:
 
 
 def _classes(kinds: Iterable[tuple[str, str]]) -> tuple[type, ...]:
-    """Those of modules that have been imported: of the others there are no objects."""
+    """The classes of imported modules: of the others there are no objects."""
     found = (_attribute(module, name) for module, name in kinds)
     return tuple(kind for kind in found if type(kind) is type)
 
@@ -150,7 +150,7 @@ def _objects_of(classes: tuple[type, ...]) -> list[Any]:
 
 
 def _is_harmless(value: Any) -> bool:
-    """Whether it is closed, or one that takes care of forks."""
+    """Whether it is closed, or handles forks itself."""
     if issubclass(type(value), random.Random):
         return (
             issubclass(type(value), random.SystemRandom)
@@ -176,7 +176,7 @@ def _state(value: object) -> dict[str, object]:
 
 
 def _is_tempfiles(generator: random.Random) -> bool:
-    """It makes itself a new one in another process."""
+    """Whether it is tempfile's, which creates a new one in another process."""
     sequences = [
         *_objects_of(_classes([("tempfile", "_RandomNameSequence")])),
         _attribute("tempfile", "_name_sequence"),
@@ -188,15 +188,15 @@ def _is_tempfiles(generator: random.Random) -> bool:
 
 
 def log_files() -> set[int]:
-    """Descriptors of files that handlers of `logging` write to. Each of their lines is written at once, at the position
-    that all processes share: one after the other, whichever way the file was opened."""
+    """Descriptors of files that handlers of `logging` write to. Each line is written in one piece at the shared
+    position: one after the other, however the file was opened."""
     handlers = _objects_of(_classes([("logging", "FileHandler")]))
     streams = [_state(handler).get("stream") for handler in handlers]
     return {stream.fileno() for stream in streams if type(stream) is io.TextIOWrapper and not stream.closed}
 
 
 def holders(descriptors: Iterable[int]) -> dict[int, str]:
-    """The globals that hold the objects behind these."""
+    """The globals that hold the objects of these descriptors."""
     wanted = set(descriptors)
     kinds = _classes(
         [("_io", "FileIO"), ("_socket", "socket"), ("multiprocessing.connection", "_ConnectionBase")]
@@ -214,16 +214,16 @@ def _descriptor(value: Any) -> object:
     return _attribute("_socket", "socket").fileno(value)
 
 
-# who holds an object
+# holders
 
 
 def _places(objects: Iterable[object]) -> dict[int, Place]:
-    """The globals that lead to them in the fewest steps, by the objects' identities."""
+    """The globals that reach the objects in the fewest steps, by the objects' ids."""
     names, modules = _globals()
     found: dict[int, Place] = {}
     front = {id(value): (value, {id(value)}) for value in objects}
     led: dict[int, set[int]] = {}
-    """To which objects those lead that were looked at."""
+    """The objects that each visited object reaches."""
     for _ in range(DEPTH):
         for number, (_, sources) in front.items():
             led.setdefault(number, set()).update(sources)
@@ -238,7 +238,7 @@ def _places(objects: Iterable[object]) -> dict[int, Place]:
 def _one_step_up(
     front: list[tuple[object, set[int]]], led: dict[int, set[int]]
 ) -> dict[int, tuple[object, set[int]]]:
-    """What refers to them, with the objects that it leads to and was not known to lead to."""
+    """Their referrers, each with the objects that it newly reaches."""
     leads = {id(value): sources for value, sources in front if sources}
     values = [value for value, sources in front if sources]
     mine = {id(front), id(values), *map(id, front)}
@@ -252,13 +252,13 @@ def _one_step_up(
 
 
 def _globals() -> tuple[dict[int, Place], dict[int, Place]]:
-    """Which global an object is, and which module a dictionary. Of several names the one of the module that was
-    imported last: it is further down, where the object was made."""
+    """Object id to global, and id of a module's dictionary to module. Of several names the one in the module imported
+    last: that is usually where the object was created."""
     names: dict[int, Place] = {}
     modules: dict[int, Place] = {}
     for name, module in list(sys.modules.items()):
         if not issubclass(type(module), ModuleType) or name == "__mp_main__":
-            continue  # the other is a name of __main__
+            continue  # __mp_main__ is another name of __main__
         modules[id(_dict_of(module))] = Place(name, "")
         for attribute, value in list(_dict_of(module).items()):
             if not issubclass(type(value), ModuleType) and not attribute.startswith("__"):

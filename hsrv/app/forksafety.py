@@ -1,9 +1,9 @@
-"""Whether a process that has imported an application may fork: what the import left that a fork would share.
+"""Checks whether a process that has imported an application may fork: what the import left that a fork would share.
 
-Finds what the kernel knows: threads, child processes, descriptors; `hsrv.app.forkobjects` finds what only Python knows.
-A child has a copy of all memory, but not of these: a thread doesn't exist in it, while the locks that it held stay
-locked; one socket, pipe or file position is used by all children at once, and each reads what was meant for another.
-Promises: what an import closed or ended is no reason; nothing is closed, and none of the application's code is called.
+Finds kernel objects: threads, child processes, descriptors; `hsrv.app.forkobjects` finds Python objects. A child has a
+copy of all memory, but not of these: a thread doesn't exist in it, but the locks that it held stay locked; a socket,
+pipe or file position is shared by all children, and each may read data meant for another. Promises: objects that the
+import closed or ended are ignored; nothing is closed, and no code of the application is called.
 """
 
 import fcntl
@@ -24,11 +24,11 @@ from typing import Final
 from hsrv.app.forkobjects import Shared, holders, log_files, shared_objects
 
 END: Final = 0.5
-"""Seconds for threads that Python has joined to end in the kernel, too (join() returns a moment earlier), and for
-programs that an import started and didn't wait for."""
+"""Seconds for threads that Python has joined to end in the kernel too (join() returns slightly earlier), and for
+programs that an import started without waiting for them."""
 
 COMMAND: Final = 80
-"""Characters of a command line that are shown: enough for a program's name and what it was told first."""
+"""Characters of a command line that are shown: enough for a program's name and first arguments."""
 
 MEMORY_DEVICES: Final = 1
 """The major number of /dev/null, zero, full, random and urandom: they have no state."""
@@ -36,29 +36,29 @@ MEMORY_DEVICES: Final = 1
 
 @dataclass(frozen=True)
 class Before:
-    """What a process had before the import."""
+    """State of the process before the import."""
 
     descriptors: frozenset[int]
 
 
 def before_import() -> Before:
-    """To be asked when the import is about to begin. What exists by then is no longer looked at by the collector, nor
-    by us."""
+    """Call just before the import. Existing objects are ignored from then on, by the garbage collector and by this
+    module."""
     gc.freeze()
     return Before(frozenset(fd for fd, _ in _open_descriptors()))
 
 
 def unsafe_to_fork(before: Before, imported: str = "the application") -> str | None:
-    """Why this process should not fork, in words; None if it may. `imported`: what, for those words."""
+    """Why this process should not fork, as text; None if it may. `imported`: what was imported, for the text."""
     if not (_threads() or _other_tasks() or _children() or _suspects(before) or shared_objects()):
         return None
-    gc.collect()  # closes and ends what nobody can reach any more
+    gc.collect()  # closes and ends unreachable objects
     objects = shared_objects()
     found = {
         "started threads": [_described(thread) for thread in _threads()],
         "left native threads": _native_threads(),
         "left child processes": _awaited(_children),
-        "made what processes must not share": [str(shared) for shared in objects],
+        "created objects that processes must not share": [str(shared) for shared in objects],
         "left descriptors open": _descriptors(before, objects),
     }
     reasons = [f"{what}: {_listed(texts)}" for what, texts in found.items() if texts]
@@ -71,10 +71,10 @@ def _listed(texts: list[str], most: int = 5) -> str:
 
 
 def _awaited(find: Callable[[], list[str]]) -> list[str]:
-    """What is still found once that which is about to end had the time to."""
+    """What is still found after END seconds, in which things that are ending may end."""
     deadline = time.monotonic() + END
     while (found := find()) and time.monotonic() < deadline:
-        time.sleep(0.01)  # nothing tells of the end of a kernel thread that was joined
+        time.sleep(0.01)  # there is no notification of the end of a kernel thread
     return found
 
 
@@ -82,7 +82,7 @@ def _awaited(find: Callable[[], list[str]]) -> list[str]:
 
 
 def _threads() -> list[threading.Thread]:
-    """Of Python, beside the main one, once those that are about to end had the time to."""
+    """Python threads besides the main one, after END seconds for those that are ending."""
     deadline = time.monotonic() + END
     while True:
         threads = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
@@ -105,10 +105,10 @@ def _described(thread: threading.Thread) -> str:
 
 
 def _native_threads() -> list[str]:
-    """Names of threads that Python doesn't know and that a fork doesn't end. Libraries that know of forks end theirs
-    before one and start them again when they are needed, in both processes (OpenBLAS, below numpy): so one is tried."""
+    """Names of threads that Python doesn't know and that a fork doesn't end. Fork-aware libraries end their threads
+    before a fork and start them again when needed, in both processes (OpenBLAS, used by numpy): so a fork is tried."""
     if not _other_tasks() or threading.active_count() > 1:
-        return []  # none, or Python's, which can't be told from them
+        return []  # none, or there are Python threads, which can't be distinguished
     _fork_once()
     return _awaited(_other_tasks)
 
@@ -117,11 +117,11 @@ def _fork_once() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning
-        )  # of threads beside a fork: the question that we ask
+        )  # it warns of threads at a fork, which is what this checks
         try:
             pid = os.fork()
         except OSError:
-            return  # who can't fork will say so
+            return  # a later fork will report the error
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
@@ -149,7 +149,7 @@ def _entries(folder: str) -> list[Path]:
 
 
 def _children() -> list[str]:
-    """Those that run. One that has ended and was not waited for shares nothing."""
+    """Running child processes. A zombie shares nothing."""
     return [text for task in _entries("/proc/self/task") for pid in _pids_of(task) if (text := _command(pid))]
 
 
@@ -161,7 +161,7 @@ def _pids_of(task: Path) -> list[str]:
 
 
 def _command(pid: str) -> str:
-    """Its command line and pid; empty when it has ended."""
+    """The command line and pid of a process; empty if it has ended."""
     try:
         program, *words = Path("/proc", pid, "cmdline").read_text(errors="replace").split("\0")
         name = Path("/proc", pid, "comm").read_text().strip()
@@ -178,7 +178,7 @@ def _command(pid: str) -> str:
 
 
 def _open_descriptors() -> Iterator[tuple[int, str]]:
-    """Beside the standard ones, and where each leads to."""
+    """Open descriptors besides the standard ones, each with its target."""
     for entry in _entries("/proc/self/fd"):
         try:
             if int(entry.name) > 2:
@@ -188,14 +188,14 @@ def _open_descriptors() -> Iterator[tuple[int, str]]:
 
 
 def _suspects(before: Before) -> list[tuple[int, str]]:
-    """Descriptors that processes must not share, for all that the kernel knows."""
+    """Descriptors that processes must not share, as far as the kernel shows."""
     new = [(fd, target) for fd, target in _open_descriptors() if fd not in before.descriptors]
     return [(fd, target) for fd, target in new if not _is_harmless(fd)]
 
 
 def _is_harmless(fd: int) -> bool:
-    """A file or folder opened for reading (see `reopen`); one opened for appending, as log files are: each write goes
-    to the end in one piece, whoever writes; a device without a state; one that was closed meanwhile."""
+    """Whether it is a file or directory opened for reading (see `reopen`), a file opened for appending like a log file
+    (each write goes to the end in one piece), a device without state, or closed meanwhile."""
     try:
         mode, flags = os.fstat(fd), fcntl.fcntl(fd, fcntl.F_GETFL)
     except OSError:
@@ -208,7 +208,7 @@ def _is_harmless(fd: int) -> bool:
 
 
 def _descriptors(before: Before, named: Iterable[Shared]) -> list[str]:
-    """In words, without those that belong to what is named already."""
+    """As text, without those that belong to objects already reported."""
     suspects = _suspects(before)
     if not suspects:
         return []
@@ -238,8 +238,8 @@ def _is_for_reading(fd: int) -> bool:
 
 
 def reopen(descriptors: Iterable[int]) -> None:
-    """In a forked child: give them a position of their own, at the same place. Where one may not be opened again, it
-    stays shared."""
+    """In a forked child: give each file its own position, at the same offset. A file that can't be opened again stays
+    shared."""
     for fd in descriptors:
         try:
             position = os.lseek(fd, 0, os.SEEK_CUR)
@@ -261,12 +261,12 @@ def _described_socket(fd: int) -> str:
         ends = [_end("at", sock.getsockname), _end("to", sock.getpeername)]
         kind = f"{_name(sock.family)} {_name(sock.type)}"
     finally:
-        sock.detach()  # the descriptor isn't ours
+        sock.detach()  # the application owns the descriptor
     return " ".join(part for part in [kind, *ends] if part)
 
 
 def _name(kind: object) -> str:
-    return str(getattr(kind, "name", kind))  # a plain int where Python knows no name
+    return str(getattr(kind, "name", kind))  # a plain int if Python has no name for it
 
 
 def _end(word: str, name: Callable[[], object]) -> str:

@@ -1,8 +1,7 @@
 """The application's lifespan in one process (ASGI Lifespan 2.0).
 
-Owns the task that runs it, from before the first request to after the last. Promises: every outcome is one of
-a few, each told in the application's own words; no wait without a bound; `shutdown` never
-raises into a drain.
+Owns the task that runs it, from before the first request to after the last. Promises: every outcome is one of a few,
+each reported with the application's own message; every wait has a timeout; `shutdown` never raises into a drain.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ from hsrv.logs.logging import get_logger
 from hsrv.net.context import at_end, own_context
 
 CANCEL_TIMEOUT: Final = 1.0
-"""Seconds for the application's lifespan call to return once it has said its last, or was cancelled."""
+"""Seconds for the application's lifespan call to return after its last message or its cancellation."""
 
 _STDLIB: Final = str(Path(asyncio.__file__).parent.parent)
 
@@ -44,7 +43,7 @@ class Event(Enum):
     ASKED = auto()
     COMPLETE = auto()
     GAVE_UP = auto()
-    """It ended before it asked for anything: it doesn't know lifespan."""
+    """It ended before it received anything: it doesn't support lifespan."""
     STOP = auto()
     END = auto()
 
@@ -70,7 +69,7 @@ SENDABLE: Final = {
     "lifespan.shutdown.complete": (State.STOPPING,),
     "lifespan.shutdown.failed": (State.STOPPING,),
 }
-"""When the application may send what."""
+"""The states in which the application may send each message."""
 
 
 class LifespanManager:
@@ -94,12 +93,12 @@ class LifespanManager:
         self._task: asyncio.Task[None] | None = None
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._outcome: asyncio.Future[str | None] | None = None
-        """Of the phase that runs: None for complete, or the message of `.failed`."""
+        """Of the current phase: None for complete, or the message of `.failed`."""
         self.state: dict[str, Any] = {}
         """`scope["state"]` of the lifespan; requests get shallow copies."""
 
     async def startup(self) -> bool:
-        """Run the startup. False: it is off, or the application doesn't support it. Raises AppLoadError."""
+        """Run the startup. False: it is off, or not supported by the application. Raises AppLoadError."""
         if self._mode is LifespanMode.OFF:
             self._machine.move(Event.SKIP)
             return False
@@ -117,16 +116,16 @@ class LifespanManager:
         await self._end(task)
         raise AppLoadError(
             f"lifespan startup was not complete after {self._startup_timeout:g} s "
-            f"(--lifespan-startup-timeout); it waits at {where}"
+            f"(--lifespan-startup-timeout); it is waiting at {where}"
         )
 
     def give_up(self) -> None:
-        """Nobody waits for the startup any more: cancel it, if it is not complete."""
+        """Cancel the startup if it is not complete, because its result is no longer needed."""
         if self._task is not None and self._machine.state in (State.CALLED, State.STARTING):
             self._task.cancel()
 
     async def shutdown(self) -> None:
-        """Run the shutdown, bounded by its timeout. Never raises; what goes wrong is logged."""
+        """Run the shutdown, bounded by its timeout. Never raises; failures are logged."""
         task = self._task
         if self._machine.state is not State.STARTED or task is None:
             return
@@ -144,7 +143,7 @@ class LifespanManager:
     def _report_answer(self, failure: str | None, task: "asyncio.Task[None]") -> None:
         if failure is not None:
             log.error("lifespan shutdown failed", message=failure)
-        elif task.done() and not task.cancelled():  # cancelled: by us, as it looped for more
+        elif task.done() and not task.cancelled():  # cancelled: by `_receive`, because it asked for more
             self._report_error(task.exception())
 
     def _report_error(self, error: BaseException | None) -> None:
@@ -154,7 +153,7 @@ class LifespanManager:
     async def _phase(
         self, kind: str, task: "asyncio.Task[None]", timeout: float
     ) -> "asyncio.Future[str | None]":
-        """Say `kind` to the application, and wait until it answers, returns or takes too long."""
+        """Send `kind` to the application, and wait until it answers, returns or the timeout is over."""
         outcome = self._outcome = asyncio.get_running_loop().create_future()
         self._inbox.put_nowait({"type": kind})
         either: list[asyncio.Future[Any]] = [task, outcome]
@@ -167,13 +166,13 @@ class LifespanManager:
         await asyncio.wait([task], timeout=CANCEL_TIMEOUT)
         await self._end(task)
         first, *more = failure.strip().splitlines() or ["the application gave no reason"]
-        if more:  # a whole traceback: Starlette's way
+        if more:  # Starlette sends a whole traceback
             raise AppLoadError(f"lifespan startup failed: {_reason([first, *more])}", f"{failure.rstrip()}\n")
         raise AppLoadError(f"lifespan startup failed: {first}")
 
     def _ended_early(self, error: BaseException | None) -> bool:
-        """The call ended, having said neither complete nor failed. Before it asked for anything: it doesn't
-        know lifespan (Django raises, others return). After that: it failed."""
+        """The call ended without sending complete or failed. Before it received anything: it doesn't support lifespan
+        (Django raises, others return). After that: it failed."""
         asked = self._machine.state is State.STARTING
         if not asked and self._mode is LifespanMode.AUTO:
             self._machine.move(Event.GAVE_UP)
@@ -188,7 +187,7 @@ class LifespanManager:
         raise AppLoadError(f"lifespan startup raised {type(error).__name__}: {error}", text)
 
     async def _end(self, task: "asyncio.Task[None]") -> None:
-        """Nothing more is expected of the application."""
+        """End the call: nothing more is expected of the application."""
         self._machine.move(Event.END)
         if task.done():
             return
@@ -198,7 +197,7 @@ class LifespanManager:
             log.error("lifespan ignores that it was cancelled", waiting_at=_where(task))
 
     def _on_end(self, task: "asyncio.Task[None]") -> None:
-        """Also marks the error as seen: whoever waits for the task reports it."""
+        """Also marks the error as retrieved: the waiter of the task reports it."""
         error = _error_of(task)
         if self._machine.state is not State.STARTED:
             return
@@ -219,15 +218,15 @@ class LifespanManager:
         }
         try:
             await self._app(scope, self._receive, self._send)
-        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the process without a word
+        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the process silently
             raise AppError(f"the application tried to exit: {error!r}") from error
 
     async def _receive(self) -> Message:
         if self._machine.state is State.CALLED:
             self._machine.move(Event.ASKED)
         elif self._machine.state in (State.STARTING, State.STOPPING) and self._said_its_last():
-            assert self._task is not None, "it calls us"
-            self._task.cancel()  # it loops for more, and nothing more will ever come
+            assert self._task is not None, "it is the caller"
+            self._task.cancel()  # it asks for more, and nothing more will ever come
         return await self._inbox.get()
 
     async def _send(self, message: Message) -> None:
@@ -250,7 +249,7 @@ def _error_of(task: "asyncio.Task[None]") -> BaseException | None:
 
 
 def _their_traceback(error: BaseException) -> str:
-    """From the application's first frame on: above it there is only our call."""
+    """The traceback from the application's first frame on: above it there is only hsrv's call."""
     if isinstance(error, AppError) and error.__cause__ is not None:
         error = error.__cause__
     ours = error.__traceback__
@@ -258,8 +257,8 @@ def _their_traceback(error: BaseException) -> str:
 
 
 def _reason(lines: list[str]) -> str:
-    """Type and message at the end of a traceback, without the type's module: the first line after the last frames, for
-    a message may have more lines."""
+    """Type and message at the end of a traceback, without the type's module: the first line after the last frames,
+    because a message may have several lines."""
     begin = max(
         (number for number, line in enumerate(lines) if line.startswith("Traceback (most ")), default=None
     )
@@ -271,7 +270,7 @@ def _reason(lines: list[str]) -> str:
 
 
 def _where(task: "asyncio.Task[None]") -> str:
-    """The innermost line of the application that a waiting task stands at."""
+    """The innermost line of the application at which a task waits."""
     awaited: Any = task.get_coro()
     place = "its start"
     while awaited is not None:

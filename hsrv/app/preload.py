@@ -1,4 +1,4 @@
-"""What a template imports before it forks: which libraries an application uses, read from its sources."""
+"""Imports libraries before the fork: finds those that an application uses by reading its sources."""
 
 import ast
 import importlib
@@ -17,20 +17,23 @@ log = get_logger("hsrv.template")
 
 
 def import_libraries(import_string: str, app_dir: str) -> int:
-    """Import what `third_party_modules` finds; how many there were."""
+    """Import what `third_party_modules` finds. Returns how many were imported."""
     count = 0
     for name in third_party_modules(import_string, app_dir):
         try:
             importlib.import_module(name)
             count += 1
-        except (Exception, SystemExit) as error:  # a library's: the application will tell if it matters
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # a library's: if it matters, importing the application reports it
             log.debug("library not preloaded", module=name, error=repr(error))
     return count
 
 
 @dataclass(frozen=True)
 class _Own:
-    """A module of the user's: read, never run."""
+    """A module of the user: read, never run."""
 
     name: str
     path: Path
@@ -42,12 +45,11 @@ class _Own:
 
 
 def third_party_modules(import_string: str, app_dir: str) -> list[str]:
-    """The libraries that the application's own modules import at their top level, in the order met.
+    """The libraries that the application's own modules import at their top level, in the order found.
 
-    Libraries are the standard library and what is installed; every other module is the user's, wherever it stands
-    (an editable install, a sibling folder), and so is all of the package that holds the application. Read from the
-    sources: none of the application's code runs. What it imports in other ways (inside functions, by computed names) is
-    simply not preloaded.
+    Libraries are the standard library and installed packages; every other module is the user's, wherever it is (an
+    editable install, a sibling directory), and so is the whole package of the application. Read from the sources: no
+    code of the application runs. Other imports (inside functions, by computed names) are not preloaded.
     """
     folder = str(Path(app_dir).resolve())
     if folder not in sys.path:
@@ -62,7 +64,7 @@ def third_party_modules(import_string: str, app_dir: str) -> list[str]:
         seen.add(name)
         spec = _find(name)
         if spec is None:
-            continue  # an attribute, or not installed: the import will tell
+            continue  # an attribute, or not installed: the import reports it
         if _is_library_module(spec) and name.partition(".")[0] != target.partition(".")[0]:
             found[name] = None
         elif spec.origin is not None and spec.origin.endswith(".py"):
@@ -97,7 +99,7 @@ def _is_library_module(spec: ModuleSpec) -> bool:
 
 
 def is_library(path: Path) -> bool:
-    """Whether a file or folder belongs to the standard library or to what is installed."""
+    """Whether a file or directory belongs to the standard library or to an installed package."""
     if {"site-packages", "dist-packages"} & set(path.parts):
         return True
     return any(path.is_relative_to(folder) for folder in _library_folders())
@@ -113,7 +115,7 @@ def _imports(module: _Own) -> Iterator[str]:
     try:
         tree = ast.parse(module.path.read_bytes())
     except (SyntaxError, ValueError, OSError):
-        return  # the import will tell
+        return  # the import reports it
     for node in _running(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -126,8 +128,8 @@ def _imports(module: _Own) -> Iterator[str]:
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
-    """What runs when the module is imported. Imports inside functions wait there for a reason: they are slow,
-    optional or circular."""
+    """Nodes that run when the module is imported. Imports inside functions are left out: they are slow, optional or
+    circular."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             continue
@@ -141,7 +143,7 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _is_elsewhere(test: ast.expr) -> bool:
-    """`if TYPE_CHECKING:` and `if __name__ == "__main__":` hold for type checkers and for scripts."""
+    """`if TYPE_CHECKING:` and `if __name__ == "__main__":` are true only for type checkers and scripts."""
     return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__ == '__main__'")
 
 
@@ -149,6 +151,6 @@ def _absolute(node: ast.ImportFrom, package: list[str]) -> str:
     if not node.level:
         return node.module or ""
     if node.level > len(package):
-        return ""  # above the top: the import will tell
+        return ""  # above the top level: the import reports it
     base = package[: len(package) - node.level + 1]
     return ".".join([*base, *([node.module] if node.module else [])])

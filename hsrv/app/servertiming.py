@@ -1,8 +1,8 @@
-"""Server-Timing in responses (`--server-timing`): what the server knows of a request's time, for the browser's own
-tools.
+"""Server-Timing in responses (`--server-timing`): the server's timings of a request, for the browser's developer tools.
 
-An ASGI application around the user's. `queue` is how long the request waited for its call: for its body, a place, or
-another process; `app` how long the application took to begin its response. https://www.w3.org/TR/server-timing/
+An ASGI application around the user's. `queue`: how long the request waited before the application was called (for its
+body, a place, or another process); `app`: how long the application took to begin its response.
+https://www.w3.org/TR/server-timing/
 """
 
 import time
@@ -15,7 +15,7 @@ NAME = b"server-timing"
 
 
 def with_server_timing(inner: Application) -> Application:
-    """The application, whose HTTP responses carry the header."""
+    """The application, wrapped so that its HTTP responses carry the header."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -49,8 +49,8 @@ class _Timer:
 
 
 def _with_metrics(message: Message, metrics: bytes) -> Message:
-    """With the metrics at the end of the application's own, if it has some. What is malformed stays so: it has an
-    error of its own."""
+    """Append the metrics to the application's own, if it has any. Malformed headers are left alone: they cause an error
+    later."""
     try:
         headers = list(message.get("headers", ()))
     except TypeError:
@@ -66,6 +66,6 @@ def _with_metrics(message: Message, metrics: bytes) -> Message:
 
 
 def _pair(header: Any) -> tuple[bytes, bytes]:
-    """Name and value; empty for what is no header."""
+    """Name and value; empty if it is not a header."""
     well = isinstance(header, list | tuple) and [type(part) for part in header] == [bytes, bytes]
     return (header[0], header[1]) if well else (b"", b"")

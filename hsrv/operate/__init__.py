@@ -1,6 +1,6 @@
-"""The operator's side: the commands that talk to a running server.
+"""The commands that talk to a running server.
 
-In reading order: `client` (find a server, ask it), `views` (its answers, for people), `topview` and `top` (live),
-`check` (what bites later), `unitfile` (a systemd unit), `commands` (the command line). Nothing here is imported by a
-server.
+In reading order: `client` (find a server, send requests), `views` (format its answers), `topview` and `top` (live
+view), `check` (warn of later problems), `unitfile` (a systemd unit), `commands` (the command line). A server imports
+nothing from here.
 """

@@ -1,7 +1,7 @@
-"""`hsrv check`: what would bite later, before it does.
+"""`hsrv check`: warns of problems that would appear later.
 
-Loads the application and runs its lifespan once, as a worker would, in this process. Warnings come from functions from
-the configuration and the system's facts to sentences.
+Loads the application and runs its lifespan once, as a worker would, in this process. The warnings are computed by pure
+functions from the configuration and facts about the system.
 """
 
 import asyncio
@@ -28,20 +28,20 @@ from hsrv.system import privileges
 from hsrv.system.cpus import resolve_workers
 
 KEEP_ALIVE: Final = 60.0
-"""Seconds after which the usual load balancer closes an idle connection (AWS ALB, and most after it)."""
+"""Seconds after which common load balancers close an idle connection (AWS ALB and most others)."""
 
 SPARE_DESCRIPTORS: Final = 200
-"""Of a process, beside its streams: the application's own files, sockets and database connections."""
+"""Descriptors of a process besides its streams: the application's own files, sockets and database connections."""
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What only the operator knows."""
+    """What only the operator can know."""
 
     termination_grace_period: float | None = None
     """Seconds between TERM and KILL (Kubernetes, systemd's TimeoutStopSec); None when unknown."""
     streams: int = 800
-    """Open at a time."""
+    """Streams open at a time."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,11 @@ async def _try_lifespan(config: Config, app: object) -> bool:
 
 
 def keep_alive_warnings(config: Config) -> Iterator[str]:
-    """A connection that we close while the balancer sends a request on it is a 502."""
+    """If the server closes a connection while the balancer sends a request on it, the client gets 502."""
     if config.keep_alive <= KEEP_ALIVE:
         yield (
-            f"--keep-alive {config.keep_alive:g} is not longer than the {KEEP_ALIVE:g} s of the usual load balancer: "
-            "it will send requests on connections that are being closed, and answer 502; 75 is the default"
+            f"--keep-alive {config.keep_alive:g} is not longer than the {KEEP_ALIVE:g} s of common load balancers: "
+            "they will send requests on connections that are being closed, and answer 502; the default is 75"
         )
 
 
@@ -119,25 +119,25 @@ def budget_warnings(config: Config, wishes: Wishes) -> Iterator[str]:
 def preload_warnings(config: Config, unsafe: str | None) -> Iterator[str]:
     if unsafe is not None and config.preload is not Preload.NONE:
         then = (
-            "all processes will share it, threads excepted, which won't exist in them"
+            "all processes will share it, except threads, which won't exist in them"
             if config.preload is Preload.APP
-            else "each process will import for itself, which costs memory and time"
+            else "each process will import the application itself, which costs memory and time"
         )
-        yield f"--preload {config.preload}: {unsafe}; {then}. Make it in lifespan startup instead"
+        yield f"--preload {config.preload}: {unsafe}; {then}. Create it in lifespan startup instead"
 
 
 def worker_warnings(config: Config) -> Iterator[str]:
     allowed, why = resolve_workers(msgspec.structs.replace(config, workers="auto"))
     if config.workers != "auto" and config.workers > allowed:
-        yield f"--workers {config.workers} is more than this machine feeds: {allowed} ({why})"
+        yield f"--workers {config.workers} is more than this machine supports: {allowed} ({why})"
 
 
 def descriptor_warnings(config: Config, wishes: Wishes, limit: int) -> Iterator[str]:
     needed = wishes.streams // config.pools + SPARE_DESCRIPTORS
     if limit not in (-1, resource.RLIM_INFINITY) and limit < needed:
         yield (
-            f"{limit} files may be open per process, but {wishes.streams} streams in {config.pools} pool(s) need about "
-            f"{needed}: raise `ulimit -n` (LimitNOFILE= in systemd)"
+            f"the limit of open files per process is {limit}, but {wishes.streams} streams in {config.pools} pool(s) "
+            f"need about {needed}: raise `ulimit -n` (LimitNOFILE= in systemd)"
         )
 
 
@@ -146,11 +146,11 @@ def unix_socket_warnings(config: Config) -> Iterator[str]:
     paths = [bind.path for bind in map(parse_bind, config.bind) if isinstance(bind, UnixBind)]
     for path in paths:
         if not mode & 0o222:
-            yield f"--unix-mode {config.unix_mode}: nobody but root can connect to {path}; connecting needs the w bit"
+            yield f"--unix-mode {config.unix_mode}: only root can connect to {path}; connecting needs the w bit"
         elif not mode & 0o022:
             yield (
                 f"--unix-mode {config.unix_mode}: only user {os.geteuid()} and root can connect to {path}; a proxy "
-                "under another user can't (0660 and a common group, or 0666)"
+                "that runs as another user can't (use 0660 and a common group, or 0666)"
             )
         yield from _closed_folders(Path(path))
 
@@ -163,5 +163,5 @@ def _closed_folders(path: Path) -> Iterable[str]:
             yield f"--bind unix:{path}: {folder}: {error.strerror}"
             return
         if not stat.S_IMODE(mode) & 0o011:
-            yield f"--bind unix:{path}: only the owner may enter {folder}, so nobody else can connect"
+            yield f"--bind unix:{path}: only its owner may enter {folder}, so no other user can connect"
             return

@@ -1,7 +1,7 @@
-"""Finding a running server, and asking it.
+"""Finds a running server and sends requests to it.
 
-Promises: every call ends, also when the server hangs: it is pinged while it works, and one that doesn't answer within
---answer-timeout is given up. Each failure is one message: what was wrong, where, what to do.
+Promises: every call ends, even if the server hangs: it is pinged while it works, and the call fails if there is no
+answer within --answer-timeout. Each failure is one message: what was wrong, where, what to do.
 """
 
 import os
@@ -27,16 +27,16 @@ from hsrv.rpc.messages import ErrorCode, RpcError
 from hsrv.system import rundir
 
 ANSWER_TIMEOUT: Final = 5.0
-"""Seconds for a supervisor to answer what it need not work for."""
+"""Seconds for a supervisor to answer a request that takes no work."""
 
 PING_INTERVAL: Final = 2.0
-"""Seconds between two looks whether a supervisor that works still lives."""
+"""Seconds between two pings of a supervisor that works on a request."""
 
 LOOKS: Final = 3
-"""At most, for a living server: one that is upgraded renames its socket between a look and the next."""
+"""Attempts to find a running server: an upgrade may rename its socket between two of them."""
 
 EXIT_TIMEOUT: Final = 10.0
-"""Seconds between a supervisor's last word and its end."""
+"""Seconds between a supervisor's last message and its exit."""
 
 P = TypeVar("P", bound=msgspec.Struct)
 R = TypeVar("R", bound=msgspec.Struct)
@@ -44,22 +44,22 @@ T = TypeVar("T")
 
 
 class HungUpError(NoServerError):
-    """It closed the connection: mostly because it ends."""
+    """The server closed the connection, usually because it ends."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Which server is meant."""
+    """Selects a server."""
 
     run_dir: str | None = None
     pid: int | None = None
     """Of its supervisor."""
     patience: float = ANSWER_TIMEOUT
-    """Seconds of silence after which it counts as hung."""
+    """Seconds without an answer after which the server counts as hung."""
 
 
 def find(target: Target) -> Path:
-    """The operator's socket of the one server that is meant. Raises NoServerError."""
+    """The operator socket of the selected server. Raises NoServerError."""
     for _ in range(LOOKS):
         found = [
             path for path in rundir.candidates(target.run_dir) if target.pid in (None, rundir.pid_of(path))
@@ -71,12 +71,12 @@ def find(target: Target) -> Path:
         return living[0]
     if living:
         listed = "\n".join(f"  --pid {rundir.pid_of(path)}  {_introduce(path)}" for path in living)
-        raise NoServerError(f"several servers are running; say which one:\n{listed}")
+        raise NoServerError(f"several servers are running; choose one:\n{listed}")
     where = target.run_dir or str(rundir.default_run_dir())
     which = "" if target.pid is None else f" with pid {target.pid}"
     raise NoServerError(
-        f"no running server{which} found in {where}; if its operator's socket is elsewhere (it is in the server's "
-        "first lines), name the directory with --run-dir or HSRV_RUN_DIR"
+        f"no running server{which} found in {where}; if its operator socket is elsewhere (see the server's first "
+        "log lines), give the directory with --run-dir or HSRV_RUN_DIR"
     )
 
 
@@ -89,7 +89,7 @@ def _introduce(path: Path) -> str:
 
 
 class MovedError(NoServerError):
-    """Another supervisor has taken over since we connected."""
+    """Another supervisor has taken over since the connection was made."""
 
     def __init__(self, message: str, path: Path) -> None:
         super().__init__(message)
@@ -98,7 +98,7 @@ class MovedError(NoServerError):
 
 
 def run_with(path: Path, story: Callable[[Path], Awaitable[T]]) -> T:
-    """`story` with the server at `path`; once more with whoever takes over meanwhile."""
+    """Run `story` with the server at `path`; run it again with a server that has taken over meanwhile."""
     while True:
         try:
             return anyio.run(story, path)
@@ -115,7 +115,7 @@ def ask(
     patience: float = ANSWER_TIMEOUT,
     limit: float | None = None,
 ) -> R:
-    """The server's answer. `limit`: seconds for it, also while the server lives; None: as long as it takes.
+    """The server's answer. `limit`: seconds for it, even while the server answers pings; None: no limit.
 
     Raises NoServerError (not reached) or OperatorError (refused, failed)."""
 
@@ -142,7 +142,7 @@ class Session:
         *,
         limit: float | None = None,
     ) -> R:
-        """As long as it takes, or `limit` seconds, while the server answers pings."""
+        """Wait without limit, or for `limit` seconds, while the server answers pings."""
         answer: list[R] = []
 
         async def work() -> None:
@@ -180,15 +180,17 @@ class Session:
         pid = rundir.pid_of(self.path)
         if error.code == ErrorCode.TIMEOUT:
             return NoServerError(
-                f"the server with pid {pid} does not answer in time ({error.message}): it is stopped or overloaded "
+                f"the server with pid {pid} did not answer in time ({error.message}): it is stopped or overloaded "
                 f"({_state_of(pid)})"
             )
         if error.code == ErrorCode.CONNECTION_CLOSED:
-            return HungUpError(f"the server with pid {pid} closed the connection: it ends, or has denied it")
+            return HungUpError(
+                f"the server with pid {pid} closed the connection: it is ending, or refused access"
+            )
         if error.code == ErrorCode.MOVED:
             return MovedError(error.message, rundir.socket_path(self.path.parent, error.data["pid"]))
         if error.code == ErrorCode.METHOD_NOT_FOUND:
-            return NoServerError(f"the server with pid {pid} is of another version: {error.message}")
+            return NoServerError(f"the server with pid {pid} runs another version of hsrv: {error.message}")
         traceback = error.data.get("traceback", "") if isinstance(error.data, dict) else ""
         return OperatorError(f"{traceback}{error.message}" if traceback else error.message)
 
@@ -217,7 +219,7 @@ async def connected(path: Path, patience: float = ANSWER_TIMEOUT) -> AsyncIterat
         try:
             yield Session(path, dispatcher, patience)
         except (NoServerError, OperatorError) as error:
-            failure = error  # and not a group of it
+            failure = error  # raised below, outside the exception group
         tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
@@ -233,19 +235,21 @@ def _connect(path: Path, patience: float) -> socket.socket:
         raise NoServerError(f"{path}: permission denied; {_owner_of(path)}") from error
     except TimeoutError as error:
         sock.close()
-        raise NoServerError(f"{path}: the server accepts nobody; it is stopped or overloaded") from error
+        raise NoServerError(
+            f"{path}: the server accepts no connections; it is stopped or overloaded"
+        ) from error
     except OSError as error:
         sock.close()
         raise NoServerError(f"{path}: {error.strerror or error}") from error
     uid = peer_credentials(sock).uid
     if uid not in (0, os.geteuid(), path.parent.stat().st_uid):
         sock.close()
-        raise NoServerError(f"{path}: user {uid} listens there, whose directory it is not")
+        raise NoServerError(f"{path}: user {uid} listens there, but doesn't own the directory")
     return sock
 
 
 def _connect_or_follow(sock: socket.socket, path: Path) -> None:
-    """An upgrade may have renamed it a moment ago. Raises OSError."""
+    """Connect, also if an upgrade has just renamed the socket. Raises OSError."""
     try:
         sock.connect(str(path))
     except FileNotFoundError:
@@ -256,11 +260,11 @@ def _connect_or_follow(sock: socket.socket, path: Path) -> None:
 
 
 async def _decline(context: Context, method: str, params: Any) -> Any:
-    raise RpcError(ErrorCode.METHOD_NOT_FOUND, "an operator answers nothing")
+    raise RpcError(ErrorCode.METHOD_NOT_FOUND, "an operator has no methods")
 
 
 async def _ignore(context: Context, method: str, params: Any) -> None:
-    """The server tells an operator nothing unasked."""
+    """The server sends an operator no notifications of its own."""
 
 
 def _owner_of(path: Path) -> str:
@@ -272,13 +276,13 @@ def _owner_of(path: Path) -> str:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = str(uid)
-    return f"the server runs as {name}: run the command as {name} or root (you are {os.geteuid()})"
+    return f"the server runs as {name}: run the command as {name} or root (you are user {os.geteuid()})"
 
 
 async def wait_for_end(pid: int, timeout: float = EXIT_TIMEOUT) -> bool:
     """Whether the process ends by then."""
     with anyio.move_on_after(timeout):
-        while _runs(pid):  # noqa: ASYNC110  # somebody else's child: nothing tells us
+        while _runs(pid):  # noqa: ASYNC110  # not our child: there is no notification
             await anyio.sleep(0.05)
         return True
     return not _runs(pid)

@@ -1,4 +1,4 @@
-"""The commands that talk to a running server: what they take, what they print, how they end."""
+"""The commands that talk to a running server: parameters, output, exit."""
 
 import contextlib
 import inspect
@@ -33,18 +33,19 @@ from hsrv.system import rundir
 
 _TARGET: Final = (
     ("run_dir", str | None, None, typer.Option(
-        "--run-dir", envvar="HSRV_RUN_DIR", help="directory of the server's operator's socket", metavar="DIRECTORY")),
-    ("pid", int | None, None, typer.Option("--pid", help="of the supervisor, when several run", metavar="PID")),
+        "--run-dir", envvar="HSRV_RUN_DIR", help="directory of the server's operator socket", metavar="DIRECTORY")),
+    ("pid", int | None, None, typer.Option("--pid", help="pid of the supervisor, when several run", metavar="PID")),
     ("patience", float, ANSWER_TIMEOUT, typer.Option(
-        "--answer-timeout", help="seconds of silence after which it counts as hung", metavar="SECONDS", min=0.1)),
+        "--answer-timeout", help="seconds without an answer after which the server counts as hung", metavar="SECONDS",
+        min=0.1)),
 )  # fmt: skip
 """Parameters of every command: name, type, default, option."""
 
 WATCH_INTERVAL: Final = 1.0
-"""Seconds between two looks of --watch."""
+"""Seconds between two requests of --watch."""
 
 STACKS_TIME: Final = 10.0
-"""Seconds that processes have to write their stacks, beside the answer."""
+"""Seconds for processes to write their stacks, in addition to --answer-timeout."""
 
 CLEAR: Final = "\033[H\033[2J"
 
@@ -70,13 +71,13 @@ def register(app: typer.Typer) -> None:
     }
     for name, command in commands.items():
         app.command(name, rich_help_panel=panel)(_with_target(command))
-    # "-1" is a number of workers less, and not an option
+    # "-1" means one worker less and is not an option
     lenient = {"ignore_unknown_options": True}
     app.command("scale", rich_help_panel=panel, context_settings=lenient)(_with_target(scale))
 
 
 def _with_target(command: Callable[..., None]) -> Callable[..., None]:
-    """A typer command that also takes which server is meant, and calls `command` with it as the first argument."""
+    """A typer command that also takes the options that select a server, and calls `command` with the `Target`."""
 
     def run(*, run_dir: str | None, pid: int | None, patience: float, **given: Any) -> None:
         command(Target(run_dir, pid, patience), **given)
@@ -97,13 +98,13 @@ def _with_target(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def say(text: str) -> None:
-    """Progress, beside the result."""
+    """Print progress to standard error."""
     sys.stderr.write(f"hsrv: {visible(text)}\n")
     sys.stderr.flush()
 
 
 def show(text: str) -> None:
-    """The result, one or several lines."""
+    """Print the result, one or several lines."""
     sys.stdout.write(f"{visible_block(text)}\n")
     sys.stdout.flush()
 
@@ -114,11 +115,13 @@ def _ask(target: Target, method: Method[P, R], params: P, limit: float | None = 
 
 def status(
     target: Target,
-    as_json: Annotated[bool, typer.Option("--json", help="as docs/control.md describes it")] = False,
-    why: Annotated[
-        bool, typer.Option("--why", help="also what each process that drains is waiting for")
+    as_json: Annotated[
+        bool, typer.Option("--json", help="in the format described in docs/control.md")
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="again every second, until Ctrl-C")] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="also show what each draining process is waiting for")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="repeat every second, until Ctrl-C")] = False,
     ready: Annotated[
         bool, typer.Option("--ready", help="exit 1 unless the server is ready for traffic")
     ] = False,
@@ -130,7 +133,7 @@ def status(
         if as_json:
             return json.dumps(msgspec.to_builtins(found)).replace(
                 "\x7f", "\\u007f"
-            )  # all else that acts is escaped
+            )  # the other control characters are escaped
         return views.status_text(found) + (f"\n{views.why_text(found)}" if why else "")
 
     if watch:
@@ -155,26 +158,28 @@ async def _watch(path: Path, patience: float, text: Callable[[operator.ServerSta
 
 def top(target: Target) -> None:
     """Watch processes, rates, streams and events, live; keys sort, q quits."""
-    from hsrv.operate.top import top  # noqa: PLC0415  # rich, which no other command waits for
+    from hsrv.operate.top import top  # noqa: PLC0415  # imports rich, which no other command needs
 
     anyio.run(top, find(target), target.patience)
 
 
 def reload(
     target: Target,
-    wait: Annotated[bool, typer.Option("--wait", help="also until the old generation is gone")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="also wait until the old generation has ended")
+    ] = False,
 ) -> None:
-    """Load the code anew: exit 0 when it serves, 1 with the traceback when it can't and the old code goes on."""
+    """Reload the code. Exit 0 when it serves, 1 with the traceback when it can't and the old code keeps serving."""
     result = _ask(target, operator.RELOAD, operator.ReloadParams(wait=wait))
     show(f"generation {result.generation} serves (reload {result.reload_id})\n")
 
 
 def upgrade(
     target: Target,
-    wait: Annotated[bool, typer.Option("--wait", help="also until the old server is gone")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="also wait until the old server has ended")] = False,
 ) -> None:
-    """Start the server anew, of the version that is installed now, and let it take over: no connection is refused.
-    Exit 0 when the new one serves, 1 when it can't and the old one goes on."""
+    """Start a new server, of the version that is installed now, and let it take over: no connection is refused. Exit 0
+    when the new one serves, 1 when it can't and the old one keeps serving."""
     run_with(find(target), lambda path: _upgrade(path, target.patience, wait))
 
 
@@ -193,7 +198,7 @@ async def _upgrade(path: Path, patience: float, wait: bool) -> None:
 
 def stop(
     target: Target,
-    now: Annotated[bool, typer.Option("--now", help="wait for nobody")] = False,
+    now: Annotated[bool, typer.Option("--now", help="don't wait for requests and streams")] = False,
 ) -> None:
     """Stop the server, and wait until it has ended."""
     path = find(target)
@@ -213,7 +218,7 @@ async def _stop(path: Path, patience: float, now: bool) -> None:
 
 
 async def _see_it_end(session: Session) -> None:
-    """Raises NoServerError when it is gone, or hangs."""
+    """Raises NoServerError when the server has ended or hangs."""
     told, next_at = "", time.monotonic() + WATCH_INTERVAL
     while True:
         found = await session.ask(operator.STATUS, operator.StatusParams())
@@ -229,14 +234,14 @@ async def _see_it_end(session: Session) -> None:
 def scale(
     target: Target,
     workers: Annotated[
-        str, typer.Argument(help="how many; or +1, -2: so many more or fewer", metavar="N|+N|-N")
+        str, typer.Argument(help="number of workers; +1, -2: this many more or fewer", metavar="N|+N|-N")
     ],
 ) -> None:
-    """Change the number of workers without dropping a request; ends when they serve."""
+    """Change the number of workers without dropping a request. Returns when they serve."""
     try:
         number = int(workers)
     except ValueError:
-        raise typer.BadParameter(f"{workers!r} is no number of workers, like 8, +1 or -2") from None
+        raise typer.BadParameter(f"{workers!r} is not a number of workers like 8, +1 or -2") from None
     if workers.lstrip()[:1] in ("+", "-"):
         params = operator.ScaleParams(step=number)
     else:
@@ -246,12 +251,12 @@ def scale(
 
 
 def drain(target: Target) -> None:
-    """Take readiness away, so that load balancers send no more traffic. Requests are served as before."""
+    """Report not ready, so that load balancers send no more traffic. Requests are served as before."""
     _hold(target, held=True)
 
 
 def undrain(target: Target) -> None:
-    """Give readiness back."""
+    """Report ready again."""
     _hold(target, held=False)
 
 
@@ -264,7 +269,7 @@ def restart_worker(
     target: Target,
     slot: Annotated[int, typer.Argument(help="number of the worker", metavar="SLOT")],
 ) -> None:
-    """Replace one worker: a fresh process serves first, then the old one drains."""
+    """Replace one worker: a new process starts first, then the old one drains."""
     result = _ask(target, operator.RESTART_WORKER, operator.RestartParams(slot=slot))
     show(f"{result.name} serves as pid {result.pid}\n")
 
@@ -274,7 +279,7 @@ def stacks(
     process: Annotated[
         str,
         typer.Argument(
-            help="number of a worker, pool, or a name like pool-1; without it: all", metavar="[SLOT|pool]"
+            help="number of a worker, pool, or a name like pool-1; default: all", metavar="[SLOT|pool]"
         ),
     ] = "",
 ) -> None:
@@ -290,29 +295,29 @@ def log_level(
 ) -> None:
     """Change the log level of every process, until the server ends."""
     if level not in SERVER_LOG_LEVELS:
-        raise typer.BadParameter(f"{level!r} is none of {', '.join(SERVER_LOG_LEVELS)}")
+        raise typer.BadParameter(f"{level!r} is not one of {', '.join(SERVER_LOG_LEVELS)}")
     known: Literal["debug", "info", "warning", "error"] = level  # type: ignore[assignment]  # one of them
     _ask(target, operator.LOG_LEVEL, operator.LogLevelParams(level=known), target.patience)
-    show(f"logging from {level} on\n")
+    show(f"log level {level}\n")
 
 
 def prestop(
     target: Target,
     delay: Annotated[
-        float, typer.Option(help="seconds to wait at least, for load balancers to notice", min=0)
+        float, typer.Option(help="minimum seconds to wait, for load balancers to notice", min=0)
     ] = 5.0,
     quiet: Annotated[
-        float, typer.Option(help="seconds without a new connection that make it safe", min=0)
+        float, typer.Option(help="seconds without a new connection after which it is safe", min=0)
     ] = 1.0,
-    timeout: Annotated[float, typer.Option(help="seconds to wait at most", min=0)] = 20.0,
+    timeout: Annotated[float, typer.Option(help="maximum seconds to wait", min=0)] = 20.0,
     end_streams: Annotated[
         bool,
         typer.Option(
-            "--end-streams", help="then end the streams within --stream-grace, before TERM: for sidecars"
+            "--end-streams", help="then end streams within --stream-grace, before TERM: for sidecars"
         ),
     ] = False,
 ) -> None:
-    """For a container's preStop hook: readiness off, then wait until it is safe to send TERM."""
+    """For a container's preStop hook: report not ready, then wait until it is safe to send TERM."""
     params = operator.PrestopParams(delay=delay, quiet=quiet, timeout=timeout, end_streams=end_streams)
     result = _ask(target, operator.PRESTOP, params)
     show(views.prestop_text(result))

@@ -1,7 +1,7 @@
-"""`hsrv top`: a server, live in a terminal.
+"""`hsrv top`: live view of a server in a terminal.
 
-Promises: the terminal is as it was before, however it ends (q, Ctrl-C, TERM, HUP, a server that goes away, a fault);
-that a server doesn't answer is said on the screen while it is waited for, and is the message it ends with.
+Promises: the terminal is restored however the command ends (q, Ctrl-C, TERM, HUP, end of the server, an error); if the
+server doesn't answer, the screen says so during the wait, and the command ends with that message.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ from hsrv.status.rates import Meter, Rates
 from hsrv.system import rundir
 
 INTERVAL: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two requests."""
 
 TICK: Final = 0.5
-"""Seconds between two looks whether a silence must be told."""
+"""Seconds between two checks whether the server has been silent for too long."""
 
 LAST_WORD: Final = 3.0
-"""Seconds between the end of a connection and the end of its server, if that is why."""
+"""Seconds between the end of a connection and the end of its server, if that is the reason."""
 
 KEYS_LIMIT: Final = 64
 QUIT: Final = "qQ"
@@ -48,14 +48,14 @@ SIGNALS: Final = {
 
 LFLAG: Final = 3
 CC: Final = 6
-"""Places in what termios.tcgetattr() gives."""
+"""Indexes in the result of termios.tcgetattr()."""
 
 
 async def top(path: Path, patience: float) -> None:
-    """Until somebody ends it. Raises NoServerError when the server goes away, OperatorError without a terminal."""
+    """Run until the user ends it. Raises NoServerError when the server ends, OperatorError without a terminal."""
     console = Console()
     if not (console.is_terminal and sys.stdin.isatty()) or console.is_dumb_terminal:
-        raise OperatorError("top needs a terminal; `hsrv status --watch` prints to anything")
+        raise OperatorError("top needs a terminal; `hsrv status --watch` works without one")
     try:
         async with connected(path, patience) as session:
             await _Top(console, session, patience).run()
@@ -67,7 +67,7 @@ async def top(path: Path, patience: float) -> None:
 
 
 class _Top:
-    """One view, from the first look to the last key."""
+    """One view, from the first request to the last key."""
 
     def __init__(self, console: Console, session: Session, patience: float) -> None:
         self._console = console
@@ -82,10 +82,10 @@ class _Top:
         self._failure: NoServerError | None = None
         self._live: Live
         self._keys: asyncio.Queue[str] = asyncio.Queue()
-        """Keys, and from elsewhere: REDRAW to draw again, one of QUIT to end."""
+        """Keys, and internal commands: REDRAW to draw again, one of QUIT to end."""
 
     async def run(self) -> None:
-        await self._ask()  # a server that doesn't answer at all is told without a flash of the screen
+        await self._ask()  # if the server doesn't answer at all, the screen doesn't flash
         with Live(console=self._console, screen=True, auto_refresh=False) as self._live, self._controls():
             self._draw()
             async with anyio.create_task_group() as tasks:
@@ -112,7 +112,7 @@ class _Top:
         self._rates = self._meter.feed(self._status)
 
     async def _tick(self) -> None:
-        """A silence is told as it grows, though nothing comes."""
+        """Redraw during a silence: its duration is shown."""
         while True:
             await anyio.sleep(TICK)
             if self._silence > SILENT:
@@ -159,7 +159,7 @@ class _Top:
 
 
 def keys(data: bytes) -> str:
-    """What was typed. A sequence of the terminal's own (an arrow, a paste) is no key of ours."""
+    """The keys typed. Escape sequences of the terminal (an arrow, a paste) are ignored."""
     if not data:
         return QUIT[0]
     return "" if data[:1] == b"\x1b" else data.decode("ascii", "ignore")
@@ -167,7 +167,7 @@ def keys(data: bytes) -> str:
 
 @contextmanager
 def _single_keys(fd: int) -> Iterator[None]:
-    """Each key at once and unseen. No suspending: it would leave the other screen standing."""
+    """Read single keys without echo. No suspending: it would leave the alternate screen visible."""
     before = termios.tcgetattr(fd)
     wanted = termios.tcgetattr(fd)
     wanted[LFLAG] &= ~(termios.ICANON | termios.ECHO)

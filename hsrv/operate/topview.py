@@ -1,7 +1,7 @@
-"""What `hsrv top` shows: from a status, its rates and the size of the terminal to lines. Pure.
+"""The screen of `hsrv top`: lines from a status, its rates and the size of the terminal. Pure.
 
-Promises: never more lines than the screen has, none wider; the less important columns are left out for want of room,
-rows that don't fit are counted. What comes from clients is shown without its control characters.
+Promises: never more lines than the screen has, none wider; less important columns are left out if there is no room,
+rows that don't fit are counted. Text from clients is shown without control characters.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,14 +22,14 @@ GAP: Final = 2
 """Cells between two columns."""
 
 SILENT: Final = 1.0
-"""Seconds without a turn of the event loop that are worth a word."""
+"""Seconds without a turn of the event loop that are shown."""
 
 LONG: Final = 0.5
-"""Seconds from which on a request is worth a line of its own where the DOING column doesn't fit."""
+"""Seconds after which a request gets its own line if the DOING column doesn't fit."""
 
 STREAM_LINES: Final = 5
 EVENT_LINES: Final = 5
-"""Kept for the events however many processes there are."""
+"""Lines reserved for events, however many processes there are."""
 
 _LEVELS: Final = {"warning": "yellow", "error": "bold red", "critical": "bold red"}
 _STATES: Final = {"serving": "green", "draining": "yellow", "dismissed": "yellow", "killed": "red"}
@@ -52,19 +52,19 @@ class Column:
     width: int
     text: Callable[[Any], str]
     rank: int = 0
-    """0 is always shown; of the others the lowest first, as long as there is room."""
+    """0 is always shown; the others in ascending order, as long as there is room."""
     left: bool = False
     style: Callable[[Any], str] = lambda row: ""
     grows: bool = False
-    """Takes the room that is left."""
+    """Takes the remaining room."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What processes are sorted by."""
+    """A sort order of processes."""
 
     key: str
-    """The letter that chooses it."""
+    """The key that selects it."""
     name: str
     short: str
     of: Callable[[Row], Any]
@@ -86,15 +86,15 @@ ORDERS: Final = (
 
 @dataclass(frozen=True)
 class Look:
-    """How the person wants to see it."""
+    """The user's view settings."""
 
     order: Order = ORDERS[0]
     reverse: bool = False
     silence: float = 0.0
-    """Seconds that the server owes an answer."""
+    """Seconds without an answer from the server."""
 
     def press(self, key: str) -> "Look":
-        """After a key; an unknown one changes nothing."""
+        """The settings after a key; an unknown key changes nothing."""
         if key == "R":
             return replace(self, reverse=not self.reverse)
         chosen = next((order for order in ORDERS if order.key == key), None)
@@ -171,11 +171,9 @@ def _header(status: ServerStatus, look: Look) -> Iterator[Text]:
         state.append(visible(f"  generation {generation.number} {generation.state}"))
     yield state
     if look.silence >= SILENT:
-        yield Text(
-            f"no answer from the server for {look.silence:.0f} s: what stands below is old", "bold red"
-        )
+        yield Text(f"no answer from the server for {look.silence:.0f} s: the data below is old", "bold red")
     for one in status.listeners:
-        queue = "" if one.waiting is None else f"  {one.waiting} of {one.backlog} wait to be accepted"
+        queue = "" if one.waiting is None else f"  {one.waiting} of {one.backlog} waiting to be accepted"
         yield Text(f"{visible(one.url)}{queue}", "dim" if not one.waiting else "yellow")
     if status.deaths:
         yield Text("deaths: " + ", ".join(f"{visible(name)} {n}" for name, n in status.deaths.items()), "red")
@@ -184,7 +182,7 @@ def _header(status: ServerStatus, look: Look) -> Iterator[Text]:
 def _roles(rates: Rates | None, width: int) -> Iterator[Text]:
     yield Text()
     if rates is None:
-        yield Text("rates come with the second look", "dim")
+        yield Text("rates follow after the second sample", "dim")
         return
     columns = fit(ROLE_COLUMNS, width)
     yield _title(columns)
@@ -212,12 +210,12 @@ def _processes(
 def _sorted(status: ServerStatus, rates: Rates | None, look: Look) -> list[Row]:
     known: dict[int, ProcessRates] = rates.processes if rates is not None else {}
     rows = [Row(process, known.get(process.pid)) for process in processes(status)]
-    rows.sort(key=ORDERS[0].of)  # equals keep their places
+    rows.sort(key=ORDERS[0].of)  # the second sort is stable
     return sorted(rows, key=look.order.of, reverse=look.order.largest_first != look.reverse)
 
 
 def _beneath(columns: Sequence[Column], row: Row) -> Iterator[Text]:
-    """What is remarkable, where the column for it doesn't fit."""
+    """A notable activity, if the DOING column doesn't fit."""
     board = row.process.board
     if board is None or any(column.title == "DOING" for column in columns):
         return
@@ -243,7 +241,7 @@ def _streams(status: ServerStatus, width: int) -> list[Text]:
 
 
 def _events(events: Sequence[TimelineEvent], room: int) -> Iterator[Text]:
-    """The newest, in the order in which they happened."""
+    """The newest, in chronological order."""
     if room < 3 or not events:
         return
     yield Text()
@@ -251,14 +249,14 @@ def _events(events: Sequence[TimelineEvent], room: int) -> Iterator[Text]:
     for one in events[-(room - 2) :]:
         details = "  ".join(visible(f"{name}={value}") for name, value in one.details.items())
         yield Text.assemble(
-            (f"{datetime.fromtimestamp(one.at):%H:%M:%S} ", "dim"),  # noqa: DTZ006  # the clock of who looks
+            (f"{datetime.fromtimestamp(one.at):%H:%M:%S} ", "dim"),  # noqa: DTZ006  # the viewer's time zone
             (visible(one.event), _LEVELS.get(one.level, "")),
             (f"  {details}", "dim"),
         )
 
 
 def _footer(look: Look, width: int) -> Text:
-    line = Text("q quit  R turn  sort:", "dim")
+    line = Text("q quit  R reverse  sort:", "dim")
     for order in ORDERS:
         word = order.name if width >= 90 else order.short
         line.append(" ")
@@ -270,7 +268,7 @@ def _footer(look: Look, width: int) -> Text:
 
 
 def fit(columns: Sequence[Column], width: int) -> tuple[Column, ...]:
-    """Those that there is room for, in their order; one that grows takes what is left."""
+    """The columns that fit, in their order; a growing one takes the remaining room."""
     chosen: set[str] = set()
     used = -GAP
     for column in sorted(columns, key=lambda one: one.rank):
@@ -305,7 +303,7 @@ def _cell(column: Column, text: str) -> str:
 
 
 def doing(process: ProcessStatus) -> str:
-    """What a process is at, by its scoreboard: also when it can't answer."""
+    """What a process is doing, according to its scoreboard: also when it can't answer."""
     board = process.board
     if board is None or process.state in ("forking", "starting", "ready"):
         return ""
@@ -313,7 +311,7 @@ def doing(process: ProcessStatus) -> str:
     if board.thread_silence >= SILENT:
         parts.append(f"no thread has run for {duration(board.thread_silence)}")
     elif board.loop_silence >= SILENT:
-        parts.append(f"the loop stands still for {duration(board.loop_silence)}")
+        parts.append(f"event loop blocked for {duration(board.loop_silence)}")
     if (busy := board.current or board.oldest) is not None:
         parts.append(request(busy))
     if board.note:
@@ -347,7 +345,7 @@ def percent(cores: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A time to answer, in at most seven cells: 85 µs, 1.2 ms, 240 ms, 3.1 s, 45 s."""
+    """A response time, in at most seven cells: 85 µs, 1.2 ms, 240 ms, 3.1 s, 45 s."""
     if value is None:
         return "-"
     if value < 0.001:

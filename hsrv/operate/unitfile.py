@@ -1,10 +1,10 @@
-"""`hsrv systemd-unit`: a unit that starts the server as it would start now. From values to text; `facts()` alone looks
-at the system.
+"""`hsrv systemd-unit`: a unit that starts the server as it would start now. Only `facts()` looks at the system, the
+rest is pure.
 
-Promises: no secret is written into it, for everybody may read units (`systemctl cat`, `systemctl show`).
+Promises: no secret is written into the unit, because any user can read units (`systemctl cat`, `systemctl show`).
 
-What a unit has in common with all others is in `deploy/systemd/hsrv@.service`, whose comments say why; a test holds the
-two together.
+The settings common to all units are in `deploy/systemd/hsrv@.service`, with comments that explain them; a test compares
+the two.
 """
 
 import math
@@ -22,16 +22,16 @@ from hsrv.options.stopbudget import START_STAGES, longest_stop_of
 from hsrv.sources.sources import Sources
 
 START_MARGIN: Final = 10.0
-"""Seconds beyond the budgets of a start."""
+"""Seconds beyond the budgets of a start (`START_STAGES`)."""
 
 PRIVILEGED: Final = 1024
 """Ports below it need a capability."""
 
 FROM_FILE: Final = "file:"
-"""Before the path of a file that holds a secret, in place of the secret."""
+"""Prefix of the path of a file that contains a secret, given instead of the secret."""
 
 HOMES: Final = ("/home", "/root", "/run/user")
-"""What ProtectHome= hides."""
+"""Directories that ProtectHome= hides."""
 
 COMMON: Final = """\
 WatchdogSec=30
@@ -67,21 +67,21 @@ SystemCallErrorNumber=EPERM
 
 @dataclass(frozen=True)
 class Facts:
-    """What a unit has to say, and the configuration doesn't."""
+    """Facts that a unit needs and the configuration doesn't contain."""
 
     name: str
     program: tuple[str, ...]
     """The hsrv command."""
     folder: str
     python: str
-    """Where the interpreter and its libraries really are."""
+    """Real directory of the interpreter and its libraries."""
     user: str
     """"" for root."""
     environ: Mapping[str, str]
 
 
 def facts(name: str | None) -> Facts:
-    """Of this process. `name`: of the unit; default: that of the folder."""
+    """The facts of this process. `name`: of the unit; default: that of the directory."""
     folder = os.environ.get("PWD", "")
     if not folder or not Path(folder).samefile(Path.cwd()):
         folder = str(Path.cwd())
@@ -144,7 +144,7 @@ def _account(config: Config, facts: Facts) -> Iterator[str]:
     if user:
         yield f"User={user}"
     else:
-        yield "# Runs as root. Better: User=somebody who may do less"
+        yield "# Runs as root. Better: User= with an unprivileged user"
     if config.group:
         yield f"Group={config.group}"
 
@@ -160,24 +160,24 @@ def _run_dir(config: Config, facts: Facts) -> Iterator[str]:
 
 
 def _is_hidden(option: OptionInfo, value: object) -> bool:
-    """Whether this value is a secret itself, and not where it is read from."""
+    """Whether this value is a secret itself, and not the file that it is read from."""
     return option.opt.secret and value is not None and not str(value).startswith(FROM_FILE)
 
 
 def _credentials(config: Config, sources: Sources, facts: Facts) -> Iterator[str]:
-    """Where the service manager finds the secrets that were given on the command line or in the environment."""
+    """Load the secrets that were given on the command line or in the environment from files."""
     for option in options():
         source, value = sources[option.name], getattr(config, option.name)
         given = facts.environ.get(source, value if source.startswith("--") else None)
         if _is_hidden(option, given):
             path = f"/etc/hsrv/{_percent(facts.name)}.{option.name}"
-            yield f"# {option.flag} is a secret, and not written here: put it into {path}, which only root reads"
+            yield f"# {option.flag} is a secret and not written here: put it into {path}, readable only by root"
             yield f"LoadCredential={option.name}:{path}"
             yield f"Environment={option.variable}={FROM_FILE}%d/{option.name}"
 
 
 def _variables(sources: Sources, facts: Facts) -> Iterator[tuple[str, str]]:
-    """Those that an option comes from."""
+    """The variables that set an option."""
     hidden = {one.variable for one in options() if _is_hidden(one, facts.environ.get(one.variable))}
     for name in dict.fromkeys(sources.values()):
         if name in facts.environ and name != "HSRV_RUN_DIR" and name not in hidden:
@@ -187,7 +187,7 @@ def _variables(sources: Sources, facts: Facts) -> Iterator[tuple[str, str]]:
 
 
 def _arguments(config: Config, sources: Sources, config_file: str | None) -> Iterator[str]:
-    """What the command line said, again."""
+    """The options of the command line."""
     if sources["app"] == "APP" and config.app is not None:
         yield config.app
     if config_file is not None:
@@ -219,7 +219,7 @@ def _capabilities(config: Config) -> Iterator[str]:
 
 
 def _hidden(facts: Facts) -> Iterator[str]:
-    """What the server need not see. Whatever is run from there it must."""
+    """Hide directories that the server doesn't need, unless the application or Python is in them."""
     temporary = any(Path(facts.folder).is_relative_to(folder) for folder in ("/tmp", "/var/tmp"))
     yield f"PrivateTmp={'no' if temporary else 'yes'}"
     places = [Path(place) for place in (facts.folder, facts.program[0], facts.python)]
@@ -228,7 +228,7 @@ def _hidden(facts: Facts) -> Iterator[str]:
 
 
 def _writable(config: Config) -> Iterator[str]:
-    """Where socket files are made."""
+    """Directories in which socket files are created."""
     for text in config.bind:
         bind = parse_bind(text)
         if isinstance(bind, UnixBind) and Path(bind.path).is_absolute():
@@ -240,7 +240,7 @@ def _command(program: tuple[str, ...], *arguments: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    """For systemd.syntax(7): one word, with nothing expanded but by `_command`'s reader."""
+    """One word in the syntax of systemd.syntax(7), with nothing expanded; `_command` escapes `$` too."""
     escaped = _percent(word).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     plain = escaped == word and word and not set(word) & set(" \t';")
     return word if plain else f'"{escaped}"'

@@ -1,6 +1,6 @@
-"""A server's answers, for people. Pure.
+"""Formats a server's answers as text. Pure.
 
-Promises: nothing in them acts on a terminal, and no client, who chooses paths, begins a line of its own.
+Promises: the text contains no control characters, and text from clients (paths) can't start a new line.
 """
 
 from collections.abc import Iterable, Sequence
@@ -47,7 +47,7 @@ def _waits_for(process: ProcessStatus) -> list[str]:
     limit = "" if process.deadline is None else f", killed in {duration(process.deadline)}"
     title = f"{process.name} of generation {process.generation} (pid {process.pid}) {process.state}{limit}"
     if process.report is None:
-        return [title, "  it doesn't answer: it computes, or hangs"]
+        return [title, "  no answer: busy or hung"]
     more = process.report.running - len(process.report.oldest)
     return [
         f"{title}, waits for {process.report.running}:",
@@ -57,7 +57,7 @@ def _waits_for(process: ProcessStatus) -> list[str]:
 
 
 def running_text(one: Running) -> str:
-    """One thing in one line: what, since when, for whom, in which state."""
+    """One request, stream or connection in one line: what, for how long, from which client, in which state."""
     what = f"{one.kind} {one.method} {one.path}".rstrip()
     peer = f" from {one.client}" if one.client else ""
     request = f" request_id={one.request_id}" if one.request_id else ""
@@ -78,7 +78,7 @@ def stacks_text(found: Sequence[ProcessStacks]) -> str:
 
 def prestop_text(result: PrestopResult) -> str:
     """What `hsrv prestop` prints."""
-    calm = "no new connections" if result.quiet else "new connections still arrive, but the time is over"
+    calm = "no new connections" if result.quiet else "new connections still arrive, but the timeout is over"
     lines = [f"safe to stop after {duration(result.seconds)}: {calm}"]
     lines += [f"  still running: {running_text(one)}" for one in result.running[:10]]
     return _text(lines)
@@ -140,7 +140,7 @@ def _doing(process: ProcessStatus) -> str:
     if process.state in ("forking", "starting", "ready"):
         return ""
     if not process.answers or process.report is None:
-        return "no answer: it computes, or hangs (see hsrv stacks)"
+        return "no answer: busy or hung (see hsrv stacks)"
     report = process.report
     parts = []
     if report.oldest:

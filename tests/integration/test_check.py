@@ -64,4 +64,7 @@ def test_check_names_what_processes_must_not_share(tmp_path: Path) -> None:
     env = {"PYTHONPATH": str(tmp_path / "site-packages")}
     for policy, imported in (("auto", "the application"), ("libraries", "the libraries")):
         done = hsrv("check", "shop:app", "--preload", policy, cwd=tmp_path, env=env)
-        assert f"importing {imported} made what processes must not share: Queue jobs.WORK" in done.stderr
+        assert (
+            f"importing {imported} created objects that processes must not share: Queue jobs.WORK"
+            in done.stderr
+        )

@@ -122,7 +122,7 @@ def test_a_server_that_answers_no_more_is_said_to_and_then_given_up(serve: Serve
         try:
             eventually(lambda: "no answer from the server for" in window.text, "its silence is said")
             eventually(lambda: "exit=7" in window.text, "it is given up")
-            assert "does not answer in time" in window.text
+            assert "did not answer in time" in window.text
         finally:
             os.kill(server.pid, signal.SIGCONT)
         ended(window, 7)

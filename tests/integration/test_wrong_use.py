@@ -54,7 +54,7 @@ UNLOADABLE: list[tuple[str, str, list[str]]] = [
         ["KeyError", "missing", "webshop.py"],
     ),
     ("import sys\nsys.exit(1)\n", "webshop:app", ["SystemExit"]),
-    (GOOD, "not a name", ["names no application"]),
+    (GOOD, "not a name", ["is not an application"]),
 ]
 
 

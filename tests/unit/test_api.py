@@ -67,7 +67,7 @@ def test_an_object_that_nobody_can_import_ends_it_too(ends: Callable[..., str]) 
     async def local(scope: object, receive: object, send: object) -> None: ...
 
     assert "import string" in ends(hsrv.ExitCode.USAGE, local)
-    assert "5 is no application: int can't be called" in ends(hsrv.ExitCode.USAGE, 5)
+    assert "5 is not an application: int can't be called" in ends(hsrv.ExitCode.USAGE, 5)
 
 
 def served(script: Path, folder: Path, *arguments: str) -> bytes:
@@ -179,7 +179,7 @@ def test_an_application_that_can_not_be_found_ends_it_with_the_code_for_that(
 ) -> None:
     said = ends(hsrv.ExitCode.APP, app_dir=str(tmp_path))
     assert said.startswith("hsrv: no application given and none found")
-    assert ends(hsrv.ExitCode.APP, "no name").startswith("hsrv: 'no name' names no application")
+    assert ends(hsrv.ExitCode.APP, "no name").startswith("hsrv: 'no name' is not an application")
 
 
 @pytest.mark.parametrize("options", [{}, {"preload": "none"}])

@@ -76,10 +76,10 @@ def test_every_form_of_an_asgi_3_application_is_taken(folder: Path, source: str)
             "guarantee_single_callable",
         ),
         ("class app:\n    def __init__(self, scope): ...", "guarantee_single_callable"),
-        ("class app:\n    async def __call__(self, scope, receive, send): ...", "name an instance of it"),
+        ("class app:\n    async def __call__(self, scope, receive, send): ...", "give an instance of it"),
         ("def app(): ...", "--factory"),
         ("async def app(scope, receive): ...", "it doesn't take scope, receive and send"),
-        ("async def app(scope, receive, send): yield", "has a yield"),
+        ("async def app(scope, receive, send): yield", "contains yield"),
         ("import json as app", "module can't be called"),
     ],
 )
@@ -106,11 +106,11 @@ def test_a_factory_is_called_once_with_nothing(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("make = 5", "is no factory: int can't be called"),
+        ("make = 5", "is not a factory: int can't be called"),
         ("def make(name): ...", "needs arguments: (name)"),
         ("async def make(scope, receive, send): ...", "leave out --factory or ()"),
         ("async def make(): ...", "must be a plain function"),
-        ("def make(): return 5", "make() is no application: int can't be called"),
+        ("def make(): return 5", "make() is not an application: int can't be called"),
         ("def make(): raise KeyError('db')", "raised KeyError: 'db'"),
         ("def make(): raise SystemExit(1)", "raised SystemExit: 1"),
     ],

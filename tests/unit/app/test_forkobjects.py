@@ -134,14 +134,14 @@ def test_each_kind_is_named_with_the_global_that_holds_it(tmp_path: Path) -> Non
     modules = {f"makes_{kind.lower()}": source for kind, source in MADE.items()}
     answers = asked(tmp_path, modules)
     for kind, module in zip(MADE, modules, strict=True):
-        assert f"made what processes must not share: {kind} {module}.X" in str(answers[module][0])
+        assert f"created objects that processes must not share: {kind} {module}.X" in str(answers[module][0])
 
 
 def test_what_a_named_object_consists_of_is_not_named_as_well(tmp_path: Path) -> None:
     source = MADE["ProcessPoolExecutor"]
     [(reason, _)] = asked(tmp_path, {"shop": source}).values()
     assert reason == (
-        "importing the application made what processes must not share: ProcessPoolExecutor shop.X"
+        "importing the application created objects that processes must not share: ProcessPoolExecutor shop.X"
     )
 
 

@@ -229,7 +229,7 @@ def test_under_libraries_a_library_that_must_not_be_shared_is_told_and_ends_the_
     monkeypatch.setenv("PYTHONPATH", str(library))
     template = start(f"import queued\n{APP}", preload=Preload.LIBRARIES)
     assert (
-        "the libraries made what processes must not share: Queue queued.WORK"
+        "the libraries created objects that processes must not share: Queue queued.WORK"
         in template.hear(PreloadUnsafe).reason
     )
     assert template.exit_code() == ExitCode.OK

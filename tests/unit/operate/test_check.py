@@ -58,7 +58,7 @@ def test_too_few_descriptors_for_the_wished_streams(limit: int, pools: int, warn
 
 
 @pytest.mark.parametrize(
-    ("mode", "said"), [("0666", ""), ("0660", ""), ("0600", "only user"), ("0440", "nobody but root")]
+    ("mode", "said"), [("0666", ""), ("0660", ""), ("0600", "only user"), ("0440", "only root")]
 )
 def test_a_unix_socket_that_nobody_can_open(tmp_path: Path, mode: str, said: str) -> None:
     for folder in (tmp_path, *tmp_path.parents):
@@ -74,6 +74,6 @@ def test_a_folder_that_nobody_may_enter_or_that_is_not_there(tmp_path: Path) -> 
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     [warning] = unix_socket_warnings(Config(bind=(f"unix:{closed}/s",), unix_mode="0666"))
-    assert f"only the owner may enter {closed}" in warning
+    assert f"only its owner may enter {closed}" in warning
     [warning] = unix_socket_warnings(Config(bind=(f"unix:{tmp_path}/nowhere/s",), unix_mode="0666"))
     assert "No such file" in warning

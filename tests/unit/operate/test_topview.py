@@ -79,7 +79,7 @@ def test_a_wide_screen_shows_everything() -> None:
     lines = shown(server(named(1)), rated(w1=0.424))
     assert lines[0] == "hsrv 1.2  main:app  pid 4710  up 1 d 1 h"
     assert lines[1] == "ready  generation 2 serving"
-    assert lines[2:4] == ["http://127.0.0.1:8000  3 of 2048 wait to be accepted", "unix:/run/app.sock"]
+    assert lines[2:4] == ["http://127.0.0.1:8000  3 of 2048 waiting to be accepted", "unix:/run/app.sock"]
     assert lines[5].split() == [
         "ROLE",
         "REQ/S",
@@ -199,7 +199,7 @@ def test_a_silent_server_is_said_to_be() -> None:
 def test_a_process_that_stands_still_says_in_what() -> None:
     board = msgspec.structs.replace(BOARD, loop_silence=7.0, note="time.sleep in app.py:7\nmore")
     text = "\n".join(shown(server(msgspec.structs.replace(named(1), board=board)), rated(w1=1.0), width=200))
-    assert "the loop stands still for 7.0 s; GET /slow for 12.3 s; time.sleep in app.py:7" in text
+    assert "event loop blocked for 7.0 s; GET /slow for 12.3 s; time.sleep in app.py:7" in text
 
 
 @pytest.mark.parametrize(
