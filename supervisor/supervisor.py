@@ -684,6 +684,8 @@ class Supervisor:
         return serving.number if serving is not None else None
 
     async def _see_off(self, template: TemplateHandle) -> None:
+        while any(one.template_began == template.began for one in self.children.values()):
+            await self.changed.wait()
         await anyio.sleep(TEMPLATE_EXIT_TIMEOUT)
         self._kill_template(template, "it did not quit")
 

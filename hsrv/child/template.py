@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from os import fork, waitpid  # the application may replace those of the module (gevent)
 from pathlib import Path
 from typing import Final, NoReturn
@@ -36,6 +37,7 @@ from hsrv.board.census import Census
 from hsrv.board.scoreboard import Scoreboard
 from hsrv.child import debugger, whichprocess
 from hsrv.child.endings import disown
+from hsrv.child.leftovers import GRACE, Leftovers
 from hsrv.child.life import ChildBoot, no_operation
 from hsrv.common.errors import AppLoadError, ExitCode
 from hsrv.common.terms import Identity, Preload, Role
@@ -88,6 +90,9 @@ streams, both before the template and the supervisor, without whom there is noth
 SEND_TIMEOUT: Final = 10.0
 """Seconds for the supervisor to take a message before it counts as dead."""
 
+LEFTOVERS_TIMEOUT: Final = GRACE + 0.5
+"""Seconds for what the application has left behind to end, at our own end."""
+
 ORPHAN_MARGIN: Final = STREAM_END + KILL_MARGIN
 """Seconds beyond their own budgets that children have after the supervisor's death: as many as at a stop."""
 
@@ -113,6 +118,7 @@ class Template:
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
+        self._leftovers = Leftovers()
         self._take_signals()
         held.let_through()
 
@@ -136,12 +142,14 @@ class Template:
                     prepare_children()
             self._take_signals()  # again: what was imported may have taken them
             self._send(reply)
+            self._leftovers.adopt()
             if isinstance(reply, TemplateReady):
                 log.info("imported", app=reply.app, preload=str(reply.preload), detail=reply.detail)
                 self._serve()
         except SupervisorGoneError:
             if not self._was_told_to_quit():
                 self._bury()
+        self._end_leftovers()
         return ExitCode.OK
 
     def _was_told_to_quit(self) -> bool:
@@ -159,7 +167,7 @@ class Template:
 
     def _boot(self) -> None:
         while (packet := self._receive(expect=16)) is None:
-            self._wait(None)
+            self._wait()
         with packet:
             message = decode_to_template(packet.payload)
             assert isinstance(message, Boot)
@@ -219,11 +227,15 @@ class Template:
     # serving
 
     def _serve(self) -> None:
+        """Until we are not needed any more, and have nobody left: who ends may leave processes behind."""
+        quits = False
         while True:
             self._reap()
+            if quits and not self._children:
+                return
             packet = self._receive()
             if packet is None:
-                self._wait(None)
+                self._wait(self._leftovers.pause(self._children))
                 continue
             with packet:
                 message = decode_to_template(packet.payload)
@@ -234,7 +246,7 @@ class Template:
                 elif isinstance(message, Own):
                     self._files = message.files
                 else:
-                    return
+                    quits = True
 
     def _renew(self, message: Renew, packet: Packet) -> None:
         self._handoff_send.close()
@@ -254,9 +266,9 @@ class Template:
         except ChannelClosed:
             raise SupervisorGoneError from None
 
-    def _wait(self, seconds: float | None) -> None:
+    def _wait(self, seconds: float = inf) -> None:
         """Until a packet, a child's death or the end of `seconds`."""
-        self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        self._poll.poll(None if seconds == inf else max(0.0, seconds) * 1000)
         try:
             os.read(self._wake_read, 4096)
         except BlockingIOError:
@@ -276,10 +288,23 @@ class Template:
                 raise SupervisorGoneError from None
 
     def _reap(self) -> None:
-        dead = reap()
-        self._children -= {pid for pid, _ in dead}  # before any send: it fails when the supervisor is gone
-        for pid, status in dead:
+        for pid, status in self._collect():  # all before any send: it fails when the supervisor is gone
             self._send(Exited(pid=pid, status=status))
+
+    def _collect(self) -> list[tuple[int, int]]:
+        """Those of our children that have ended: (pid, status). What they leave behind ends too."""
+        dead = reap()
+        ours = [(pid, status) for pid, status in dead if pid in self._children]
+        self._children -= {pid for pid, _ in ours}
+        self._leftovers.look(self._children, [pid for pid, _ in dead])
+        return ours
+
+    def _end_leftovers(self) -> None:
+        """Whatever the application has started, by an import too, ends with us: the supervisor gives us longer."""
+        end = time.monotonic() + LEFTOVERS_TIMEOUT
+        while self._leftovers.end(self._children) and time.monotonic() < end:
+            self._wait(0.1)
+            reap()
 
     def _fork(self, message: Fork, control: socket.socket, dump: int, board: int) -> None:
         output.flush()  # or each child would write what waits in its copy of the buffer
@@ -367,10 +392,10 @@ class Template:
         )
         end = time.monotonic() + budget
         self._poll.unregister(self._channel.fileno())
-        self._children -= {pid for pid, _ in reap()}  # some may have woken us before we came here
+        self._collect()  # some may have woken us before we came here
         while self._children and time.monotonic() < end:
-            self._wait(end - time.monotonic())
-            self._children -= {pid for pid, _ in reap()}
+            self._wait(min(end - time.monotonic(), self._leftovers.pause(self._children)))
+            self._collect()
         for pid in self._children:
             log.error(
                 "child killed", child=pid, why="still running after the supervisor's death and its budget"

@@ -30,8 +30,7 @@ COMMAND_TIMEOUT: Final = 10.0
 done; its deadlines are the plan's matter, so an answer that doesn't come is only worth a line."""
 
 LAST_WORDS_TIMEOUT: Final = 2.0
-"""Seconds between a child's end and the end of its control channel. A process that the application forked may
-hold a copy of it."""
+"""Seconds between a child's end and the time when all that it said has been heard."""
 
 MAX_TELLING: Final = 32
 """Notifications that wait for a process to read. It is busy, and what it misses it learns again."""
@@ -237,6 +236,7 @@ class ChildHandle:
                 self.death = f"was killed: {why}"
             self.gone.set()
             self.draining.set()
+            self.dismiss()  # all that it said is still read; a process that it forked would keep the channel open
             self._hearing.deadline = anyio.current_time() + LAST_WORDS_TIMEOUT
 
 
