@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from hsrv.api import run
+    from hsrv.child.leadership import leadership
     from hsrv.child.whichprocess import process
     from hsrv.common.errors import ConfigError, ExitCode, HsrvError
     from hsrv.common.version import __version__
@@ -34,6 +35,7 @@ __all__ = [
     "ExitCode",
     "HsrvError",
     "__version__",
+    "leadership",
     "load_config",
     "process",
     "run",
@@ -46,6 +48,7 @@ _HOME = {
     "ConfigError": "hsrv.common.errors",
     "ExitCode": "hsrv.common.errors",
     "HsrvError": "hsrv.common.errors",
+    "leadership": "hsrv.child.leadership",
     "load_config": "hsrv.sources.sources",
     "process": "hsrv.child.whichprocess",
     "run": "hsrv.api",

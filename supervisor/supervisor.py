@@ -23,6 +23,7 @@ from hsrv.board import census
 from hsrv.common.errors import ExitCode, HsrvError, OperatorError
 from hsrv.common.globs import LearnedPaths
 from hsrv.common.terms import DeathReason, Identity, Role
+from hsrv.ipc.anonfile import anonymous_file
 from hsrv.ipc.channel import Channel
 from hsrv.ipc.messages import Exited, Forked, FromTemplate, PreloadUnsafe, TemplateFailed, TemplateReady
 from hsrv.logs.logging import get_logger, set_level
@@ -121,8 +122,8 @@ class Supervisor:
         self._todo: deque[Action] = deque()
         self._succession = succession
         self.adopt = (succession.adopt if succession is not None else None) or Channel.pair()
-        self._tables: tuple[int, ...] = ()
-        """What all children map: the census, once a limit needs it."""
+        self._tables: tuple[int, ...] = (_leadership(succession),)
+        """What all children share: the file of the leadership, and the census once a limit needs it."""
         self._handoffs = Handoffs(self._serving_number, lambda: self.config.handoff_timeout)
         self._templates: dict[int, TemplateHandle] = {}
         """By pid: all that have not been reaped."""
@@ -309,6 +310,11 @@ class Supervisor:
             self.set_log_level(config.log_level)
 
     # the server before us, and the one after
+
+    @property
+    def leadership(self) -> int:
+        """Descriptor of the file by which one process at a time leads, of the server before us and after us too."""
+        return self._tables[0]
 
     @property
     def heir(self) -> Heir | None:
@@ -620,8 +626,8 @@ class Supervisor:
             handoff = self._handoffs.pair(number)
             if self._renew_template(number):
                 return
-            if census.is_needed(self.config) and not self._tables:
-                self._tables = (census.new_file(),)
+            if census.is_needed(self.config) and len(self._tables) == 1:
+                self._tables = (self.leadership, census.new_file())
             template = TemplateHandle(number, self._admin.environ if self._admin is not None else {})
         except OSError as error:
             death = f"could not be started: {error}"
@@ -724,6 +730,11 @@ class Supervisor:
         """While it lasts, lines and commands carry the id of the reload that this generation is part of."""
         generation = self.plan.generations.get(number)
         return _story(generation.reload_id if generation is not None else "")
+
+
+def _leadership(succession: Succession | None) -> int:
+    inherited = succession.leadership if succession is not None else -1
+    return inherited if inherited >= 0 else anonymous_file("hsrv-leadership")
 
 
 def _development(config: Config, on_change: Callable[[], None]) -> "Development":

@@ -3,6 +3,6 @@
 In reading order: `templatemain` (a fresh interpreter), `template` (imports, then forks), `life` (from the fork to the
 exit: what workers and pools have in common), `exits` (an application that tries to end its process), `endings` (exit
 functions, and what a fork must not inherit of them), `leftovers` (processes that the application started and that stay
-behind), `whichprocess` (hsrv.process()), `debugger` (`breakpoint()` at a
+behind), `whichprocess` (hsrv.process()), `leadership` (hsrv.leadership()), `debugger` (`breakpoint()` at a
 terminal).
 """

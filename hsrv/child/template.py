@@ -35,7 +35,7 @@ from hsrv.app.preload import import_libraries
 from hsrv.board import stacks
 from hsrv.board.census import Census
 from hsrv.board.scoreboard import Scoreboard
-from hsrv.child import debugger, whichprocess
+from hsrv.child import debugger, leadership, whichprocess
 from hsrv.child.endings import disown
 from hsrv.child.leftovers import GRACE, Leftovers
 from hsrv.child.life import ChildBoot, no_operation
@@ -179,6 +179,7 @@ class Template:
             self._listeners: list[tuple[ListenerInfo, socket.socket]] = [
                 (info, packet.take_socket()) for info in message.listeners
             ]
+            leadership.use(packet.take_fd() if len(packet) else -1)
             self._census = packet.take_fd() if len(packet) else -1
         if message.metrics_dir:
             metricsdir.hold(Path(message.metrics_dir))  # for our life and that of all whom we fork

@@ -108,7 +108,8 @@ class ListenerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
     """Supervisor to template, first packet. Descriptors, in this order: handoff send and receive end,
-    adopt send and receive end, the listeners, the table of `hsrv.board.census` if any limit needs it."""
+    adopt send and receive end, the listeners, the file of `hsrv.child.leadership`, the table of `hsrv.board.census` if
+    any limit needs it."""
 
     config: Config
     generation: int

@@ -72,8 +72,8 @@ class TemplateHandle:
         metrics_dir: str = "",
     ) -> None:
         """Tell it what it is for. `channels`: handoff send and receive end, adopt send and receive end. `files`: other
-        socket files to remove when we die. `tables`: the census, if there is one. `metrics_dir`: a directory to remove
-        then (`hsrv.system.metricsdir`)."""
+        socket files to remove when we die. `tables`: the file of the leadership, the census if there is one.
+        `metrics_dir`: a directory to remove then (`hsrv.system.metricsdir`)."""
         self.config = config
         message = Boot(
             config=without_secrets(config),

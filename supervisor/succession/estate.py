@@ -35,7 +35,8 @@ class Office(msgspec.Struct, frozen=True, kw_only=True):
 
 class Estate(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
     """Old to new, first packet. Descriptors, in this order: the heirlooms, the operator's socket if `door`, the send
-    and the receive end of adopt, the link to the keeper if `kept`."""
+    and the receive end of adopt, the link to the keeper if `kept`, the file of `hsrv.child.leadership` if
+    `leadership`."""
 
     protocol: int = PROTOCOL
     messages: int = messages.VERSION
@@ -52,6 +53,7 @@ class Estate(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
     workers: int | None = None
     """An operator has scaled to so many; None: as configured."""
     held: bool = False
+    leadership: bool = False
     learned: tuple[str, ...] = ()
     office: Office = Office()
 

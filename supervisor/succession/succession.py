@@ -62,6 +62,8 @@ class Succession:
             for end in adopt:
                 end.close()
         self.link = Link(Channel(packet.take_socket())) if estate.kept else None
+        self.leadership = packet.take_fd() if estate.leadership else -1
+        """Descriptor of its file; -1: it has none."""
         self._answered = self._ready = False
         self.is_over = False
         """The server is ours."""

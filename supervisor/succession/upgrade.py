@@ -196,6 +196,7 @@ class Upgrades:
             generation=plan.last_number,
             workers=plan.workers if plan.workers != supervisor.config.workers else None,
             held=plan.held,
+            leadership=True,
             learned=tuple(supervisor.patterns_known()),
             office=supervisor.herald.office,
         )
@@ -203,6 +204,7 @@ class Upgrades:
         fds += [door.fileno()] if door is not None else []
         fds += [end.fileno() for end in supervisor.adopt]
         fds += [link.channel.fileno()] if link is not None else []
+        fds.append(supervisor.leadership)
         if len(fds) >= MAX_DESCRIPTORS:
             raise ChannelError(f"{len(fds)} sockets are more than a packet takes")
         channel.send(encode(estate), *fds)

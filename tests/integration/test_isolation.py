@@ -84,7 +84,8 @@ def check_descriptors(server: LiveServer, listeners: int) -> None:
 
     assert sockets(template.pid) - doors - channels, "its own channel"
     assert len(sockets(template.pid)) == listeners + 4 + 1
-    assert not [name for name in descriptors(template.pid) if "memfd" in name]
+    shown = [name for name in descriptors(template.pid) if "memfd" in name]
+    assert shown == ["/memfd:hsrv-leadership (deleted)"]
 
     for worker in workers:
         assert sockets(worker.pid) >= doors | channels
@@ -105,12 +106,13 @@ def check_descriptors(server: LiveServer, listeners: int) -> None:
             "no control channel but its own"
         )
         shared = files(one.pid) & files(other.pid)
-        assert len(shared) == len(sockets(one.pid) & sockets(other.pid)), (
-            "no pipe, no file of another's stacks"
+        assert len(shared) == len(sockets(one.pid) & sockets(other.pid)) + 1, (
+            "no pipe, no file of another's stacks, but that of the leadership"
         )
     for child in [*workers, *pools]:
         memory = {name for name in descriptors(child.pid) if "memfd" in name}
-        assert memory == {"/memfd:hsrv-stacks (deleted)", "/memfd:hsrv-scoreboard (deleted)"}
+        own = {f"/memfd:hsrv-{name} (deleted)" for name in ("stacks", "scoreboard")}
+        assert memory == own | {"/memfd:hsrv-leadership (deleted)"}, "and one that all share"
 
 
 @pytest.mark.parametrize(("loop", "preload"), COMBINED)
