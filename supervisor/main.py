@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import anyio
 import msgspec
@@ -15,17 +14,18 @@ from hsrv.common.errors import BindError, ExitCode, HsrvError
 from hsrv.logs import logging
 from hsrv.options.config import Config
 from hsrv.supervisor.admin.http.address import NO_ADMIN, open_admin
-from hsrv.supervisor.observed import ObservedSupervisor, collectors_of
+from hsrv.supervisor.observed import Observer, collectors_of
 from hsrv.supervisor.operators.operator import OperatorSocket
 from hsrv.supervisor.reports.banner import Banner
 from hsrv.supervisor.runtime.launch import Launch
 from hsrv.supervisor.runtime.threads import deaf_threads
+from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.sockets.inheritance import Inheritance
 from hsrv.supervisor.sockets.listeners import close_listeners, lent, open_listeners
 from hsrv.supervisor.succession.estate import Office
 from hsrv.supervisor.succession.keeper import keep
 from hsrv.supervisor.succession.succession import Succession, succession
-from hsrv.supervisor.supervisor import Supervisor
+from hsrv.supervisor.supervisor import Start, Supervisor
 from hsrv.system import held, privileges, rundir
 from hsrv.system.cpus import resolve_workers
 from hsrv.system.platform import become_subreaper, check_supported
@@ -107,20 +107,24 @@ def _run(
             operator=str(door.path) if door is not None else "",
             admin=tuple(admin.urls),
         )
-        kind = Supervisor if collectors is None else partial(ObservedSupervisor, collectors)
-        supervisor = kind(
-            config,
-            listeners,
-            banner,
-            door,
-            None if reread is None else lambda: _with_binds(_with_workers(reread())[0], inherited),
+        start = Start(
+            addresses=Addresses(
+                listeners,
+                list(admin.listeners),
+                lambda: door.info if door is not None else None,
+                inherited.replaced,
+            ),
+            banner=banner,
+            door=door,
+            reread=None if reread is None else lambda: _with_binds(_with_workers(reread())[0], inherited),
             launch=launch,
             office=_office(surroundings, unwanted),
             succession=before,
-            instead_of_binds=inherited.replaced,
             admin=admin,
+            observer=Observer(collectors) if collectors is not None else None,
         )
-        code = _serve(supervisor)
+        supervisor = Supervisor(config, start)
+        code = _serve(supervisor, start.observer)
     finally:
         close_listeners([*listeners, *admin.listeners])
         if door is not None:
@@ -129,11 +133,15 @@ def _run(
     return code if supervisor.heir is None else keep(supervisor.heir, supervisor.terminal)
 
 
-def _serve(supervisor: Supervisor) -> ExitCode:
+def _serve(supervisor: Supervisor, observer: Observer | None) -> ExitCode:
     if held.stop_waits():  # it came while we imported and bound
         log.info("stopping", why="it was told to before anything was started")
         return ExitCode.OK
-    return anyio.run(supervisor.run)
+    try:
+        return anyio.run(supervisor.run)
+    finally:
+        if observer is not None:
+            observer.close()
 
 
 def _office(surroundings: Surroundings, unwanted: Sequence[str]) -> Office:

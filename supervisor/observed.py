@@ -1,4 +1,4 @@
-"""The supervisor with collectors (`--supervisor-collector`): the same, and it tells them of processes and reloads.
+"""What collectors of the supervisor (`--supervisor-collector`) are told: of processes and reloads, made of the reports.
 
 Promise: every process that was started ends in exactly one event. Must not import anything of the application: what
 the operator names for the supervisor must be installed beside it.
@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any
 
-from hsrv.common.errors import AppLoadError, ConfigError, ExitCode
+from hsrv.common.errors import AppLoadError, ConfigError
 from hsrv.common.terms import Role
 from hsrv.events.collectors import Collectors, load, make
 from hsrv.events.types import (
@@ -23,13 +23,9 @@ from hsrv.events.types import (
     WorkerReady,
     WorkerStarted,
 )
-from hsrv.ipc.messages import Forked
 from hsrv.options.config import Config
-from hsrv.rpc import methods
-from hsrv.supervisor.plan import actions
-from hsrv.supervisor.plan.plan import Phase
-from hsrv.supervisor.processes.children import ChildHandle
-from hsrv.supervisor.supervisor import Supervisor
+from hsrv.supervisor.plan.actions import Announce, ForPeople, OperationEnded, ProcessGone, Stopping
+from hsrv.supervisor.runtime.told import ProcessReady, ProcessReaped, ProcessStarted, ReloadBegun
 
 
 def collectors_of(config: Config) -> Collectors | None:
@@ -41,70 +37,52 @@ def collectors_of(config: Config) -> Collectors | None:
         raise ConfigError(f"--supervisor-collector: {error}") from error
 
 
-class ObservedSupervisor(Supervisor):
-    """A supervisor that tells."""
+class Observer:
+    """Hears the reports and tells the collectors."""
 
-    def __init__(self, collectors: Collectors, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, collectors: Collectors) -> None:
         self._collectors = collectors
         self._alive: dict[int, Source] = {}
         """By pid: processes whose end was not told."""
+        self._reloads: set[str] = set()
+        """The ids of those that are not over."""
 
-    async def run(self) -> ExitCode:
-        try:
-            return await super().run()
-        finally:
-            self._collectors.close()
+    def hear(self, report: ForPeople) -> None:
+        if isinstance(report, ProcessStarted | ProcessReady | ProcessGone | ProcessReaped):
+            self._hear_of_process(report)
+        elif isinstance(report, Announce):
+            self._tell(GenerationServes, generation=report.generation)
+        elif isinstance(report, Stopping):
+            self._tell(ServerStopping)
+        elif isinstance(report, ReloadBegun) and report.operation not in self._reloads:
+            self._reloads.add(report.operation)
+            self._tell(ReloadStarted, reload=report.operation)
+        elif isinstance(report, OperationEnded) and report.operation in self._reloads:
+            self._reloads.discard(report.operation)
+            self._tell(ReloadFinished, reload=report.operation, error=report.error)
 
-    def _forked(self, message: Forked) -> None:
-        super()._forked(message)
-        if message.pid in self.children:
-            identity = message.identity
-            source = Source(identity.role, identity.slot, identity.generation, message.pid)
-            self._alive[message.pid] = source
+    def _hear_of_process(self, report: ProcessStarted | ProcessReady | ProcessGone | ProcessReaped) -> None:
+        if isinstance(report, ProcessStarted):
+            identity = report.identity
+            source = Source(identity.role, identity.slot, identity.generation, report.pid)
+            self._alive[report.pid] = source
             self._tell(WorkerStarted, process=source)
-
-    def _on_ready(self, child: ChildHandle, params: methods.ReadyParams) -> None:
-        if child.pid in self._alive:
-            self._tell(WorkerReady, process=self._alive[child.pid])
-        super()._on_ready(child, params)
-
-    async def _hear_child(self, child: ChildHandle) -> None:
-        await super()._hear_child(child)
-        self._ended(WorkerDied, child.pid, child.death)  # unless the plan has said so
+        elif isinstance(report, ProcessReady):
+            if report.pid in self._alive:
+                self._tell(WorkerReady, process=self._alive[report.pid])
+        elif isinstance(report, ProcessGone):
+            self._ended(WorkerEnded if report.expected else WorkerDied, report.pid, report.reason)
+        else:  # of which the plan may have known nothing any more
+            self._ended(WorkerDied, report.pid, report.death)
 
     def _ended(self, kind: type[WorkerDied] | type[WorkerEnded], pid: int, reason: str) -> None:
         source = self._alive.pop(pid, None)
         if source is not None:
             self._tell(kind, process=source, reason=reason)
 
-    def _tell_people(self, action: Any) -> None:
-        super()._tell_people(action)
-        if isinstance(action, actions.Say):
-            self._said(action.event, action.details)
-
-    def _said(self, event: str, details: dict[str, Any]) -> None:
-        if event in ("process died", "process ended"):
-            kind = WorkerDied if event == "process died" else WorkerEnded
-            self._ended(kind, details["child"], str(details["reason"]))
-        elif event == "stopping":
-            self._tell(ServerStopping)
-
-    def _act(self, action: actions.Action) -> None:
-        super()._act(action)
-        if isinstance(action, actions.Announce):
-            self._tell(GenerationServes, generation=action.generation)
-
-    def reload(self, reload_id: str) -> None:
-        if self.plan.phase is Phase.RUNNING and reload_id not in self._reloads:
-            self._tell(ReloadStarted, reload=reload_id)
-        super().reload(reload_id)
-
-    def _end_operation(self, operation: str, error: str, traceback: str) -> None:
-        if operation in self._reloads:
-            self._tell(ReloadFinished, reload=operation, error=error)
-        super()._end_operation(operation, error, traceback)
-
     def _tell(self, kind: type[Event], **fields: Any) -> None:
         collectors = self._collectors
         collectors.emit(kind(time.time(), time.monotonic(), collectors.source, **fields))
+
+    def close(self) -> None:
+        self._collectors.close()

@@ -341,7 +341,9 @@ class _Child:
     async def _on_begin_startup(self, context: Context, params: Empty) -> None:
         self._may_start.set()
 
-    async def _on_serve(self, context: Context, params: Empty) -> None:
+    async def _on_serve(self, context: Context, params: methods.ServeParams) -> None:
+        set_level(params.level)
+        self._running().learned(params.learned, [])
         self._serve.set()
 
     async def _on_announce_close(self, context: Context, params: Empty) -> None:

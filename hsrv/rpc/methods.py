@@ -64,6 +64,14 @@ class LogLevelParams(msgspec.Struct, frozen=True, kw_only=True):
     level: Literal["debug", "info", "warning", "error"]
 
 
+class ServeParams(msgspec.Struct, frozen=True, kw_only=True):
+    """What it must know before it serves: it may have changed since its template began."""
+
+    level: Literal["debug", "info", "warning", "error"]
+    learned: list[str] = []
+    """Paths that turned out to be streams."""
+
+
 class Running(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a process has to finish before it can end."""
 
@@ -133,7 +141,7 @@ BEGIN_STARTUP: Final = Method(
     Empty,
     "supervisor to child: the leader's lifespan startup is complete; begin yours",
 )
-SERVE: Final = Method("serve", Empty, Empty, "supervisor to child: begin to accept or receive")
+SERVE: Final = Method("serve", ServeParams, Empty, "supervisor to child: begin to accept or receive")
 ANNOUNCE_CLOSE: Final = Method(
     "announce_close", Empty, Empty, "supervisor to child: say Connection: close from now on"
 )

@@ -5,7 +5,7 @@ the request: there is no cookie that a page from elsewhere could use.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -17,10 +17,7 @@ from hsrv.rpc.inbound import Context
 from hsrv.rpc.messages import ErrorCode, Message, RpcError
 from hsrv.rpc.methods import Method
 from hsrv.supervisor.admin.http.route import Request, Response, Route, json_response, problem
-from hsrv.supervisor.operators.operator import OperatorDesk
-
-if TYPE_CHECKING:
-    from hsrv.supervisor.supervisor import Supervisor
+from hsrv.supervisor.operators.operator import Desk
 
 ANSWER_WITHIN: Final = 20.0
 """Seconds to wait for an end. What takes longer goes on, and is told by the events."""
@@ -50,13 +47,13 @@ class _Nobody:
         raise RpcError(ErrorCode.METHOD_NOT_FOUND, "who asks by HTTP answers nothing")
 
 
-def action_routes(supervisor: "Supervisor") -> dict[str, Route]:
+def action_routes(desk: Desk) -> dict[str, Route]:
     """POST, the parameters as a JSON object."""
-    desk = OperatorDesk(supervisor).table()
+    table = desk.table()
 
     def route(method: Method[Any, Any]) -> Route:
         async def handle(request: Request) -> Response:
-            return await _answer(method, desk[method], request)
+            return await _answer(method, table[method], request)
 
         return Route(handle, methods=("POST",), writes=True)
 

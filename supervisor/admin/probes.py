@@ -10,7 +10,7 @@ from hsrv.common.terms import Role
 from hsrv.supervisor.admin.http.route import Request, Response, json_response
 from hsrv.supervisor.plan.capacity import not_ready
 from hsrv.supervisor.plan.fleet import ChildState
-from hsrv.supervisor.plan.plan import Phase, Plan
+from hsrv.supervisor.plan.state import Phase, View
 
 UNAVAILABLE: Final = 503
 
@@ -18,7 +18,7 @@ UNAVAILABLE: Final = 503
 class Probes:
     """Of one server."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: View) -> None:
         self._plan = plan
 
     async def livez(self, request: Request) -> Response:

@@ -17,12 +17,15 @@ from hsrv.supervisor.admin.http.guard import Guard
 from hsrv.supervisor.admin.http.route import Request, Response, Route, json_response
 from hsrv.supervisor.admin.http.server import AdminServer
 from hsrv.supervisor.admin.probes import Probes
+from hsrv.supervisor.operators.operator import Desk
+from hsrv.supervisor.plan.actions import ForPeople
 from hsrv.supervisor.runtime.aside import Aside
+from hsrv.supervisor.runtime.told import ProcessExited
 from hsrv.system import metricsdir
 
 if TYPE_CHECKING:
     from hsrv.supervisor.admin.metrics.appmetrics import AppMetrics
-    from hsrv.supervisor.supervisor import Supervisor
+    from hsrv.supervisor.admin.metrics.metrics import Server
 
 CLEAN_UP_DELAY: Final = 1.0
 """Seconds between a death and a look at the files that are left: several may die at once."""
@@ -31,41 +34,42 @@ log = get_logger("hsrv.supervisor")
 
 
 class Admin:
-    """The admin address of one supervisor."""
+    """The admin address of one server."""
 
-    def __init__(self, supervisor: "Supervisor", address: AdminAddress) -> None:
-        config = supervisor.config
-        self.listeners = address.listeners
-        self.app_metrics = _app_metrics(config)
+    def __init__(
+        self,
+        config: Config,
+        address: AdminAddress,
+        server: "Server",
+        desk: Desk,
+        app_metrics: "AppMetrics | None",
+    ) -> None:
+        """`app_metrics`: None when that is off."""
+        self._app_metrics = app_metrics
         self._aside = Aside()
         guard = Guard(token=address.token, names=list(_names(config)), writable=config.admin_write)
         self._server = AdminServer(
             address.listeners,
-            routes(supervisor, self.app_metrics, self._aside, needs_token=bool(address.token)),
+            {
+                **routes(
+                    server, app_metrics, self._aside, token=bool(address.token), writable=config.admin_write
+                ),
+                **action_routes(desk),
+            },
             guard,
         )
         self._deaths = anyio.Event()
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """For the processes of the application."""
-        return {metricsdir.VARIABLE: self.metrics_dir} if self.metrics_dir else {}
-
-    @property
-    def metrics_dir(self) -> str:
-        """Where they count; "" when that is off."""
-        return str(self.app_metrics.folder) if self.app_metrics is not None else ""
 
     async def serve(self) -> None:
         """Until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._server.serve)
-            if self.app_metrics is not None:
-                tasks.start_soon(self._clean_up, self.app_metrics)
+            if self._app_metrics is not None:
+                tasks.start_soon(self._clean_up, self._app_metrics)
 
-    def process_gone(self) -> None:
-        """Somebody who may have counted has ended."""
-        self._deaths.set()
+    def hear(self, report: ForPeople) -> None:
+        if isinstance(report, ProcessExited):  # it may have counted
+            self._deaths.set()
 
     async def _clean_up(self, app_metrics: "AppMetrics") -> None:
         while True:
@@ -79,11 +83,11 @@ class Admin:
 
     def close(self) -> None:
         """When the processes are gone."""
-        if self.app_metrics is not None:
-            self.app_metrics.close()
+        if self._app_metrics is not None:
+            self._app_metrics.close()
 
 
-def _app_metrics(config: Config) -> "AppMetrics | None":
+def app_metrics_of(config: Config) -> "AppMetrics | None":
     """None when that is off, or the user has made a directory of his own."""
     from hsrv.supervisor.admin.metrics.appmetrics import AppMetrics  # noqa: PLC0415  # imports prometheus-client
 
@@ -104,24 +108,23 @@ def _names(config: Config) -> Iterator[str]:
 
 
 def routes(
-    supervisor: "Supervisor", app_metrics: "AppMetrics | None", aside: Aside, *, needs_token: bool
+    server: "Server", app_metrics: "AppMetrics | None", aside: Aside, *, token: bool, writable: bool
 ) -> dict[str, Route]:
-    """Every path."""
+    """Every path that changes nothing. `token`: one is needed; `writable`: there are others."""
     from hsrv.supervisor.admin.metrics.metrics import Metrics  # noqa: PLC0415  # imports prometheus-client
 
-    probes = Probes(supervisor.plan)
+    probes = Probes(server.plan)
 
     async def status(request: Request) -> Response:
-        return json_response(await supervisor.status.read())
+        return json_response(await server.status.read())
 
-    feed = Feed(supervisor.status.read, writable=supervisor.config.admin_write)
+    feed = Feed(server.status.read, writable=writable)
     return {
-        "/": Route(Dashboard(needs_token=needs_token).page, public=True),
+        "/": Route(Dashboard(needs_token=token).page, public=True),
         "/events": Route(feed.events),
-        **action_routes(supervisor),
         "/livez": Route(probes.livez, public=True),
         "/readyz": Route(probes.readyz, public=True),
         "/startupz": Route(probes.startupz, public=True),
-        "/metrics": Route(Metrics(supervisor, app_metrics, aside).metrics),
+        "/metrics": Route(Metrics(server, app_metrics, aside).metrics),
         "/status.json": Route(status),
     }

@@ -20,6 +20,7 @@ from hsrv.options.config import Config
 from hsrv.sources.sources import CONFIG_FILES
 from hsrv.supervisor.develop.watch import Watcher
 from hsrv.supervisor.plan.fleet import Budgets
+from hsrv.supervisor.plan.settings import Settings
 
 STOP_GRACE: Final = 0.25
 """Seconds for requests, and for lifespan shutdown, when Ctrl-C ends a server in development."""
@@ -67,7 +68,15 @@ class Development:
         log.info("files changed", files=shown, count=len(paths))
         self._on_change()
 
-    # budgets
+    # what the plan goes by
+
+    def settings(self, usual: Settings) -> Settings:
+        return replace(
+            usual,
+            budgets=self.budgets(usual.budgets),
+            stop_budgets=self.stop_budgets(usual.budgets),
+            preload=self.preload,
+        )
 
     def budgets(self, usual: Budgets) -> Budgets:
         """Of a reload: requests finish under the old code, streams are told at once."""

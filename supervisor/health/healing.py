@@ -6,9 +6,10 @@ the whole machine is slow is left in peace. What becomes of a process decides th
 """
 
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 import psutil
@@ -21,13 +22,13 @@ from hsrv.rpc.messages import RpcError
 from hsrv.supervisor.health.deaths import Coroner
 from hsrv.supervisor.health.health import Hang, Kind, Limits, judge
 from hsrv.supervisor.health.upkeep import Upkeep
+from hsrv.supervisor.plan.actions import Say
 from hsrv.supervisor.plan.fleet import ChildState
 from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.runtime.defects import Defects
+from hsrv.supervisor.runtime.loop import Loop
+from hsrv.supervisor.runtime.told import Note, ProcessHangs
 from hsrv.system.cgroupmemory import MemoryGroup
-
-if TYPE_CHECKING:
-    from hsrv.supervisor.supervisor import Supervisor
 
 INTERVAL: Final = 0.5
 """Seconds between two rounds."""
@@ -73,9 +74,17 @@ class Incident:
 class Healer:
     """Of one server."""
 
-    def __init__(self, supervisor: "Supervisor", group: MemoryGroup) -> None:
-        self._supervisor = supervisor
-        self._upkeep = Upkeep(supervisor, group)
+    def __init__(
+        self,
+        loop: Loop,
+        children: Mapping[int, ChildHandle],
+        group: MemoryGroup,
+        memory_pressure: Callable[[], float],
+    ) -> None:
+        """`children`: by pid, all that live. `memory_pressure`: --memory-pressure as it is."""
+        self._loop = loop
+        self._children = children
+        self._upkeep = Upkeep(loop, children, group, memory_pressure)
         self.coroner = Coroner(group)
         self._incidents: dict[int, Incident] = {}
         """By pid."""
@@ -106,7 +115,7 @@ class Healer:
     # hangs
 
     def _look(self, now: float) -> None:
-        children = dict(self._supervisor.children)
+        children = dict(self._children)
         self._incidents = {pid: one for pid, one in self._incidents.items() if pid in children}
         if now < self._blind_until:
             return
@@ -125,40 +134,41 @@ class Healer:
 
     def _is_at_work(self, child: ChildHandle) -> bool:
         """Who starts or ends has deadlines of its own."""
-        known = self._supervisor.plan.find(child.identity)
+        known = self._loop.plan.find(child.identity)
         return known is not None and known.state in (ChildState.SERVING, ChildState.DRAINING)
 
     def _recovered(self, pid: int, child: ChildHandle, now: float) -> None:
         incident = self._incidents.pop(pid, None)
         if incident is not None and not incident.treated and self._is_at_work(child):
             seconds = round(now - incident.hang.since, 3)
-            self._say("process goes on", "warning", process=child.identity.name, child=pid, seconds=seconds)
+            details = {"process": child.identity.name, "child": pid, "seconds": seconds}
+            self._loop.tell(Say("warning", "process goes on", details))
 
     def _handle(self, pid: int, child: ChildHandle, hang: Hang, now: float) -> None:
         incident = self._incidents.get(pid)
         if incident is None or incident.hang.kind is not hang.kind or incident.hang.since != hang.since:
             incident = self._incidents[pid] = Incident(hang, now)
-            self._supervisor.tally.hangs[child.identity.role, hang.kind] += 1
-            self._supervisor.tasks.start_soon(self._report, child, incident)
+            self._loop.tell(ProcessHangs(child.identity, hang.kind))
+            self._loop.tasks.start_soon(self._report, child, incident)
         if incident.is_due(now, child.config.hang_grace) and _may_replace(child):
             incident.treated = True
             self._replace(child, hang, now)
 
     def _replace(self, child: ChildHandle, hang: Hang, now: float) -> None:
         """Who still leads his other requests to their end gets a successor first; who doesn't is killed."""
-        plan, why = self._supervisor.plan, f"it hangs for {now - hang.since:.0f} s ({hang.option})"
+        plan, why = self._loop.plan, f"it hangs for {now - hang.since:.0f} s ({hang.option})"
         if hang.kind is Kind.CALL_STUCK:
-            self._supervisor.perform(plan.recycle(child.identity, "hung", why, now))
+            self._loop.perform(plan.recycle(child.identity, "hung", why, now))
         else:
-            self._supervisor.perform(plan.hung(child.identity, why, now))
+            self._loop.perform(plan.hung(child.identity, why, now))
 
     async def _report(self, child: ChildHandle, incident: Incident) -> None:
         try:
             with self._defects.outlived():
-                story = _story(child, incident.hang, incident.seen_at)
-                self._supervisor.timeline.note("process hangs", "error", **story)
+                known = _described(child, incident.hang, incident.seen_at)
+                self._loop.tell(Note("process hangs", "error", known))
                 stacks = await self._stacks(child, tasks=incident.hang.kind is Kind.CALL_STUCK)
-                log.error("process hangs", **story, stacks=stacks)
+                log.error("process hangs", **known, stacks=stacks)
         finally:
             incident.reported = True
 
@@ -186,10 +196,6 @@ class Healer:
         if begin >= 0:
             log.error("process crashed", process=child.identity.name, child=child.pid, stacks=text[begin:])
 
-    def _say(self, event: str, level: str, **details: object) -> None:
-        getattr(log, level)(event, **details)
-        self._supervisor.timeline.note(event, level, **details)
-
 
 def _state(pid: int) -> str:
     """Whether it computes, sleeps, is stopped..."""
@@ -216,7 +222,7 @@ def _may_replace(child: ChildHandle) -> bool:
     return action == "replace" and not config.reload and _state(child.pid) not in HELD
 
 
-def _story(child: ChildHandle, hang: Hang, now: float) -> dict[str, object]:
+def _described(child: ChildHandle, hang: Hang, now: float) -> dict[str, object]:
     """What is known of a hang."""
     request = hang.request
     return {

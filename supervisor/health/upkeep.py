@@ -4,33 +4,38 @@ Owns the looks at what they hold. Promises: nobody is replaced again and again f
 too, nor for a shortage of memory that none of them is the cause of; either is told once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import psutil
 
 from hsrv.common.terms import Identity, Role
-from hsrv.logs.logging import get_logger
+from hsrv.supervisor.plan.actions import Say
 from hsrv.supervisor.plan.fleet import ChildState
 from hsrv.supervisor.plan.recycling import Holding, Pressure, most_grown, too_large, too_old
 from hsrv.supervisor.processes.children import ChildHandle
+from hsrv.supervisor.runtime.loop import Loop
 from hsrv.system.cgroupmemory import MemoryGroup
-
-if TYPE_CHECKING:
-    from hsrv.supervisor.supervisor import Supervisor
 
 SHARED_KEPT: Final = 30.0
 """Seconds for which we know how much of its memory a process shares."""
-
-log = get_logger("hsrv.supervisor")
 
 
 class Upkeep:
     """Of one server."""
 
-    def __init__(self, supervisor: "Supervisor", group: MemoryGroup) -> None:
-        self._supervisor = supervisor
+    def __init__(
+        self,
+        loop: Loop,
+        children: Mapping[int, ChildHandle],
+        group: MemoryGroup,
+        memory_pressure: Callable[[], float],
+    ) -> None:
+        """`children`: by pid, all that live. `memory_pressure`: --memory-pressure as it is."""
+        self._loop = loop
+        self._children = children
+        self._memory_pressure = memory_pressure
         self._group = group
         self._pressure = Pressure()
         self._told_pressure = False
@@ -45,7 +50,7 @@ class Upkeep:
         self._tell_born_large(processes)
         tired = [*too_old(processes), *too_large(processes), *self._pressed(processes, now)]
         for identity, reason, why in tired:
-            self._supervisor.perform(self._supervisor.plan.recycle(identity, reason, why, now))
+            self._loop.perform(self._loop.plan.recycle(identity, reason, why, now))
 
     def _tell_born_large(self, processes: list[Holding]) -> None:
         for worker in processes:
@@ -60,7 +65,7 @@ class Upkeep:
                 )
 
     def _pressed(self, processes: list[Holding], now: float) -> Iterator[tuple[Identity, str, str]]:
-        most = self._supervisor.config.memory_pressure
+        most = self._memory_pressure()
         use = self._group.tightest() if most else None
         if use is None or use.share < most:
             self._pressure.eased()
@@ -81,14 +86,13 @@ class Upkeep:
             self._warn("memory pressure stays", why=why, hint=hint)
 
     def _warn(self, event: str, **details: object) -> None:
-        log.warning(event, **details)
-        self._supervisor.timeline.note(event, "warning", **details)
+        self._loop.tell(Say("warning", event, details))
 
     def _holdings(self, now: float) -> Iterator[Holding]:
-        children = self._supervisor.children
+        children = self._children
         self._shared = {pid: one for pid, one in self._shared.items() if pid in children}
         for child in children.values():
-            known = self._supervisor.plan.find(child.identity)
+            known = self._loop.plan.find(child.identity)
             serves = known is not None and known.state is ChildState.SERVING
             if serves and child.identity.role in (Role.WORKER, Role.POOL):
                 yield self._holding(child, now)

@@ -1,5 +1,5 @@
 """What operators ask for.
 
-In reading order: `operations` (what takes a while: its steps and its end), `operator` (the socket they come in by, and
-the answers).
+In reading order: `operations` (what takes a while: its steps and its end), `operator` (the socket they come in by),
+`desk` (the answers), `reloads` (the configuration is read again).
 """

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
+from hsrv.supervisor.plan.actions import ForPeople, OperationEnded, OperationStep
+
 
 def new_id() -> str:
     """Names one operation in every process's log."""
@@ -62,6 +64,12 @@ class Operations:
     def open(self, id_: str) -> Operation:
         """The one with this id, begun now if it isn't there."""
         return self._open.setdefault(id_, Operation(id_))
+
+    def hear(self, report: ForPeople) -> None:
+        if isinstance(report, OperationStep):
+            self.step(report.operation, report.step)
+        elif isinstance(report, OperationEnded):
+            self.end(report.operation, report.error, report.traceback)
 
     def step(self, id_: str, step: str) -> None:
         if id_ in self._open:

@@ -159,10 +159,10 @@ class Generation:
     worn_out: dict[Key, WornOut] = field(default_factory=dict)
     """Slots whose process is to be replaced, in this order, one at a time. Of the process, not of the slot: forgotten
     with it."""
-    operations: dict[Key, str] = field(default_factory=dict)
-    """By which command of the operator a fresh process for the slot was started. Until it serves, or never will."""
-    reload_id: str = ""
-    """Of the reload that starts or drains it."""
+    replacing: dict[Key, str] = field(default_factory=dict)
+    """By which operation a fresh process for the slot was started. Until it serves, or never will."""
+    operation: str = ""
+    """The reload or upgrade that starts or drains it."""
     hurried: bool = False
     """Too many generations drain: its streams were told to end."""
     broken: Failure | None = None
@@ -225,11 +225,16 @@ class Generation:
         return {key: one for key, one in self.worn_out.items() if key in serving}
 
     def take_in(self, child: Child, operation: str = "") -> None:
-        """A process that is to take over a slot. `operation`: of the operator who wants it."""
+        """A process that is to take over a slot. `operation`: by which it was asked for."""
         self.leaving.append(child)
         self.incoming[child.key] = child
         if operation:
-            self.operations[child.key] = operation
+            self.replacing[child.key] = operation
+
+    def replacement_of(self, child: Child) -> str:
+        """The operation that waits for this process to serve; "" when none does."""
+        awaited = self.incoming.get(child.key) or self.children.get(child.key)
+        return self.replacing.get(child.key, "") if awaited is child else ""
 
     def give_slot(self, child: Child) -> None:
         """The slot of an incoming process is free: it is its own now."""

@@ -1,9 +1,11 @@
-"""What the supervisor makes of a configuration, at the start and at each reload. Pure."""
+"""What the plan goes by, and what the supervisor makes of a configuration, at the start and at each reload. Pure."""
 
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
+from hsrv.common.terms import Preload
 from hsrv.options.config import Config
 from hsrv.supervisor.plan.fleet import Budgets
 
@@ -12,6 +14,35 @@ FIXED: Final = (
     *("admin", "admin_token", "admin_host", "admin_write", "app_metrics", "supervisor_collector"),
 )
 """Options that belong to the supervisor's own life: its sockets, the form of its log, and whom it tells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What of a configuration the plan goes by."""
+
+    budgets: Budgets
+    stop_budgets: Budgets
+    """Those of the end of the server, which may differ."""
+    workers: int
+    pools: int
+    preload: Preload = Preload.AUTO
+    max_draining: int = 4
+    leader_first: bool = False
+    """A generation's other processes begin their lifespan startup when the leader's is complete."""
+
+
+def settings_of(config: Config) -> Settings:
+    """`config.workers` is a number."""
+    budgets = budgets_of(config)
+    return Settings(
+        budgets=budgets,
+        stop_budgets=budgets,
+        workers=int(config.workers),
+        pools=config.pools,
+        preload=config.preload,
+        max_draining=config.max_draining,
+        leader_first=config.leader_first,
+    )
 
 
 def budgets_of(config: Config) -> Budgets:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import anyio
-from structlog.contextvars import get_contextvars
 
 from hsrv.common.terms import Preload
 from hsrv.ipc.channel import Channel, ChannelClosed, ChannelError
@@ -29,6 +28,7 @@ from hsrv.ipc.messages import (
 from hsrv.logs.logging import get_logger, line_writer
 from hsrv.options.config import Config, options, without_secrets
 from hsrv.supervisor.processes.children import ChildHandle
+from hsrv.supervisor.runtime.inoperation import log_context
 from hsrv.supervisor.sockets.listeners import Listener
 from hsrv.system import held
 
@@ -70,10 +70,11 @@ class TemplateHandle:
         files: tuple[ListenerInfo, ...] = (),
         tables: tuple[int, ...] = (),
         metrics_dir: str = "",
+        operation: str = "",
     ) -> None:
         """Tell it what it is for. `channels`: handoff send and receive end, adopt send and receive end. `files`: other
         socket files to remove when we die. `tables`: the file of the leadership, the census if there is one.
-        `metrics_dir`: a directory to remove then (`hsrv.system.metricsdir`)."""
+        `metrics_dir`: a directory to remove then (`hsrv.system.metricsdir`). `operation`: that it is started for."""
         self.config = config
         message = Boot(
             config=without_secrets(config),
@@ -82,21 +83,29 @@ class TemplateHandle:
             listeners=tuple(listener.info for listener in listeners),
             files=files,
             metrics_dir=metrics_dir,
-            log_context=_story(),
+            log_context=log_context(operation),
         )
         fds = [channel.fileno() for channel in channels] + [listener.sock.fileno() for listener in listeners]
         self._send(message, *fds, *tables)
 
-    def renew(self, generation: int, config: Config, handoff: tuple[Channel, Channel]) -> None:
+    def renew(
+        self, generation: int, config: Config, handoff: tuple[Channel, Channel], operation: str = ""
+    ) -> None:
         """What it forks from now on belongs to this generation."""
         self.generation = generation
         self.config = config
-        message = Renew(config=without_secrets(config), generation=generation, log_context=_story())
+        message = Renew(
+            config=without_secrets(config), generation=generation, log_context=log_context(operation)
+        )
         self._send(message, *(channel.fileno() for channel in handoff))
 
-    def fork(self, child: ChildHandle, broken: Failure | None = None, *, waits: bool = False) -> None:
+    def fork(
+        self, child: ChildHandle, broken: Failure | None = None, operation: str = "", *, waits: bool = False
+    ) -> None:
         """Ask for a child. The answer is a `Forked`, in the order of the requests. `waits`: see `Fork`."""
-        message = Fork(identity=child.identity, log_context=_story(), broken=broken, waits=waits)
+        message = Fork(
+            identity=child.identity, log_context=log_context(operation), broken=broken, waits=waits
+        )
         self._send(message, child.theirs.fileno(), child.dump, child.board)
         child.theirs.close()
 
@@ -140,11 +149,6 @@ class TemplateHandle:
 
     def close(self) -> None:
         self._channel.close()
-
-
-def _story() -> dict[str, str]:
-    """What we are part of at present, in the log of whoever is started for it."""
-    return {name: str(value) for name, value in get_contextvars().items() if name == "reload_id"}
 
 
 def _spawn(fd: int, more: Mapping[str, str]) -> int:

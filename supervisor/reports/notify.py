@@ -4,7 +4,6 @@ Promises: a sign of life is given by the supervisor's own loop, and only while w
 hears of every change, also of one that is over at once; nothing is told any more once another server is the main one.
 """
 
-import itertools
 import math
 import os
 import time
@@ -14,10 +13,12 @@ from typing import Final
 import anyio
 
 from hsrv.logs.logging import get_logger
-from hsrv.supervisor.plan.plan import Plan
+from hsrv.supervisor.plan.actions import ForPeople
+from hsrv.supervisor.plan.state import View
 from hsrv.supervisor.reports import unitstate
 from hsrv.supervisor.reports.unitstate import UnitState
-from hsrv.supervisor.sockets.listeners import Listener
+from hsrv.supervisor.runtime.told import ReloadBegun
+from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.succession.estate import Office
 from hsrv.system.sdnotify import Manager
 
@@ -30,11 +31,11 @@ log = get_logger("hsrv.supervisor")
 class Herald:
     """The server's voice to its manager; silent when there is none."""
 
-    def __init__(self, office: Office, plan: Plan, listeners: Sequence[Sequence[Listener]]) -> None:
-        """`listeners`: those in any of these are kept with the manager when it keeps descriptors, from the first moment
+    def __init__(self, office: Office, plan: View, addresses: Addresses) -> None:
+        """`addresses`: they are kept with the manager when it keeps descriptors, from the first moment
         of being ready on."""
         self._plan = plan
-        self._listeners = listeners
+        self._addresses = addresses
         self._said = UnitState.STARTING
         self._status = ""
         self._next_beat = self._next_sign = 0.0
@@ -70,7 +71,11 @@ class Herald:
         self._assume(Office())
         return office
 
-    def reloading(self) -> None:
+    def hear(self, report: ForPeople) -> None:
+        if isinstance(report, ReloadBegun):
+            self._reloading()
+
+    def _reloading(self) -> None:
         """A reload was asked for. Told at once: it may be over before anybody looks."""
         if self._said in (UnitState.READY, UnitState.RELOADING):
             self._manager.tell(*unitstate.reloading_lines(time.monotonic()))
@@ -107,7 +112,7 @@ class Herald:
 
     def _keep_listeners(self) -> None:
         """For the next start. The manager drops what it has already. Those that it opened itself it has anyhow."""
-        for listener in itertools.chain(*self._listeners):
+        for listener in self._addresses.all():
             if listener.keepable:
                 self._manager.keep(listener.name, listener.sock.fileno())
 

@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -31,7 +31,7 @@ from hsrv.rpc.operator import (
 )
 from hsrv.supervisor.plan.capacity import not_ready
 from hsrv.supervisor.plan.fleet import Child, Generation, Key
-from hsrv.supervisor.plan.plan import Plan
+from hsrv.supervisor.plan.state import View
 from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.reports.boards import board_status, by_role
 from hsrv.supervisor.reports.resources import Usage
@@ -55,13 +55,16 @@ class StatusReader:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: View,
         listeners: list[Listener],
         handles: Mapping[int, ChildHandle],
         tally: Tally,
         timeline: Timeline,
+        *,
+        template_pids: Mapping[int, int],
+        log_level: Callable[[], str],
     ) -> None:
-        """`handles`: by pid, as the supervisor keeps them."""
+        """`handles`: by pid, all that live; `template_pids`: by generation."""
         self.usage = UsageReader(self.people)
         self._plan = plan
         self._tally = tally
@@ -72,12 +75,11 @@ class StatusReader:
         self._asking = anyio.Lock()
         self._last: ServerStatus | None = None
         self._last_at = -1e9
-        self.template_pids: dict[int, int] = {}
-        """By generation."""
+        self._template_pids = template_pids
+        self._log_level = log_level
         self.tasks: TaskGroup
         """Set before the first question: where those run that nobody waits for any more."""
         self.app = ""
-        self.log_level = ""
 
     def forget(self) -> None:
         """Something changed: who asks now must not be told how it was."""
@@ -124,7 +126,7 @@ class StatusReader:
             not_ready_because=why,
             workers=plan.workers,
             pools=plan.pools,
-            log_level=self.log_level,
+            log_level=self._log_level(),
             listeners=self.listeners(),
             generations=[self._generation(one, pids, reports, usage) for one in plan.generations.values()],
             bounds=list(BOUNDS),
@@ -145,7 +147,7 @@ class StatusReader:
     def people(self) -> dict[int, Key]:
         """Every process of the server that lives."""
         children = {pid: (one.identity.role, one.identity.slot) for pid, one in self._handles.items()}
-        templates = dict.fromkeys(self.template_pids.values(), (Role.TEMPLATE, 0))
+        templates = dict.fromkeys(self._template_pids.values(), (Role.TEMPLATE, 0))
         return {os.getpid(): (Role.SUPERVISOR, 0), **templates, **children}
 
     def _generation(
@@ -158,8 +160,8 @@ class StatusReader:
         return GenerationStatus(
             number=generation.number,
             state=generation.state.name.lower(),  # type: ignore[arg-type]  # the names are those of the enumeration
-            reload_id=generation.reload_id,
-            template_pid=self.template_pids.get(generation.number, 0),
+            reload_id=generation.operation,
+            template_pid=self._template_pids.get(generation.number, 0),
             processes=[
                 self._child(child, *pids.get(id(child.identity), (0, None)), reports=reports, usage=usage)
                 for child in sorted(generation.everyone(), key=_order)

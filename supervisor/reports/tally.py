@@ -9,7 +9,9 @@ from collections.abc import Iterable
 
 from hsrv.board.snapshot import NOTHING, Snapshot, Totals
 from hsrv.common.terms import Identity
+from hsrv.supervisor.plan.actions import ForPeople, OperationEnded, Recycled
 from hsrv.supervisor.plan.fleet import Key
+from hsrv.supervisor.runtime.told import ProcessExited, ProcessHangs, ProcessReaped, ReloadBegun
 
 
 class Tally:
@@ -26,6 +28,24 @@ class Tally:
         """By outcome: succeeded, failed."""
         self.recycled: Counter[str] = Counter()
         """Processes that were replaced, by reason."""
+        self._reloads: set[str] = set()
+        """The ids of those that are not over."""
+
+    def hear(self, report: ForPeople) -> None:
+        """What of the reports is counted."""
+        if isinstance(report, ProcessExited):
+            self.gone(report.identity, report.last)
+        elif isinstance(report, ProcessReaped) and not report.expected:
+            self.deaths[report.identity.role, report.cause] += 1
+        elif isinstance(report, ProcessHangs):
+            self.hangs[report.identity.role, report.kind] += 1
+        elif isinstance(report, Recycled):
+            self.recycled[report.reason] += 1
+        elif isinstance(report, ReloadBegun):
+            self._reloads.add(report.operation)
+        elif isinstance(report, OperationEnded) and report.operation in self._reloads:
+            self._reloads.discard(report.operation)
+            self.reloads["failed" if report.error else "succeeded"] += 1
 
     def gone(self, identity: Identity, last: Snapshot | None) -> None:
         """A process has ended. `last`: what stands on its board."""

@@ -11,6 +11,8 @@ from itertools import count
 from typing import Final
 
 from hsrv.rpc.operator import TimelineEvent
+from hsrv.supervisor.plan.actions import Announce, ForPeople, Line
+from hsrv.supervisor.runtime.told import Note, ProcessReady
 
 KEPT: Final = 200
 """Events."""
@@ -34,6 +36,15 @@ class Timeline:
                 details={name: str(value) for name, value in details.items() if name != "exception"},
             )
         )
+
+    def hear(self, report: ForPeople) -> None:
+        """What of the reports belongs here."""
+        if isinstance(report, Line | Note):
+            self.note(report.event, report.level, **report.details)
+        elif isinstance(report, Announce):
+            self.note("serving", generation=report.generation)
+        elif isinstance(report, ProcessReady):
+            self.note("process ready", process=report.identity.name, child=report.pid)
 
     def __iter__(self) -> Iterator[TimelineEvent]:
         """Oldest first."""

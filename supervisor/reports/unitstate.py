@@ -6,7 +6,7 @@ from typing import Final
 from hsrv.common.terms import Role
 from hsrv.supervisor.plan.capacity import missing, not_ready
 from hsrv.supervisor.plan.fleet import ChildState, Gen
-from hsrv.supervisor.plan.plan import Phase, Plan
+from hsrv.supervisor.plan.state import Phase, View
 
 EXTENSION: Final = 15.0
 """Seconds that we ask for at a time, while a start or a drain that has a bound of its own is under way."""
@@ -29,7 +29,7 @@ LASTING: Final = (UnitState.STARTING, UnitState.STOPPING)
 """Those in which the manager counts the seconds."""
 
 
-def unit_state(plan: Plan) -> UnitState:
+def unit_state(plan: View) -> UnitState:
     if plan.phase is not Phase.RUNNING:
         return UnitState.STOPPING
     if plan.serving() is None:
@@ -59,7 +59,7 @@ def extension_lines(state: UnitState) -> list[str]:
     return [f"EXTEND_TIMEOUT_USEC={int(EXTENSION * 1e6)}"] if state in LASTING else []
 
 
-def status_text(plan: Plan) -> str:
+def status_text(plan: View) -> str:
     """One line for people: `systemctl status` shows it."""
     state = unit_state(plan)
     everyone = [child for one in plan.generations.values() for child in one.everyone()]
@@ -77,7 +77,7 @@ def status_text(plan: Plan) -> str:
     return text + suffix + (f" (not ready: {why})" if why else "")
 
 
-def why_starved(plan: Plan) -> str:
+def why_starved(plan: View) -> str:
     """Why the manager should see no sign of life; "" when it should.
 
     A start and a stop have bounds of their own, and an operator who takes readiness away doesn't make the server ill.

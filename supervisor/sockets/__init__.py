@@ -1,6 +1,6 @@
 """What the supervisor keeps open for its processes.
 
 In reading order: `inheritance` (sockets that were open before us), `listeners` (the addresses, from bind to unlink),
-`handoffs` (the channels to the pools, and what is left of one that nobody reads), `unserved` (who comes while no
-worker accepts).
+`addresses` (all of them, to be passed on), `handoffs` (the channels to the pools, and what is left of one that nobody
+reads), `unserved` (who comes while no worker accepts).
 """

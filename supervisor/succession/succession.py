@@ -6,10 +6,9 @@ over, also when it dies in that moment; when it gives us up before, we end.
 
 import os
 import socket
-import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import anyio
 
@@ -19,17 +18,19 @@ from hsrv.ipc.channel import Channel, ChannelClosed, ChannelError, Packet
 from hsrv.ipc.messages import ListenerInfo, MessageError
 from hsrv.ipc.socketfile import remove_socket_file
 from hsrv.logs.logging import get_logger
+from hsrv.supervisor.operators.operations import Operation
 from hsrv.supervisor.operators.operator import OperatorSocket
+from hsrv.supervisor.plan.actions import Say
 from hsrv.supervisor.plan.fleet import Budgets
-from hsrv.supervisor.plan.plan import Phase
+from hsrv.supervisor.plan.plan import Plan
+from hsrv.supervisor.plan.state import Phase
 from hsrv.supervisor.runtime.launch import SUCCEEDS
+from hsrv.supervisor.runtime.loop import Loop
+from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.sockets.inheritance import Inheritance
 from hsrv.supervisor.sockets.listeners import Listener, lent
-from hsrv.supervisor.succession.estate import Failed, Ready, Step, decode_estate, encode
+from hsrv.supervisor.succession.estate import Failed, Office, Ready, Step, decode_estate, encode
 from hsrv.supervisor.succession.keeper import Link
-
-if TYPE_CHECKING:
-    from hsrv.supervisor.supervisor import Supervisor
 
 log = get_logger("hsrv.supervisor")
 
@@ -102,21 +103,17 @@ class Succession:
 
     # in the supervisor
 
-    def furnish(self, supervisor: "Supervisor") -> None:
-        """What the old one knew and a start doesn't."""
-        estate, plan = self.estate, supervisor.plan
-        plan.last_number = estate.generation
-        plan.held = estate.held
-        if estate.workers is not None:
-            plan.workers = estate.workers
-        supervisor.learned(list(estate.learned))
-        self._start = supervisor.operations.open(estate.upgrade_id)
+    def furnish(self, plan: Plan, start: Operation) -> None:
+        """What the old one knew and a start doesn't. `start`: that of the server."""
+        estate = self.estate
+        plan.take_over(last_number=estate.generation, held=estate.held, workers=estate.workers)
+        self._start = start
 
-    async def run(self, supervisor: "Supervisor") -> None:
-        """Until the old one is gone."""
+    async def run(self, loop: Loop, addresses: Addresses, on_ours: Callable[[Office], None]) -> None:
+        """Until the old one is gone. `on_ours`: called when it has let go of everything."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._tell)
-            await self._listen(supervisor)
+            await self._listen(loop, lambda: self._take_over(loop, addresses, on_ours))
 
     async def _tell(self) -> None:
         async def step(text: str) -> None:
@@ -133,7 +130,7 @@ class Succession:
             self._ready = True
             self._send_last(Ready(adopts=self.adopt is not None))
 
-    async def _listen(self, supervisor: "Supervisor") -> None:
+    async def _listen(self, loop: Loop, take_over: Callable[[], None]) -> None:
         while True:
             await anyio.wait_readable(self._channel)
             try:
@@ -142,30 +139,27 @@ class Succession:
                 break
             if packet is not None:  # there is only one word: Yours
                 packet.close()
-                self._take_over(supervisor)
+                take_over()
         self.old_gone.set()
         if not self.is_over and self._ready:
             log.warning("the old server died when we were ready")
-            self._take_over(supervisor)
-        elif not self.is_over and supervisor.plan.phase is Phase.RUNNING:
+            take_over()
+        elif not self.is_over and loop.plan.phase is Phase.RUNNING:
             log.error("stopping", why="the old server is gone, and we are not ready")
-            supervisor.perform(supervisor.plan.stop(time.monotonic()))
+            loop.perform(loop.plan.stop(loop.now()))
 
-    def _take_over(self, supervisor: "Supervisor") -> None:
+    def _take_over(self, loop: Loop, addresses: Addresses, on_ours: Callable[[Office], None]) -> None:
         self.is_over = True
-        wanted: set[str] = set()
-        for listeners in (supervisor.listeners, supervisor.beside):
-            owned = [self._owned(listener) for listener in listeners]
-            kept = self.estate.office.store  # by the service manager, also what is new
-            listeners[:] = [lent(one) if kept else one for one in owned]
-            wanted |= {listener.name for listener in listeners}
+        addresses.change(self._owned)
+        if self.estate.office.store:  # kept by the service manager, also what is new
+            addresses.change(lent)
+        wanted = {listener.name for listener in addresses.all()}
         for heirloom in self.estate.heirlooms:
             if heirloom.name not in wanted:
                 remove_socket_file(heirloom.info)
-        supervisor.take_over(self.estate.office)
+        on_ours(self.estate.office)
         adopts = self.adopt is not None
-        log.info("took over", before=self.estate.hsrv, adopts=adopts)
-        supervisor.timeline.note("took over", before=self.estate.hsrv, adopts=adopts)
+        loop.tell(Say("info", "took over", {"before": self.estate.hsrv, "adopts": adopts}))
 
     def _owned(self, listener: Listener) -> Listener:
         """As the old server had it."""

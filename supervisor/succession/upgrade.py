@@ -8,12 +8,11 @@ address is without a listener at any moment.
 import contextlib
 import os
 import signal
-import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import anyio
-from structlog.contextvars import bound_contextvars
 
 from hsrv.common.version import __version__
 from hsrv.ipc.channel import MAX_DESCRIPTORS, Channel, ChannelClosed, ChannelError
@@ -21,15 +20,22 @@ from hsrv.ipc.messages import MessageError
 from hsrv.logs.logging import get_logger
 from hsrv.options.stopbudget import START_STAGES
 from hsrv.supervisor.health.deaths import how_it_ended
+from hsrv.supervisor.operators.operator import OperatorSocket
+from hsrv.supervisor.plan.actions import OperationEnded, OperationStep, Say
 from hsrv.supervisor.plan.fleet import Budgets, Gen
-from hsrv.supervisor.plan.plan import Phase, Plan
+from hsrv.supervisor.plan.state import Phase, View
+from hsrv.supervisor.runtime.inoperation import in_operation
 from hsrv.supervisor.runtime.launch import Launch
+from hsrv.supervisor.runtime.loop import Loop
 from hsrv.supervisor.runtime.signals import Command, command_of
+from hsrv.supervisor.runtime.told import Note
+from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.sockets.listeners import Listener, lent
 from hsrv.supervisor.succession.estate import (
     Estate,
     Failed,
     Heirloom,
+    Office,
     Ready,
     Step,
     ToOld,
@@ -38,9 +44,6 @@ from hsrv.supervisor.succession.estate import (
     encode,
 )
 from hsrv.supervisor.succession.keeper import Heir, Link
-
-if TYPE_CHECKING:
-    from hsrv.supervisor.supervisor import Supervisor
 
 MARGIN: Final = 10.0
 """Seconds beyond its budgets that the new server has: to start an interpreter, and to say what was wrong."""
@@ -61,7 +64,7 @@ def stop_patience(budgets: Budgets) -> float:
     return budgets.dismissal() + MARGIN
 
 
-def why_not(plan: Plan, *, development: bool, upgrading: bool) -> str:
+def why_not(plan: View, *, development: bool, upgrading: bool) -> str:
     """Why no upgrade can begin now, or ""."""
     if plan.phase is not Phase.RUNNING:
         return "the server stops"
@@ -109,12 +112,45 @@ class Successor:
             self.heir.channel.close()
 
 
+class Manager(Protocol):
+    """The service manager (`hsrv.supervisor.reports.notify`)."""
+
+    office: Office
+
+    @property
+    def in_office(self) -> bool: ...
+
+    def hand_over(self, pid: int) -> Office | None: ...
+
+    def take_office(self, office: Office, *, main: bool = False) -> None: ...
+
+
+@dataclass(frozen=True)
+class Bequest:
+    """What of a server passes to the next one."""
+
+    addresses: Addresses
+    door: OperatorSocket | None
+    adopt: tuple[Channel, Channel]
+    leadership: int
+    """Descriptor of the file of `hsrv.child.leadership`."""
+    manager: Manager
+    learned: Callable[[], list[str]]
+    """Paths that turned out to be streams."""
+    own_files: Callable[[], None]
+    """Tell whoever removes socket files when we die which of them end with us."""
+
+
 class Upgrades:
     """What one supervisor knows of those that follow it."""
 
-    def __init__(self, supervisor: "Supervisor", launch: Launch, link: Link | None) -> None:
+    def __init__(
+        self, loop: Loop, ours: Bequest, launch: Launch, link: Link | None, *, development: bool
+    ) -> None:
         """`link`: to the process that keeps the pid by which we are known; None when that is our own."""
-        self._supervisor = supervisor
+        self._loop = loop
+        self._ours = ours
+        self._development = development
         self._launch = launch
         self._link = link
         self._successor: Successor | None = None
@@ -146,91 +182,88 @@ class Upgrades:
 
     # start
 
-    def begin(self, upgrade_id: str) -> None:
-        """Start a new server and let it take over. Its steps and its end are told as an operation of this id."""
-        supervisor = self._supervisor
-        why = why_not(supervisor.plan, development=supervisor.config.reload, upgrading=self.in_progress)
+    def begin(self, operation: str) -> None:
+        """Start a new server and let it take over. Its steps and its end are told as this operation."""
+        why = why_not(self._loop.plan, development=self._development, upgrading=self.in_progress)
         if not why:
             try:
-                self._successor = self._start(upgrade_id)
+                self._successor = self._start(operation)
             except (OSError, ChannelError) as error:
                 why = f"the new server can't be started: {error}"
         if self._successor is None or why:
             log.warning("not upgraded", why=why)
-            supervisor.operations.end(upgrade_id, why, "")
+            self._loop.tell(OperationEnded(why, operation=operation))
             return
         self._over = anyio.Event()
-        supervisor.tasks.start_soon(self._await_end, self._successor)
-        supervisor.tasks.start_soon(self._see_through, upgrade_id)
+        self._loop.tasks.start_soon(self._await_end, self._successor)
+        self._loop.tasks.start_soon(self._see_through, operation)
 
-    def _start(self, upgrade_id: str) -> Successor:
+    def _start(self, operation: str) -> Successor:
         """Raises OSError or ChannelError."""
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             channel, far = Channel.pair()
             ours.callback(channel.close)
             theirs.callback(far.close)
             kept, link = None, self._link
-            if link is None and not self._supervisor.herald.in_office:
+            if link is None and not self._ours.manager.in_office:
                 kept, end = Channel.pair()
                 ours.callback(kept.close)
                 theirs.callback(end.close)
                 link = Link(end)
-            self._bequeath(channel, upgrade_id, link)
+            self._bequeath(channel, operation, link)
             spawn = self._launch.spawn if link is not None else self._launch.spawn_beside
             pid = spawn(far.fileno())
             ours.pop_all()
             return Successor(pid, channel, Heir(pid, kept))
 
-    def _bequeath(self, channel: Channel, upgrade_id: str, link: Link | None) -> None:
+    def _bequeath(self, channel: Channel, operation: str, link: Link | None) -> None:
         """Raises ChannelError."""
-        supervisor = self._supervisor
-        plan, door = supervisor.plan, supervisor.door
-        listeners = [*supervisor.listeners, *supervisor.beside]
+        plan, door, addresses = self._loop.plan, self._ours.door, self._ours.addresses
+        listeners = addresses.all()
         estate = Estate(
             hsrv=__version__,
-            upgrade_id=upgrade_id,
+            upgrade_id=operation,
             heirlooms=tuple(_heirloom(listener) for listener in listeners),
-            instead_of_binds=supervisor.instead_of_binds,
+            instead_of_binds=addresses.instead_of_binds,
             door=door.info if door is not None else None,
             kept=link is not None,
             generation=plan.last_number,
-            workers=plan.workers if plan.workers != supervisor.config.workers else None,
+            workers=plan.workers if plan.workers != plan.settings.workers else None,
             held=plan.held,
             leadership=True,
-            learned=tuple(supervisor.patterns_known()),
-            office=supervisor.herald.office,
+            learned=tuple(self._ours.learned()),
+            office=self._ours.manager.office,
         )
         fds = [listener.sock.fileno() for listener in listeners]
         fds += [door.fileno()] if door is not None else []
-        fds += [end.fileno() for end in supervisor.adopt]
+        fds += [end.fileno() for end in self._ours.adopt]
         fds += [link.channel.fileno()] if link is not None else []
-        fds.append(supervisor.leadership)
+        fds.append(self._ours.leadership)
         if len(fds) >= MAX_DESCRIPTORS:
             raise ChannelError(f"{len(fds)} sockets are more than a packet takes")
         channel.send(encode(estate), *fds)
 
     # wait
 
-    async def _see_through(self, upgrade_id: str) -> None:
+    async def _see_through(self, operation: str) -> None:
         successor = self._successor
         assert successor is not None
         try:
-            with bound_contextvars(reload_id=upgrade_id):
-                log.info("upgrading", successor=successor.pid)
-                self._supervisor.timeline.note("upgrading", successor=successor.pid)
-                answer = await self._answer(successor, upgrade_id)
+            with in_operation(operation):
+                self._loop.tell(Say("info", "upgrading", {"successor": successor.pid}))
+                answer = await self._answer(successor, operation)
                 failed = (
-                    self._hand_over(successor, answer, upgrade_id) if isinstance(answer, Ready) else answer
+                    self._hand_over(successor, answer, operation) if isinstance(answer, Ready) else answer
                 )
                 if failed is not None:
-                    await self._give_up(successor, failed, upgrade_id)
+                    await self._give_up(successor, failed, operation)
         finally:
             self._successor = None
             self._over.set()
 
-    async def _answer(self, successor: Successor, upgrade_id: str) -> Ready | Failed:
+    async def _answer(self, successor: Successor, operation: str) -> Ready | Failed:
         """How its start ended."""
-        plan, seconds = self._supervisor.plan, patience(self._supervisor.plan.budgets)
+        plan, seconds = self._loop.plan, patience(self._loop.plan.budgets)
         with anyio.move_on_after(seconds):
             while plan.phase is Phase.RUNNING:
                 with anyio.move_on_after(LOOK_INTERVAL):
@@ -240,7 +273,7 @@ class Upgrades:
                 except (ChannelClosed, MessageError) as error:
                     return await self._last_words(successor, error)
                 if isinstance(word, Step):
-                    self._supervisor.operations.step(upgrade_id, f"new server: {word.text}")
+                    self._loop.tell(OperationStep(f"new server: {word.text}", operation=operation))
                 elif word is not None:
                     return word
             return Failed("the server stops")
@@ -274,42 +307,41 @@ class Upgrades:
 
     # end
 
-    def _hand_over(self, successor: Successor, answer: Ready, upgrade_id: str) -> Failed | None:
+    def _hand_over(self, successor: Successor, answer: Ready, operation: str) -> Failed | None:
         """It serves: from now on the server is its own. None, or why nothing came of it."""
-        supervisor = self._supervisor
-        office = supervisor.herald.hand_over(successor.pid)  # before the new one speaks to the manager
+        ours, loop = self._ours, self._loop
+        office = ours.manager.hand_over(successor.pid)  # before the new one speaks to the manager
         if office is None:
             return Failed("the service manager could not be told of the new main process")
         try:
             successor.channel.send(encode(Yours()))
         except ChannelError:
-            supervisor.herald.take_office(office, main=True)
-            supervisor.changed.set()
+            ours.manager.take_office(office, main=True)
+            loop.wake()
             return Failed("the new server died when it was ready")
-        for listeners in (supervisor.listeners, supervisor.beside):
-            listeners[:] = [lent(listener) for listener in listeners]
-        if supervisor.door is not None:
-            supervisor.door.hand_over(successor.pid)
-        supervisor.own_files()
+        ours.addresses.change(lent)
+        if ours.door is not None:
+            ours.door.hand_over(successor.pid)
+        ours.own_files()
         self._left, self._result = successor, answer
         log.info("upgraded", successor=successor.pid, adopts=answer.adopts)
         if not answer.adopts:
             log.warning("idle connections are closed", why="the new version speaks other messages")
-        supervisor.perform(supervisor.plan.leave(time.monotonic(), adopt=answer.adopts))
-        supervisor.operations.end(upgrade_id, "", "")
+        loop.perform(loop.plan.leave(loop.now(), adopt=answer.adopts, operation=operation))
+        loop.tell(OperationEnded(operation=operation))
         return None
 
-    async def _give_up(self, successor: Successor, failed: Failed, upgrade_id: str) -> None:
+    async def _give_up(self, successor: Successor, failed: Failed, operation: str) -> None:
         """It must not outlive its failure; we go on as before."""
         successor.signal(signal.SIGTERM)
-        with anyio.move_on_after(stop_patience(self._supervisor.plan.budgets)):
+        with anyio.move_on_after(stop_patience(self._loop.plan.budgets)):
             await successor.gone.wait()
         successor.signal(signal.SIGKILL)
         successor.close()
         details = {"exception": failed.traceback} if failed.traceback else {}
         log.error("upgrade failed, this server goes on", error=failed.message, **details)
-        self._supervisor.timeline.note("upgrade failed", "error", error=failed.message)
-        self._supervisor.operations.end(upgrade_id, failed.message, failed.traceback)
+        self._loop.tell(Note("upgrade failed", "error", {"error": failed.message}))
+        self._loop.tell(OperationEnded(failed.message, failed.traceback, operation=operation))
 
     async def end(self) -> None:
         """Our server has ended: so does one that was to follow it. Bounded by its own budget."""
@@ -344,7 +376,7 @@ class Upgrades:
         await anyio.wait_readable(self._link.channel)
         if self._link.is_cut() and self.heir is None:
             log.error("stopping", why="the process by which this server is known was killed")
-            self._supervisor.perform(self._supervisor.plan.stop(time.monotonic()))
+            self._loop.perform(self._loop.plan.stop(self._loop.now()))
 
     def announce(self) -> None:
         """We have taken over."""

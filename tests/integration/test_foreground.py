@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from hsrv.common.errors import ExitCode
-from hsrv.supervisor.supervisor import TEMPLATE_EXIT_TIMEOUT
+from hsrv.supervisor.hands.templates import TEMPLATE_EXIT_TIMEOUT
 from tests.integration.conftest import DEADLINE, ROOT, session_of
 from tests.integration.wire import eventually, request
 

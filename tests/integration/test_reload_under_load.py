@@ -17,7 +17,7 @@ from hsrv.common.terms import Role
 from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
 from hsrv.rpc.operator import ProcessStatus
-from hsrv.supervisor.supervisor import TEMPLATE_EXIT_TIMEOUT
+from hsrv.supervisor.hands.templates import TEMPLATE_EXIT_TIMEOUT
 from hsrv.testing import LiveServer
 from tests.conftest import LONG
 from tests.integration.conftest import Serve, descriptors, operate, parked, pids, reload

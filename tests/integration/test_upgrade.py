@@ -152,7 +152,7 @@ def test_paths_that_were_learned_as_streams_still_are(serve: Serve) -> None:
     server.wait_for_log(lambda entry: entry["event"] == "stream in a worker")
     upgrade(server)
     with Wire(server.host, server.port) as wire:
-        eventually(lambda: b'"role": "pool"' in wire.get("/sse?plain&n=1").body, "its workers were told")
+        assert b'"role": "pool"' in wire.get("/sse?plain&n=1").body
 
 
 # one that fails

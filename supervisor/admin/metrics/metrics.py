@@ -8,7 +8,8 @@ import functools
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import Final
 
 from hsrv.common.terms import Role
 from hsrv.common.version import __version__
@@ -19,12 +20,13 @@ from hsrv.supervisor.admin.metrics.appmetrics import AppMetrics
 from hsrv.supervisor.admin.metrics.catalogue import Picture
 from hsrv.supervisor.plan.capacity import not_ready
 from hsrv.supervisor.plan.fleet import Key
+from hsrv.supervisor.plan.state import View
+from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.reports.resources import Usage
+from hsrv.supervisor.reports.status import StatusReader
+from hsrv.supervisor.reports.tally import Tally
 from hsrv.supervisor.reports.usage import Usages
 from hsrv.supervisor.runtime.aside import Aside
-
-if TYPE_CHECKING:
-    from hsrv.supervisor.supervisor import Supervisor
 
 NEW_FORMAT: Final = "application/openmetrics-text"
 OLD_FORMAT: Final = ("text/plain", "text/*", "*/*")
@@ -32,36 +34,47 @@ OLD_FORMAT: Final = ("text/plain", "text/*", "*/*")
 log = get_logger("hsrv.supervisor")
 
 
+@dataclass(frozen=True)
+class Server:
+    """What is shown."""
+
+    plan: View
+    children: Mapping[int, ChildHandle]
+    """By pid, all that live."""
+    status: StatusReader
+    tally: Tally
+
+
 class Metrics:
     """Of one server."""
 
-    def __init__(self, supervisor: "Supervisor", app_metrics: AppMetrics | None, aside: Aside) -> None:
+    def __init__(self, server: Server, app_metrics: AppMetrics | None, aside: Aside) -> None:
         self._aside = aside
-        self._supervisor = supervisor
+        self._server = server
         self._app_metrics = app_metrics
 
     async def metrics(self, request: Request) -> Response:
         openmetrics = prefers_openmetrics(request.headers.get("accept", ""))
-        picture = self._picture(await self._supervisor.status.usage.read())
+        picture = self._picture(await self._server.status.usage.read())
         make = functools.partial(_page, picture, self._app_metrics, openmetrics=openmetrics)
         page = await self._aside.run(make)
         return Response(page, exposition.OPENMETRICS if openmetrics else exposition.TEXT)
 
     def _picture(self, usages: Usages) -> Picture:
-        supervisor, plan = self._supervisor, self._supervisor.plan
-        serving, tally = plan.serving(), supervisor.tally
+        server, plan = self._server, self._server.plan
+        serving, tally = plan.serving(), server.tally
         return Picture(
             hsrv=__version__,
             python=platform.python_version(),
-            started_at=supervisor.status.started_at,
+            started_at=server.status.started_at,
             ready=not not_ready(plan),
             generation=serving.number if serving is not None else 0,
             workers_wanted=plan.workers,
             pools_wanted=plan.pools,
             processes=self._processes(),
-            slots=supervisor.status.totals(),
+            slots=server.status.totals(),
             gauges=self._gauges(),
-            usage=_by_slot(supervisor.status.people(), usages.by_pid),
+            usage=_by_slot(server.status.people(), usages.by_pid),
             cpu_seconds=usages.cpu_seconds,
             deaths=dict(tally.deaths),
             hangs=dict(tally.hangs),
@@ -69,20 +82,20 @@ class Metrics:
             reloads=dict(tally.reloads),
             listeners={
                 one.url: (one.waiting, one.backlog)
-                for one in supervisor.status.listeners()
+                for one in server.status.listeners()
                 if one.waiting is not None and one.backlog is not None
             },
         )
 
     def _processes(self) -> dict[tuple[Role, str], int]:
-        generations = self._supervisor.plan.generations.values()
+        generations = self._server.plan.generations.values()
         return Counter(
             (child.identity.role, child.state.name.lower()) for one in generations for child in one.everyone()
         )
 
     def _gauges(self) -> dict[Key, tuple[int, ...]]:
         found: dict[Key, tuple[int, ...]] = {}
-        for handle in self._supervisor.children.values():
+        for handle in self._server.children.values():
             snapshot = handle.look()
             if snapshot is not None:
                 key = handle.identity.role, handle.identity.slot

@@ -13,9 +13,9 @@ from hsrv.http.connection import END_TIMEOUT
 from hsrv.http.host import SWEEP_INTERVAL
 from hsrv.options.config import Config
 from hsrv.options.stopbudget import END_SPREAD, KILL_MARGIN, STOP_MARGIN, STREAM_END, longest_stop_of
+from hsrv.supervisor.hands.templates import TEMPLATE_EXIT_TIMEOUT
 from hsrv.supervisor.plan.settings import budgets_of
 from hsrv.supervisor.processes.children import STACKS_TIMEOUT
-from hsrv.supervisor.supervisor import TEMPLATE_EXIT_TIMEOUT
 
 ROOT = Path(__file__).parent.parent.parent.parent
 

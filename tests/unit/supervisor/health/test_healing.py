@@ -20,16 +20,17 @@ from hsrv.board import stacks
 from hsrv.board.layout import Occupant
 from hsrv.board.scoreboard import Scoreboard, new_board, read_board
 from hsrv.board.snapshot import Snapshot
-from hsrv.common.terms import DeathReason, Identity, Preload
+from hsrv.common.terms import DeathReason, Identity
 from hsrv.options.config import Config
 from hsrv.supervisor.health import healing, upkeep
 from hsrv.supervisor.health.healing import INTERVAL, LATE, Healer
 from hsrv.supervisor.plan.actions import Action, ForkChild, Kill
 from hsrv.supervisor.plan.fleet import Budgets, ChildState
 from hsrv.supervisor.plan.plan import Plan
-from hsrv.supervisor.reports.tally import Tally
-from hsrv.supervisor.reports.timeline import Timeline
+from hsrv.supervisor.plan.settings import Settings
+from hsrv.supervisor.reports.told import Told
 from hsrv.supervisor.runtime.defects import REMINDER
+from hsrv.supervisor.runtime.loop import Hands, Loop
 from hsrv.system.cgroupmemory import MemoryGroup
 
 DEADLINE = 20.0
@@ -75,27 +76,44 @@ class Process:
         self.board.loop_beat(since, 0.0)
 
 
+class Noting(Hands):
+    """Performs nothing."""
+
+    def __init__(self, done: list[Action]) -> None:
+        self.done = done
+
+    def perform(self, action: Action) -> None:
+        self.done.append(action)
+
+
 @dataclass
 class Server:
-    """What the healer uses of the supervisor."""
+    """What the healer uses of a server."""
 
     config: Config
     plan: Plan
     children: dict[int, Process] = field(default_factory=dict)
-    tally: Tally = field(default_factory=Tally)
-    timeline: Timeline = field(default_factory=Timeline)
+    told: Told = field(default_factory=Told)
     done: list[Action] = field(default_factory=list)
-    tasks: Any = None
     now: float = START
 
-    def perform(self, actions: Iterator[Action]) -> None:
-        self.done += actions
+    def __post_init__(self) -> None:
+        self.loop = Loop(self.plan, self.told.stream.tell, lambda: self.now)
+        self.loop.hands = Noting(self.done)
+        self.tally, self.perform = self.told.tally, self.loop.perform
+
+    def healer(self) -> Healer:
+        pressure = lambda: self.config.memory_pressure  # noqa: E731  # asked each time
+        return Healer(self.loop, cast("Any", self.children), MemoryGroup(), pressure)
 
     def kills(self) -> list[str]:
         return [action.identity.name for action in self.done if isinstance(action, Kill)]
 
     def events(self) -> list[str]:
-        return [event.event for event in self.timeline]
+        """Without what the plan says."""
+        return [
+            event.event for event in self.told.timeline if event.event in ("process hangs", "process goes on")
+        ]
 
     @property
     def worker(self) -> Process:
@@ -114,7 +132,7 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     """One worker, which serves."""
-    plan = Plan(BUDGETS, workers=1, pools=0, preload=Preload.AUTO)
+    plan = Plan(Settings(budgets=BUDGETS, stop_budgets=BUDGETS, workers=1, pools=0))
     server = Server(CONFIG, plan)
     server.perform(plan.start(START))
     server.perform(plan.template_ready(1, START))
@@ -131,9 +149,9 @@ def heal(server: Server, scenario: Callable[[Healer], Any]) -> list[Any]:
     """Run it; what was logged."""
 
     async def run() -> None:
-        async with anyio.create_task_group() as server.tasks:
+        async with anyio.create_task_group() as server.loop.tasks:
             with anyio.fail_after(DEADLINE):
-                await scenario(Healer(cast("Any", server), MemoryGroup()))
+                await scenario(server.healer())
 
     with capture_logs() as lines:
         anyio.run(run)
@@ -188,7 +206,7 @@ def test_who_has_no_stacks_for_a_defect_is_killed_all_the_same(server: Server) -
 
     async def scenario(healer: Healer) -> None:
         child = cast("Any", server.worker)
-        server.tasks.start_soon(healer.kill_with_stacks, child, DeathReason.DRAIN_TIMEOUT, "late")
+        server.loop.tasks.start_soon(healer.kill_with_stacks, child, DeathReason.DRAIN_TIMEOUT, "late")
 
     lines = heal(server, scenario)
     assert server.worker.killed == [(DeathReason.DRAIN_TIMEOUT, "late")]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hsrv.common.terms import Identity, Preload, Role
+from hsrv.common.terms import Identity, Role
 from hsrv.options.config import Config
 from hsrv.supervisor.health import upkeep
 from hsrv.supervisor.health.upkeep import SHARED_KEPT, Upkeep, proportional_memory, resident_memory
@@ -15,7 +15,9 @@ from hsrv.supervisor.plan.actions import Actions
 from hsrv.supervisor.plan.fleet import Budgets
 from hsrv.supervisor.plan.plan import Plan
 from hsrv.supervisor.plan.recycling import PRESSURE_PAUSE
-from hsrv.supervisor.reports.timeline import Timeline
+from hsrv.supervisor.plan.settings import Settings
+from hsrv.supervisor.reports.told import Told
+from hsrv.supervisor.runtime.loop import Loop
 from hsrv.system.cgroupmemory import MemoryGroup
 
 LIMIT = 1000
@@ -30,7 +32,7 @@ class Asked(Plan):
 
     def recycle(self, identity: Identity, reason: str, why: str, now: float) -> Actions:
         self.asked.append(identity.name)
-        yield from ()
+        return ()
 
 
 class Server:
@@ -39,24 +41,23 @@ class Server:
     def __init__(self, config: Config, directory: Path, pools: int = 0) -> None:
         self.config = config
         self.directory = directory
-        self.timeline = Timeline()
-        self.plan = Asked(BUDGETS, workers=2, pools=pools, preload=Preload.AUTO)
+        self.told = Told()
+        self.plan = Asked(Settings(budgets=BUDGETS, stop_budgets=BUDGETS, workers=2, pools=pools))
         self.plan.asked = []
-        self.perform(self.plan.start(0.0))
-        self.perform(self.plan.template_ready(1, 0.0))
+        self.plan.start(0.0)
+        self.plan.template_ready(1, 0.0)
         self.children: dict[int, Any] = {}
         for child in self.plan.generations[1].everyone():
             identity = child.identity
             pid = identity.slot if identity.role is Role.WORKER else POOL
-            self.perform(self.plan.child_ready(identity, 0.0))
+            self.plan.child_ready(identity, 0.0)
             self.children[pid] = SimpleNamespace(
                 identity=identity, pid=pid, forked_at=0.0, baseline=40, config=config
             )
         self.used(100)
-        self.upkeep = Upkeep(self, MemoryGroup(directory, {"": "/"}))  # type: ignore[arg-type]  # what it uses of one
-
-    def perform(self, actions: Actions) -> None:
-        list(actions)
+        loop = Loop(self.plan, self.told.stream.tell)
+        group = MemoryGroup(directory, {"": "/"})
+        self.upkeep = Upkeep(loop, self.children, group, lambda: self.config.memory_pressure)
 
     def used(self, used: int) -> None:
         """By the group."""
@@ -69,7 +70,7 @@ class Server:
         return names
 
     def warnings(self) -> list[str]:
-        return [event.event for event in self.timeline if event.level == "warning"]
+        return [event.event for event in self.told.timeline if event.level == "warning"]
 
 
 @pytest.fixture

@@ -1,22 +1,25 @@
 """A plan that is driven by hand, for its tests."""
 
 from collections.abc import Iterable
+from dataclasses import replace as changed
 
-from hsrv.common.terms import Identity, Preload
+import msgspec
+
+from hsrv.common.terms import Identity
 from hsrv.supervisor.plan.actions import (
     Action,
     Dismiss,
     Drain,
     ForkChild,
     Kill,
+    Line,
     OperationEnded,
     OperationStep,
-    Say,
     Serve,
 )
-from hsrv.supervisor.plan.capacity import replace, scale
 from hsrv.supervisor.plan.fleet import Budgets
 from hsrv.supervisor.plan.plan import Plan
+from hsrv.supervisor.plan.settings import Settings
 
 BUDGETS = Budgets(
     startup=120.0, graceful=30.0, stream_grace=10.0, lifespan_shutdown=10.0, drain_delay=0.0, handoff=5.0
@@ -33,39 +36,50 @@ class Fleet:
     """A plan, its clock, and what it wanted so far."""
 
     def __init__(
-        self, workers: int = 2, pools: int = 1, *, leader_first: bool = False, **budgets: float
+        self,
+        workers: int = 2,
+        pools: int = 1,
+        *,
+        development: bool = False,
+        leader_first: bool = False,
+        stop_budgets: Budgets | None = None,
+        max_draining: int = 4,
+        **budgets: float,
     ) -> None:
-        values = {name: getattr(BUDGETS, name) for name in Budgets.__dataclass_fields__}
-        self.plan = Plan(
-            Budgets(**{**values, **budgets}),
+        usual = changed(BUDGETS, **budgets)
+        self.settings = Settings(
+            budgets=usual,
+            stop_budgets=stop_budgets or usual,
             workers=workers,
             pools=pools,
-            preload=Preload.AUTO,
+            max_draining=max_draining,
             leader_first=leader_first,
         )
+        self.plan = Plan(self.settings, development=development)
         self.now = 1000.0
         self.names: dict[tuple[int, str], Identity] = {}
         """Of the latest process per generation and name."""
 
     def saw(self, actions: Iterable[Action]) -> list[Action]:
-        """Everything but the log lines."""
-        seen = list(actions)
+        """Everything but the log lines, whatever it is part of."""
+        self.seen = seen = list(actions)
         for action in seen:
             if isinstance(action, ForkChild):
                 identity = action.identity
                 self.names[identity.generation, identity.name] = identity
-        self.said = [action for action in seen if isinstance(action, Say)]
-        self.ended = [action for action in seen if isinstance(action, OperationEnded) and action.operation]
-        return [action for action in seen if not isinstance(action, Say | OperationStep | OperationEnded)]
+        self.said = [action for action in seen if isinstance(action, Line)]
+        self.ended = [action for action in seen if isinstance(action, OperationEnded)]
+        told = (Line, OperationStep, OperationEnded)
+        return [msgspec.structs.replace(one, operation="") for one in seen if not isinstance(one, told)]
 
     def who(self, name: str, generation: int = 1) -> Identity:
         return self.names[generation, name]
 
-    def start(self, reload_id: str = "") -> list[Action]:
-        return self.saw(self.plan.start(self.now, reload_id))
+    def start(self, operation: str = "") -> list[Action]:
+        return self.saw(self.plan.start(self.now, operation))
 
     def replace(self, slot: int, operation: str = "op") -> list[Action]:
-        return self.saw(replace(self.plan, slot, operation, self.now))
+        return self.saw(self.plan.replace(slot, operation, self.now))
 
     def template_ready(self, generation: int = 1) -> list[Action]:
         return self.saw(self.plan.template_ready(generation, self.now))
@@ -91,8 +105,12 @@ class Fleet:
     def stop_now(self) -> list[Action]:
         return self.saw(self.plan.stop_now("QUIT", self.now))
 
+    def configure(self, **settings: int) -> list[Action]:
+        self.settings = changed(self.settings, **settings)  # type: ignore[arg-type]  # by name
+        return self.saw(self.plan.configure(self.settings, self.now))
+
     def scale(self, step: int) -> list[Action]:
-        return self.saw(scale(self.plan, self.plan.workers + step, self.now))
+        return self.saw(self.plan.scale(self.plan.workers + step, self.now))
 
     def tick(self, seconds: float = 0.0) -> list[Action]:
         self.now += seconds

@@ -15,7 +15,7 @@ from hsrv.supervisor.plan.actions import (
     Recycled,
     Serve,
 )
-from hsrv.supervisor.plan.capacity import end_streams, not_ready
+from hsrv.supervisor.plan.capacity import not_ready
 from tests.unit.supervisor.plan.fleets import Fleet, drain, roles
 
 # scale
@@ -108,7 +108,7 @@ def test_a_replacement_serves_before_the_old_one_drains(fleet: Fleet) -> None:
     assert (fork.identity.name, fork.identity.leader) == ("worker-1", True)
     assert fork.identity is not old
     assert fleet.ready("worker-1") == [Serve(fork.identity), drain(old, adopt=True)]
-    assert fleet.ended == [OperationEnded("op")]
+    assert fleet.ended == [OperationEnded(operation="op")]
     assert fleet.saw(fleet.plan.child_exited(old, "exited with code 0", fleet.now)) == []
     assert [
         child.identity for child in fleet.plan.generations[1].everyone() if child.key == (Role.WORKER, 1)
@@ -119,13 +119,13 @@ def test_streams_end_with_their_pool_while_a_fresh_one_serves() -> None:
     fleet = Fleet(pools=2)
     fleet.serve()
     before = [fleet.who(f"pool-{slot}") for slot in (1, 2)]
-    [fork] = fleet.saw(end_streams(fleet.plan, fleet.now))
+    [fork] = fleet.saw(fleet.plan.end_streams(fleet.now))
     assert isinstance(fork, ForkChild)
     drained = drain(before[0], adopt=True)
     assert fleet.ready("pool-1")[:3] == [Serve(fork.identity), Recycled("prestop"), drained]
     assert drain(before[1], adopt=True) in fleet.ready("pool-2"), "one after the other, and each"
     fleet.stop()
-    assert fleet.saw(end_streams(fleet.plan, fleet.now)) == []
+    assert fleet.saw(fleet.plan.end_streams(fleet.now)) == []
 
 
 def test_after_the_delay_and_the_longest_drain_whatever_is_left_is_killed() -> None:
@@ -170,7 +170,7 @@ def test_an_old_one_that_dies_first_is_replaced_by_what_is_on_its_way(fleet: Fle
     assert fleet.ended == [], "nobody serves yet"
     assert fleet.plan.generations[1].due == {}
     assert fleet.ready("worker-1") == [Serve(new)]
-    assert fleet.ended == [OperationEnded("op")]
+    assert fleet.ended == [OperationEnded(operation="op")]
 
 
 def test_when_both_die_the_operation_has_failed_and_the_slot_is_filled_again(fleet: Fleet) -> None:
@@ -181,7 +181,7 @@ def test_when_both_die_the_operation_has_failed_and_the_slot_is_filled_again(fle
         fleet.plan.tick(fleet.now + 60)
     )
     assert isinstance(fork, ForkChild)
-    assert fleet.plan.generations[1].operations == {}
+    assert fleet.plan.generations[1].replacing == {}
 
 
 def test_what_can_not_be_replaced_says_why(fleet: Fleet) -> None:
@@ -215,8 +215,9 @@ def test_a_replacement_is_given_up_by(fleet: Fleet, what: str) -> None:
     assert any(isinstance(action, Dismiss | Kill) and action.identity is new for action in actions)
 
 
-def test_the_oldest_of_too_many_draining_generations_has_no_time_left_for_its_streams(fleet: Fleet) -> None:
-    fleet.plan.max_draining = 2
+def test_the_oldest_of_too_many_draining_generations_has_no_time_left_for_its_streams() -> None:
+    fleet = Fleet(max_draining=2)
+    fleet.serve()
     hurried = []
     for number in (2, 3, 4, 5):
         fleet.start()
@@ -245,9 +246,9 @@ def test_readiness_follows_start_loss_hold_and_stop() -> None:
     fleet.exited("pool-1")
     assert not_ready(fleet.plan) == "no pool serves"
     fleet.ready("pool-1")
-    fleet.plan.held = True
+    fleet.plan.hold(True)
     assert not_ready(fleet.plan) == "drained by the operator"
-    fleet.plan.held = False
+    fleet.plan.hold(False)
     assert not_ready(fleet.plan) == ""
     fleet.saw(fleet.plan.stop(fleet.now))
     assert not_ready(fleet.plan) == "stopping"

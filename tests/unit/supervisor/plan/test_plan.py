@@ -1,5 +1,6 @@
 """The plan by table: events in, actions out."""
 
+import inspect
 import itertools
 from collections.abc import Callable
 from math import inf
@@ -10,6 +11,7 @@ from hsrv.common.errors import ExitCode
 from hsrv.common.tables import IllegalMoveError, Machine
 from hsrv.common.terms import DeathReason, Identity, Preload, Role
 from hsrv.supervisor.plan.actions import (
+    Actions,
     Announce,
     AnnounceClose,
     BeginStartup,
@@ -20,6 +22,7 @@ from hsrv.supervisor.plan.actions import (
     ForkChild,
     Kill,
     KillTemplate,
+    Line,
     MoveHandoffs,
     OperationEnded,
     PoolAvailable,
@@ -28,8 +31,11 @@ from hsrv.supervisor.plan.actions import (
     SpawnTemplate,
     StopListening,
 )
+from hsrv.supervisor.plan.ending import KILL_TIMEOUT
 from hsrv.supervisor.plan.fleet import GENERATION, Gen, GenEvent
-from hsrv.supervisor.plan.plan import KILL_TIMEOUT, SILENCE_TIMEOUT, Phase
+from hsrv.supervisor.plan.members import SILENCE_TIMEOUT
+from hsrv.supervisor.plan.plan import Plan
+from hsrv.supervisor.plan.state import Phase, View
 from tests.unit.supervisor.plan.fleets import (
     BUDGETS,
     DISMISSAL,
@@ -654,14 +660,14 @@ def test_a_reload_ends_when_the_new_generation_serves(fleet: Fleet) -> None:
     fleet.ready("worker-1", 2)
     assert fleet.ended == []
     fleet.ready("worker-2", 2)
-    assert fleet.ended == [OperationEnded("r1")]
-    assert [generation.reload_id for generation in fleet.plan.generations.values()] == ["r1", ""]
+    assert fleet.ended == [OperationEnded(operation="r1")]
+    assert [generation.operation for generation in fleet.plan.generations.values()] == ["r1", ""]
 
 
 def test_a_reload_that_fails_tells_why(fleet: Fleet) -> None:
     fleet.start("r1")
     fleet.saw(fleet.plan.template_failed(2, "no module", "Traceback", fleet.now))
-    assert fleet.ended == [OperationEnded("r1", "no module", "Traceback")]
+    assert fleet.ended == [OperationEnded("no module", "Traceback", operation="r1")]
 
 
 def test_a_reload_in_a_queue_keeps_its_id(fleet: Fleet) -> None:
@@ -671,7 +677,43 @@ def test_a_reload_in_a_queue_keeps_its_id(fleet: Fleet) -> None:
     fleet.saw(fleet.plan.template_failed(2, "no module", "", fleet.now))
     assert [ended.operation for ended in fleet.ended] == ["r1"]
     assert fleet.start("r3") == []
-    assert fleet.plan.generations[3].reload_id == "r2"
+    assert fleet.plan.generations[3].operation == "r2"
+
+
+@pytest.mark.parametrize("how", ["serves", "fails"])
+def test_a_reload_that_waited_is_an_operation_of_its_own_when_its_predecessor(fleet: Fleet, how: str) -> None:
+    fleet.start("r1")
+    fleet.start("r2")
+    fleet.template_ready(2)
+    if how == "serves":
+        for name in fleet.all_names():
+            fleet.ready(name, 2)
+    else:
+        fleet.failed("worker-1", 2)
+    [spawned] = [action for action in fleet.seen if isinstance(action, SpawnTemplate)]
+    lines = [action for action in fleet.seen if isinstance(action, Line) and action.event == "reloading"]
+    assert [action.operation for action in (spawned, *lines)] == ["r2", "r2"]
+    others = fleet.seen[: fleet.seen.index(lines[0])]
+    assert {action.operation for action in others} == {"r1"}
+    fleet.template_ready(3)
+    assert {action.operation for action in fleet.seen} == {"r2"}
+
+
+def test_what_is_done_for_a_replacement_is_part_of_it(fleet: Fleet) -> None:
+    fleet.replace(1, "p1")
+    assert [action.operation for action in fleet.seen] == ["p1", "p1"]
+    fleet.ready("worker-1")
+    assert [(type(action), action.operation) for action in fleet.seen] == [
+        (Serve, "p1"),
+        (Drain, "p1"),
+        (OperationEnded, "p1"),
+    ]
+
+
+def test_what_is_nobodys_is_part_of_no_operation(fleet: Fleet) -> None:
+    fleet.exited("worker-1")
+    fleet.stop()
+    assert {action.operation for action in fleet.seen} == {""}
 
 
 @pytest.mark.parametrize("how", ["stop", "stop_now"])
@@ -734,7 +776,7 @@ def test_leaving_drains_everything_and_stops_nobody_from_connecting(adopt: bool)
 
 def test_generations_are_counted_on_from_the_old_server() -> None:
     fleet = Fleet()
-    fleet.plan.last_number = 41
+    fleet.plan.take_over(last_number=41, held=False, workers=None)
     assert fleet.start("upgrade") == [SpawnTemplate(42, Preload.AUTO)]
 
 
@@ -746,3 +788,19 @@ def test_who_says_why_it_failed_while_it_is_killed_for_being_late_is_heard() -> 
     assert late[0].reason is DeathReason.STARTUP_TIMEOUT
     fleet.failed("worker-1")
     assert any("no database" in str(line.details) for line in fleet.said)
+
+
+# who may change it
+
+
+@pytest.mark.parametrize("name", [name for name, one in vars(View).items() if isinstance(one, property)])
+def test_nobody_else_writes_into_it(fleet: Fleet, name: str) -> None:
+    with pytest.raises(AttributeError):
+        setattr(fleet.plan, name, getattr(fleet.plan, name))
+
+
+@pytest.mark.parametrize("name", [name for name in vars(Plan) if not name.startswith("_")])
+def test_an_event_takes_effect_whether_or_not_its_actions_are_taken(name: str) -> None:
+    event = vars(Plan)[name]
+    assert not inspect.isgeneratorfunction(event)
+    assert inspect.signature(event).return_annotation in (Actions, None, float)

@@ -12,7 +12,7 @@ from hsrv.supervisor.plan.actions import (
     OperationEnded,
     SpawnTemplate,
 )
-from hsrv.supervisor.plan.plan import Phase
+from hsrv.supervisor.plan.state import Phase
 from tests.unit.supervisor.plan.fleets import BUDGETS, Fleet, names
 
 STOP_BUDGETS = replace_budgets(
@@ -23,9 +23,7 @@ STOP_BUDGETS = replace_budgets(
 @pytest.fixture
 def dev() -> Fleet:
     """One that serves, in development."""
-    fleet = Fleet(workers=1)
-    fleet.plan.development = True
-    fleet.plan.stop_budgets = STOP_BUDGETS
+    fleet = Fleet(workers=1, development=True, stop_budgets=STOP_BUDGETS)
     fleet.start()
     fleet.template_ready()
     fleet.ready("pool-1")
@@ -54,7 +52,7 @@ def test_in_development_a_change_overtakes_the_one_that_starts(dev: Fleet) -> No
     dev.template_ready(3)
     dev.ready("pool-1", 3)
     dev.ready("worker-1", 3)
-    assert dev.ended == [OperationEnded("r2")]
+    assert dev.ended == [OperationEnded(operation="r2")]
 
 
 @pytest.mark.parametrize("failure", ["import", "death", "lifespan"])

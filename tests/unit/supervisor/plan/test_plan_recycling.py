@@ -106,12 +106,12 @@ def test_who_drains_starts_or_is_unknown_is_not_recycled(fleet: Fleet) -> None:
 
 
 def test_a_generation_that_starts_is_complete_by_what_it_was_given(fleet: Fleet) -> None:
-    """A reload in the queue has read a configuration with more processes."""
+    """A reload in the queue has read a configuration with more pools."""
     fleet.start("r1")
     fleet.template_ready(2)
     fleet.start("r2")
-    fleet.plan.workers, fleet.plan.pools = 5, 2
+    fleet.configure(pools=2)
     for name in ("pool-1", "worker-1", "worker-2"):
         fleet.ready(name, 2)
-    assert fleet.ended == [OperationEnded("r1")]
-    assert len(roles(fleet.template_ready(3))) == 7
+    assert fleet.ended == [OperationEnded(operation="r1")]
+    assert len(roles(fleet.template_ready(3))) == 4

@@ -134,7 +134,7 @@ def test_a_command_to_a_child_that_is_gone_is_harmless() -> None:
         child.theirs.close()
         await run(child, heard)
         async with anyio.create_task_group() as tasks:
-            child.command(tasks, methods.SERVE)
+            child.command(tasks, methods.SERVE, methods.ServeParams(level="info"))
             child.tell(tasks, methods.LEARNED, methods.LearnedParams(patterns=[]))
         child.dismiss()
 

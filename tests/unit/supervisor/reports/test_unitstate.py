@@ -4,7 +4,7 @@ import pytest
 
 from hsrv.common.terms import Role
 from hsrv.supervisor.plan.fleet import Gen
-from hsrv.supervisor.plan.plan import Phase, Plan
+from hsrv.supervisor.plan.state import View
 from hsrv.supervisor.reports.unitstate import (
     EXTENSION,
     UnitState,
@@ -25,7 +25,7 @@ def serving() -> Fleet:
     return fleet
 
 
-def facts(plan: Plan) -> tuple[UnitState, str, str]:
+def facts(plan: View) -> tuple[UnitState, str, str]:
     return unit_state(plan), status_text(plan), why_starved(plan)
 
 
@@ -44,7 +44,8 @@ def test_a_life() -> None:
 
 @pytest.mark.parametrize(("role", "why"), [(Role.POOL, "no pool serves"), (Role.WORKER, "no worker serves")])
 def test_without_anybody_of_a_role_there_is_no_sign_of_life(role: Role, why: str) -> None:
-    plan = serving().plan
+    fleet = serving()
+    plan = fleet.plan
     generation = plan.generations[1]
     assert generation.state is Gen.SERVING
     for key in [key for key in generation.children if key[0] is role]:
@@ -52,13 +53,13 @@ def test_without_anybody_of_a_role_there_is_no_sign_of_life(role: Role, why: str
         del generation.children[key]
     assert why_starved(plan) == why
     assert f"(not ready: {why})" in status_text(plan)
-    plan.phase = Phase.STOPPING
+    fleet.stop()
     assert why_starved(plan) == "", "a stop has bounds of its own"
 
 
 def test_an_operator_who_wants_no_traffic_has_no_ill_server() -> None:
     plan = serving().plan
-    plan.held = True
+    plan.hold(True)
     assert why_starved(plan) == ""
     assert status_text(plan).endswith("(not ready: drained by the operator)")
 

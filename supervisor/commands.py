@@ -1,0 +1,73 @@
+"""What signals ask of the server, and what the end of its terminal means."""
+
+import signal
+from typing import Any
+
+import anyio
+
+from hsrv.logs.logging import get_logger
+from hsrv.supervisor.hands.hands import ProcessHands
+from hsrv.supervisor.operators.operations import new_id
+from hsrv.supervisor.operators.reloads import Reloads
+from hsrv.supervisor.plan.state import Phase
+from hsrv.supervisor.runtime.loop import Loop
+from hsrv.supervisor.runtime.signals import COMMANDS, Command, handled
+from hsrv.supervisor.runtime.terminal import LOOK_INTERVAL, Terminal, repeat_interrupt
+from hsrv.supervisor.succession.upgrade import Upgrades
+from hsrv.system import held
+
+log = get_logger("hsrv.supervisor")
+
+
+class Commands:
+    """Of one server."""
+
+    def __init__(self, loop: Loop, hands: ProcessHands, reloads: Reloads, upgrades: Upgrades) -> None:
+        self._loop = loop
+        self._hands = hands
+        self._reloads = reloads
+        self._upgrades = upgrades
+        self.terminal = Terminal()
+
+    async def hear_signals(self, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        with anyio.open_signal_receiver(*handled()) as signals:
+            held.let_through()
+            task_status.started()
+            async for signum in signals:
+                if not self._upgrades.obey(signum):
+                    self.obey(COMMANDS[signum])
+                if signum == signal.SIGINT and self.terminal.matters:
+                    self._loop.tasks.start_soon(repeat_interrupt, lambda: self._hands.children.living)
+
+    def obey(self, command: Command) -> None:
+        loop = self._loop
+        plan, now = loop.plan, loop.now()
+        if command is Command.REAP:
+            self._hands.reap()
+        elif command is Command.STOP:
+            loop.perform(plan.stop(now))
+        elif command is Command.STOP_NOW:
+            loop.perform(plan.stop_now("QUIT", now))
+        elif command is Command.RELOAD and self.terminal.has_gone():
+            self._hang_up(now)
+        elif command is Command.RELOAD:
+            self._reloads.begin(self._reloads.next_id())
+        elif command is Command.UPGRADE:
+            self._upgrades.begin(new_id())
+        elif command is Command.REOPEN_LOGS:
+            log.info("nothing to reopen", why="logs go to standard error")
+        else:
+            loop.perform(plan.scale(plan.workers + (1 if command is Command.MORE else -1), now))
+
+    def _hang_up(self, now: float) -> None:
+        """A closed terminal may send HUP twice, itself and by its shell: not the second one of two stops."""
+        if self._loop.plan.phase is Phase.RUNNING:
+            log.info("terminal closed")
+            self._loop.perform(self._loop.plan.stop(now))
+
+    async def watch_terminal(self) -> None:
+        """As long as its end would be that of the server."""
+        while self.terminal.matters:
+            self.terminal.look()
+            await anyio.sleep(LOOK_INTERVAL)

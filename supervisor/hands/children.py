@@ -1,0 +1,220 @@
+"""All workers and pools of one server: what they are told, what they say, and how they end.
+
+Promises: no process is signalled once its end is known; each end is told once.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, Literal, Protocol
+
+from structlog.contextvars import clear_contextvars
+
+from hsrv.common.globs import LearnedPaths
+from hsrv.common.terms import DeathReason, Identity, Role
+from hsrv.logs.logging import get_logger, set_level
+from hsrv.rpc import methods
+from hsrv.supervisor.health.deaths import Coroner
+from hsrv.supervisor.health.upkeep import resident_memory
+from hsrv.supervisor.plan import actions
+from hsrv.supervisor.plan.actions import ChildAction
+from hsrv.supervisor.processes.children import ChildHandle
+from hsrv.supervisor.runtime.configuration import Configuration
+from hsrv.supervisor.runtime.loop import Loop
+from hsrv.supervisor.runtime.told import ProcessExited, ProcessReady, ProcessReaped, ProcessStarted
+
+LATE: Final = (DeathReason.STARTUP_TIMEOUT, DeathReason.DRAIN_TIMEOUT)
+"""Reasons for a kill of which nobody would know what the process was doing: its stacks are logged before."""
+
+log = get_logger("hsrv.supervisor")
+
+
+class Doctor(Protocol):
+    """What is found out about a process that is to be killed, or was (`hsrv.supervisor.health.healing`)."""
+
+    coroner: Coroner
+
+    async def kill_with_stacks(self, child: ChildHandle, reason: DeathReason, why: str) -> None: ...
+
+    def tell_crash(self, child: ChildHandle) -> None: ...
+
+
+class Children:
+    """By pid: all whose end is not known."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        configuration: Configuration,
+        doctor: Doctor,
+        living: dict[int, ChildHandle],
+        on_stranger: Callable[[int, int], None],
+    ) -> None:
+        """`living`: by pid, shared with those who look at them. `on_stranger`: called with the pid and the status of a
+        process that ended and is none of these."""
+        self.living = living
+        self.forking: dict[int, list[ChildHandle]] = {}
+        """By generation, in the order in which the template was asked."""
+        self.on_modules: Callable[[Mapping[str, str | None], float], None] = lambda modules, began: None
+        """Called when one says of which files the application consists, none of which was read before that time."""
+        self._learned = LearnedPaths()
+        self._loop = loop
+        self._configuration = configuration
+        self._doctor = doctor
+        self._on_stranger = on_stranger
+
+    # what they are told
+
+    def act(self, action: ChildAction) -> None:
+        child, tasks = self.handle(action.identity), self._loop.tasks
+        if child is None:
+            return
+        if isinstance(action, actions.BeginStartup):
+            child.command(tasks, methods.BEGIN_STARTUP)
+        elif isinstance(action, actions.Serve):
+            level = self._configuration.config.log_level
+            params = methods.ServeParams(level=level, learned=self.patterns_known())
+            child.command(tasks, methods.SERVE, params)
+        elif isinstance(action, actions.AnnounceClose):
+            child.command(tasks, methods.ANNOUNCE_CLOSE)
+        elif isinstance(action, actions.Drain):
+            drain = methods.DrainParams(
+                graceful_timeout=action.graceful, stream_grace=action.stream_grace, adopt=action.adopt
+            )
+            child.command(tasks, methods.DRAIN, drain)
+        elif isinstance(action, actions.Finish):
+            child.command(tasks, methods.FINISH)
+        elif isinstance(action, actions.Dismiss):
+            child.dismiss()
+
+    def kill(self, child: ChildHandle, reason: DeathReason, why: str) -> None:
+        """One that was forked."""
+        if reason in LATE:
+            self._loop.tasks.start_soon(self._doctor.kill_with_stacks, child, reason, why)
+        else:
+            child.kill(reason, why)
+
+    def pool_available(self, action: actions.PoolAvailable) -> None:
+        log.warning(
+            "pool available" if action.available else "pool unavailable", generation=action.generation
+        )
+        params = methods.PoolAvailableParams(available=action.available)
+        for child in self.living.values():
+            if child.identity.generation == action.generation:
+                child.tell(self._loop.tasks, methods.POOL_AVAILABLE, params)
+
+    def set_log_level(self, level: Literal["debug", "info", "warning", "error"]) -> None:
+        """In every process, also in those that come."""
+        set_level(level)
+        self._configuration.set_log_level(level)
+        for child in self.living.values():
+            child.command(self._loop.tasks, methods.LOG_LEVEL, methods.LogLevelParams(level=level))
+
+    # which there are
+
+    def handle(self, identity: Identity) -> ChildHandle | None:
+        return next((child for child in self._everyone() if child.identity is identity), None)
+
+    def _everyone(self) -> Iterator[ChildHandle]:
+        yield from self.living.values()
+        for waiting in self.forking.values():
+            yield from waiting
+
+    def began(self, child: ChildHandle) -> None:
+        """Its template is about to be asked for it."""
+        self.forking.setdefault(child.identity.generation, []).append(child)
+        self._loop.tasks.start_soon(self._hear, child)
+
+    def forked(self, identity: Identity, pid: int, error: str) -> None:
+        """What a template answers, in the order in which it was asked."""
+        waiting = self.forking.get(identity.generation)
+        if not waiting:
+            log.debug("late message of a template", message="Forked", child=pid)
+            return
+        child = waiting.pop(0)
+        if error:
+            child.ended(DeathReason.NOT_FORKED, f"could not be forked: {error}")
+            return
+        child.forked(pid)
+        self.living[pid] = child
+        self._loop.tell(ProcessStarted(child.identity, pid))
+        self._loop.perform(self._loop.plan.child_forked(child.identity))
+
+    def not_forked(self, generations: list[int]) -> None:
+        """Their template is gone: what it was asked for and didn't confirm is told to go, if it exists."""
+        for child in [child for number in generations for child in self.forking.pop(number, [])]:
+            child.dismiss()
+            child.ended(DeathReason.NOT_FORKED, "was not forked")
+
+    async def all_drain(self) -> None:
+        """Until every worker has confirmed that it accepts no more, or has ended."""
+        for child in list(self.living.values()):
+            if child.identity.role is Role.WORKER:
+                await child.draining.wait()
+
+    # what they say
+
+    async def _hear(self, child: ChildHandle) -> None:
+        """Until its end, and all that it said before."""
+        clear_contextvars()  # of what it was forked for: the rest of its life is part of nothing
+        loop, plan, identity = self._loop, self._loop.plan, child.identity
+        await child.run(self._on_ready, self._on_failed, self._on_learned, self._on_recycle)
+        if not child.gone.is_set():
+            loop.perform(plan.child_silent(identity, loop.now()))
+            await child.gone.wait()
+        log.debug("reaped", process=identity.name, child=child.pid, reason=child.death)
+        self._doctor.tell_crash(child)
+        self._count(child)
+        child.close()
+        known = plan.find(identity)
+        expected = child.reason is DeathReason.EXIT and known is not None and known.is_expected_to_end
+        loop.perform(plan.child_exited(identity, child.death, loop.now(), pid=child.pid))
+        loop.tell(ProcessReaped(identity, child.pid, child.reason, child.death, expected))
+
+    def _on_ready(self, child: ChildHandle, params: methods.ReadyParams) -> None:
+        if params.modules:
+            self.on_modules(params.modules, child.template_began)
+        child.baseline = resident_memory(child.pid)
+        self._loop.tell(ProcessReady(child.identity, child.pid))
+        self._loop.perform(self._loop.plan.child_ready(child.identity, self._loop.now()))
+
+    def _on_failed(self, child: ChildHandle, params: methods.FailedParams) -> None:
+        failed = self._loop.plan.child_failed
+        now = self._loop.now()
+        self._loop.perform(failed(child.identity, params.stage, params.message, params.traceback, now))
+
+    def _on_recycle(self, child: ChildHandle, params: methods.RecycleParams) -> None:
+        recycle = self._loop.plan.recycle
+        self._loop.perform(recycle(child.identity, params.reason, params.why, self._loop.now()))
+
+    # learned paths
+
+    def patterns_known(self) -> list[str]:
+        return self._learned.patterns
+
+    def learn(self, patterns: list[str]) -> list[str]:
+        """Note them; those that are new."""
+        new = [pattern for pattern in patterns if pattern not in self._learned]
+        self._learned.add(new)
+        return new
+
+    def _on_learned(self, child: ChildHandle, params: methods.LearnedParams) -> None:
+        news = methods.LearnedParams(patterns=self.learn(params.patterns), plain=params.plain)
+        if news.patterns or news.plain:
+            for other in self.living.values():
+                if other is not child:
+                    other.tell(self._loop.tasks, methods.LEARNED, news)
+
+    # how they end
+
+    def exited(self, pid: int, status: int) -> None:
+        child = self.living.pop(pid, None)
+        if child is None:
+            self._on_stranger(pid, status)
+            return
+        self._count(child)  # in the same moment in which it is none of the living any more
+        status_told = None if child.was_killed else status
+        child.ended(*self._doctor.coroner.examine(status_told, self._loop.now()))
+
+    def _count(self, child: ChildHandle) -> None:
+        if not child.counted:
+            child.counted = True
+            self._loop.tell(ProcessExited(child.identity, child.look()))

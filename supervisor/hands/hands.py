@@ -1,0 +1,105 @@
+"""The plan's actions, performed on processes and sockets.
+
+Owns the descriptors that all generations share: the handoff channels and both ends of adopt. Promise: nothing is left
+behind.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+
+from hsrv.supervisor.hands.children import Children, Doctor
+from hsrv.supervisor.hands.templates import Outfit, Reuse, Templates
+from hsrv.supervisor.plan import actions
+from hsrv.supervisor.plan.actions import Action
+from hsrv.supervisor.processes.children import ChildHandle
+from hsrv.supervisor.runtime.configuration import Configuration
+from hsrv.supervisor.runtime.loop import Hands, Loop
+from hsrv.supervisor.sockets.listeners import refuse_connections, stop_new_connections
+
+
+class ProcessHands(Hands):
+    """Of one server."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        configuration: Configuration,
+        outfit: Outfit,
+        *,
+        doctor: Doctor,
+        living: dict[int, ChildHandle],
+        on_stranger: Callable[[int, int], None],
+        reuse: Reuse | None,
+    ) -> None:
+        """`living`, `doctor` and `on_stranger`: see `Children`; `reuse`: see `Templates`."""
+        self._loop = loop
+        self._outfit = outfit
+        self.children = Children(loop, configuration, doctor, living, on_stranger)
+        self.templates = Templates(
+            loop, configuration, outfit, self.children, coroner=doctor.coroner, reuse=reuse
+        )
+
+    def perform(self, action: Action) -> None:
+        if isinstance(action, actions.Kill):
+            self._kill(action)
+        elif isinstance(action, actions.ChildAction):
+            self.children.act(action)
+        elif isinstance(action, actions.ForkChild):
+            self.templates.fork(action)
+        elif isinstance(action, actions.SpawnTemplate):
+            self.templates.spawn(action)
+        elif isinstance(action, actions.QuitTemplate):
+            self.templates.quit(action.generation, stays=action.template_stays)
+        elif isinstance(action, actions.KillTemplate):
+            self.templates.kill(action.generation, action.why)
+        elif isinstance(action, actions.MoveHandoffs):
+            self._outfit.handoffs.move(action.generation)
+        elif isinstance(action, actions.PoolAvailable):
+            self.children.pool_available(action)
+        elif isinstance(action, actions.StopListening):
+            stop_new_connections(self._outfit.addresses.listeners)
+            self._loop.tasks.start_soon(self._refuse_connections)
+        else:
+            raise TypeError(f"nobody performs {type(action).__name__}")
+
+    def _kill(self, action: actions.Kill) -> None:
+        child = self.children.handle(action.identity)
+        if child is not None and child.pid:
+            self.children.kill(child, action.reason, action.why)
+        elif child is not None:
+            self.templates.kill(child.identity.generation, f"it did not fork {child.identity.name}")
+
+    async def _refuse_connections(self) -> None:
+        """Once every worker has taken what waited in the queue. Bounded by the drain, which ends one that doesn't."""
+        await self.children.all_drain()
+        refuse_connections(self._outfit.addresses.listeners)
+
+    def reap(self) -> None:
+        """Collect every dead child: templates, children of dead templates, and as PID 1 strangers.
+
+        Templates first: what one said last may be that it forked one of the others.
+        """
+        dead = dict(_reap_all())
+        for pid in dead.keys() & self.templates.living.keys():
+            self.templates.exited(pid, dead.pop(pid))
+        for pid, status in dead.items():
+            self.children.exited(pid, status)
+
+    async def end(self, hurry: Callable[[], bool]) -> None:
+        """The server is over. `hurry`: whether nobody wants to wait for a template to exit."""
+        self._outfit.handoffs.close_all()
+        for channel in self._outfit.adopt:
+            channel.close()
+        await self.templates.end(hurry)
+
+
+def _reap_all() -> Iterable[tuple[int, int]]:
+    """Pid and status of every child that has died."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status

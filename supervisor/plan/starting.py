@@ -1,0 +1,130 @@
+"""How a generation comes to serve: the first one, and a reload. Pure, and part of the plan.
+
+Promises: a reload that fails leaves the running generation as it is; one that is asked for while another starts begins
+when that one is over, as an operation of its own.
+"""
+
+from hsrv.common.terms import Preload, Role
+from hsrv.ipc.messages import Failure
+from hsrv.supervisor.plan.actions import (
+    Announce,
+    AnnounceClose,
+    PoolAvailable,
+    Say,
+    Serve,
+    Steps,
+    ended,
+    part_of,
+    step,
+)
+from hsrv.supervisor.plan.ending import Ending
+from hsrv.supervisor.plan.fleet import Child, ChildState, Gen, Generation, GenEvent
+from hsrv.supervisor.plan.forking import Forking
+from hsrv.supervisor.plan.state import Phase, State
+
+
+class Starting:
+    """Of generations."""
+
+    def __init__(self, state: State, ending: Ending, forking: Forking) -> None:
+        self._state = state
+        self._ending = ending
+        self._forking = forking
+
+    def start(self, now: float, operation: str) -> Steps:
+        """The next generation, as this operation; or queue it."""
+        yield from part_of(operation, self._start(now, operation))
+
+    def _start(self, now: float, operation: str) -> Steps:
+        state = self._state
+        if state.phase is not Phase.RUNNING:
+            return
+        if state.development:
+            yield from self._make_way(now)
+        if state.first(Gen.STARTING) is not None:
+            # what starts at present may have read the code before its last change
+            state.queued_reload = operation
+            yield Say("info", "reload queued", {"why": "a generation is starting already"})
+            yield from step(operation, "queued: a generation is starting already")
+            return
+        state.queued_reload = None
+        generation = self._next(state.settings.preload)
+        generation.operation = operation
+        if operation:
+            yield Say("info", "reloading", {"generation": generation.number})
+        yield from step(operation, f"generation {generation.number} starts")
+        yield from self._forking.spawn_template(generation, now)
+
+    def _next(self, preload: Preload, broken: Failure | None = None) -> Generation:
+        state = self._state
+        state.last_number += 1
+        state.generations[state.last_number] = Generation(state.last_number, preload, broken=broken)
+        return state.generations[state.last_number]
+
+    def _make_way(self, now: float) -> Steps:
+        """Development: nobody is served by code that has changed. What comes waits for the new one."""
+        for generation in list(self._state.generations.values()):
+            if generation.state is Gen.STARTING:
+                yield from self._ending.abandon(generation, now, "the code has changed again")
+            elif generation.state is Gen.SERVING:
+                yield from self._ending.drain_generation(generation, now, adopt=True)
+
+    def start_queued(self, now: float) -> Steps:
+        if self._state.queued_reload is not None:
+            yield from self.start(now, self._state.queued_reload)
+
+    def promote_if_complete(self, generation: Generation, now: float) -> Steps:
+        if generation.state is not Gen.STARTING or not generation.is_complete():
+            return
+        old = self._state.serving()
+        operation, generation.operation = generation.operation, ""
+        generation.machine.move(GenEvent.ALL_READY)
+        self._state.has_served = True
+        for child in generation.children.values():
+            yield from self.let_serve(generation, child)
+        yield Announce(generation.number)
+        yield from ended(operation)
+        if old is not None:
+            old.operation = operation
+            yield from self._ending.drain_generation(old, now, adopt=True)
+            yield from self._ending.hurry_oldest(now)
+        yield from self.start_queued(now)
+
+    def let_serve(self, generation: Generation, child: Child) -> Steps:
+        child.state = ChildState.SERVING
+        yield Serve(child.identity)
+        if self._state.phase is Phase.DELAYING:
+            yield AnnounceClose(child.identity)
+        if child.identity.role is Role.POOL:
+            generation.pool_lost_at = None
+            if generation.pool_lost_told:
+                generation.pool_lost_told = False
+                yield PoolAvailable(generation.number, available=True)
+        elif generation.pool_lost_told:
+            yield PoolAvailable(generation.number, available=False)
+
+    def fail(self, generation: Generation, message: str, traceback: str, now: float) -> Steps:
+        """It can't start. The first generation ends the server; a later one leaves the running one
+        untouched."""
+        if self._state.development and generation.broken is None:
+            yield Say("error", "the code is broken", failure(message, traceback))
+            yield from ended(generation.operation, message, traceback)
+            yield from self._ending.abandon(generation, now, "the code is broken")
+            yield from self._show_broken(Failure(message, traceback), now)
+            return
+        first = self._state.serving() is None
+        event = "application could not be started" if first else "reload failed, the running code goes on"
+        yield Say("error", event, failure(message, traceback))
+        if first:
+            yield from self._ending.fail(message)
+        yield from ended(generation.operation, message, traceback)
+        yield from self._ending.drain_generation(generation, now, adopt=False, because=GenEvent.FAILED)
+        yield from self.start_queued(now)
+
+    def _show_broken(self, why: Failure, now: float) -> Steps:
+        """Development: a generation that serves nothing but the reason."""
+        yield from self._forking.spawn_template(self._next(Preload.NONE, why), now)
+
+
+def failure(message: str, traceback: str) -> dict[str, object]:
+    return {"error": message, **({"exception": traceback} if traceback else {})}
