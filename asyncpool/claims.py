@@ -9,8 +9,8 @@ from typing import Final
 
 from hsrv.common.globs import PATTERN_LIMIT, Globs, LearnedPaths
 from hsrv.common.terms import EndReason
-from hsrv.http.exchange import Exchange
 from hsrv.http.host import trace_context
+from hsrv.http.request.exchange import Exchange
 from hsrv.logs.logging import get_logger
 from hsrv.options.config import Config
 

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Final
 
 from hsrv.common.terms import EndReason
+from hsrv.http.observer import Observer, give
 from hsrv.ipc.channel import Channel, ChannelError
 from hsrv.ipc.messages import ConnectionHandoff, encode
 from hsrv.net.conn import Conn
@@ -73,11 +74,18 @@ class Parked:
 class ParkingLot:
     """All parked connections of this process."""
 
-    def __init__(self, adopt: Channel, loop: asyncio.AbstractEventLoop, limit: int) -> None:
+    def __init__(
+        self,
+        adopt: Channel,
+        loop: asyncio.AbstractEventLoop,
+        limit: int,
+        observer: Observer | None = None,
+    ) -> None:
         """`limit`: the most connections that are held; more go on to the workers, which keep them."""
         self._adopt = adopt
         self._loop = loop
         self._limit = limit
+        self._observer = observer
         self._gate = _Gate.OPEN
         self._parked: dict[Parked, None] = {}
         self._leaving: deque[Parked] = deque()
@@ -141,6 +149,8 @@ class ParkingLot:
         parked.since = self._loop.time()
         self._parked[parked] = None
         parked.conn.watch(lambda: self._on_readable(parked))
+        if self._observer is not None:
+            self._observer.parked(parked.conn.origin)
 
     def _on_readable(self, parked: Parked) -> None:
         if parked.conn.at_end():
@@ -151,13 +161,14 @@ class ParkingLot:
         self._send(parked)
 
     def _end(self, parked: Parked, reason: EndReason) -> None:
-        """Close it. The reason is for who observes."""
         self._parked.pop(parked, None)
         parked.conn.close()
+        if self._observer is not None:
+            self._observer.closed(parked.conn, reason, parked.conn.origin.requests_served)
 
     def _give(self, parked: Parked) -> None:
         """Raises ChannelError."""
-        parked.conn.give(self._adopt, parked.adoption())
+        give(parked.conn, self._adopt, parked.adoption(), "adopt", self._observer)
 
     def _send(self, parked: Parked) -> None:
         if self._gate is _Gate.CLOSED:

@@ -24,10 +24,12 @@ from hsrv.child.life import ChildBoot, Learn
 from hsrv.common.asgi import Application
 from hsrv.common.terms import EndReason
 from hsrv.http.activity import Activity
-from hsrv.http.connection import END_TIMEOUT, HTTPConnection, State
-from hsrv.http.exchange import Exchange
+from hsrv.http.connection import END_TIMEOUT, HTTPConnection
+from hsrv.http.contract import Connection, Outcome
 from hsrv.http.host import HTTPHost
 from hsrv.http.overdue import end_overdue
+from hsrv.http.request.exchange import Exchange
+from hsrv.http.states import State
 from hsrv.ipc.messages import Handoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff, decode_handoff
 from hsrv.logs.accesslog import AccessRecord
 from hsrv.logs.logging import get_logger
@@ -36,7 +38,6 @@ from hsrv.net.intake import Intake
 from hsrv.net.waiting import after
 from hsrv.options.stopbudget import END_SPREAD
 from hsrv.rpc.methods import ChildReport, DrainParams
-from hsrv.system.native import mypyc_attr
 from hsrv.system.platform import return_free_memory
 
 END_SPREAD_SHARE: Final = 0.2
@@ -51,16 +52,22 @@ CLOSE_TIMEOUT: Final = 1.0
 log = get_logger("hsrv.pool")
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class AsyncPool(HTTPHost):
     """Long-lived streams: receives requests from the workers, runs them, gives the connections back."""
 
-    answers_half_closed = False
-
     def __init__(self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Learn) -> None:
-        super().__init__(boot.identity, boot.config, boot.application, loop, boot.board, census=boot.census)
+        super().__init__(
+            boot.identity,
+            boot.config,
+            boot.application,
+            loop,
+            boot.board,
+            census=boot.census,
+            collectors=boot.collectors,
+        )
         config = boot.config
         self.send_timeout = config.stream_send_timeout
+        self.answers_half_closed = False
         self._learn = learn
         self._handoffs: Intake[Handoff] = Intake(
             boot.handoff_receive,
@@ -70,14 +77,14 @@ class AsyncPool(HTTPHost):
             has_room=self._welcomes,
             on_exhausted=self._make_room,
         )
-        self._lot = ParkingLot(boot.adopt_send, loop, most_parked())
+        self._lot = ParkingLot(boot.adopt_send, loop, most_parked(), self.observer)
         self._full_since = math.inf
         """loop.time() since which there have been no descriptors to spare."""
         self._parks = bool(config.park_after)
         boot.handoff_send.close()  # the workers' ends: to hand over to ourselves, or adopt, is not for a pool
         boot.adopt_receive.close()
         self._sessions: set[WebSocketSession] = set()
-        self._refused: set[HTTPConnection] = set()
+        self._refused: set[Connection] = set()
         """Those whose request was answered with 503 at once. They count for no limit."""
         self._ws_settings = WebSocketSettings(
             codec=config.ws,
@@ -165,6 +172,8 @@ class AsyncPool(HTTPHost):
 
     def accept_handoff(self, message: Handoff, sock: socket.socket) -> None:
         """Run a request that a worker handed over. Owns `sock` from here on."""
+        if self.observer is not None:
+            message = self.observer.adopted(message)
         conn = Conn(sock, self.loop, message.origin)
         if isinstance(message, ParkedHandoff):
             if self.census is not None:
@@ -234,13 +243,13 @@ class AsyncPool(HTTPHost):
             conn,
             message,
             self.scopes.websocket(message.head, message.origin, self.state),
-            self.application_of(message),
+            self._application_of(message),
             self._ws_settings,
             loop=self.loop,
             backlog=self.backlog,
             memory=self._ws_memory,
             defaults=self.default_headers,
-            on_accepted=self.session_accepted,
+            on_accepted=self._session_accepted,
             on_closed=self._session_closed,
         )
         if self.census is not None:
@@ -250,15 +259,22 @@ class AsyncPool(HTTPHost):
         self._count_streams()
         session.start()
 
-    def application_of(self, message: WebSocketHandoff) -> Application:
-        """Whom a WebSocket calls."""
-        return self.app
+    def _application_of(self, message: WebSocketHandoff) -> Application:
+        """What a WebSocket calls."""
+        return self.app if self.observer is None else self.observer.calling(self.app, message)
 
-    def session_accepted(self, session: WebSocketSession) -> None:
+    def _session_accepted(self, session: WebSocketSession) -> None:
         """The application has accepted."""
         self.board.count(Count.WEBSOCKETS_OPENED)
+        if self.observer is not None:
+            self.observer.accepted(session.handoff)
 
     def _session_closed(self, session: WebSocketSession, reason: EndReason, code: int) -> None:
+        if self.observer is not None:
+            since, status = session.started_at, session.status
+            self.observer.websocket_closed(
+                session.conn, session.handoff, reason, code, status=status, since=since
+            )
         self._sessions.discard(session)
         self._count_streams()
         self._count_session(session, reason)
@@ -283,7 +299,7 @@ class AsyncPool(HTTPHost):
 
     # until it is found to be a stream, what runs here is a request
 
-    def started(self, connection: HTTPConnection, exchange: Exchange) -> None:
+    def started(self, connection: Connection, exchange: Exchange) -> None:
         super().started(connection, exchange)
         self._count_requests(exchange, is_one=not exchange.is_stream and not exchange.encoder.complete)
 
@@ -294,7 +310,7 @@ class AsyncPool(HTTPHost):
         if exchange in self.exchanges and not exchange.is_stream and not exchange.encoder.complete:
             self._count_requests(exchange, is_one=True)
 
-    def finished(self, connection: HTTPConnection, exchange: Exchange, reason: EndReason) -> None:
+    def finished(self, connection: Connection, exchange: Exchange, reason: EndReason) -> None:
         super().finished(connection, exchange, reason)
         self._claims.finished(exchange, reason)
         self._count_requests(exchange, is_one=False)
@@ -340,7 +356,7 @@ class AsyncPool(HTTPHost):
         self._learn(pattern, True)
         self._count_requests(exchange, is_one=False)
 
-    def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
+    def closed(self, connection: Connection, reason: EndReason) -> None:
         super().closed(connection, reason)
         self._refused.discard(connection)
         self._count_streams()
@@ -354,14 +370,14 @@ class AsyncPool(HTTPHost):
 
     # connections that go back to the workers
 
-    def idle(self, connection: HTTPConnection) -> bool:
+    def idle(self, connection: Connection) -> Outcome:
         conn, buffered = connection.release()
         if buffered or not self._parks:
             self._lot.give_back(conn, connection.deadline, buffered)
         else:
             self._lot.park(conn, connection.deadline)
         self._check_drained()
-        return True
+        return Outcome.ELSEWHERE
 
     # drain
 

@@ -13,7 +13,7 @@ from hsrv.asyncpool.websocket.link import WebSocketLink, WebSocketSettings
 from hsrv.asyncpool.websocket.memory import MessageMemory
 from hsrv.board.scoreboard import Scoreboard, new_board
 from hsrv.http.backlog import Backlog
-from hsrv.http.scope import ScopeBuilder
+from hsrv.http.request.scope import ScopeBuilder
 from hsrv.http.wire.forwarded import TrustedProxies
 from hsrv.http.wire.head import HeadLimits, take_head
 from hsrv.http.wire.parser import choose_parser

@@ -16,6 +16,7 @@ import time
 from typing import Any, Final, Protocol
 
 from hsrv.common.request import Address
+from hsrv.http.contract import Outcome
 from hsrv.ipc.messages import ListenerInfo, Origin
 from hsrv.logs.floods import worth_a_line
 from hsrv.logs.logging import get_logger
@@ -45,9 +46,9 @@ log = get_logger("hsrv.worker")
 class Landlord(Protocol):
     """What the acceptor needs of the worker."""
 
-    def accepted(self, sock: socket.SocketType, origin: Origin, *, at_once: bool) -> bool:
+    def accepted(self, sock: socket.SocketType, origin: Origin, *, at_once: bool) -> Outcome:
         """A new connection, now the worker's. `at_once`: what it has sent by now is read before the loop turns.
-        Whether it is gone again, and the worker as free as before."""
+        HERE: it takes the worker's time or a descriptor; else it is gone again, and the worker as free as before."""
 
     def has_room(self) -> bool:
         """Whether one more connection leaves enough descriptors."""
@@ -163,8 +164,8 @@ class Acceptor:
             self._failed(error)
             return False
         self.accepted += 1
-        gone = landlord.accepted(sock, self._origin(door, sock, peer), at_once=at_once)
-        return gone or not at_once
+        outcome = landlord.accepted(sock, self._origin(door, sock, peer), at_once=at_once)
+        return outcome is not Outcome.HERE or not at_once
 
     def _origin(self, door: _Door, sock: socket.SocketType, peer: Any) -> Origin:
         sock.setblocking(False)

@@ -11,18 +11,18 @@ from typing import Final
 from hsrv.board.layout import Count
 from hsrv.board.scoreboard import Scoreboard
 from hsrv.common.request import RequestHead
-from hsrv.http.connection import HTTPConnection, State
+from hsrv.events.types import Move
+from hsrv.http.contract import Connection, Outcome
+from hsrv.http.states import State
 from hsrv.ipc.channel import Channel, ChannelClosed, ChannelError
-from hsrv.ipc.messages import StreamingHandoff, Trace, WebSocketHandoff, encode
+from hsrv.ipc.messages import Trace
 from hsrv.net.context import later
 from hsrv.net.poller import turn_of
-from hsrv.system.native import mypyc_attr
 
 RETRY_INTERVAL: Final = 0.02
 """Seconds until a full channel is tried again. ETOOMANYREFS has no readiness event, so a timer serves all causes."""
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class HandoffDesk:
     """Passes connections to the pool; keeps those in order that must wait."""
 
@@ -30,54 +30,49 @@ class HandoffDesk:
         self._channel = channel
         self._loop = loop
         self._board = board
-        self._waiting: deque[HTTPConnection] = deque()
+        self._waiting: deque[Connection] = deque()
         self._retry: asyncio.TimerHandle | None = None
         self.available = True
         """False while no pool has been ready for longer than a stream may wait."""
         self.sent = 0
         self.parked = 0
 
-    def pass_on(
-        self, connection: HTTPConnection, head: RequestHead, trace: Trace, *, patience: float
-    ) -> bool:
-        """Pass the connection with its request, or let it wait up to `patience` seconds. False: shed it; it waits."""
-        if self.available and not self._waiting and self._send(connection, head, trace):
-            return True
+    def pass_on(self, connection: Connection, head: RequestHead, trace: Trace, *, patience: float) -> Outcome:
+        """Pass the connection with its request, or let it wait up to `patience` seconds. REFUSED: it waits to be
+        answered."""
+        if self.available and not self._waiting and self._send(connection, head, trace) is Outcome.ELSEWHERE:
+            return Outcome.ELSEWHERE
         connection.wait(head, trace, patience)
         if not self.available:
-            return False
+            return Outcome.REFUSED
         self._waiting.append(connection)
         self._schedule()
-        return True
+        return Outcome.LATER
 
-    def park(self, connection: HTTPConnection) -> bool:
-        """Pass an idle connection to the parking lot. False: there is no room at present, it stays."""
+    def park(self, connection: Connection) -> Outcome:
+        """Pass an idle connection to the parking lot. HERE: there is no room at present."""
         if not self.available or self._waiting:
-            return False
+            return Outcome.HERE
         try:
-            connection.conn.give(self._channel, connection.parking())
+            connection.give(self._channel, connection.parking(), "parked")
         except ChannelError:
-            connection.watch_again()
-            return False
+            return Outcome.HERE
         self.parked += 1
         self._board.count(Count.PARKED)
-        connection.drop()
-        return True
+        return Outcome.ELSEWHERE
 
-    def _send(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> bool:
-        kind = WebSocketHandoff if head.websocket else StreamingHandoff
-        message = kind(origin=connection.origin(), head=head, buffered=bytes(connection.buffer), trace=trace)
+    def _send(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
         try:
-            connection.conn.give(self._channel, encode(message))
+            kind: Move = "websocket" if head.websocket else "request"
+            connection.give(self._channel, connection.handoff(head, trace), kind)
         except ChannelClosed:
             self.available = False
-            return False
+            return Outcome.HERE
         except ChannelError:  # full, or no descriptor left for a large message: both pass
-            return False
+            return Outcome.HERE
         self.sent += 1
         self._board.count(Count.HANDOFFS_SENT)
-        connection.drop()
-        return True
+        return Outcome.ELSEWHERE
 
     def _schedule(self) -> None:
         if self._retry is None and self._waiting:
@@ -94,8 +89,7 @@ class HandoffDesk:
             connection = self._waiting[0]
             if connection.state is State.WAITING and connection.waiting is not None:
                 head, trace = connection.waiting
-                if not self._send(connection, head, trace):
-                    connection.watch_again()
+                if self._send(connection, head, trace) is Outcome.HERE:
                     break
             self._waiting.popleft()
 

@@ -4,8 +4,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from hsrv.http.connection import HTTPConnection, State
-from hsrv.http.exchange import Exchange
+from hsrv.http.contract import Connection
+from hsrv.http.request.exchange import Exchange
+from hsrv.http.states import State
 from hsrv.net.context import soon
 from hsrv.net.poller import turn_of
 from hsrv.worker.accept import Acceptor
@@ -30,18 +31,16 @@ class Places:
         self._acceptor = acceptor
         self._loop = loop
         self._held: set[Exchange] = set()
-        self._queue: deque[HTTPConnection] = deque()
+        self._queue: deque[Connection] = deque()
         self._on_change = on_change
+        self.free = limit > 0
+        """Whether a request may run at once. False as long as others wait."""
 
     def _changed(self) -> None:
+        self.free = not self._queue and len(self._held) < self._limit
         self._on_change(len(self._held) + len(self._queue))
 
-    @property
-    def free(self) -> bool:
-        """Whether a request may run at once. False as long as others wait."""
-        return not self._queue and len(self._held) < self._limit
-
-    def queue(self, connection: HTTPConnection) -> None:
+    def queue(self, connection: Connection) -> None:
         """`connection` waits for a place (state WAITING)."""
         self._queue.append(connection)
         self._changed()

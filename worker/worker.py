@@ -18,10 +18,13 @@ from hsrv.child.life import ChildBoot, Learn
 from hsrv.common.globs import LearnedPaths, PassingPaths
 from hsrv.common.request import RequestHead
 from hsrv.common.terms import EndReason, ProxyProtocol
-from hsrv.http.connection import GIVEABLE, HTTPConnection
-from hsrv.http.exchange import Exchange
+from hsrv.http.connection import HTTPConnection
+from hsrv.http.contract import Connection, Outcome
 from hsrv.http.host import HTTPHost
+from hsrv.http.observer import give
 from hsrv.http.overdue import end_overdue
+from hsrv.http.request.exchange import Exchange
+from hsrv.http.states import GIVEABLE
 from hsrv.http.wire.forwarded import TrustedProxies
 from hsrv.http.wire.response import simple_response
 from hsrv.ipc.channel import ChannelError
@@ -43,7 +46,6 @@ from hsrv.net.waiting import after
 from hsrv.options.config import Config
 from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.system.descriptors import IDLE_ENOUGH
-from hsrv.system.native import mypyc_attr
 from hsrv.worker.accept import Acceptor
 from hsrv.worker.handoff import HandoffDesk
 from hsrv.worker.places import Places
@@ -59,6 +61,9 @@ would keep parked clients waiting for seconds."""
 
 TURNED_AWAY_LIMIT: Final = 64
 """Connections over a limit that are given the time to read why. More at once are reset."""
+
+_HERE: Final = Outcome.HERE
+"""On the way of every request, as in `hsrv.http.connection`."""
 
 log = get_logger("hsrv.worker")
 
@@ -77,12 +82,19 @@ def _life(requests: int, jitter: int) -> int:
     return requests and requests + random.randint(0, jitter)
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Worker(HTTPHost):
     """Short requests: accepts, runs what is short, passes the rest to the pool."""
 
     def __init__(self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Learn) -> None:
-        super().__init__(boot.identity, boot.config, boot.application, loop, boot.board, census=boot.census)
+        super().__init__(
+            boot.identity,
+            boot.config,
+            boot.application,
+            loop,
+            boot.board,
+            census=boot.census,
+            collectors=boot.collectors,
+        )
         self._learn = learn
         """Tells the supervisor, and by it every worker, of a pattern."""
         self._policy = StreamPolicy(boot.config.stream, boot.config.no_stream)
@@ -103,7 +115,7 @@ class Worker(HTTPHost):
         """Open while no pool reads the handoff channel."""
         self._park_after = boot.config.park_after
         self.wears_out_at = _life(boot.config.worker_max_requests, boot.config.worker_max_requests_jitter)
-        self._turned_away: set[HTTPConnection] = set()
+        self._turned_away: set[Connection] = set()
         """Those that were told why they are not served, and may still be reading it."""
         self._places = Places(boot.config.worker_concurrency, self._acceptor, loop, self._places_wanted)
         self._drain: DrainParams | None = None
@@ -184,14 +196,12 @@ class Worker(HTTPHost):
             if connection.state in GIVEABLE:
                 self._give_away(connection)
 
-    def _give_away(self, connection: HTTPConnection) -> bool:
+    def _give_away(self, connection: Connection) -> Outcome:
         try:
-            connection.conn.give(self._adopt_send, connection.adoption())
+            connection.give(self._adopt_send, connection.adoption(), "adopt")
         except ChannelError:
-            connection.watch_again()  # no room now; the sweep tries again, and until then we serve it
-            return False
-        connection.drop()
-        return True
+            return Outcome.HERE  # no room now; the sweep tries again
+        return Outcome.ELSEWHERE
 
     def rescue(self) -> None:
         """Some request computes or blocks: a connection between two requests is better off with another worker, also
@@ -200,7 +210,7 @@ class Worker(HTTPHost):
             return
         try:
             waiting = [connection for connection in self.connections if connection.state in GIVEABLE]
-            given = sum(1 for connection in waiting if self._give_away(connection))
+            given = sum(self._give_away(connection) is Outcome.ELSEWHERE for connection in waiting)
         finally:
             self.turn.release()
         if given:
@@ -224,7 +234,7 @@ class Worker(HTTPHost):
 
     # connections
 
-    def accepted(self, sock: socket.SocketType, origin: Origin, *, at_once: bool) -> bool:
+    def accepted(self, sock: socket.SocketType, origin: Origin, *, at_once: bool) -> Outcome:
         """A new connection. With --proxy-protocol, where a header is required, nobody gets in who may not send one."""
         if not self._proxied:
             return self._admit(sock, origin, at_once)
@@ -237,11 +247,13 @@ class Worker(HTTPHost):
         if count := worth_a_line("connection refused", EndReason.UNTRUSTED_PEER):
             why = "not of --proxy-protocol-from"
             log.warning("connection refused", reason=why, peer=origin.client, count=count)
-        return True
+        return Outcome.REFUSED
 
     # limits (worker.accept.Landlord)
 
-    def _admit(self, sock: socket.SocketType, origin: Origin, at_once: bool) -> bool:
+    def _admit(self, sock: socket.SocketType, origin: Origin, at_once: bool) -> Outcome:
+        if self.observer is not None:
+            origin = self.observer.opened(origin)
         self.board.count(Count.ACCEPTED)
         calls = len(self.exchanges)
         connection = self._connect(sock, origin)
@@ -250,20 +262,24 @@ class Worker(HTTPHost):
             self._turn_away(connection, limit)
         else:
             connection.start(at_once=at_once)
-        return connection.conn.fd < 0 and len(self.exchanges) == calls  # a call may outlive its connection
+        if connection.conn.is_open or len(self.exchanges) != calls:  # a call may outlive its connection
+            return Outcome.HERE
+        return Outcome.OVER
 
-    def identified(self, connection: HTTPConnection) -> bool:
+    def identified(self, connection: Connection) -> Outcome:
         if self.census is None:
-            return True
+            return Outcome.HERE
         self.census.leave(connection.conn)
         self.census.enter(connection.conn)
         limit = over_limit(connection.conn.origin, self.census, self.settings)
         if limit:
             self._turn_away(connection, limit)
-        return limit is None
+        return Outcome.REFUSED if limit else Outcome.HERE
 
-    def _turn_away(self, connection: HTTPConnection, cause: EndReason) -> None:
+    def _turn_away(self, connection: Connection, cause: EndReason) -> None:
         """Answer 503 before anything is asked. Of many at a time only some are waited for until they have read it."""
+        if self.observer is not None:
+            self.observer.refused(connection.conn.origin, 503, str(cause))
         connection.cause = cause
         self.count(cause)
         if self.census is not None:
@@ -302,8 +318,10 @@ class Worker(HTTPHost):
         return closed
 
     def _adopted(self, message: ConnectionHandoff, sock: socket.socket) -> None:
+        if self.observer is not None:
+            message = self.observer.adopted(message)
         newer = message.origin.generation > self.identity.generation
-        if newer and self._drain is None and self._leave_to_newer(message, sock):
+        if newer and self._drain is None and self._leave_to_newer(message, sock) is Outcome.ELSEWHERE:
             return
         self.board.count(Count.ADOPTED)
         connection = self._connect(sock, message.origin)
@@ -311,15 +329,16 @@ class Worker(HTTPHost):
         # Not in the next turn: before it we may stand still, and the connection move on unread, again and again.
         connection.start(message.buffered, message.deadline, at_once=self._drain is None)
 
-    def _leave_to_newer(self, message: ConnectionHandoff, sock: socket.socket) -> bool:
+    def _leave_to_newer(self, message: ConnectionHandoff, sock: socket.socket) -> Outcome:
         """Our drain is on its way and we were too busy to hear of it; all generations share the adopt channel. Put back
-        what has seen newer code than ours, and take no more. False: no room; an older answer is better than none."""
+        what has seen newer code than ours, and take no more. HERE: no room; an older answer is better than none."""
         try:
-            Conn(sock, self.loop, message.origin).give(self._adopt_send, encode(message))
+            conn = Conn(sock, self.loop, message.origin)
+            give(conn, self._adopt_send, encode(message), "adopt", self.observer)
         except ChannelError:
-            return False
+            return Outcome.HERE
         self._adoptions.close()
-        return True
+        return Outcome.ELSEWHERE
 
     def _connect(self, sock: socket.SocketType, origin: Origin) -> HTTPConnection:
         connection = HTTPConnection(Conn(sock, self.loop, origin), self)
@@ -327,6 +346,8 @@ class Worker(HTTPHost):
         return connection
 
     def _shed_handoff(self, message: Handoff, sock: socket.socket) -> None:
+        if self.observer is not None:
+            message = self.observer.adopted(message)
         connection = self._connect(sock, message.origin)
         if isinstance(message, ParkedHandoff):
             connection.start(deadline=message.deadline)
@@ -334,32 +355,33 @@ class Worker(HTTPHost):
         connection.wait(message.head, message.trace, self.settings.handoff_timeout)
         self._refuse_handoff(connection, "no pool was ready within --handoff-timeout")
 
-    def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
+    def closed(self, connection: Connection, reason: EndReason) -> None:
         super().closed(connection, reason)
         if connection.cause is not None:
             self._turned_away.discard(connection)
         if self._drain is not None:
             self._check_drained()
 
-    def idle(self, connection: HTTPConnection) -> bool:
-        return self._drain is not None and self._drain.adopt and self._give_away(connection)
+    def idle(self, connection: Connection) -> Outcome:
+        if self._drain is not None and self._drain.adopt:
+            return self._give_away(connection)
+        return _HERE
 
     # requests
 
-    def take(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> bool:
+    def take(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
         where = route(head, self._policy, self._learned, self._plain, trace.received_at)
         if self.census is not None and not head.websocket and self._too_many_requests(self.census):
             connection.wait(head, trace, 0.0)
             self.shed(connection, "--limit-concurrency is reached", EndReason.LIMIT_CONCURRENCY)
-            return True
+            return Outcome.REFUSED
         if where is Route.POOL:
-            self._pass_on(connection, head, trace)
-            return True
+            return self._pass_on(connection, head, trace)
         if self._places.free:
-            return False
+            return _HERE
         connection.wait(head, trace, self.settings.queue_timeout)
         self._places.queue(connection)
-        return True
+        return Outcome.LATER
 
     def _places_wanted(self, count: int) -> None:
         if self.census is not None:
@@ -369,11 +391,13 @@ class Worker(HTTPHost):
         limit = self.settings.limit_concurrency
         return bool(limit) and census.total(Held.REQUESTS) >= limit
 
-    def _pass_on(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> None:
-        if not self._desk.pass_on(connection, head, trace, patience=self.settings.handoff_timeout):
+    def _pass_on(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
+        outcome = self._desk.pass_on(connection, head, trace, patience=self.settings.handoff_timeout)
+        if outcome is Outcome.REFUSED:
             self._refuse_handoff(connection, "no pool takes streams at present")
+        return outcome
 
-    def _refuse_handoff(self, connection: HTTPConnection, why: str) -> None:
+    def _refuse_handoff(self, connection: Connection, why: str) -> None:
         self.board.count(Count.HANDOFFS_REFUSED)
         self.shed(connection, why)
 
@@ -381,7 +405,7 @@ class Worker(HTTPHost):
         self.wears_out_at += self.settings.worker_max_requests  # should it not have been replaced by then
         self.on_worn_out("requests", f"{self.served} requests served (--worker-max-requests)")
 
-    def started(self, connection: HTTPConnection, exchange: Exchange) -> None:
+    def started(self, connection: Connection, exchange: Exchange) -> None:
         super().started(connection, exchange)
         if not exchange.held_up:
             self._places.take(exchange)
@@ -413,7 +437,9 @@ class Worker(HTTPHost):
     def _park_idle(self, now: float) -> None:
         for connection in list(self.connections):
             rests = connection.rests_since(now)
-            if connection.parkable and rests >= self._park_after and not self._desk.park(connection):
+            if not connection.parkable or rests < self._park_after:
+                continue
+            if self._desk.park(connection) is Outcome.HERE:
                 return  # no room at present; the next sweep tries again
 
     def stream_found(self, exchange: Exchange, pattern: str) -> None:

@@ -2,17 +2,16 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from typing import Final, Literal, NamedTuple
 
 from hsrv.common.request import Address, RequestHead
-from hsrv.http.connection import HTTPConnection, State
-from hsrv.http.exchange import Exchange
+from hsrv.http.connection import HTTPConnection
+from hsrv.http.request.exchange import Exchange
+from hsrv.http.states import State
 from hsrv.ipc.messages import Trace
 from hsrv.rpc.methods import REPORT_LIMIT, PathStreams, Running
-
-if TYPE_CHECKING:
-    from hsrv.http.host import HTTPHost
 
 AT_REST: Final = frozenset({State.IDLE, State.CLOSED, State.HANDED_OFF})
 
@@ -36,22 +35,27 @@ class Activity(NamedTuple):
     """The glob of the path of a stream; "" for others."""
 
 
-def activities(host: "HTTPHost") -> Iterator[Activity]:
+IsStream = Callable[[Exchange], bool]
+
+
+def activities(
+    connections: Iterable[HTTPConnection], exchanges: AbstractSet[Exchange], is_stream: IsStream
+) -> Iterator[Activity]:
     """Of every connection that isn't idle, and every application call that outlives its connection."""
     seen: set[Exchange] = set()
-    for connection in host.connections:
+    for connection in connections:
         if connection.state not in AT_REST and not connection.unused:
-            yield _of_connection(host, connection)
+            yield _of_connection(connection, is_stream)
             if connection.exchange is not None:
                 seen.add(connection.exchange)
-    for exchange in host.exchanges - seen:
-        yield _of_exchange(host, exchange, "response over, application runs")
+    for exchange in exchanges - seen:
+        yield _of_exchange(exchange, is_stream, "response over, application runs")
 
 
-def _of_connection(host: "HTTPHost", connection: HTTPConnection) -> Activity:
+def _of_connection(connection: HTTPConnection, is_stream: IsStream) -> Activity:
     state = connection.state.name.lower()
     if connection.exchange is not None:
-        return _of_exchange(host, connection.exchange, state)
+        return _of_exchange(connection.exchange, is_stream, state)
     client = connection.conn.origin.client
     head, trace = connection.waiting or (None, None)
     return Activity(
@@ -59,8 +63,8 @@ def _of_connection(host: "HTTPHost", connection: HTTPConnection) -> Activity:
     )
 
 
-def _of_exchange(host: "HTTPHost", exchange: Exchange, state: str) -> Activity:
-    stream = host.is_stream(exchange)
+def _of_exchange(exchange: Exchange, is_stream: IsStream, state: str) -> Activity:
+    stream = is_stream(exchange)
     return Activity(
         exchange.started_at,
         "stream" if stream else "request",

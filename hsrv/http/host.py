@@ -2,7 +2,7 @@
 
 Owns the set of connections, the application calls that are not finished, and the sweep that keeps their deadlines.
 `hsrv.worker.worker.Worker` and `hsrv.asyncpool.pool.AsyncPool` are its two forms: they decide where a request runs and
-what becomes of an idle connection.
+what becomes of an idle connection. To a connection it is a `hsrv.http.contract.Host`.
 """
 
 import asyncio
@@ -19,12 +19,16 @@ from hsrv.common.asgi import Application
 from hsrv.common.errors import ClientError
 from hsrv.common.request import RequestHead
 from hsrv.common.terms import EndReason, Identity
+from hsrv.events.collectors import Collectors
 from hsrv.http.activity import Activity, activities, by_path, oldest
 from hsrv.http.backlog import Backlog
-from hsrv.http.call import Call
-from hsrv.http.connection import HTTPConnection, State
-from hsrv.http.exchange import Exchange
-from hsrv.http.scope import ScopeBuilder
+from hsrv.http.connection import HTTPConnection
+from hsrv.http.contract import Connection, Host, Outcome
+from hsrv.http.request.call import Call
+from hsrv.http.request.exchange import Exchange
+from hsrv.http.request.scope import ScopeBuilder
+from hsrv.http.states import State
+from hsrv.http.teller import Teller
 from hsrv.http.wire.forwarded import TrustedProxies
 from hsrv.http.wire.head import HeadLimits
 from hsrv.http.wire.parser import choose_parser
@@ -39,7 +43,6 @@ from hsrv.net.poller import turn_of
 from hsrv.options.config import Config
 from hsrv.rpc.methods import ChildReport
 from hsrv.system.descriptors import most_connections
-from hsrv.system.native import mypyc_attr
 
 SWEEP_INTERVAL: Final = 0.5
 """Seconds between two looks at all deadlines: how late a timeout may act. One timer per process instead of one
@@ -51,12 +54,8 @@ FRESH_GRACE: Final = 1.0
 log = get_logger("hsrv.http")
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
-class HTTPHost:
+class HTTPHost(Host):
     """The connections of one process. Subclasses override the decisions at the end."""
-
-    answers_half_closed = True
-    """Whether a client that closed its sending side is still answered."""
 
     def __init__(
         self,
@@ -67,6 +66,7 @@ class HTTPHost:
         board: Scoreboard,
         *,
         census: Census | None = None,
+        collectors: Collectors | None = None,
     ) -> None:
         self.identity = identity
         self.settings = config
@@ -74,14 +74,10 @@ class HTTPHost:
         self.loop = loop
         self.board = board
         self.turn = turn_of(loop)
-        """Whoever touches connections holds it; nobody does while the application runs: then another thread may take
-        away those that nobody serves meanwhile (`rescue`)."""
+        self.observer = Teller(collectors, self.turn) if collectors is not None else None
         self.backlog = Backlog(loop)
-        """Connections with a body of which more was read than may be interpreted at once."""
         self.context = own_context(loop)
-        """What the context of each call is a copy of."""
-        self.state: dict[str, Any] = {}
-        """The lifespan state; each request gets a shallow copy."""
+        self.state = {}
         self.parse = choose_parser(config.http)
         self.limits = HeadLimits(
             request_line=config.limit_request_line,
@@ -101,7 +97,7 @@ class HTTPHost:
         self.most_connections = most_connections()
         """By descriptors, for this process."""
         self.closing = False
-        """Every further response says `Connection: close`."""
+        self.answers_half_closed = True
         self.connections: set[HTTPConnection] = set()
         self.exchanges: set[Exchange] = set()
         """Application calls that have begun to wait and have not returned: also those whose response is complete."""
@@ -125,8 +121,8 @@ class HTTPHost:
         self.state = state
 
     def call(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
-        """The call of the application, to be run by a task."""
-        return Call(exchange).run(self.app)
+        call = Call(exchange).run(self.app)
+        return call if self.observer is None else self.observer.called(exchange, call)
 
     # sweep
 
@@ -209,6 +205,8 @@ class HTTPHost:
             self.board.count(Count.STREAMS_OPENED)
             self.board.gauge(Gauge.STREAMS, len(self._streams))
             self.board.responded(exchange.encoder.status, exchange.begun_at - exchange.started_at)
+            if self.observer is not None:
+                self.observer.stream_found(exchange)
             self.stream_found(exchange, exchange.pattern())
             if exchange.half_closed:  # of a stream's client that is the only sign of its leaving
                 exchange.link.client_lost()
@@ -221,7 +219,7 @@ class HTTPHost:
 
     def activities(self) -> list[Activity]:
         """Everything that has to end before this process can."""
-        return list(activities(self))
+        return list(activities(self.connections, self.exchanges, self.is_stream))
 
     def report(self) -> ChildReport:
         """What this process is doing."""
@@ -247,8 +245,9 @@ class HTTPHost:
         if it is handed on."""
         self.ended.add(reason)
 
-    def response_begun(self, connection: HTTPConnection, exchange: Exchange) -> None:
-        """A response is begun that was not complete in its first message."""
+    def response_begun(self, connection: Connection, exchange: Exchange) -> None:
+        if self.observer is not None:
+            self.observer.response_started(exchange)
         if exchange.encoder.event_stream:
             self._found_stream(exchange)
 
@@ -258,21 +257,20 @@ class HTTPHost:
         if self.census is not None:
             self.census.enter(connection.conn)
 
-    def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
-        """The connection left this process."""
+    def closed(self, connection: Connection, reason: EndReason) -> None:
+        if self.observer is not None and reason is not EndReason.HANDED_OFF:  # whoever sends it away tells
+            self.observer.closed(connection.conn, reason, connection.served)
         self.connections.discard(connection)
         if connection.cause is None:
             self.count(reason)
         self.board.gauge(Gauge.CONNECTIONS, len(self.connections))
         self.tally(connection.conn)
 
-    def started(self, connection: HTTPConnection, exchange: Exchange) -> None:
-        """The application call waits for something."""
+    def started(self, connection: Connection, exchange: Exchange) -> None:
         self.exchanges.add(exchange)
         self.board.gauge(Gauge.IN_FLIGHT, len(self.exchanges))
 
     def returned(self, exchange: Exchange) -> None:
-        """The application call is over."""
         self.exchanges.discard(exchange)
         self.board.gauge(Gauge.IN_FLIGHT, len(self.exchanges))
         if exchange in self._streams:
@@ -280,13 +278,14 @@ class HTTPHost:
             self.board.gauge(Gauge.STREAMS, len(self._streams))
 
     def held_up(self, exchange: Exchange) -> None:
-        """The application call waits for its client: to take what was written, or to send its body."""
+        """Nothing to do."""
 
     def goes_on(self, exchange: Exchange) -> None:
-        """It does so no more."""
+        """Nothing to do."""
 
-    def finished(self, connection: HTTPConnection, exchange: Exchange, reason: EndReason) -> None:
-        """The response is written, or never will be."""
+    def finished(self, connection: Connection, exchange: Exchange, reason: EndReason) -> None:
+        if self.observer is not None:
+            self.observer.ended(exchange, reason)
         encoder = exchange.encoder
         seconds = time.monotonic() - exchange.started_at
         self.served += 1
@@ -319,8 +318,9 @@ class HTTPHost:
     def worn_out(self) -> None:
         """`wears_out_at` is reached."""
 
-    def refused(self, connection: HTTPConnection, error: ClientError, cause: EndReason) -> None:
-        """A request that can't be served is answered with an error."""
+    def refused(self, connection: Connection, error: ClientError, cause: EndReason) -> None:
+        if self.observer is not None:
+            self.observer.refused(connection.conn.origin, error.status, str(error))
         self.board.count(Count.REFUSED)
         self.count(cause)
         if connection.exchange is None:
@@ -331,13 +331,11 @@ class HTTPHost:
                 "request refused", status=error.status, reason=why, cause=cause, client=client, count=count
             )
 
-    def proxy_refused(self, connection: HTTPConnection, why: str) -> None:
-        """A trusted proxy sent no PROXY header, or a malformed one. The connection is closed."""
+    def proxy_refused(self, connection: Connection, why: str) -> None:
         if count := worth_a_line("proxy refused", why):  # one of a few sentences
             log.warning("proxy refused", reason=why, peer=connection.conn.origin.client, count=count)
 
     def report_app_error(self, exchange: Exchange, error: BaseException | None) -> None:
-        """The application raised, or returned without a complete response."""
         self.board.count(Count.APP_ERRORS)
         context = {
             "method": exchange.head.method,
@@ -352,28 +350,26 @@ class HTTPHost:
 
     # decisions
 
-    def identified(self, connection: HTTPConnection) -> bool:
-        """A PROXY header has told who its client is. False: the connection was turned away."""
-        return True
+    def identified(self, connection: Connection) -> Outcome:
+        return Outcome.HERE
 
-    def take(self, connection: HTTPConnection, head: RequestHead, trace: Trace) -> bool:
-        """Whether the request is served elsewhere or later. False: here and now."""
-        return False
+    def take(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
+        return Outcome.HERE
 
-    def idle(self, connection: HTTPConnection) -> bool:
-        """Whether the connection, now between two requests, was taken away. False: it stays."""
-        return False
+    def idle(self, connection: Connection) -> Outcome:
+        return Outcome.HERE
 
     def stream_found(self, exchange: Exchange, pattern: str) -> None:
         """A response turned out to be long-lived: an event stream, or still open after `--stream-after`. Once each.
         `pattern`: the glob of its path."""
 
-    def waited_too_long(self, connection: HTTPConnection) -> None:
-        """The deadline of `HTTPConnection.wait()` is over."""
+    def waited_too_long(self, connection: Connection) -> None:
         self.shed(connection, "no place became free in time", EndReason.QUEUE_TIMEOUT)
 
-    def shed(self, connection: HTTPConnection, why: str, cause: EndReason = EndReason.SHED) -> None:
+    def shed(self, connection: Connection, why: str, cause: EndReason = EndReason.SHED) -> None:
         """Answer the request that waits with 503."""
+        if self.observer is not None:
+            self.observer.refused(connection.conn.origin, 503, why)
         self.count(cause)
         self.board.count(Count.SHED)
         connection.cause = cause

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from hsrv.board import stacks
 from hsrv.board.layout import Count, Occupant
-from hsrv.http.exchange import Exchange
 from hsrv.http.host import occupant_of, trace_context
+from hsrv.http.request.exchange import Exchange
 from hsrv.logs.logging import get_logger
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from hsrv.common.asgi import Receive, Scope, Send
 from hsrv.http.connection import HTTPConnection
-from hsrv.http.exchange import Exchange
+from hsrv.http.request.exchange import Exchange
 from hsrv.net.conn import Conn
 from tests.apps import django_app
 from tests.apps.raw import record

@@ -153,11 +153,6 @@ class ResponseEncoder:
         """The head was encoded: another response is no longer possible."""
         return self._phase is not Phase.EMPTY and self._phase is not Phase.HEAD
 
-    @property
-    def ends_connection(self) -> bool:
-        """What is written now is the last of its connection."""
-        return self.complete and not self.keep_alive
-
     def force_close(self) -> None:
         """The connection closes after this response. Without effect once the head is encoded."""
         if not self.started:

@@ -14,10 +14,10 @@ from starlette.responses import StreamingResponse
 from hsrv.board.scoreboard import Scoreboard
 from hsrv.common.asgi import Application, Receive, Scope, Send
 from hsrv.common.terms import EndReason, Identity, Role
-from hsrv.http.call import Call
 from hsrv.http.connection import HTTPConnection
-from hsrv.http.exchange import Exchange
 from hsrv.http.host import HTTPHost
+from hsrv.http.request.call import Call
+from hsrv.http.request.exchange import Exchange
 from hsrv.ipc.messages import Origin
 from hsrv.net.conn import Conn
 from hsrv.net.loops import new_loop
@@ -195,6 +195,11 @@ APPS = (
 # how it ends
 
 
+def host_of(connection: HTTPConnection) -> HTTPHost:
+    assert isinstance(connection.host, HTTPHost)
+    return connection.host
+
+
 def client_leaves(connection: HTTPConnection, client: socket.socket) -> None:
     client.close()
 
@@ -209,11 +214,11 @@ def drained(connection: HTTPConnection, client: socket.socket) -> None:
 
 
 def cut(connection: HTTPConnection, client: socket.socket) -> None:
-    connection.host.cut_all()
+    host_of(connection).cut_all()
 
 
 def timed_out(connection: HTTPConnection, client: socket.socket) -> None:
-    for exchange in list(connection.host.exchanges):
+    for exchange in list(host_of(connection).exchanges):
         exchange.time_out(1.0)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hsrv.http.contract import Outcome
 from hsrv.ipc.messages import ListenerInfo, Origin
 from hsrv.net.intake import BATCH_TIME
 from hsrv.net.loops import new_loop
@@ -33,7 +34,7 @@ class Landlord:
         self.origins: list[Origin] = []
         self.socks: list[socket.SocketType] = []
 
-    def accepted(self, sock: socket.SocketType, origin: Origin, *, at_once: bool) -> bool:
+    def accepted(self, sock: socket.SocketType, origin: Origin, *, at_once: bool) -> Outcome:
         self.at_once.append(at_once)
         self.origins.append(origin)
         self.socks.append(sock)
@@ -44,7 +45,7 @@ class Landlord:
             sock.close()
         if self.acceptor is not None and len(self.socks) == self.pause_after:
             self.acceptor.pause()
-        return not self.stay
+        return Outcome.HERE if self.stay else Outcome.OVER
 
     def has_room(self) -> bool:
         return True

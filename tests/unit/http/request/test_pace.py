@@ -2,7 +2,7 @@
 
 import pytest
 
-from hsrv.http.pace import Pace
+from hsrv.http.request.pace import Pace
 
 RATE, WINDOW = 100, 10.0
 

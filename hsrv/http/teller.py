@@ -1,22 +1,22 @@
-"""A host that tells collectors what happens. It takes the place of the plain one only in a process that has some.
+"""The observer that makes events (`hsrv.events`) and gives them to the collectors of its process.
 
-Owns the making of events out of what connections report to their host. Promises: the first event of a connection
-names it, and the name goes wherever it goes. Must not decide anything.
+Promises: the first event of a connection names it, and the name goes wherever it goes. Never compiled: it runs in
+coroutines.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from hsrv.common.asgi import Scope
-from hsrv.common.errors import ClientError
+from hsrv.common.asgi import Application, Receive, Scope, Send
 from hsrv.common.request import RequestHead
 from hsrv.common.terms import EndReason
 from hsrv.events.collectors import Collectors
 from hsrv.events.types import (
     ConnectionClosed,
     ConnectionOpened,
+    ConnectionParked,
     Event,
     HandoffAdopted,
     HandoffSent,
@@ -26,18 +26,23 @@ from hsrv.events.types import (
     RequestStarted,
     ResponseCompleted,
     ResponseStarted,
-    Source,
     StreamClosed,
     StreamKind,
     StreamOpened,
 )
-from hsrv.http.connection import HTTPConnection
-from hsrv.http.exchange import Exchange
-from hsrv.http.host import HTTPHost
-from hsrv.ipc.messages import AnyHandoff, ConnectionHandoff, Origin, ParkedHandoff, StreamingHandoff, Trace
+from hsrv.http.observer import M, Observer, Stamp
+from hsrv.http.request.exchange import Exchange
+from hsrv.ipc.messages import (
+    AnyHandoff,
+    ConnectionHandoff,
+    Origin,
+    ParkedHandoff,
+    StreamingHandoff,
+    Trace,
+    WebSocketHandoff,
+)
 from hsrv.net.conn import Conn
-
-Stamp = tuple[float, float, Source]
+from hsrv.system.realthreads import RLock
 
 FIELDS: Final = (b"user-agent", b"tracestate")
 """What events tell of the headers, beside the trace."""
@@ -65,40 +70,64 @@ def fields_of(head: RequestHead) -> list[str]:
     return [found.get(name, b"").decode("latin-1") for name in FIELDS]
 
 
-class Teller:
+class Teller(Observer):
     """Makes events, and gives them to the collectors of this process."""
 
-    def __init__(self, collectors: Collectors) -> None:
+    def __init__(self, collectors: Collectors, turn: RLock) -> None:
+        """`turn`: the lock of connections."""
+        self._turn = turn
         self.emit: Callable[[Event, Trace | None], None] = collectors.emit
         self._emit_here: Callable[[Event], None] = collectors.emit_here
-        self.stamp: Callable[[], Stamp] = collectors.stamp
+        self._stamp: Callable[[], Stamp] = collectors.stamp
         self._new_connection = collectors.new_connection
+        self._called: dict[str, Scope] = {}
+        """Of the WebSockets whose application was called, by connection."""
 
-    def named(self, origin: Origin) -> Origin:
+    # connections
+
+    def _named(self, origin: Origin) -> Origin:
         """With a name for the connection, unless it has one."""
         return origin if origin.connection_id else replace(origin, connection_id=self._new_connection())
 
-    def opened(self, origin: Origin) -> None:
+    def opened(self, origin: Origin) -> Origin:
+        origin = self._named(origin)
         id_ = origin.connection_id
-        opened = ConnectionOpened(*self.stamp(), connection=id_, client=origin.client, server=origin.server)
+        opened = ConnectionOpened(*self._stamp(), connection=id_, client=origin.client, server=origin.server)
         self.emit(opened, None)
+        return origin
+
+    def adopted(self, message: M) -> M:
+        origin = self._named(message.origin)
+        id_, kind = origin.connection_id, move_of(message)
+        self.emit(HandoffAdopted(*self._stamp(), connection=id_, kind=kind), None)
+        return replace(message, origin=origin)
+
+    def stamp(self) -> Stamp:
+        return self._stamp()
+
+    def parked(self, origin: Origin) -> None:
+        self.emit(ConnectionParked(*self._stamp(), connection=origin.connection_id), None)
 
     def sent(self, stamp: Stamp, origin: Origin, kind: Move) -> None:
-        """`stamp`: of before it was sent."""
         self.emit(HandoffSent(*stamp, connection=origin.connection_id, kind=kind), None)
-
-    def adopted(self, origin: Origin, kind: Move) -> None:
-        self.emit(HandoffAdopted(*self.stamp(), connection=origin.connection_id, kind=kind), None)
 
     def closed(self, conn: Conn, reason: EndReason, requests: int) -> None:
         id_ = conn.origin.connection_id
         self.emit(
-            ConnectionClosed(*self.stamp(), connection=id_, reason=str(reason), requests=requests), None
+            ConnectionClosed(*self._stamp(), connection=id_, reason=str(reason), requests=requests), None
         )
 
-    def started(self, origin: Origin, head: RequestHead, trace: Trace, scope: Scope) -> None:
+    # requests
+
+    async def called(self, exchange: Exchange, call: Coroutine[Any, Any, None]) -> None:
+        # Within the coroutine: what collectors put into context variables is the request's own.
+        with self._turn:  # `rescue` tells from another thread
+            self._started(exchange.origin, exchange.head, exchange.trace, exchange.scope)
+        await call
+
+    def _started(self, origin: Origin, head: RequestHead, trace: Trace, scope: Scope) -> None:
         """In the context of the request, before its application is called."""
-        stamp = self.stamp()
+        stamp = self._stamp()
         user_agent, tracestate = fields_of(head)
         self._emit_here(
             RequestStarted(
@@ -118,11 +147,11 @@ class Teller:
             )
         )
 
-    def stream_opened(self, origin: Origin, trace: Trace, kind: StreamKind) -> None:
+    def _stream_opened(self, origin: Origin, trace: Trace, kind: StreamKind) -> None:
         id_ = origin.connection_id
-        self.emit(StreamOpened(*self.stamp(), connection=id_, request=trace.request_id, kind=kind), trace)
+        self.emit(StreamOpened(*self._stamp(), connection=id_, request=trace.request_id, kind=kind), trace)
 
-    def stream_closed(
+    def _stream_closed(
         self,
         origin: Origin,
         trace: Trace,
@@ -132,7 +161,7 @@ class Teller:
         since: float,
         code: int = 0,
     ) -> None:
-        stamp = self.stamp()
+        stamp = self._stamp()
         self.emit(
             StreamClosed(
                 *stamp,
@@ -146,7 +175,7 @@ class Teller:
             trace,
         )
 
-    def ended(
+    def _ended(
         self,
         origin: Origin,
         head: RequestHead,
@@ -158,8 +187,7 @@ class Teller:
         since: float,
         body_bytes: int,
     ) -> None:
-        """The response is complete, or will not be."""
-        stamp = self.stamp()
+        stamp = self._stamp()
         facts: dict[str, Any] = {
             "connection": origin.connection_id,
             "request": trace.request_id,
@@ -177,42 +205,23 @@ class Teller:
 
     def refused(self, origin: Origin, status: int, why: str) -> None:
         id_ = origin.connection_id
-        self.emit(RequestRefused(*self.stamp(), connection=id_, status=status, why=why), None)
+        self.emit(RequestRefused(*self._stamp(), connection=id_, status=status, why=why), None)
 
+    def response_started(self, exchange: Exchange) -> None:
+        id_, status, trace = exchange.origin.connection_id, exchange.encoder.status, exchange.trace
+        stamp = self._stamp()
+        self.emit(ResponseStarted(*stamp, connection=id_, request=trace.request_id, status=status), trace)
 
-class ObservedHost(HTTPHost):
-    """What workers and pools tell alike. Comes before their class among the bases."""
+    def stream_found(self, exchange: Exchange) -> None:
+        self._stream_opened(exchange.origin, exchange.trace, _kind_of(exchange))
 
-    tell: Teller
-
-    async def call(self, exchange: Exchange) -> None:
-        # Within the coroutine: what collectors put into context variables is the request's own.
-        with self.turn:  # `rescue` tells from another thread
-            self.tell.started(exchange.origin, exchange.head, exchange.trace, exchange.scope)
-        await super().call(exchange)
-
-    def response_begun(self, connection: HTTPConnection, exchange: Exchange) -> None:
-        origin, status = exchange.origin, exchange.encoder.status
-        trace, id_ = exchange.trace, origin.connection_id
-        stamp = self.tell.stamp()
-        begun = ResponseStarted(*stamp, connection=id_, request=trace.request_id, status=status)
-        self.tell.emit(begun, trace)
-        super().response_begun(connection, exchange)
-
-    def stream_found(self, exchange: Exchange, pattern: str) -> None:
-        self.tell.stream_opened(exchange.origin, exchange.trace, _kind_of(exchange))
-        super().stream_found(exchange, pattern)
-
-    def finished(self, connection: HTTPConnection, exchange: Exchange, reason: EndReason) -> None:
-        if exchange.scope:  # else the application was never called
-            self._tell_end(exchange, reason)
-        super().finished(connection, exchange, reason)
-
-    def _tell_end(self, exchange: Exchange, reason: EndReason) -> None:
+    def ended(self, exchange: Exchange, reason: EndReason) -> None:
+        if not exchange.scope:
+            return  # the application was never called
         origin, trace, since = exchange.origin, exchange.trace, exchange.started_at
         if exchange.is_stream:
-            self.tell.stream_closed(origin, trace, _kind_of(exchange), reason, since=since)
-        self.tell.ended(
+            self._stream_closed(origin, trace, _kind_of(exchange), reason, since=since)
+        self._ended(
             origin,
             exchange.head,
             trace,
@@ -223,18 +232,45 @@ class ObservedHost(HTTPHost):
             body_bytes=exchange.encoder.body_bytes,
         )
 
-    def refused(self, connection: HTTPConnection, error: ClientError, cause: EndReason) -> None:
-        self.tell.refused(connection.conn.origin, error.status, str(error))
-        super().refused(connection, error, cause)
+    # WebSockets
 
-    def shed(self, connection: HTTPConnection, why: str, cause: EndReason = EndReason.SHED) -> None:
-        self.tell.refused(connection.conn.origin, 503, why)
-        super().shed(connection, why, cause)
+    def calling(self, app: Application, message: WebSocketHandoff) -> Application:
+        async def told(scope: Scope, receive: Receive, send: Send) -> None:
+            self._called[message.origin.connection_id] = scope
+            self._started(message.origin, message.head, message.trace, scope)
+            await app(scope, receive, send)
 
-    def closed(self, connection: HTTPConnection, reason: EndReason) -> None:
-        if reason is not EndReason.HANDED_OFF:  # who sends it away tells
-            self.tell.closed(connection.conn, reason, connection.served)
-        super().closed(connection, reason)
+        return told
+
+    def accepted(self, message: WebSocketHandoff) -> None:
+        self._stream_opened(message.origin, message.trace, "websocket")
+
+    def websocket_closed(
+        self,
+        conn: Conn,
+        message: WebSocketHandoff,
+        reason: EndReason,
+        code: int,
+        *,
+        status: int,
+        since: float,
+    ) -> None:
+        origin, trace = message.origin, message.trace
+        scope = self._called.pop(origin.connection_id, None)
+        if scope is not None:
+            if status == 101:
+                self._stream_closed(origin, trace, "websocket", reason, since=since, code=code)
+            self._ended(
+                origin,
+                message.head,
+                trace,
+                reason,
+                status=status,
+                route=route_of(scope),
+                since=since,
+                body_bytes=conn.sent_bytes,
+            )
+        self.closed(conn, reason, origin.requests_served + 1)
 
 
 def _kind_of(exchange: Exchange) -> StreamKind:

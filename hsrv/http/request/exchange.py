@@ -1,4 +1,4 @@
-"""One request and its response: what the application's receive() and send() do (`hsrv.http.call`: where they wait).
+"""One request and its response: what the application's receive() and send() do (`call`: where they wait).
 
 Owns the request body on its way to the application and the encoder of the response. Promises: the body
 arrives in order and complete or `http.disconnect` says that it never will; once nothing reaches the client any more,
@@ -18,11 +18,12 @@ from hsrv.common.asgi import Message, Scope
 from hsrv.common.errors import AppError, ClientDisconnected
 from hsrv.common.globs import pattern_of
 from hsrv.common.request import RequestHead
-from hsrv.http.pace import Pace
+from hsrv.http.request.pace import Pace
 from hsrv.http.wire.body import BodyDecoder
-from hsrv.http.wire.response import ResponseEncoder, as_bytes
+from hsrv.http.wire.response import DefaultHeaders, ResponseEncoder, as_bytes
 from hsrv.ipc.messages import Origin, Trace
 from hsrv.net.conn import HIGH_WATER, Conn
+from hsrv.system.realthreads import RLock
 
 EVENT_BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 """What ends an event of text/event-stream (WHATWG HTML section 9.2.5)."""
@@ -33,14 +34,25 @@ DISCARD_LIMIT: Final = 256 * 1024
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+class Server(Protocol):
+    """What an exchange needs of the process that it is in."""
+
+    closing: bool
+    """Every further response says `Connection: close`."""
+    default_headers: DefaultHeaders
+    """The server's own header lines."""
+    turn: RLock
+    """The lock of connections. Taken here for whatever the application calls: each method of `Link` is called with it
+    held."""
+
+
 class Link(Protocol):
     """What an exchange needs of its connection."""
 
     conn: Conn
 
     @property
-    def closing(self) -> bool: ...
-    def defaults(self) -> bytes: ...
+    def host(self) -> Server: ...
     def body_taken(self) -> None: ...
     def body_awaited(self) -> None: ...
     def held_up(self, exchange: "Exchange") -> None: ...
@@ -220,27 +232,33 @@ class Exchange:
 
     def message_waiter(self) -> "asyncio.Future[None]":
         """Done when `next_message()` should be asked again."""
-        if self._continue_due and not self.decoder.done:
-            self._continued = True
-            if not self.encoder.started:
-                self.link.conn.write(CONTINUE)
         if self._waiter is None or self._waiter.done():
             self._waiter = asyncio.get_running_loop().create_future()
         if not self.decoder.done:
-            self.link.body_awaited()
+            with self.link.host.turn:
+                self._await_body()
         return self._waiter
+
+    def _await_body(self) -> None:
+        if self._continue_due:
+            self._continued = True
+            if not self.encoder.started:
+                self.link.conn.write(CONTINUE)
+        self.link.body_awaited()
 
     def hold_up(self) -> None:
         """The application call waits for its client from now on."""
         self.held_up += 1
         if self.held_up == 1:
-            self.link.held_up(self)
+            with self.link.host.turn:
+                self.link.held_up(self)
 
     def go_on(self) -> None:
         """It does so no more."""
         self.held_up -= 1
         if not self.held_up:
-            self.link.goes_on(self)
+            with self.link.host.turn:
+                self.link.goes_on(self)
 
     def next_message(self) -> Message | None:
         """What receive() returns; None: it has to wait."""
@@ -251,47 +269,47 @@ class Exchange:
             self.body.clear()
             self._body_delivered = self.decoder.done
             if not self._body_delivered:
-                self.link.body_taken()
+                with self.link.host.turn:
+                    self.link.body_taken()
             return {"type": "http.request", "body": body, "more_body": not self._body_delivered}
         if self.half_closed or (self.ending and not self._boundary_counts()):
             return {"type": "http.disconnect"}
         return None
 
-    def take(self, message: Message) -> None:
-        """Act on a message of send(). Raises AppError on misuse, ClientDisconnected when nothing reaches the client any
-        more and the message is not the last: who has a response whole never notices, and what follows it (background
-        tasks) runs; who streams must end."""
-        if (self.gone or self.ending) and self.released:
-            # Also when we ended the response in its stead, maybe while it slept: that is no misuse of its.
-            drop(message)
-            return
-        kind = message["type"]
-        try:
-            if kind == "http.response.body":
-                if not (self.encoder.amid_chunks and self._send_chunk(message)):
-                    self._send_body(message)
-            elif kind == "http.response.start":
-                self._send_start(message)
-            elif kind == "http.response.pathsend":
-                self._send_file(message)
-            elif kind == "http.response.early_hint":
-                self._write(_some(self.encoder.early_hint(message)))
-            elif kind == "http.response.trailers":
-                self._write(_some(self.encoder.trailers(message)))
-                self._after_write()
-            else:
-                raise AppError(f"unexpected ASGI message type {kind!r}")
-        except ClientDisconnected:
-            drop(message)
+    def take(self, message: Message) -> bool:
+        """Act on a message of send(). True: the client should take something before the application says more.
 
-    @property
-    def is_full(self) -> bool:
-        """The client should take something before the application says more."""
-        return self.link.conn.pending_bytes > HIGH_WATER and not self.encoder.complete
+        Raises AppError on misuse, ClientDisconnected when nothing reaches the client any more and the message is not
+        the last: who has a response whole never notices, and what follows it (background tasks) runs; who streams must
+        end."""
+        with self.link.host.turn:
+            if (self.gone or self.ending) and self.released:
+                # Also when we ended the response in its stead, maybe while it slept: that is no misuse of its.
+                drop(message)
+                return False
+            kind = message["type"]
+            try:
+                if kind == "http.response.body":
+                    if not (self.encoder.amid_chunks and self._send_chunk(message)):
+                        self._send_body(message)
+                elif kind == "http.response.start":
+                    self._send_start(message)
+                elif kind == "http.response.pathsend":
+                    self._send_file(message)
+                elif kind == "http.response.early_hint":
+                    self._write(_some(self.encoder.early_hint(message)))
+                elif kind == "http.response.trailers":
+                    self._write(_some(self.encoder.trailers(message)))
+                    self._after_write()
+                else:
+                    raise AppError(f"unexpected ASGI message type {kind!r}")
+            except ClientDisconnected:
+                drop(message)
+            return self.link.conn.pending_bytes > HIGH_WATER and not self.encoder.complete
 
     def _send_start(self, message: Message) -> None:
         self.encoder.start(message)
-        if self.link.closing:
+        if self.link.host.closing:
             self.encoder.force_close()
         if not self.decoder.done and (self._continue_due or (self.head.content_length or 0) > DISCARD_LIMIT):
             self.encoder.force_close()  # what is left of the body is not worth reading, or will never come
@@ -314,7 +332,7 @@ class Exchange:
         if self.ending and self._boundary_counts():
             message = self._cut_at_boundary(message)
         encoder = self.encoder
-        self._write(encoder.body(message, self.link.defaults()))
+        self._write(encoder.body(message, self.link.host.default_headers()))
         if encoder.event_stream:
             self._tail = (self._tail + message.get("body", b"")[-4:])[-4:]
         self._after_write()
@@ -327,7 +345,7 @@ class Exchange:
             raise AppError(f"http.response.pathsend: {error}") from error
         size = os.fstat(fd).st_size
         try:
-            head = self.encoder.file(size, self.link.defaults())
+            head = self.encoder.file(size, self.link.host.default_headers())
             self._write((head,))
         except BaseException:
             os.close(fd)
@@ -343,7 +361,8 @@ class Exchange:
         if not parts:
             return
         try:
-            self.link.conn.write(*parts, last=self.encoder.ends_connection)
+            encoder = self.encoder
+            self.link.conn.write(*parts, last=encoder.complete and not encoder.keep_alive)
         except ClientDisconnected:
             self.link.client_lost()
             raise
@@ -383,7 +402,7 @@ class Exchange:
 
     def _terminate(self) -> None:
         try:
-            self._write(self.encoder.body({"type": "http.response.body"}, self.link.defaults()))
+            self._write(self.encoder.body({"type": "http.response.body"}, self.link.host.default_headers()))
         except ClientDisconnected:
             return
         self._after_write()

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from hsrv.common.request import RequestHead
-from hsrv.http.scope import ScopeBuilder
+from hsrv.http.request.scope import ScopeBuilder
 from hsrv.http.wire.forwarded import TrustedProxies
 from hsrv.ipc.messages import Origin
 

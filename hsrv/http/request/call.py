@@ -1,4 +1,4 @@
-"""One call of the application: its receive() and send(), where they wait. What they do is `hsrv.http.exchange`'s.
+"""One call of the application: its receive() and send(), where they wait. What they do: `hsrv.http.request.exchange`.
 
 Promises: whoever waits for the client takes nobody's place meanwhile; once the application has returned, nothing that
 it keeps of its request keeps the exchange or its connection. So also what waits lets go of the exchange when it is
@@ -12,7 +12,7 @@ from collections.abc import Awaitable
 
 from hsrv.common.asgi import Application, Message
 from hsrv.common.errors import AppError
-from hsrv.http.exchange import Exchange, drop
+from hsrv.http.request.exchange import Exchange, drop
 from hsrv.net.waiting import until
 
 
@@ -57,8 +57,7 @@ class Call:
             drop(message)
             return
         try:
-            exchange.take(message)
-            if exchange.is_full:
+            if exchange.take(message):
                 await _wait_for_client(exchange, exchange.link.conn.drained())
         finally:
             del exchange

@@ -12,12 +12,13 @@ import pytest
 
 from hsrv.common.errors import ClientDisconnected
 from hsrv.common.request import RequestHead
-from hsrv.http.call import Call
-from hsrv.http.exchange import Exchange
+from hsrv.http.request.call import Call
+from hsrv.http.request.exchange import Exchange
 from hsrv.http.wire.body import SizedBody, body_decoder
-from hsrv.http.wire.response import ResponseEncoder
+from hsrv.http.wire.response import DefaultHeaders, ResponseEncoder
 from hsrv.ipc.messages import Origin, Trace
 from hsrv.net.conn import Conn
+from hsrv.system.realthreads import RLock
 
 START = {
     "type": "http.response.start",
@@ -41,17 +42,22 @@ HEAD = RequestHead(
 )
 
 
+class Server:
+    """A process that adds nothing to a response."""
+
+    def __init__(self) -> None:
+        self.closing = False
+        self.default_headers = DefaultHeaders(lambda: 0.0, server=False, date=False)
+        self.turn = RLock()
+
+
 class Link:
     """A connection that counts what it is told."""
 
-    closing = False
-
     def __init__(self, conn: Conn) -> None:
         self.conn = conn
+        self.host = Server()
         self.begun = self.completed = self.lost = self.awaited = self.waiting = 0
-
-    def defaults(self) -> bytes:
-        return b""
 
     def body_taken(self) -> None:
         raise AssertionError("there is no body")

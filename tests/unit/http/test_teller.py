@@ -1,34 +1,33 @@
-"""Off means off: without collectors a process is made of the plain classes, and nothing in them is replaced."""
+"""What collectors are told, and by whom; without collectors nobody tells."""
 
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 import pytest
 
 from hsrv.app.apploader import LoadedApp
-from hsrv.asyncpool import main as pool_main
-from hsrv.asyncpool.observed import ObservedLot, ObservedPool
-from hsrv.asyncpool.parking import ParkingLot
 from hsrv.asyncpool.pool import AsyncPool
 from hsrv.board.scoreboard import Scoreboard, new_board
 from hsrv.child.life import ChildBoot
 from hsrv.common.terms import Identity, Role
 from hsrv.events import Event, Source
 from hsrv.events.collectors import Collectors
-from hsrv.http.host import HTTPHost
-from hsrv.http.observed import ObservedHost, fields_of, route_of
+from hsrv.events.types import ConnectionOpened, HandoffSent
+from hsrv.http.observer import give
+from hsrv.http.teller import Teller, fields_of, route_of
 from hsrv.http.wire.head import HeadLimits, take_head
 from hsrv.http.wire.parser import choose_parser
-from hsrv.ipc.channel import Channel
+from hsrv.ipc.channel import Channel, ChannelFull
+from hsrv.ipc.messages import Origin
+from hsrv.net.conn import Conn
 from hsrv.net.loops import new_loop
 from hsrv.options.config import Config
-from hsrv.worker import main as worker_main
-from hsrv.worker.handoff import HandoffDesk
-from hsrv.worker.observed import ObservedDesk, ObservedWorker
+from hsrv.system.realthreads import RLock
 from hsrv.worker.worker import Worker
 from tests.apps.raw import app
 
@@ -83,37 +82,60 @@ def place() -> Iterator[Place]:
         yield Place(stack)
 
 
-def replaced(thing: object) -> list[str]:
-    """Methods that an instance has of its own instead of its class. A compiled class lets it have none."""
-    return [name for name in getattr(thing, "__dict__", {}) if hasattr(type(thing), name)]
+@pytest.mark.parametrize("role", [Worker, AsyncPool])
+def test_without_collectors_nobody_observes(place: Place, role: type[Worker | AsyncPool]) -> None:
+    assert role(place.boot, place.loop, place.learn).observer is None
 
 
-def test_a_worker_without_collectors_is_the_plain_one(place: Place) -> None:
-    worker = worker_main.make(place.boot, place.loop, place.learn)
-    assert type(worker) is Worker
-    assert type(worker._desk) is HandoffDesk
-    assert ObservedHost not in type(worker).__mro__
-    assert replaced(worker) == []
-    assert Worker.call is HTTPHost.call
+@pytest.mark.parametrize("role", [Worker, AsyncPool])
+def test_collectors_are_told_by_a_teller(place: Place, role: type[Worker | AsyncPool]) -> None:
+    assert isinstance(role(place.watched, place.loop, place.learn).observer, Teller)
 
 
-def test_a_pool_without_collectors_is_the_plain_one(place: Place) -> None:
-    pool = pool_main.make(place.boot, place.loop, place.learn)
-    assert type(pool) is AsyncPool
-    assert type(pool._lot) is ParkingLot
-    assert replaced(pool) == []
-    assert AsyncPool.call is HTTPHost.call
+class Kept:
+    """A collector that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def collect(self, event: Event) -> None:
+        self.events.append(event)
 
 
-def test_with_collectors_both_tell(place: Place) -> None:
-    worker = worker_main.make(place.watched, place.loop, place.learn)
-    assert (type(worker), type(worker._desk)) == (ObservedWorker, ObservedDesk)
-    assert ObservedWorker.__mro__.index(ObservedHost) < ObservedWorker.__mro__.index(Worker)
+def test_a_connection_that_is_given_away_is_told_with_the_time_before_it_was() -> None:
+    kept = Kept()
+    teller = Teller(Collectors(Source(Role.WORKER, 1, 1, os.getpid()), [("kept", kept)]), RLock())
+    loop = new_loop("asyncio")
+    ours, client = socket.socketpair()
+    here, there = Channel.pair()
+    with closing(loop), closing(client), closing(here), closing(there):
+        origin = teller.opened(Origin(client=None, server=None, accepted_at=0.0))
+        give(Conn(ours, loop, origin), here, b"packet", "adopt", teller)
+        after = time.monotonic()
+        packet = there.receive()
+        assert packet is not None
+        packet.close()
+    opened, sent = kept.events
+    assert isinstance(opened, ConnectionOpened)
+    assert isinstance(sent, HandoffSent)
+    assert sent.connection == opened.connection == origin.connection_id != ""
+    assert sent.clock < after
 
 
-def test_a_pool_with_collectors_tells(place: Place) -> None:
-    pool = pool_main.make(place.watched, place.loop, place.learn)
-    assert (type(pool), type(pool._lot)) == (ObservedPool, ObservedLot)
+def test_a_connection_that_finds_no_room_is_not_told() -> None:
+    class Full:
+        def send(self, payload: bytes, *fds: int) -> None:
+            raise ChannelFull("no room")
+
+    kept = Kept()
+    teller = Teller(Collectors(Source(Role.WORKER, 1, 1, os.getpid()), [("kept", kept)]), RLock())
+    loop = new_loop("asyncio")
+    ours, client = socket.socketpair()
+    with closing(loop), closing(client), closing(ours):
+        conn = Conn(ours, loop, Origin(client=None, server=None, accepted_at=0.0))
+        with pytest.raises(ChannelFull):
+            give(conn, Full(), b"packet", "adopt", teller)
+    assert not kept.events
 
 
 class Route:

@@ -1,0 +1,5 @@
+"""One request and its response, as the application sees them.
+
+In reading order: `scope` (a request head to an ASGI scope), `pace` (how fast a body must arrive), `exchange` (one
+request and its response), `call` (its receive() and send(), where they wait).
+"""
