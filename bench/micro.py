@@ -9,8 +9,9 @@ from typing import Any, Final
 import pytest
 
 from hsrv.asyncpool.websocket.codec import choose_codec
-from hsrv.asyncpool.websocket.link import WebSocketLink, WebSocketSettings
+from hsrv.asyncpool.websocket.link import WebSocketLink
 from hsrv.asyncpool.websocket.memory import MessageMemory
+from hsrv.asyncpool.websocket.settings import WebSocketSettings
 from hsrv.board.scoreboard import Scoreboard, new_board
 from hsrv.http.backlog import Backlog
 from hsrv.http.request.scope import ScopeBuilder

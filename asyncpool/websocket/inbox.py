@@ -23,19 +23,22 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._messages)
 
+    # Both come for every message: hence no method that both call.
+
     def put(self, message: Received) -> None:
         self._messages.append(message)
         self.bytes += message.size
-        self._judge()
+        self.full = len(self._messages) >= INBOX_MESSAGES or self.bytes >= INBOX_BYTES
 
     def take(self) -> Received:
         message = self._messages.popleft()
         self.bytes -= message.size
-        self._judge()
+        self.full = len(self._messages) >= INBOX_MESSAGES or self.bytes >= INBOX_BYTES
         return message
 
-    def _judge(self) -> None:
-        self.full = len(self._messages) >= INBOX_MESSAGES or self.bytes >= INBOX_BYTES
+    def enough(self, *, tight: bool) -> bool:
+        """Whether nothing more should be read. `tight`: memory is, of the whole pool."""
+        return self.full or (tight and bool(self._messages))
 
     def clear(self) -> None:
         self._messages.clear()

@@ -5,10 +5,13 @@ Promises: it is bounded, whoever sends; small connections are not made to pay fo
 
 from typing import Final, Protocol
 
+from hsrv.asyncpool.websocket.events import TRY_AGAIN_LATER, Close
+
 COUNTED_FROM: Final = 16 * 1024
 """Bytes. A connection that holds less is not counted: it occupies about as much by itself, and to count each message
 that comes and goes would cost more than most of them hold."""
 
+TOO_MUCH: Final = Close(TRY_AGAIN_LATER, "too much memory in use")
 
 MUCH: Final = 8 * 1024 * 1024
 """Bytes."""

@@ -26,9 +26,11 @@ from hsrv.asyncpool.websocket.events import (
     may_be_sent,
 )
 from hsrv.asyncpool.websocket.handshake import accept_response, deflate_terms
-from hsrv.asyncpool.websocket.link import WebSocketLink, WebSocketSettings
+from hsrv.asyncpool.websocket.link import WebSocketLink
 from hsrv.asyncpool.websocket.memory import MessageMemory
+from hsrv.asyncpool.websocket.settings import HANDSHAKE_TIMEOUT, WebSocketSettings
 from hsrv.asyncpool.websocket.states import SAID, Said, Say, Wire
+from hsrv.board import stacks
 from hsrv.board.layout import Occupant
 from hsrv.common.asgi import Application, Message, Scope
 from hsrv.common.errors import AppError, ClientDisconnected
@@ -40,6 +42,7 @@ from hsrv.http.backlog import Backlog
 from hsrv.http.failure import error_of
 from hsrv.http.wire.response import ResponseEncoder, simple_response
 from hsrv.ipc.messages import WebSocketHandoff
+from hsrv.logs.floods import worth_a_line
 from hsrv.logs.logging import current_trace, get_logger
 from hsrv.net.conn import HIGH_WATER, Conn
 from hsrv.net.context import own_context
@@ -174,7 +177,28 @@ class WebSocketSession:
 
     def check_deadlines(self, now: float) -> None:
         """Act on what is overdue at `now` (loop.time()); to be called about once a second."""
+        if now - self.started_at >= HANDSHAKE_TIMEOUT:
+            self._end_handshake()
         self._link.check_deadlines(now)
+
+    def _end_handshake(self) -> None:
+        """The application has had its time for it."""
+        state = self._link.state
+        if state is Wire.UNANSWERED:
+            self._answer(504, "Gateway Timeout", EndReason.REQUEST_TIMEOUT)
+        elif state is Wire.RESPONDING and not self.conn.pending_bytes:
+            self._link.cut(EndReason.REQUEST_TIMEOUT)
+        else:
+            return
+        task = self._task
+        log.error(
+            "application takes too long to answer the handshake",
+            seconds=HANDSHAKE_TIMEOUT,
+            stacks=stacks.describe(task) if task is not None else "",
+            **self._log_context(),
+        )
+        if task is not None:
+            task.cancel()
 
     @property
     def unanswered(self) -> bool:
@@ -269,8 +293,8 @@ class WebSocketSession:
         self._told += 1
         if self._told <= TELLINGS:
             return
-        if self._told == TELLINGS + 1:
-            log.warning("application receives after websocket.disconnect", **self._log_context())
+        if self._told == TELLINGS + 1 and (count := worth_a_line("websocket deaf")):
+            log.warning("application receives after websocket.disconnect", count=count, **self._log_context())
         await asyncio.sleep(DEAF_PAUSE)
         self._check_alive()
 
@@ -308,7 +332,7 @@ class WebSocketSession:
         else:
             self._say(message)
         if self.conn.pending_bytes > HIGH_WATER:
-            await self._link.drained()
+            await self.conn.drained()
         if self._is_burst():
             await asyncio.sleep(0)
 

@@ -23,20 +23,21 @@ class Backlog:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: deque[Callable[[], object]] = deque()
-        """At most one for each connection: who waits is not read meanwhile."""
+        self.waiting: deque[Callable[[], object]] = deque()
+        """At most one for each connection: who waits is not read meanwhile. Others only see whether it is empty: asked
+        for every message."""
         self._due = False
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     def add(self, slice_: Callable[[], object]) -> None:
         """Call it when its turn has come, holding the lock of connections. Who has still more then adds it again."""
-        self._waiting.append(slice_)
+        self.waiting.append(slice_)
         self._schedule()
 
     def _schedule(self) -> None:
-        if self._waiting and not self._due:
+        if self.waiting and not self._due:
             self._due = True
             soon(self._loop, self._work)
 
@@ -45,10 +46,8 @@ class Backlog:
         end = time.monotonic() + TURN_TIME
         try:
             with turn_of(self._loop):
-                for _ in range(
-                    len(self._waiting)
-                ):  # each at most once: what it adds has its turn in the next
-                    self._waiting.popleft()()
+                for _ in range(len(self.waiting)):  # each at most once: what it adds has its turn in the next
+                    self.waiting.popleft()()
                     if time.monotonic() >= end:
                         return
         finally:

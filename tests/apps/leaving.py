@@ -5,7 +5,6 @@ The end of each generator is a line of RECORD (see `tests.apps.raw`). The collec
 
 import asyncio
 import gc
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs
@@ -25,17 +24,11 @@ from starlette.responses import StreamingResponse as StarletteStream
 from starlette.routing import Route
 
 from hsrv.common.asgi import Receive, Scope, Send
-from hsrv.http.connection import HTTPConnection
-from hsrv.http.request.exchange import Exchange
-from hsrv.net.conn import Conn
 from tests.apps import django_app
+from tests.apps.living import alive, begun
 from tests.apps.raw import record
 
 EVENT = "data: event\n\n"
-
-
-begun: set[str] = set()
-"""Generators whose `finally` is still to come."""
 
 
 async def events(key: str, every: float) -> AsyncIterator[str]:
@@ -99,12 +92,7 @@ async def _fails(request: Request) -> Response:
 
 async def _alive(request: Request) -> Response:
     """What lives of requests in this process, this one among it."""
-    found: dict[str, int] = {"tasks": len(asyncio.all_tasks()), "generators": len(begun)}
-    with os.scandir("/proc/self/fd") as entries:
-        found["descriptors"] = sum(1 for _ in entries)
-    for kind in (Exchange, HTTPConnection, Conn):
-        found[kind.__name__] = sum(isinstance(one, kind) for one in gc.get_objects())
-    return JSONResponse(found)
+    return JSONResponse(alive())
 
 
 starlette = Starlette(

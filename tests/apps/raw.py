@@ -96,6 +96,12 @@ class Request:
         await self.start(200, (b"content-type", b"application/octet-stream"))
         await self.body(data)
 
+    async def drop(self) -> None:
+        """Reads all, and keeps none of it."""
+        while (await self.receive()).get("more_body"):
+            pass
+        await self.json({})
+
     async def echo_recorded(self) -> None:
         """Tells of the first part of the body as soon as it is here."""
         message = await self.receive()

@@ -1,6 +1,7 @@
-"""The time of one turn: whatever a WebSocket client sends, the loop is soon free for others.
+"""The time of one turn: whatever a client sends as frames or as a chunked body, the loop is soon free for others.
 
-What is measured is CPU time, from the socket to the messages, with the link and the loop of a pool.
+What is measured is CPU time: of frames from the socket to the messages, with the link and the loop of a pool; of a body
+what is decoded of it, by the backlog and the loop of a worker.
 """
 
 import asyncio
@@ -8,15 +9,19 @@ import socket
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from hypothesis import strategies as st
 
 from hsrv.asyncpool.websocket.codec import choose_codec
 from hsrv.asyncpool.websocket.deflate import DeflateTerms
-from hsrv.asyncpool.websocket.link import WebSocketLink, WebSocketSettings
+from hsrv.asyncpool.websocket.link import WebSocketLink
 from hsrv.asyncpool.websocket.memory import MessageMemory
+from hsrv.asyncpool.websocket.settings import WebSocketSettings
+from hsrv.common.errors import ClientError
 from hsrv.http.backlog import Backlog
+from hsrv.http.wire.body import ChunkedBody
 from hsrv.ipc.messages import Origin
 from hsrv.net.conn import RECEIVE_SIZE, Conn
 from tests.fuzz.frames import frame
@@ -90,6 +95,38 @@ class Rig:
         self.loop.close()
 
 
+class Body:
+    """One chunked body on a loop that is turned by hand."""
+
+    def __init__(self, data: bytes) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.backlog = Backlog(self.loop)
+        self.decoder = ChunkedBody(1 << 30)
+        self.buffer = bytearray(data)
+
+    def slice(self) -> None:
+        """As a connection feeds its exchange."""
+        with suppress(ClientError):
+            self.decoder.decode(self.buffer, RECEIVE_SIZE)
+            if self.decoder.paused:
+                self.backlog.add(self.slice)
+
+    def longest_turn(self) -> float:
+        longest = seconds(self.slice)
+        while self.backlog:
+            self.loop.call_soon(self.loop.stop)
+            longest = max(longest, seconds(self.loop.run_forever))
+        return longest
+
+
+def measure_body(data: bytes) -> float:
+    body = Body(data)
+    try:
+        return body.longest_turn()
+    finally:
+        body.loop.close()
+
+
 def _nothing() -> None:
     pass
 
@@ -108,11 +145,15 @@ def measure(data: bytes) -> float:
         rig.close()
 
 
-def check(data: bytes) -> None:
-    taken = [measure(data[:RECEIVE_SIZE])]
+def check(data: tuple[str, bytes]) -> None:
+    kind, sent = data
+    taken = [MEASURES[kind](sent[:RECEIVE_SIZE])]
     while taken[-1] > LONGEST and len(taken) < TRIES:
-        taken.append(measure(data[:RECEIVE_SIZE]))
-    assert min(taken) <= LONGEST, f"{taken} s"
+        taken.append(MEASURES[kind](sent[:RECEIVE_SIZE]))
+    assert min(taken) <= LONGEST, f"{kind}: {taken} s"
+
+
+MEASURES: Final = {"frames": measure, "body": measure_body}
 
 
 def packed(data: bytes) -> bytes:
@@ -156,10 +197,36 @@ _whole = st.sampled_from(
         frame(0xC1, packed(_NEWS * 6 + "\U0001f600".encode())),
     ]
 )
-_filled = (
-    st.lists(_unit, min_size=1, max_size=3)
-    .map(b"".join)
-    .map(lambda data: data * (RECEIVE_SIZE // len(data) + 1))
+_chunk = st.sampled_from(
+    [
+        b"1\r\na\r\n",
+        b"0000000000000001\r\na\r\n",
+        b"1;a\r\na\r\n",
+        b'1;a="' + b"\\a" * 200 + b'"\r\na\r\n',
+        b"1" + b";a=b" * 100 + b"\r\na\r\n",
+        b"40\r\n" + bytes(64) + b"\r\n",
+        b"1000\r\n" + bytes(4096) + b"\r\n",
+    ]
 )
+_trailers = st.sampled_from([b"0\r\n" + b"a:b\r\n" * 3000, b"0\r\n" + b"a:" + b"b" * 60_000, b"0" * 60_000])
 
-TARGET = Target("turns", _filled | _whole | mutated(_filled | _whole), check, short=20)
+
+def filled(units: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """Some of them, again and again."""
+    return (
+        st.lists(units, min_size=1, max_size=3)
+        .map(b"".join)
+        .map(lambda data: data * (RECEIVE_SIZE // len(data) + 1))
+    )
+
+
+_frames = filled(_unit) | _whole
+_bodies = filled(_chunk) | _trailers | st.builds(bytes.__add__, _chunk, _trailers)
+
+TARGET = Target(
+    "turns",
+    st.tuples(st.just("frames"), _frames | mutated(_frames))
+    | st.tuples(st.just("body"), _bodies | mutated(_bodies)),
+    check,
+    short=20,
+)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 
 from tests.siege import flood
@@ -13,23 +14,26 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="how long quiet, and how long besieged")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of besiegers")
     parser.add_argument("--patience", type=float, default=10.0, help="each timeout of the server")
-    parser.add_argument("--flood", type=float, default=60.0, help="how long the flood of WebSockets; 0: none")
-    parser.add_argument("--only-flood", action="store_true")
+    parser.add_argument("--flood", type=float, default=60.0, help="how long each of the floods; 0: none")
+    parser.add_argument("--only-flood", choices=flood.FLOODS, action="append", help="this flood alone")
     options = parser.parse_args()
     raise_limit()
-    failed = bool(options.flood) and not withstood(options.flood, options.scale)
+    failed = False
+    for name in options.only_flood or flood.FLOODS:
+        failed |= bool(options.flood) and not withstood(name, options.flood, options.scale)
     if not options.only_flood:
         failed |= not besieged(options)
     return int(failed)
 
 
-def withstood(seconds: float, scale: float) -> bool:
+def withstood(name: str, seconds: float, scale: float) -> bool:
     """Beside a flood the innocent are served."""
-    counts = {kind: max(1, round(count * scale)) for kind, count in flood.FULL.items()}
+    counts = {kind: max(1, round(count * scale)) for kind, count in flood.FLOODS[name].items()}
+    say(f"{name}: {seconds:.0f} s, load average {os.getloadavg()[0]:.1f}")
     with fortress() as server:
         found = flood.flood(server, counts, seconds=seconds, quiet=min(10.0, seconds), warm=2.0)
     wrong = [*found.failures, *flood.unended(found)]
-    for text, holds in flood.numbers(found):
+    for text, holds in flood.numbers(found, computing=name == flood.COMPUTING):
         say(text)
         wrong += [] if holds else [text]
     say(

@@ -1,4 +1,4 @@
-"""Clients of WebSockets that do their worst. A process of its own, as `tests.siege.besiegers`:
+"""Clients that do their worst. A process of its own, as `tests.siege.besiegers`:
 
     python -m tests.siege.flooders HOST PORT SECONDS KIND=COUNT ...
 
@@ -11,6 +11,7 @@ import contextlib
 import json
 import random
 import socket
+import struct
 import sys
 import time
 import zlib
@@ -26,6 +27,9 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
 )
+COMPUTES = b"GET /burn?s=0.02 HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n"
+UPLOAD = b"POST /drop HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 MESSAGE = 16 * 1024 * 1024
 
 PATIENCE = 10.0
@@ -52,6 +56,7 @@ SMALLER_BOMB = packed(b"x" * (1 << 20))
 PINGS = frame(0x89, b"") * 10_000
 EMPTY_FRAGMENTS = frame(0x01, b"a") + frame(0x00, b"") * 10_000
 SMALL_FRAGMENTS = frame(0x01, b"a") + frame(0x00, b"a") * 10_000
+SMALL_CHUNKS = b"1\r\na\r\n" * 10_000
 
 
 class Flooder:
@@ -78,9 +83,10 @@ class Flooder:
         with socket.socket() as sock:
             sock.setblocking(False)
             await loop.sock_connect(sock, self._flood.address)
-            await loop.sock_sendall(sock, UPGRADE)
-            if not (await loop.sock_recv(sock, 4096)).startswith(b"HTTP/1.1 101"):
-                return "no upgrade"
+            if self.kind not in PLAIN:
+                await loop.sock_sendall(sock, UPGRADE)
+                if not (await loop.sock_recv(sock, 4096)).startswith(b"HTTP/1.1 101"):
+                    return "no upgrade"
             self._flood.connected(self)
             with contextlib.suppress(ConnectionResetError, BrokenPipeError, TimeoutError):
                 async with asyncio.timeout(max(0.0, self._flood.end - time.monotonic())):
@@ -132,6 +138,19 @@ class Flooder:
         await self._flood.loop.sock_sendall(sock, SMALL_FRAGMENTS)
         await self._repeat(sock, SMALL_FRAGMENTS[7:])
 
+    async def computing(self, sock: socket.socket) -> None:
+        """Requests that say they are streams, and compute."""
+        while True:
+            await self._flood.loop.sock_sendall(sock, COMPUTES)
+            if not await self._flood.loop.sock_recv(sock, 65536):
+                return
+
+    async def small_chunks(self, sock: socket.socket) -> None:
+        """Leaves with a reset: else what the kernel holds of it, some megabytes, would be read for seconds after."""
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await self._flood.loop.sock_sendall(sock, UPLOAD)
+        await self._repeat(sock, SMALL_CHUNKS)
+
     async def bombs(self, sock: socket.socket) -> None:
         """Whole messages: a half of 16 MiB, a half of one."""
         await self._repeat(sock, frame(0xC1, BOMB if self._number % 2 else SMALLER_BOMB))
@@ -144,7 +163,12 @@ KINDS: dict[str, Callable[[Flooder, socket.socket], Awaitable[None]]] = {
     "empty fragments": Flooder.empty_fragments,
     "small fragments": Flooder.small_fragments,
     "bombs": Flooder.bombs,
+    "computing": Flooder.computing,
+    "small chunks": Flooder.small_chunks,
 }
+
+PLAIN = {"computing", "small chunks"}
+"""Those that are no WebSockets."""
 
 
 class Flood:

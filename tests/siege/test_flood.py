@@ -13,14 +13,16 @@ COUNTS = {
     "empty fragments": 2,
     "small fragments": 1,
     "bombs": 4,
+    "computing": 2,
+    "small chunks": 4,
 }
 
 ROOM = 32 * MIB
-"""What the pool may hold of them. They would have it hold 160 MiB and more."""
+"""What the pool may hold of messages. They would have it hold 160 MiB and more."""
 
 
 @pytest.mark.integration
-def test_a_flood_of_websockets_is_ended_and_leaves_nothing() -> None:
+def test_a_flood_is_ended_and_leaves_nothing() -> None:
     with fortress(ws_memory=ROOM, ws_max_message=ROOM // 2) as server:
         outcome = flood(server, COUNTS, seconds=1, quiet=0.2)
     assert not outcome.failures

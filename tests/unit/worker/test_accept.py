@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from hsrv.http.contract import Outcome
 from hsrv.ipc.messages import ListenerInfo, Origin
@@ -200,3 +201,19 @@ def test_over_a_unix_socket_the_client_has_no_address(
     accept(loop, landlord, (ListenerInfo(url="", address=(path, None)), sock), 1)
     [origin] = landlord.origins
     assert (origin.client, origin.server) == (None, (path, None))
+
+
+def test_accepts_that_fail_again_and_again_are_told_ever_more_rarely(
+    loop: asyncio.AbstractEventLoop, landlord: Landlord
+) -> None:
+    info, sock = listening()
+    acceptor = Acceptor([(info, sock)], loop, landlord, patience=1.0, batch_time=BATCH_TIME)
+    sock.shutdown(socket.SHUT_RDWR)  # from now on accept() fails, and the socket stays readable
+    acceptor.resume()
+    with capture_logs() as logs:
+        for _ in range(20):
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+    acceptor.close(last=0)
+    told = [entry["count"] for entry in logs if entry["event"] == "accept failed"]
+    assert told == [1, 2, 4, 8, 16]

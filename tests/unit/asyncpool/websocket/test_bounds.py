@@ -5,13 +5,15 @@ import zlib
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
+from hsrv.asyncpool.websocket.awaited import PONGS
 from hsrv.asyncpool.websocket.codec import CODECS, Codec, NewCodec
 from hsrv.asyncpool.websocket.deflate import INFLATE_RATIO, INFLATED_FREELY, STEP_IN, STEP_OUT, DeflateTerms
 from hsrv.asyncpool.websocket.events import FrameError, Part, Received
-from hsrv.asyncpool.websocket.link import CROWD, FLOOD, FRAMES_PER_TURN, PONGS
 from hsrv.asyncpool.websocket.memory import MessageMemory
+from hsrv.asyncpool.websocket.settings import CROWD, FLOOD, FRAMES_PER_TURN
 from hsrv.common.asgi import Receive, Scope, Send
 from hsrv.common.terms import EndReason
 from tests.fuzz.frames import frame
@@ -131,23 +133,71 @@ async def test_messages_that_nobody_takes_any_more_are_dropped_with_the_call() -
     assert memory.used == 0
 
 
+@pytest.mark.parametrize("codec", sorted(CODECS))
+@pytest.mark.parametrize("first", [0x02, 0x82], ids=["unfinished", "waiting"])
+def test_beyond_the_memory_of_the_pool_the_one_that_holds_most_ends_with_1013(codec: str, first: int) -> None:
+    @on_loop
+    async def test() -> None:
+        memory = MessageMemory(MIB)
+        large = Peer(sleeper, memory=memory, codec=codec)
+        small = Peer(sleeper, memory=memory, codec=codec)
+        await large.head()
+        await small.head()
+        await large.send_bytes(frame(first, bytes(700_000)))
+        await until(lambda: memory.used >= 700_000)
+        await small.send_bytes(frame(0x02, bytes(500_000)))
+        assert await refused(large) == CloseConnection(code=1013, reason="too much memory in use")
+        await until(lambda: memory.used >= 500_000)
+        assert small.connected()
+        large.session.abort()
+        assert await large.over() == (EndReason.MESSAGE_MEMORY, 1013)
+        small.session.abort()
+        await small.over()
+        assert memory.used == 0
+
+    test("asyncio")
+
+
 @on_loop
-async def test_beyond_the_memory_of_the_pool_the_one_that_holds_most_ends_with_1013() -> None:
-    memory = MessageMemory(MIB)
-    large, small = Peer(sleeper, memory=memory), Peer(taker, memory=memory)
-    await large.head()
-    await small.head()
-    await large.send_bytes(frame(0x02, bytes(700_000)))
-    await until(lambda: memory.used >= 700_000)
-    await small.send_bytes(frame(0x02, bytes(500_000)))
-    assert await refused(large) == CloseConnection(code=1013, reason="too much memory in use")
-    await until(lambda: memory.used >= 500_000)
-    assert small.connected()
-    large.session.abort()
-    assert await large.over() == (EndReason.MESSAGE_MEMORY, 1013)
-    small.session.abort()
-    await small.over()
+async def test_one_that_holds_too_much_before_it_is_accepted_is_cut() -> None:
+    memory = MessageMemory(50_000)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    peer = Peer(app, memory=memory)
+    await peer.send_bytes(bytes(60_000))
+    assert await peer.over() == (EndReason.MESSAGE_MEMORY, 1006)
     assert memory.used == 0
+
+
+BREAKS_THE_PROTOCOL = b"\x81\x01a"
+
+
+@pytest.mark.parametrize(
+    ("sent", "limit", "event"),
+    [
+        (BREAKS_THE_PROTOCOL, MIB, "websocket protocol error"),
+        (frame(0x02, bytes(60_000)), 50_000, "websocket messages take too much memory"),
+    ],
+    ids=["protocol", "memory"],
+)
+def test_what_clients_do_again_and_again_is_logged_ever_more_rarely(
+    sent: bytes, limit: int, event: str
+) -> None:
+    @on_loop
+    async def test() -> None:
+        with capture_logs() as logs:
+            for _ in range(10):
+                peer = Peer(taker, memory=MessageMemory(limit))
+                await peer.head()
+                await peer.send_bytes(sent)
+                await refused(peer)
+                await peer.ended()
+        assert [entry["count"] for entry in logs if entry["event"] == event] == [1, 2, 4, 8]
+
+    test("asyncio")
 
 
 @on_loop

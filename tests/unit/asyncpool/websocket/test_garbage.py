@@ -16,8 +16,9 @@ from structlog.testing import capture_logs
 from wsproto.events import CloseConnection, TextMessage
 
 from hsrv.asyncpool.websocket.frames import FrameCodec
-from hsrv.asyncpool.websocket.link import FLOOD, WebSocketLink
+from hsrv.asyncpool.websocket.link import WebSocketLink
 from hsrv.asyncpool.websocket.session import WebSocketSession
+from hsrv.asyncpool.websocket.settings import FLOOD
 from hsrv.common.asgi import Application, Receive, Scope, Send
 from hsrv.common.errors import ClientDisconnected
 from hsrv.net.conn import Conn

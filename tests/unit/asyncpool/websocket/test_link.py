@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
 from hsrv.asyncpool.websocket.inbox import INBOX_BYTES, INBOX_MESSAGES
-from hsrv.asyncpool.websocket.link import EARLY_LIMIT
+from hsrv.asyncpool.websocket.settings import EARLY_LIMIT
 from hsrv.common.asgi import Receive, Scope, Send
 from hsrv.common.errors import ClientDisconnected
 from hsrv.common.terms import EndReason

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 from wsproto.events import BytesMessage, CloseConnection, Message, Ping, Pong, TextMessage
 
+from hsrv.asyncpool.websocket.settings import HANDSHAKE_TIMEOUT
 from hsrv.common.asgi import Receive, Scope, Send
 from hsrv.common.errors import AppError, ClientDisconnected
 from hsrv.common.terms import EndReason
@@ -221,6 +222,58 @@ async def test_a_denial_response_that_is_not_completed_is_reset() -> None:
             await peer.response()
     assert await peer.ended() == (EndReason.APP_ERROR, 1006)
     assert [entry["event"] for entry in logs] == ["application raised"]
+
+
+@on_loop
+async def test_an_application_that_does_not_answer_the_upgrade_has_a_time_for_it() -> None:
+    cancelled = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await asyncio.sleep(FOR_EVER)
+        except asyncio.CancelledError:
+            cancelled.append(await receive())
+            raise
+
+    peer = Peer(app)
+    await peer.turns()
+    with capture_logs() as logs:
+        peer.session.check_deadlines(peer.session.started_at + HANDSHAKE_TIMEOUT - 1)
+        await peer.turns()
+        assert not cancelled
+        assert peer.session.unanswered
+        for late in range(3):
+            peer.session.check_deadlines(peer.session.started_at + HANDSHAKE_TIMEOUT + late)
+            await peer.turns()
+    assert (await peer.response()).startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
+    assert await peer.ended() == (EndReason.REQUEST_TIMEOUT, 1006)
+    assert cancelled == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
+    assert [entry["event"] for entry in logs] == ["application takes too long to answer the handshake"]
+    assert "in test_an_application_that_does_not_answer" in logs[0]["stacks"]
+
+
+@on_loop
+async def test_a_denial_that_does_not_end_is_cut_in_the_time_of_an_answer() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b"no", "more_body": True})
+        await asyncio.sleep(FOR_EVER)
+
+    peer = Peer(app)
+    await peer.turns()
+    with capture_logs():
+        peer.session.check_deadlines(peer.session.started_at + HANDSHAKE_TIMEOUT)
+    assert await peer.over() == (EndReason.REQUEST_TIMEOUT, 1006)
+
+
+@on_loop
+async def test_an_answered_upgrade_has_no_such_time() -> None:
+    peer = Peer(echo)
+    await peer.head()
+    peer.session.check_deadlines(peer.session.started_at + HANDSHAKE_TIMEOUT)
+    assert peer.connected()
+    await peer.ended()
 
 
 # the end of the application
