@@ -1,6 +1,6 @@
-"""The vocabulary of every process. No I/O, no state: nothing here imports anything else of hsrv.
+"""Types and pure functions that every process uses. No I/O, no state: nothing here imports anything else of hsrv.
 
-In reading order: `terms` (the enums that processes share), `errors` (by whose fault, and exit codes), `tables`
-(lifecycles: which move is legal), `request` (a request head, as every part sees it), `asgi` (its types), `globs` (path
-patterns), `visible` (texts of others, as a terminal may show them), `histogram` (what counts tell), `version`.
+In reading order: `terms` (shared enums), `errors` (exceptions and exit codes), `tables` (state machines), `request` (a
+parsed request head), `asgi` (ASGI types), `globs` (path patterns), `visible` (escape text for a terminal), `histogram`
+(quantiles), `version`.
 """

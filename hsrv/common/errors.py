@@ -1,20 +1,20 @@
-"""Errors by whose fault they are, and the exit codes of the command line. Pure.
+"""Exceptions, by who caused the error, and the exit codes of the command line. Pure.
 
     HsrvError
-    ├── ConfigError        the operator's: an option, file or variable is wrong        exit 2
-    ├── AppLoadError       the application's: it can't be found, imported or started   exit 3
-    ├── BindError          the operator's or the system's: an address can't be bound   exit 4
-    ├── PlatformError      this system lacks what hsrv is made of                      exit 6
-    ├── OperatorError      what was asked of a running server failed                   exit 1
+    ├── ConfigError        operator: an invalid option, file or variable               exit 2
+    ├── AppLoadError       application: can't be found, imported or started            exit 3
+    ├── BindError          operator or system: an address can't be bound               exit 4
+    ├── PlatformError      the operating system is not supported                       exit 6
+    ├── OperatorError      a command to a running server failed                        exit 1
     ├── NoServerError      a running server was not found or not reached               exit 7
-    ├── ClientError        the client's: carries the status of the answer
-    ├── AppError           the application broke the ASGI protocol
-    └── ChannelError       a packet could not be passed (see hsrv.ipc.channel)
+    ├── ClientError        client: carries the status of the response
+    ├── AppError           the application violated the ASGI protocol
+    └── ChannelError       a packet could not be sent (see hsrv.ipc.channel)
 
-    ClientDisconnected     OSError: what the application's send() raises once the client is gone
+    ClientDisconnected     OSError: raised by the application's send() once the client has disconnected
 
-Each edge has one translator: ClientError to bytes (hsrv.http.connection), HsrvError to an exit code
-(hsrv.cli), any error of a peer to JSON-RPC (hsrv.rpc).
+Each is translated in one place: ClientError to bytes (hsrv.http.connection), HsrvError to an exit code (hsrv.cli), any
+error of a peer to JSON-RPC (hsrv.rpc).
 """
 
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ class ExitCode(IntEnum):
     OK = 0
     """Stopped on request; everything ended within its budget."""
     INTERNAL = 1
-    """A fault of hsrv itself (the traceback is printed), or what a command asked a running server for failed."""
+    """An internal error of hsrv (the traceback is printed), or a command to a running server failed."""
     USAGE = 2
-    """Wrong option, configuration file or environment variable."""
+    """Invalid option, configuration file or environment variable."""
     APP = 3
     """The application could not be loaded or started."""
     BIND = 4
@@ -40,7 +40,7 @@ class ExitCode(IntEnum):
     PLATFORM = 6
     """The operating system is not supported."""
     NO_SERVER = 7
-    """No running server was found, several were, or it denied or did not answer."""
+    """No running server was found, more than one was found, or it refused access or did not answer."""
 
 
 class HsrvError(Exception):
@@ -50,7 +50,7 @@ class HsrvError(Exception):
 
 
 class ConfigError(HsrvError):
-    """An option is wrong. The message names option, value, where it was set and what is allowed."""
+    """An option is invalid. The message names option, value, where it was set and what is allowed."""
 
     exit_code = ExitCode.USAGE
 
@@ -81,7 +81,7 @@ class PlatformError(HsrvError):
 
 
 class OperatorError(HsrvError):
-    """What an operator asked a running server for was tried and failed."""
+    """A running server failed to do what an operator requested."""
 
 
 class NoServerError(HsrvError):
@@ -91,9 +91,9 @@ class NoServerError(HsrvError):
 
 
 class ClientError(HsrvError):
-    """The client sent what can't be served: `status` is the answer, after which the connection closes.
+    """The client sent something that can't be served: it gets a response with `status`, then the connection closes.
 
-    `headers`: fields that the answer must carry, like Sec-WebSocket-Version with 426.
+    `headers`: fields that the response must carry, like Sec-WebSocket-Version with 426.
     """
 
     def __init__(self, status: int, reason: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
@@ -103,8 +103,8 @@ class ClientError(HsrvError):
 
 
 class AppError(HsrvError):
-    """The application broke the ASGI protocol."""
+    """The application violated the ASGI protocol."""
 
 
 class ClientDisconnected(ConnectionError):
-    """The client is gone. Raised by the application's `send()` (ASGI HTTP spec 2.4, "Disconnected client")."""
+    """The client has disconnected. Raised by the application's `send()` (ASGI HTTP spec 2.4, "Disconnected client")."""

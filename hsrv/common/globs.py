@@ -1,4 +1,4 @@
-"""Path patterns: the operator's `--stream` globs and the paths that turned out to be streams. Pure."""
+"""Path patterns: the operator's `--stream` globs and learned paths. Pure."""
 
 import re
 from collections import Counter, OrderedDict
@@ -10,13 +10,14 @@ LEARNED_LIMIT: Final = 1024
 """Learned patterns kept. The least recently learned is forgotten first."""
 
 PATTERN_LIMIT: Final = 256
-"""Characters of a learned pattern. A longer one is a path that a client made up: worth no memory in every process."""
+"""Characters of a learned pattern. A longer path was probably made up by a client: not worth memory in every
+process."""
 
 PASSING_SECONDS: Final = 300.0
-"""For so long, and at most twice as long, a path counts as no stream: the application may change its mind."""
+"""A path counts as not a stream for this time, and at most twice as long: its responses may change."""
 
 REST: Final = "**"
-"""The last segment of a pattern that stands for any number of segments."""
+"""A last segment of a pattern that matches any number of segments."""
 
 
 class Globs:
@@ -33,14 +34,14 @@ class Globs:
 class LearnedPaths:
     """Paths whose responses turned out to be streams.
 
-    Learned from responses only: what a client claims teaches nothing, so no client can send a path to the pool. Looked
-    up, never compiled: where clients choose the paths of streams, one is learned per request.
+    Learned from responses only, never from what a client claims, so no client can send a path to the pool. Looked up,
+    never compiled: if clients choose the paths of streams, one is learned per request.
     """
 
     def __init__(self) -> None:
         self._patterns: OrderedDict[str, None] = OrderedDict()
         self._shapes: Counter[_Shape] = Counter()
-        """Of the patterns with a star, and how many have it."""
+        """Shapes of the patterns with a star, and how many patterns have each."""
 
     @property
     def patterns(self) -> list[str]:
@@ -48,7 +49,7 @@ class LearnedPaths:
         return list(self._patterns)
 
     def add(self, patterns: Iterable[str]) -> None:
-        """Those over PATTERN_LIMIT are not kept."""
+        """Patterns over PATTERN_LIMIT are dropped."""
         for pattern in patterns:
             if len(pattern) <= PATTERN_LIMIT:
                 self._add(pattern)
@@ -71,7 +72,7 @@ class LearnedPaths:
                 del self._shapes[shape]
 
     def match(self, path: str) -> bool:
-        """Whether some pattern stands for this path."""
+        """Whether a pattern matches this path."""
         if not self._patterns:
             return False
         literal = _literal(path)
@@ -106,7 +107,7 @@ class PassingPaths:
         self._young.add(patterns)
 
     def match(self, path: str, now: float) -> bool:
-        """Whether some pattern that is not forgotten stands for this path."""
+        """Whether a pattern that is not forgotten matches this path."""
         self._turn(now)
         return self._young.match(path) or self._old.match(path)
 
@@ -130,10 +131,10 @@ def _shape(pattern: str) -> _Shape | None:
 
 
 def pattern_of(path: str, path_params: Mapping[str, Any]) -> str:
-    """The glob that stands for this path's route: segments that a framework took as parameters become `*`, a last one
-    of several segments (`{rest:path}`) becomes `**`.
+    """The glob of this path's route: segments that a framework took as parameters become `*`, a last parameter of
+    several segments (`{rest:path}`) becomes `**`.
 
-    `path_params` is what Starlette, FastAPI and Litestar leave in the scope; without it the path stands for itself.
+    `path_params` is what Starlette, FastAPI and Litestar leave in the scope; without it the result is the path itself.
     """
     values = {str(value) for value in path_params.values()}
     for value in values:

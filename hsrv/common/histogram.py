@@ -1,12 +1,12 @@
-"""What the counts of a histogram tell. Pure."""
+"""Quantiles of a histogram. Pure."""
 
 from collections.abc import Sequence
 
 
 def quantile(counts: Sequence[int], bounds: Sequence[float], q: float) -> float | None:
-    """Below what the share `q` of a histogram lies, as exactly as its buckets tell; None when it is empty.
+    """The quantile `q` of a histogram, as exactly as its buckets allow; None when it is empty.
 
-    `counts` per bucket, one more than there are `bounds`: the last bucket is open, and told by its lower bound.
+    `counts` per bucket, one more than there are `bounds`: for the last bucket, which is open, its lower bound.
     """
     rank, below = q * sum(counts), 0
     for n, count in enumerate(counts):

@@ -1,4 +1,4 @@
-"""A request head as every part of hsrv sees it. Pure data; also travels between processes."""
+"""A parsed request head. Pure data; also sent between processes."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ Headers = list[tuple[bytes, bytes]]
 MARKS: Final = frozenset(
     {b"forwarded", b"traceparent", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id"}
 )
-"""Fields by which proxies tell who asks, and under which name."""
+"""Fields in which proxies pass client address, scheme, trace and request id."""
 
 
 class RequestHead(msgspec.Struct, frozen=True, array_like=True):
@@ -40,11 +40,11 @@ class RequestHead(msgspec.Struct, frozen=True, array_like=True):
     expect_continue: bool
     """The client waits for 100 (Continue) before it sends the body (RFC 9110 section 10.1.1)."""
     websocket: bool
-    """A WebSocket opening handshake that is valid in everything an HTTP parser can see (RFC 6455 section 4.1)."""
+    """A WebSocket opening handshake, valid as far as an HTTP parser can check (RFC 6455 section 4.1)."""
     event_stream: bool
     """`Accept` names text/event-stream with a quality above 0."""
     marked: bool = True
-    """Some field is one of MARKS. Without, nobody needs to look for them."""
+    """Whether any field is one of MARKS; if not, there is no need to search for them."""
 
     @property
     def has_body(self) -> bool:

@@ -1,4 +1,4 @@
-"""Lifecycles as transition tables: an illegal move raises and changes nothing. Pure."""
+"""State machines as transition tables: an illegal transition raises and changes nothing. Pure."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -11,11 +11,11 @@ Table = Mapping[S, Mapping[E, S]]
 
 
 class IllegalMoveError(RuntimeError):
-    """An event that the present state doesn't allow: always a defect of hsrv, never of a peer."""
+    """An event that the current state doesn't allow: always a defect of hsrv, never of a peer."""
 
 
 class Machine(Generic[S, E]):
-    """A state and the table it moves by."""
+    """A state and its transition table."""
 
     __slots__ = ("state", "table")
 

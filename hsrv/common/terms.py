@@ -1,4 +1,4 @@
-"""The words every process shares: roles, modes, reasons. Pure; imports nothing of hsrv."""
+"""Enums shared by all processes: roles, modes, reasons. Pure; imports nothing of hsrv."""
 
 from enum import StrEnum, unique
 
@@ -7,7 +7,7 @@ import msgspec
 
 @unique
 class Role(StrEnum):
-    """What a process is for."""
+    """The role of a process."""
 
     SUPERVISOR = "supervisor"
     TEMPLATE = "template"
@@ -38,8 +38,8 @@ class LifespanMode(StrEnum):
 class HeaderMap(StrEnum):
     """What becomes of header names with an underscore.
 
-    They are legal, but to everything CGI-like (WSGI, Django's META) `X_Forwarded_For` and `X-Forwarded-For` are one
-    name, so they let a client speak for the proxy.
+    They are legal, but CGI-like code (WSGI, Django's META) can't distinguish `X_Forwarded_For` from `X-Forwarded-For`,
+    so a client could set fields that only the proxy may set.
     """
 
     DROP = "drop"
@@ -56,7 +56,7 @@ class ProxyProtocol(StrEnum):
     V1 = "v1"
     V2 = "v2"
     AUTO = "auto"
-    """It may: of either version."""
+    """It may begin with one, of either version."""
 
 
 @unique
@@ -75,7 +75,7 @@ class EndReason(StrEnum):
     BODY_RATE = "body_rate"
     """Its request body came, but slower than --body-min-rate."""
     SEND_TIMEOUT = "send_timeout"
-    """The peer took nothing of what was written."""
+    """The peer accepted no byte of what was written."""
     PING_TIMEOUT = "ping_timeout"
     """A WebSocket peer answered no ping."""
     MESSAGE_TIMEOUT = "message_timeout"
@@ -83,17 +83,17 @@ class EndReason(StrEnum):
     FLOOD = "flood"
     """A WebSocket peer sent little but control frames and empty ones, and too many of them."""
     MESSAGE_MEMORY = "message_memory"
-    """A WebSocket held most of the messages of its pool, which were too large in all."""
+    """A WebSocket held the largest part of its pool's messages, which exceeded --ws-memory."""
     PROTOCOL_ERROR = "protocol_error"
     """Malformed, or larger than a limit."""
     PROXY_HEADER = "proxy_header"
     """A trusted proxy sent no PROXY header, or a malformed one."""
     UNTRUSTED_PEER = "untrusted_peer"
-    """With --proxy-protocol v1 or v2: it is none of --proxy-protocol-from."""
+    """With --proxy-protocol v1 or v2: the peer is not in --proxy-protocol-from."""
     REQUEST_TIMEOUT = "request_timeout"
     """The application had begun its response and took longer than --request-timeout."""
     APP_ERROR = "app_error"
-    """The application raised, or broke the ASGI protocol, after its response had begun."""
+    """The application raised, or violated the ASGI protocol, after its response had begun."""
     SHED = "shed"
     """Refused with 503: no pool, or no room in the channel to it."""
     QUEUE_TIMEOUT = "queue_timeout"
@@ -112,7 +112,7 @@ class EndReason(StrEnum):
     """Another process owns it now."""
 
     __hash__ = str.__hash__
-    """An Enum's own is a Python function, and each connection that ends is counted by its reason."""
+    """The __hash__ of Enum is a Python function and slow; every ending connection is counted by its reason."""
 
 
 @unique
@@ -120,22 +120,22 @@ class DeathReason(StrEnum):
     """Why a process ended. Counted and logged under this name."""
 
     EXIT = "exit"
-    """It ended itself, with the exit code that the log tells."""
+    """It exited by itself, with the exit code in the log."""
     SIGNAL = "signal"
-    """Of somebody else, or of its own fault: a segmentation fault is one."""
+    """A signal from outside, or of its own like a segmentation fault."""
     OUT_OF_MEMORY = "out_of_memory"
     """The kernel killed it for memory."""
     HUNG = "hung"
-    """We killed it: --hang-action."""
+    """The supervisor killed it: --hang-action."""
     STARTUP_TIMEOUT = "startup_timeout"
     DRAIN_TIMEOUT = "drain_timeout"
     CONTROL_LOST = "control_lost"
-    """It closed its control channel and went on."""
+    """It closed its control channel and kept running."""
     STOPPED = "stopped"
-    """Whoever stops the server would not wait for it."""
+    """The server was stopped without waiting for it."""
     NOT_FORKED = "not_forked"
     UNKNOWN = "unknown"
-    """Its exit status was taken by somebody else."""
+    """Another process reaped its exit status."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -143,7 +143,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     role: Role
     slot: int
-    """1-based within the role; a replacement takes the slot of the dead."""
+    """1-based within the role; a replacement takes the slot of the process that died."""
     generation: int
     leader: bool = False
     """True in exactly one process per generation: for the scheduler or migration that must run once."""

@@ -1,6 +1,5 @@
-"""How processes of one server hand each other descriptors, and what they say with them.
+"""Passing descriptors and messages between the processes of one server.
 
-In reading order: `messages` (handoffs, and the talk with a template: bytes to struct and back), `channel` (one packet
-with its descriptors over SOCK_SEQPACKET), `anonfile` (files without a name), `socketfile` (whose file a Unix socket
-is).
+In reading order: `messages` (handoffs, and messages to and from a template), `channel` (packets with descriptors over
+SOCK_SEQPACKET), `anonfile` (files without a name), `socketfile` (removal of a Unix socket's file).
 """

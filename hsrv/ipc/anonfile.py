@@ -1,4 +1,4 @@
-"""Files without a name, which processes share by their descriptor."""
+"""Anonymous files, which processes share through their descriptors."""
 
 import os
 import tempfile
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def anonymous_file(name: str) -> int:
-    """The descriptor of an empty one, close-on-exec. `name`: for whoever looks into /proc. Raises OSError."""
+    """The descriptor of an empty anonymous file, close-on-exec. `name`: shown in /proc. Raises OSError."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create(name, os.MFD_CLOEXEC)
     fd, path = tempfile.mkstemp(prefix=f"{name}-")

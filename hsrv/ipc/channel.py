@@ -1,9 +1,8 @@
 """Packets with descriptors over a Unix socket pair: the handoff, adopt and template channels.
 
-Owns the only sendmsg/recvmsg calls of hsrv. Promises: a packet and its descriptors arrive together, whole,
-at exactly one receiver, or `send` raises and the sender still owns everything; a received descriptor that
-nobody takes is closed with its packet. Must not block: both ends are non-blocking, the caller waits for
-readiness.
+Owns the only sendmsg/recvmsg calls of hsrv. Promises: a packet and its descriptors arrive together, whole, at exactly
+one receiver, or `send` raises and the sender still owns everything; a received descriptor that is not taken is closed
+with its packet. Must not block: both ends are non-blocking, the caller waits for readiness.
 """
 
 import array
@@ -36,7 +35,7 @@ _KIND: Final = socket.SOCK_DGRAM if sys.platform == "darwin" else socket.SOCK_SE
 
 
 class ChannelError(HsrvError):
-    """A packet could not be passed. The sender still owns its descriptors."""
+    """A packet could not be sent. The sender still owns its descriptors."""
 
 
 class ChannelFull(ChannelError):
@@ -48,11 +47,11 @@ class ChannelClosed(ChannelError):
 
 
 class NoDescriptors(ChannelError):
-    """This process has no descriptors left (EMFILE, ENFILE): reading now would lose the packet's."""
+    """This process has no descriptors left (EMFILE, ENFILE): reading now would lose those of the packet."""
 
 
 class Packet:
-    """A received payload and the descriptors that came with it. Close it; what was taken stays open."""
+    """A received payload and its descriptors. Must be closed; descriptors that were taken stay open."""
 
     __slots__ = ("_fds", "payload")
 
@@ -66,11 +65,11 @@ class Packet:
 
     @property
     def fds(self) -> tuple[int, ...]:
-        """Those not taken yet; they stay the packet's."""
+        """Descriptors not taken yet; the packet keeps owning them."""
         return tuple(self._fds)
 
     def take_fd(self) -> int:
-        """The next descriptor, now the caller's. Raises IndexError."""
+        """The next descriptor, owned by the caller from now on. Raises IndexError."""
         return self._fds.pop(0)
 
     def take_socket(self) -> socket.socket:
@@ -182,8 +181,8 @@ def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
 
 
 def _ensure_room(count: int, probe: int) -> None:
-    """Raise `NoDescriptors` unless `count` more descriptors fit. Tried, not computed: the application opens
-    descriptors too, and a probe is two system calls each."""
+    """Raise `NoDescriptors` unless `count` more descriptors are available. Tried, not computed: the application opens
+    descriptors too, and a probe costs two system calls each."""
     probes: list[int] = []
     try:
         probes.extend(os.dup(probe) for _ in range(count))

@@ -1,7 +1,7 @@
-"""What travels beside descriptors: the packets of the handoff, adopt and template channels.
+"""The messages of the handoff, adopt and template channels.
 
-Typed structs with a tag and a version, MessagePack-encoded. Decoding is strict: what doesn't decode raises
-`MessageError`, and the receiver closes the packet's descriptors and counts it. Pure: bytes to struct and back.
+Typed structs with a tag and a version, MessagePack-encoded. Decoding is strict: a packet that doesn't decode raises
+`MessageError`, and the receiver closes its descriptors and counts it. Pure: bytes to struct and back.
 """
 
 from typing import Final, TypeVar
@@ -13,8 +13,8 @@ from hsrv.common.terms import Identity, Preload
 from hsrv.options.config import Config
 
 VERSION: Final = 1
-"""Of every message below. Generations of one server may differ in code, so a receiver refuses others. To be raised with
-each change of what is sent or of what it means; of the first `tests/unit/ipc/test_messages.py` takes care."""
+"""Version of all messages below. Generations of one server may run different code, so a receiver refuses other
+versions. Must be raised with each change of format (`tests/unit/ipc/test_messages.py` checks) or meaning."""
 
 
 class MessageError(ValueError):
@@ -22,7 +22,7 @@ class MessageError(ValueError):
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a client connection, wherever it goes."""
+    """Facts about a client connection that are passed on with it."""
 
     client: Address | None
     server: Address | None
@@ -31,15 +31,15 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """time.monotonic() at accept; the clock is shared by all processes of one machine."""
     requests_served: int = 0
     generation: int = 0
-    """The newest whose code this client may have seen. Nothing older serves it from then on."""
+    """The newest generation that may have served this client. No older one serves it from then on."""
     proxy_header: bool = False
-    """A PROXY header is still to come, or may be: `client` and `server` are those of the proxy."""
+    """A PROXY header is still expected or allowed: `client` and `server` are those of the proxy."""
     connection_id: str = ""
-    """Names it in lifecycle events (`hsrv.events`): given by the first process with a collector; "" until then."""
+    """Identifies it in lifecycle events (`hsrv.events`): set by the first process with a collector; "" until then."""
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
-    """Names one request in every process's log."""
+    """Identifies one request in the log of every process."""
 
     request_id: str
     traceparent: str | None = None
@@ -77,14 +77,14 @@ class ConnectionHandoff(msgspec.Struct, frozen=True, kw_only=True, tag="connecti
     buffered: bytes
     """What was read after the last exchange: part of a head, or pipelined requests."""
     deadline: float | None = None
-    """time.monotonic() at which it is closed if nothing more comes; None: the receiver's own time from now on."""
+    """time.monotonic() at which it is closed if nothing arrives; None: the receiver starts its own timeout."""
     parkable: bool = True
     """False: the parking lot was full, so it should not be sent there again."""
     version: int = VERSION
 
 
 class ParkedHandoff(msgspec.Struct, frozen=True, kw_only=True, tag="parked"):
-    """A connection between two requests, of which nothing was read, for the lot. Comes with the client socket."""
+    """A connection between two requests, with nothing read, for the parking lot. Comes with the client socket."""
 
     origin: Origin
     deadline: float
@@ -103,7 +103,7 @@ class ListenerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """For people: http://127.0.0.1:8000 or unix:/run/app.sock."""
     address: Address
     unix_inode: int | None = None
-    """Of the socket file, so that only our own is ever unlinked; None for TCP."""
+    """Inode of the socket file, so that only the server's own file is unlinked; None for TCP."""
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
@@ -116,12 +116,12 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True, tag="boot"):
     preload: Preload
     listeners: tuple[ListenerInfo, ...]
     files: tuple[ListenerInfo, ...] = ()
-    """Other socket files to remove when the supervisor dies: the operator's, and that of --admin."""
+    """Other socket files to remove when the supervisor dies: the operator socket, and that of --admin."""
     metrics_dir: str = ""
-    """Where the application's metrics are (`hsrv.system.metricsdir`): held while one of us lives, removed with the
-    last."""
+    """Directory of the application's metrics (`hsrv.system.metricsdir`): locked while a process of the server lives,
+    removed by the last."""
     log_context: dict[str, str] = {}
-    """In every line of the template: the id of the reload it is started for."""
+    """Added to every log line of the template: the id of the reload that it is started for."""
     version: int = VERSION
 
 
@@ -133,7 +133,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Renew(msgspec.Struct, frozen=True, kw_only=True, tag="renew"):
-    """Supervisor to template: what is forked from now on belongs to another generation (development). Descriptors: send
+    """Supervisor to template: children forked from now on belong to another generation (development). Descriptors: send
     and receive end of its handoff channel."""
 
     config: Config
@@ -148,28 +148,28 @@ class Fork(msgspec.Struct, frozen=True, kw_only=True, tag="fork"):
 
     identity: Identity
     log_context: dict[str, str] = {}
-    """In the lines about its start."""
+    """Added to the log lines about its start."""
     broken: "Failure | None" = None
-    """Why the application can't be loaded: the child serves a page that says so, and doesn't try."""
+    """Why the application can't be loaded: the child serves an error page and doesn't try to load it."""
     waits: bool = False
     """The child begins its lifespan startup when it is told that the leader's is complete."""
     version: int = VERSION
 
 
 class TemplateReady(msgspec.Struct, frozen=True, kw_only=True, tag="template_ready"):
-    """Template to supervisor: forks are welcome."""
+    """Template to supervisor: ready to fork."""
 
     preload: Preload
-    """What was done; never AUTO."""
+    """The policy that was applied; never AUTO."""
     detail: str
-    """For the banner: what was imported, or why nothing was."""
+    """For the banner: what was imported, or why nothing was imported."""
     app: str
     """The import string that was resolved, for the banner."""
     version: int = VERSION
 
 
 class PreloadUnsafe(msgspec.Struct, frozen=True, kw_only=True, tag="preload_unsafe"):
-    """Template to supervisor: the import left what a fork would share, so this process must not fork."""
+    """Template to supervisor: the import left objects that a fork would share, so this process must not fork."""
 
     reason: str
     version: int = VERSION
@@ -202,15 +202,15 @@ class Exited(msgspec.Struct, frozen=True, kw_only=True, tag="exited"):
 
 
 class Own(msgspec.Struct, frozen=True, kw_only=True, tag="own"):
-    """Supervisor to template: from now on these are the socket files to remove when the supervisor dies. Another server
-    has taken them over, or we have."""
+    """Supervisor to template: from now on these are the socket files to remove when the supervisor dies. Sent when the
+    files have passed to another server, or to this one."""
 
     files: tuple[ListenerInfo, ...]
     version: int = VERSION
 
 
 class Quit(msgspec.Struct, frozen=True, kw_only=True, tag="quit"):
-    """Supervisor to template: not needed any more. End of file instead means that the supervisor died."""
+    """Supervisor to template: exit. End of file without it means that the supervisor died."""
 
     version: int = VERSION
 

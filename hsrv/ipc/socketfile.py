@@ -1,4 +1,4 @@
-"""The file of a listening Unix socket: removed by whoever of supervisor and template is the last."""
+"""The file of a listening Unix socket: removed by the last of supervisor and template."""
 
 import stat
 from pathlib import Path
@@ -7,14 +7,14 @@ from hsrv.ipc.messages import ListenerInfo
 
 
 def remove_socket_file(info: ListenerInfo) -> None:
-    """Remove the file if it is still ours: another server may have put its own there. Never raises
+    """Remove the file if it still belongs to this server: another one may have created its own there. Never raises
     OSError."""
     if info.unix_inode is None:
         return
     path = Path(info.address[0])
     try:
-        found = path.lstat()  # a link was never ours
+        found = path.lstat()  # hsrv never creates a link
         if stat.S_ISSOCK(found.st_mode) and found.st_ino == info.unix_inode:
             path.unlink()
     except OSError:
-        return  # gone, or not ours to remove any more
+        return  # gone, or no longer removable by this user

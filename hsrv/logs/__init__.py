@@ -1,5 +1,5 @@
-"""What a server writes: one structured line per event, and one per request.
+"""Logs: one structured line per event, and one per request.
 
 In reading order: `logging` (the lines of hsrv, and the application's own logging), `accesslog` (a line per request),
-`output` (every write to standard error), `floods` (which of many events alike are worth a line).
+`output` (every write to standard error), `floods` (rate limiting of similar events).
 """

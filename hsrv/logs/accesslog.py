@@ -1,9 +1,9 @@
 """One line per request.
 
-Promises: the format is compiled once; no client can forge a line or a field; a log that can't be written
-costs the line and a count, never a request; lines of several processes don't mix. On the hot path: no logging module,
-and not even the line. Those of one turn of the loop are made and written together: the same code forty times in a row
-takes half the time that it takes in between everything else.
+Promises: the format is compiled once; no client can forge a line or a field; if the log can't be written the line is
+lost and counted, but no request fails; lines of several processes don't mix. On the hot path neither the logging module
+is used nor the line formatted: the lines of one turn of the loop are formatted and written together, which takes half
+the time of doing it request by request.
 """
 
 import json
@@ -27,14 +27,14 @@ from hsrv.options.config import Config
 DEFAULT_FORMAT: Final = '%(t)s %(h)s "%(r)s" %(s)s %(M)sms'
 
 WAITING_LIMIT: Final = 256
-"""Requests whose lines wait for the end of the turn, at most."""
+"""Maximum requests whose lines wait for the end of the turn."""
 
 SECRETS: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
-"""Request headers that no format may name: who reads a log must not be able to act as a user."""
+"""Request headers that no format may contain: a reader of the log must not be able to impersonate a user."""
 
 
 class AccessRecord:
-    """A request and what became of it."""
+    """A request and its outcome."""
 
     __slots__ = (
         "at",
@@ -78,7 +78,7 @@ class AccessRecord:
         self.kind = kind
         """"http" or "websocket"."""
         self.at = time.time()
-        """When it was over, in seconds since the epoch."""
+        """When it ended, in seconds since the epoch."""
 
     def header(self, name: bytes) -> str | None:
         """The first field of a lower-case name."""
@@ -89,8 +89,8 @@ class AccessRecord:
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A line of JSON: the schema of every other line (`hsrv.logs.logging`), and the request. The process comes last, it
-    is the same in every line."""
+    """A line of JSON: the schema of all lines (`hsrv.logs.logging`), and the request. The fields of the process come
+    last because they are the same in every line."""
 
     timestamp: datetime
     level: str
@@ -145,7 +145,7 @@ ATOMS: Final[dict[str, Atom]] = {
     "L": lambda r: f"{r.duration:.6f}",
     "p": lambda r: f"<{os.getpid()}>",
 }
-"""The usual atoms. Beside them `%({NAME}i)s`: a request header."""
+"""gunicorn's atoms. In addition `%({NAME}i)s`: a request header."""
 
 _atom: Final = re.compile(r"%(?:%|\(([^)]*)\)s)?")
 _header: Final = re.compile(r"\{([!#$%&'*+.^_`|~0-9A-Za-z-]+)\}i")
@@ -176,7 +176,7 @@ def compile_format(text: str) -> Callable[[AccessRecord], str]:
 def _find_atom(found: re.Match[str]) -> Atom:
     name = found[1]
     if name is None:
-        raise ValueError(f"% at character {found.start() + 1} begins no atom; %% is a percent sign")
+        raise ValueError(f"% at character {found.start() + 1} doesn't begin an atom; %% is a percent sign")
     if name in ATOMS:
         return ATOMS[name]
     header = _header.fullmatch(name)
@@ -184,25 +184,25 @@ def _find_atom(found: re.Match[str]) -> Atom:
         raise ValueError(f"unknown atom %({name})s; known are {', '.join(ATOMS)} and {{NAME}}i")
     field = header[1].lower().encode("ascii")
     if field in SECRETS:
-        raise ValueError(f"%({name})s: this header holds secrets, and is never logged")
+        raise ValueError(f"%({name})s: this header contains secrets and is never logged")
     return lambda record: record.header(field) or "-"
 
 
 def _is_plain(text: str) -> bool:
-    """Whether it certainly holds nothing that `_safe` changes."""
+    """Whether it certainly contains nothing that `_safe` changes."""
     return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
 def _safe(text: str) -> str:
-    """No control character and no bare quote: what a client sends must not end a line or a field."""
+    """Without control characters and bare quotes: text from a client must not end a line or a field."""
     return _unsafe.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 class AccessLog:
-    """Writes records to standard error as the configuration says. Made after `hsrv.logs.logging.setup()`.
+    """Writes records to standard error in the configured format. Created after `hsrv.logs.logging.setup()`.
 
-    `soon`: how to be called at the end of this turn of the loop, when the lines are made and written. The process
-    may die before; then it dies with a turn's lines. Without it each line is written at once.
+    `soon`: schedules a callback at the end of this turn of the loop, when the lines are formatted and written. If the
+    process dies before, these lines are lost. Without it each line is written at once.
     """
 
     def __init__(self, config: Config, soon: Callable[[Callable[[], None]], object] | None = None) -> None:
@@ -229,8 +229,8 @@ class AccessLog:
             self._soon(self.flush)
 
     def flush(self) -> None:
-        """Write what waits: as many lines at a time as a pipe takes whole, so that those of several processes don't
-        mix."""
+        """Write the waiting lines: as many at a time as a pipe takes atomically, so that lines of several processes
+        don't mix."""
         records, self._waiting = self._waiting, []
         lines: list[bytes] = []
         room = PIPE_BUF
@@ -251,7 +251,7 @@ class AccessLog:
 
 
 def _forget_query(record: AccessRecord) -> None:
-    """Neither that of the request nor that of the page it came from."""
+    """Remove the query of the request and that of its Referer."""
     record.target = record.target.partition(b"?")[0]
     record.headers = [
         (name, value.partition(b"?")[0] if name == b"referer" else value) for name, value in record.headers
@@ -259,7 +259,7 @@ def _forget_query(record: AccessRecord) -> None:
 
 
 def _usual_line(record: AccessRecord) -> bytes:
-    """DEFAULT_FORMAT, spelt out."""
+    """DEFAULT_FORMAT, written out for speed."""
     client = record.client
     host = client[0] if client is not None else "-"
     asked = f"{record.method} {record.target.decode('latin-1')} HTTP/{record.http_version}"
@@ -306,5 +306,5 @@ def _json_lines() -> Callable[[AccessRecord], bytes]:
 
 
 def _ascii(text: bytes) -> bytes:
-    """Terminals and log readers act on control characters beyond ASCII, which JSON leaves as they are."""
+    """Escape non-ASCII characters: terminals interpret control characters beyond ASCII, which JSON doesn't escape."""
     return text if text.isascii() else json.dumps(msgspec.json.decode(text)).encode("ascii")

@@ -1,8 +1,8 @@
-"""Which of many events alike are worth a line of the log.
+"""Limits the log lines of similar events.
 
-What a client can provoke as often as it likes must not fill the log. Promises: the first is told, then the 2nd, 4th,
-8th ..., each with the number so far; after a quiet time the next one is told again. One table for the process, as there
-is one log.
+Events that a client can provoke at will must not fill the log. Promises: the 1st, 2nd, 4th, 8th ... event of a kind is
+logged, with the count so far; after a quiet time the next one is logged again. One table per process, as there is one
+log.
 """
 
 import time
@@ -10,10 +10,11 @@ from collections.abc import Hashable
 from typing import Final
 
 QUIET: Final = 60.0
-"""Seconds without one after which the next is news again."""
+"""Seconds without an event after which the next one is logged again."""
 
 KINDS: Final = 256
-"""Kinds of events that are kept apart. Whoever asks names them by what a client can't choose, so there are fewer."""
+"""Kinds of events that are counted separately. Callers name a kind by something that a client can't choose, so there
+are fewer."""
 
 
 class _Kind:
@@ -30,7 +31,7 @@ _kinds: Final[dict[Hashable, _Kind]] = {}
 
 
 def worth_a_line(*kind: Hashable) -> int:
-    """One more of this kind: how many there were so far, if that is worth a line; else 0."""
+    """Count one more event of this kind. Returns the count so far if it should be logged; else 0."""
     now = time.monotonic()
     key: Hashable = kind if kind in _kinds or len(_kinds) < KINDS else None
     one = _kinds.setdefault(key, _Kind())
@@ -43,5 +44,5 @@ def worth_a_line(*kind: Hashable) -> int:
 
 
 def forget() -> None:
-    """Begin anew: for tests."""
+    """Reset: for tests."""
     _kinds.clear()

@@ -1,10 +1,10 @@
 """Structured logs: one schema for the server, its access log and the application.
 
-Owns the form of every line; `hsrv.logs.output` writes it. Promises: one write per line; every line names its
-process; lines of one request carry its `request_id`; a value can't forge a line; a line that can't be made or
-written costs itself, never its caller. Loggers from the standard library and from structlog join in, and so does what
-nobody caught. What the application configures itself stays as it is, and has no effect on the server's own lines: these
-use neither stdlib loggers (which a dictConfig() disables) nor structlog's global configuration.
+Owns the format of every line; `hsrv.logs.output` writes it. Promises: one write per line; every line names its process;
+lines of one request carry its `request_id`; a value can't forge a line; a line that can't be formatted or written is
+lost, but its caller never fails. Loggers of the standard library and of structlog use the same schema, and so do
+uncaught exceptions. What the application configures itself is left alone, and has no effect on the server's own lines:
+these use neither stdlib loggers (which a dictConfig() disables) nor structlog's global configuration.
 """
 
 import json
@@ -33,7 +33,7 @@ STDERR: Final = 2
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 _LEADING: Final = ("timestamp", "level", "logger", "event")
-"""First in each JSON line, for people who read it after all."""
+"""First in each JSON line, for human readers."""
 
 _BLOCKS: Final = ("exception", "stack", "stacks")
 """Keys whose text has several lines."""
@@ -52,7 +52,7 @@ def wants_json(log_format: str, stream: TextIO) -> bool:
 def setup(config: Config, identity: Identity | None) -> None:
     """Route everything to standard error in the configured format. `identity` is None in the supervisor.
 
-    Called again after a fork with the child's identity: leaves alone what the application configured since.
+    Called again after a fork with the child's identity: keeps what the application has configured since.
     """
     first = _process.lines is None
     line_writer().restart()
@@ -64,7 +64,7 @@ def setup(config: Config, identity: Identity | None) -> None:
 
 
 def set_identity(identity: Identity) -> None:
-    """From now on every line names this one."""
+    """From now on every line carries this identity."""
     assert _process.lines is not None, "made by setup()"
     _process.lines.fields = _fields(identity)
 
@@ -80,7 +80,7 @@ def set_level(level: str) -> None:
 
 
 def line_writer() -> LineWriter:
-    """That of this process, to standard error. Made anew when that leads elsewhere by now."""
+    """The writer of this process, to standard error. Created again if standard error has been redirected."""
     writer = _process.writer
     if writer is None or not writer.is_for(STDERR):
         writer = _process.writer = LineWriter(STDERR)
@@ -89,14 +89,13 @@ def line_writer() -> LineWriter:
 
 
 def inherit_writer(fd: int) -> None:
-    """Write by this descriptor, the `own` of the writer in the process that started us; -1: it had none. Before
-    setup()."""
+    """Write through this descriptor, the `own` of the parent process's writer; -1: it had none. Call before setup()."""
     _process.writer = LineWriter(STDERR, fd)
     _process.writer.on_flow = _say_lost
 
 
 def write_text(text: str) -> None:
-    """To standard error, as it is, with a line feed at its end: a line, or several for people."""
+    """Write text for people to standard error as it is, with a line feed at its end."""
     line_writer().write(text.encode("utf-8", "backslashreplace") + b"\n")
 
 
@@ -107,7 +106,7 @@ def process_fields() -> dict[str, Any]:
 
 
 class _Lines:
-    """How the lines of this process are made."""
+    """Formats the lines of this process."""
 
     def __init__(self, config: Config, identity: Identity | None) -> None:
         self.level = LEVELS[config.log_level]
@@ -125,7 +124,7 @@ class _Lines:
         _process.writer.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
     def write_failure(self, logger: str, error: Exception) -> None:
-        """Instead of a line that could not be made."""
+        """Write a substitute for a line that could not be formatted."""
         self.write(self._run_tail(_failure("error", logger, error)))
 
     def _filter(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
@@ -148,7 +147,7 @@ class _Lines:
 
 
 class _Process:
-    """Of this process; a fork inherits it."""
+    """State of this process; a fork inherits it."""
 
     writer: LineWriter | None = None
     lines: _Lines | None = None
@@ -159,9 +158,9 @@ _process: Final = _Process()
 
 
 class _Logger:
-    """Looks up at each call how lines are made: modules make their loggers long before setup().
+    """Looks up the format at each call: modules create their loggers long before setup().
 
-    Before it, structlog's own defaults hold: in tests, and for who uses a part of hsrv as a library.
+    Before setup(), structlog's own defaults apply: in tests, and when a part of hsrv is used as a library.
     """
 
     def __init__(self, name: str) -> None:
@@ -192,7 +191,9 @@ def _add_own_name(logger: _Sink, method: str, event: EventDict) -> EventDict:
 
 def _say_lost(count: int) -> None:
     if _process.lines is not None:
-        get_logger("hsrv.log").warning("log lines lost", count=count, why="nobody read, or the disk was full")
+        get_logger("hsrv.log").warning(
+            "log lines lost", count=count, why="the reader was too slow or gone, or the disk was full"
+        )
 
 
 # what every line gets
@@ -240,7 +241,7 @@ _SCHEMA: Final[list[Processor]] = [
 
 
 class _RootHandler(logging.Handler):
-    """Where the records of stdlib loggers join in."""
+    """Formats the records of stdlib loggers."""
 
     def emit(self, record: logging.LogRecord) -> None:
         lines = _process.lines
@@ -261,11 +262,11 @@ def _join_stdlib(level: int) -> None:
 
 
 def _join_hooks() -> None:
-    """What nobody caught: the interpreter would write it itself, and wait for the reader."""
+    """Log uncaught exceptions: the interpreter would write them itself, and block until they are read."""
     log = get_logger("hsrv.uncaught")
 
     def on_thread(args: threading.ExceptHookArgs) -> None:
-        if args.exc_type is not SystemExit:  # which ends a thread without a word
+        if args.exc_type is not SystemExit:  # which ends a thread silently
             name = args.thread.name if args.thread is not None else ""
             info = (args.exc_type, args.exc_value, args.exc_traceback)
             log.error("thread failed", thread=name, exc_info=info)
@@ -280,7 +281,7 @@ def _join_hooks() -> None:
 
 
 def _join_structlog() -> None:
-    """An application that uses structlog without configuring it gets our schema."""
+    """An application that uses structlog without configuring it gets hsrv's schema."""
     if structlog.is_configured():
         return
     structlog.configure(
@@ -306,7 +307,7 @@ def _json_tail() -> list[Processor]:
 
 
 def _strict_json(event: EventDict, **options: Any) -> str:
-    """JSON knows no NaN and no infinity, which Python writes all the same."""
+    """JSON has no NaN and no infinity, but Python writes them by default."""
     try:
         return json.dumps(event, allow_nan=False, **options)
     except ValueError:
@@ -314,7 +315,7 @@ def _strict_json(event: EventDict, **options: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """The same with a text in place of each number that isn't one."""
+    """The same with a text in place of each non-finite number."""
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)
     if isinstance(value, dict):
@@ -334,13 +335,13 @@ def _wants_colors(stream: TextIO) -> bool:
 
 
 def _console_tail(*, colors: bool) -> list[Processor]:
-    plain = structlog.dev.plain_traceback  # the default one says that it would do better than format_exc_info
+    plain = structlog.dev.plain_traceback  # the default one warns about format_exc_info
     render = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)
     return [structlog.processors.format_exc_info, _name_process, _escape, render]
 
 
 def _name_process(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """One short field of two."""
+    """Merge role and slot into one short field."""
     if "slot" in event and "role" in event:
         event["role"] = f"{event['role']}-{event.pop('slot')}"
     return event
@@ -349,6 +350,6 @@ def _name_process(logger: WrappedLogger, method: str, event: EventDict) -> Event
 def _escape(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     for key, value in event.items():
         text = value if isinstance(value, str) else repr(value)
-        # a block is indented: none of its lines can be taken for one of ours
+        # a block is indented: none of its lines can be mistaken for a log line
         event[key] = visible_block(text, indent="    ") if key in _BLOCKS else visible(text)
     return event

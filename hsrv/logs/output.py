@@ -1,8 +1,8 @@
-"""How this process writes to standard error and standard output.
+"""Writes to standard error and standard output.
 
-Owns every write of the server to standard error. Promises: none of them waits for whoever reads. A reader that is
-asleep or gone costs lines, which are counted, and told of when it reads again; never a process. Must not set O_NONBLOCK
-on a descriptor that it was given: the shell, and all else that writes there, share that open file description.
+Owns every write of the server to standard error. Promises: no write blocks on the reader. If the reader is slow or
+gone, lines are lost and counted, and the count is logged when reading resumes; no process blocks. Must not set
+O_NONBLOCK on an inherited descriptor: the shell and other writers share that open file description.
 """
 
 import errno
@@ -22,51 +22,51 @@ from typing import Final, TextIO
 from weakref import finalize
 
 PIPE_SIZE: Final = 1024 * 1024
-"""Bytes that a pipe is to hold, if the system permits: some seconds of a busy access log. A reader that is a moment
-late, or a burst of tracebacks, shall cost no line. It is what anybody may have (fs.pipe-max-size)."""
+"""Size requested for a pipe, if the system permits: some seconds of a busy access log, so that no line is lost when the
+reader is briefly late or tracebacks come in a burst. Unprivileged users may set this size (fs.pipe-max-size)."""
 
 PATIENCE: Final = 0.1
-"""Seconds that lines wait for a terminal, which takes only a few KB at a time. Only there: who works at it wants whole
-tracebacks, and has no thousand clients."""
+"""Seconds that lines wait for a terminal, which takes only a few KB at a time. Only for terminals: their users want
+whole tracebacks, and have few clients."""
 
 PATIENT_SHARE: Final = 0.01
-"""Of the time that passes: what all these waits together may take once PATIENCE is used up."""
+"""Fraction of the elapsed time that these waits may take in total once PATIENCE is used up."""
 
 NOTICE_INTERVAL: Final = 1.0
-"""Seconds between two lines that tell how many were lost: a reader that is too slow all the time must not read half of
-them."""
+"""Seconds between two lines that report lost lines: with a reader that is always too slow they must not become half of
+the log."""
 
 FLUSH_TIMEOUT: Final = 0.2
-"""Seconds for what the application has printed and is still in the buffer of its stream."""
+"""Seconds for flushing what the application has printed."""
 
 Write = Callable[[bytes], int]
-"""Writes what fits now; how many bytes that was. Raises BlockingIOError when nothing fits, and OSError."""
+"""Writes what fits now and returns the number of bytes. Raises BlockingIOError when nothing fits, and OSError."""
 
 
 class LineWriter:
     """Writes whole lines to a descriptor, each call in one system call: lines of several processes don't mix.
 
-    What can't be written (a full disk, a reader that is gone or asleep) is dropped and counted.
+    Lines that can't be written (a full disk, a reader that is gone or slow) are dropped and counted.
     """
 
     def __init__(self, fd: int, inherited: int = -1) -> None:
-        """`inherited`: the `own` of the process that started us; -1: none. It is ours from now on."""
+        """`inherited`: the `own` of the parent process, -1: none. Takes ownership of it."""
         self._place = _place(fd)
         self.own = -1
-        """The descriptor of an open file description that only we, and what we start, write to; -1: there is none."""
+        """Descriptor of an open file description that only this process and its children write to; -1: none."""
         self.held = -1
-        """The descriptor that we hold, if any."""
+        """The descriptor that this writer keeps open, if any."""
         self._write = self._way(fd, inherited)
         self._mend = b""
-        """Ends a line that was written in part, so that it doesn't spoil the next one."""
+        """A line feed to end a line that was written in part, before the next one."""
         self.dropped = 0
         self._untold = 0
         self._tell_at = 0.0
         self.on_flow: Callable[[int], None] = lambda lost: None
-        """Called with the number of lines lost when lines are written again: to write one that says so."""
+        """Called with the number of lost lines when lines can be written again, to log it."""
 
     def write(self, text: bytes, lines: int = 1) -> None:
-        """`text` is that many log lines and ends with a line feed. Never raises OSError, and never waits for long."""
+        """Write `lines` log lines; `text` ends with a line feed. Never raises OSError, and never waits for long."""
         data = self._mend + text
         try:
             written = self._write(data)
@@ -81,24 +81,24 @@ class LineWriter:
             self.tell()
 
     def tell(self) -> None:
-        """Say now how many lines were lost, if any were."""
+        """Report now how many lines were lost, if any."""
         lost, self._untold = self._untold, 0
         if lost:
             self._tell_at = time.monotonic() + NOTICE_INTERVAL
             self.on_flow(lost)
-            if self._untold:  # this line too: it isn't one of those that it counts
+            if self._untold:  # the report was lost too; it doesn't count itself
                 self._untold = lost
 
     def restart(self) -> None:
-        """After a fork: what was lost is the parent's to tell."""
+        """After a fork: the parent reports the lines lost so far."""
         self.dropped = self._untold = 0
 
     def is_for(self, fd: int) -> bool:
-        """Whether this descriptor still leads where it led when we were made."""
+        """Whether this descriptor still refers to the same file as when the writer was created."""
         return _place(fd) == self._place
 
     def _way(self, fd: int, inherited: int) -> Write:
-        """What writes there without waiting."""
+        """A function that writes there without blocking."""
         try:
             mode = os.fstat(fd).st_mode
         except OSError:
@@ -109,7 +109,7 @@ class LineWriter:
             return partial(_send, sock)
         terminal = os.isatty(fd)
         if not terminal and not stat.S_ISFIFO(mode):
-            return partial(os.write, fd)  # a file: nobody has to read it
+            return partial(os.write, fd)  # a file: writing doesn't depend on a reader
         self.own = inherited if inherited >= 0 else _reopened(fd)
         write: Write = partial(_write_asking, fd)
         if self.own >= 0:
@@ -122,7 +122,7 @@ class LineWriter:
 
     def _hold(self, fd: int, close: Callable[[], None]) -> None:
         self.held = fd
-        finalize(self, close).atexit = False  # there are lines to the very end
+        finalize(self, close).atexit = False  # lines are written until the very end
 
     def _lose(self, lines: int) -> None:
         self.dropped += lines
@@ -132,14 +132,14 @@ class LineWriter:
 def _place(fd: int) -> tuple[int, int]:
     try:
         found = os.fstat(fd)
-    except OSError:  # closed by whoever started us
+    except OSError:  # closed by the parent
         return (-1, -1)
     return found.st_dev, found.st_ino
 
 
 def _as_socket(fd: int) -> socket.socket:
-    """A copy. What the application says with socket.setdefaulttimeout() must neither hold for it, nor make what we
-    share with others non-blocking."""
+    """A duplicate as a socket. The application's socket.setdefaulttimeout() must neither apply to it nor make the
+    shared description non-blocking."""
     blocking = os.get_blocking(fd)
     sock = socket.socket(fileno=os.dup(fd))
     sock.settimeout(None)
@@ -148,13 +148,13 @@ def _as_socket(fd: int) -> socket.socket:
 
 
 def _send(sock: socket.socket, data: bytes) -> int:
-    """The one call does not wait, whatever the description that others share says."""
+    """Only this call is non-blocking; the shared description is unchanged."""
     return sock.send(data, socket.MSG_DONTWAIT)
 
 
 def _reopened(fd: int) -> int:
-    """The same pipe or terminal by another open file description, whose flags are ours; -1: not to be had, for another
-    user made it (then ours comes from before --user), or nobody reads, or there is no /proc."""
+    """The same pipe or terminal through a new open file description with its own flags; -1 if that fails: another user
+    created it (then the inherited one from before --user is used), there is no reader, or no /proc."""
     flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         return os.open(f"/proc/self/fd/{fd}", flags)
@@ -163,7 +163,7 @@ def _reopened(fd: int) -> int:
 
 
 def _write_asking(fd: int, data: bytes) -> int:
-    """By a description that others share, in pieces that a pipe takes whole or not at all."""
+    """Write through a shared description, in pieces that a pipe takes atomically."""
     written = 0
     while written < len(data):
         piece = data[written : written + PIPE_BUF]
@@ -180,8 +180,8 @@ def _write_asking(fd: int, data: bytes) -> int:
 
 
 def _write_piece(fd: int, piece: bytes) -> int:
-    """The write itself is told not to wait, where the kernel can do that (pipes: Linux 6.5). Elsewhere we ask for room
-    first; another process may take it before we do, which no call can prevent."""
+    """The write itself is non-blocking if the kernel supports that (pipes: Linux 6.5). Otherwise poll for room first;
+    another process may take that room in between, which no call can prevent."""
     if hasattr(os, "RWF_NOWAIT"):
         try:
             return os.pwritev(fd, [piece], -1, os.RWF_NOWAIT)
@@ -194,20 +194,20 @@ def _write_piece(fd: int, piece: bytes) -> int:
 
 
 def _has_room(fd: int, seconds: float) -> bool:
-    """Whether there is any within this time, or an error that a write would tell."""
+    """Whether there is room within this time, or an error that a write would report."""
     asked = poll()
     asked.register(fd, POLLOUT)
     return bool(asked.poll(int(seconds * 1000)))
 
 
 def _widen(fd: int) -> None:
-    with suppress(OSError, AttributeError):  # not on this system, or it has given its user enough already
+    with suppress(OSError, AttributeError):  # not on this system, or the user's limit is reached
         if fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < PIPE_SIZE:
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
 
 
 class _Terminal:
-    """Waits a little for one that shows text more slowly than we write; not for one that was stopped (Ctrl-S)."""
+    """Waits briefly for a terminal that is slower than the writer; not for one that was stopped (Ctrl-S)."""
 
     def __init__(self, fd: int, write: Write) -> None:
         self._fd = fd
@@ -229,7 +229,7 @@ class _Terminal:
                 return written
 
     def _wait(self) -> bool:
-        """Whether there was room soon."""
+        """Whether there was room within the patience left."""
         now = time.monotonic()
         self._patience = min(PATIENCE, self._patience + (now - self._at) * PATIENT_SHARE)
         came = _has_room(self._fd, self._patience)
@@ -242,8 +242,8 @@ class _Terminal:
 
 
 def flush(*, last: bool = False) -> None:
-    """Write what the application's print() has left in its streams. What nobody reads in time stays where it is, and
-    `last`, at the end of the process, is given up: the interpreter would wait for it."""
+    """Write what the application's print() has left in its streams. What is not read in time stays in the buffer; with
+    `last`, at the end of the process, it is discarded, because the interpreter would block on it."""
     for stream in (sys.stdout, sys.stderr):
         try:
             with _at_most(FLUSH_TIMEOUT):
@@ -252,11 +252,11 @@ def flush(*, last: bool = False) -> None:
             if last:
                 _give_up(stream)
         except (OSError, ValueError, AttributeError):
-            continue  # closed, or nobody reads it, or the application put something else there
+            continue  # closed, without a reader, or replaced by the application
 
 
 def _give_up(stream: TextIO) -> None:
-    with suppress(OSError, ValueError):  # it has no descriptor, or there is none to be had
+    with suppress(OSError, ValueError):  # it has no descriptor, or no descriptors are left
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
@@ -264,8 +264,8 @@ def _give_up(stream: TextIO) -> None:
 
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError in the block when it takes longer: a signal ends the call that waits. Only in the main
-    thread. The signal comes again and again, for the first may come just before the call."""
+    """Raises TimeoutError in the block when it takes longer: a signal interrupts the blocking call. Only in the main
+    thread. The signal is repeated, because the first may arrive just before the call."""
 
     def end(signum: int, frame: FrameType | None) -> None:
         raise TimeoutError

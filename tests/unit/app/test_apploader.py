@@ -108,7 +108,7 @@ def test_a_factory_is_called_once_with_nothing(folder: Path) -> None:
     [
         ("make = 5", "is not a factory: int can't be called"),
         ("def make(name): ...", "needs arguments: (name)"),
-        ("async def make(scope, receive, send): ...", "leave out --factory or ()"),
+        ("async def make(scope, receive, send): ...", "omit --factory or ()"),
         ("async def make(): ...", "must be a plain function"),
         ("def make(): return 5", "make() is not an application: int can't be called"),
         ("def make(): raise KeyError('db')", "raised KeyError: 'db'"),

@@ -125,7 +125,7 @@ def test_why_names_path_age_peer_and_process() -> None:
 
 
 def test_why_tells_of_one_that_can_not_tell() -> None:
-    assert "doesn't answer" in views.why_text(with_process(state="draining", report=None))
+    assert "no answer" in views.why_text(with_process(state="draining", report=None))
 
 
 def test_why_tells_of_a_drain_delay() -> None:
