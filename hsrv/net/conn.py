@@ -1,12 +1,12 @@
 """One client socket that this process owns.
 
-Owns the descriptor, its registrations with the event loop and what is waiting to be written. Leaves by
-`close()`, `abort()` or `give()`, exactly once; after that any use raises. Promises: `write()` never blocks and
-never copies a large body; what the peer doesn't take waits in order, and `drained()` holds the writer back. Must not
+Owns the descriptor, its registrations with the event loop and the data waiting to be written. Its life ends with
+`close()`, `abort()` or `give()`, exactly once; after that any use raises. Promises: `write()` never blocks and never
+copies a large body; data that the peer doesn't accept waits in order, and `drained()` applies backpressure. Must not
 know HTTP: it moves bytes.
 
-Raw non-blocking sockets instead of asyncio transports: an explicit descriptor can be passed to another
-process at any moment, and a complete response leaves in one system call on the caller's stack.
+Raw non-blocking sockets instead of asyncio transports: an explicit descriptor can be passed to another process at any
+moment, and a complete response leaves in one system call on the caller's stack.
 """
 
 import asyncio
@@ -35,11 +35,11 @@ LOW_WATER: Final = 16 * 1024
 """Bytes waiting to be written at which `drained()` begins to wait, and ends waiting."""
 
 STREAM_UNSENT_LIMIT: Final = 256 * 1024
-"""Bytes of a stream that the kernel takes ahead of what it can send (TCP_NOTSENT_LOWAT). More would only be older when
-the client reads it, and there may be thousands that read slowly."""
+"""Unsent bytes of a stream that the kernel accepts (TCP_NOTSENT_LOWAT). More would only be staler when the client reads
+it, and there may be thousands of slow readers."""
 
 SENDFILE_SIZE: Final = 1 << 20
-"""Bytes per sendfile() call, so that one fast reader of a large file doesn't hold the loop."""
+"""Bytes per sendfile() call, so that one fast reader of a large file doesn't block the loop."""
 
 _MORE: Final = getattr(socket, "MSG_MORE", 0)
 """Not on macOS."""
@@ -49,7 +49,7 @@ _WOULD_BLOCK: Final = (BlockingIOError, InterruptedError)
 
 
 class Sender(Protocol):
-    """Where a connection can be given to: a `hsrv.ipc.channel.Channel`."""
+    """Sends a socket to another process: a `hsrv.ipc.channel.Channel`."""
 
     def send(self, payload: bytes, *fds: int) -> None: ...
 
@@ -66,7 +66,7 @@ class _FilePart:
 
 
 class Conn:
-    """A client socket this process owns."""
+    """A client socket that this process owns."""
 
     __slots__ = (
         "_broken",
@@ -102,24 +102,24 @@ class Conn:
         self._broken = False
         """Writing failed: the peer is gone."""
         self._pending: deque[memoryview | _FilePart] | None = None
-        """Made when something has to wait: most connections never need it."""
+        """Created when data has to wait: most connections never need it."""
         self.pending_bytes = 0
         self._queued = 0
-        """Bytes that the kernel held for the peer when that was looked at last."""
+        """Bytes in the kernel's send queue at the last check."""
         self.sent_bytes = 0
         self.received_bytes = 0
         self._told = (0, 0)
         self._waiter: asyncio.Future[None] | None = None
         self.progress_at = 0.0
-        """loop.time() when the peer was last seen to take something; only kept while something waits."""
+        """loop.time() of the peer's last progress; only maintained while data waits."""
         self._held = False
-        """The kernel keeps what was written last until `finish_writing()`, or `close()`."""
+        """The kernel holds back the last data written until `finish_writing()` or `close()` (MSG_MORE)."""
         self.on_flushed: Callable[[], None] | None = None
-        """Called when everything that had to wait is written."""
+        """Called when all waiting data is written."""
         self.on_broken: Callable[[], None] | None = None
         """Called when writing failed outside of `write()`: the peer is gone."""
         self.on_left: Callable[[], None] | None = None
-        """Called once, when the socket is closed or another process's."""
+        """Called once, when the socket is closed or passed to another process."""
 
     @property
     def is_open(self) -> bool:
@@ -139,7 +139,7 @@ class Conn:
             self.reading = False
 
     def receive(self, size: int = RECEIVE_SIZE) -> bytes | None:
-        """What is there to read: bytes, b"" at the end (also when the peer reset), None when nothing is."""
+        """Available data: bytes, b"" at end-of-file (also when the peer reset), None when there is none."""
         try:
             data = self._sock.recv(size)
         except _WOULD_BLOCK:
@@ -150,7 +150,7 @@ class Conn:
         return data
 
     def at_end(self) -> bool:
-        """Whether what there is to read is the end (also when the peer reset). Reads nothing."""
+        """Whether end-of-file (or a reset by the peer) comes next. Reads nothing."""
         try:
             return not self._sock.recv(1, socket.MSG_PEEK)
         except _WOULD_BLOCK:
@@ -159,7 +159,7 @@ class Conn:
             return True
 
     def readable(self) -> bool:
-        """Whether there is something to read, or the end. Reads nothing."""
+        """Whether there is data or end-of-file to read. Reads nothing."""
         try:
             self._sock.recv(1, socket.MSG_PEEK)
         except _WOULD_BLOCK:
@@ -171,10 +171,10 @@ class Conn:
     # writing
 
     def write(self, data: bytes, *more: bytes, last: bool = False) -> None:
-        """Write now what the kernel takes and keep the rest, in order. Raises `ClientDisconnected`.
+        """Write what the kernel accepts now and keep the rest, in order. Raises `ClientDisconnected`.
 
-        `last`: the end follows at once. Then both leave in one segment: half the way through the kernel, and one packet
-        less for the peer.
+        `last`: FIN follows at once. Then both leave in one segment, which halves the work in the kernel and saves the
+        peer a packet.
         """
         if self.fd < 0 or self._broken:
             raise ClientDisconnected(errno.EPIPE, "the client is gone")
@@ -211,10 +211,10 @@ class Conn:
         self._start_writing()
 
     def stalled(self, now: float, patience: float) -> bool:
-        """Whether something waits, and the peer has taken nothing for `patience` seconds. Called now and then.
+        """Whether data waits and the peer has made no progress for `patience` seconds. Called periodically.
 
-        What it acknowledged to the kernel counts: that may hold so much that a slow peer takes minutes until there is
-        room for more of ours.
+        Acknowledgements to the kernel count as progress: its queue may be so long that a slow peer takes minutes until
+        there is room for more data.
         """
         if not self.pending_bytes:
             return False
@@ -224,15 +224,15 @@ class Conn:
         return now - self.progress_at > patience
 
     def limit_unsent(self) -> None:
-        """A stream begins: the kernel takes less ahead."""
+        """Called when a stream begins: limits the unsent data in the kernel."""
         if hasattr(socket, "TCP_NOTSENT_LOWAT") and self._sock.family != socket.AF_UNIX:
-            with contextlib.suppress(OSError):  # macOS: of a peer that is gone already, as reading will tell
+            with contextlib.suppress(OSError):  # macOS: the peer is already gone; reading reports it
                 self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, STREAM_UNSENT_LIMIT)
 
     def drained(self) -> Coroutine[Any, Any, None]:
-        """To be awaited: until the peer has taken enough. Raises `ClientDisconnected` when it is gone.
+        """Await until the peer has accepted enough data. Raises `ClientDisconnected` when it is gone.
 
-        Bounded by the owner, who looks at `progress_at` and aborts a peer that takes nothing.
+        The owner bounds the wait: it checks `stalled()` and aborts a peer that makes no progress.
         """
         if self._broken:
             raise ClientDisconnected(errno.EPIPE, "the client is gone")
@@ -313,7 +313,7 @@ class Conn:
             self._writing = False
 
     def _break(self) -> None:
-        """Writing failed: the peer is gone. The socket stays ours until the owner closes it."""
+        """Writing failed: the peer is gone. The socket stays open until the owner closes it."""
         self._broken = True
         self._drop_pending()
         if self.on_broken is not None:
@@ -326,14 +326,14 @@ class Conn:
                 os.close(part.fd)
         self._pending = None
         self.pending_bytes = 0
-        # Its error will lead, by a traceback, to whom this socket belongs: a cycle if it stayed here.
+        # The traceback of its exception will refer to the owner of this socket: a reference cycle if kept here.
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_exception(ClientDisconnected(errno.EPIPE, "the client is gone"))
-            waiter.exception()  # nobody may be waiting any more
+            waiter.exception()  # marks it as retrieved: there may be no waiter any more
 
     def untold(self) -> tuple[int, int]:
-        """Bytes received and sent since the last time this was asked."""
+        """Bytes received and sent since the last call."""
         received, sent = self._told
         self._told = self.received_bytes, self.sent_bytes
         return self.received_bytes - received, self.sent_bytes - sent
@@ -341,7 +341,7 @@ class Conn:
     # leaving
 
     def finish_writing(self) -> None:
-        """Tell the peer that nothing follows (FIN), while what it sends can still be read."""
+        """Shut down the sending side (FIN); data from the peer can still be read."""
         self._held = False
         try:
             self._sock.shutdown(socket.SHUT_WR)
@@ -349,10 +349,11 @@ class Conn:
             self._drop_pending()  # it is gone already; the read side reports it
 
     def give(self, sender: Sender, payload: bytes) -> None:
-        """Pass the socket on with `payload`. Raises what `sender.send` raises, and then still owns it, unwatched.
+        """Send the socket to another process with `payload`. Raises what `sender.send` raises, and then still owns the
+        socket, unwatched.
 
-        Nothing may be waiting to be written. Taken off the loop first: a registration with epoll outlives our
-        descriptor as long as another process holds a copy.
+        No data may be waiting to be written. Unregistered first: an epoll registration outlives this descriptor as long
+        as another process holds a copy.
         """
         if self._pending:
             raise RuntimeError("a connection with unwritten bytes can't be given")
@@ -361,11 +362,11 @@ class Conn:
         self._leave()
 
     def close(self) -> None:
-        """Close; what was not written yet is dropped. May be called again."""
+        """Close; data not yet written is dropped. May be called again."""
         if self.fd < 0:
             return
         if self._held:
-            self.finish_writing()  # to close alone would drop it, if the peer has sent something that nobody read
+            self.finish_writing()  # close() alone would drop the held data if there is unread input
         if self.reading:
             self.unwatch()
         if self._pending is not None:
@@ -375,7 +376,7 @@ class Conn:
     def _leave(self) -> None:
         self.fd = -1
         self._sock.close()
-        # Without a circle it needs no garbage collector.
+        # Break the reference cycle, so that it is freed without a garbage collection.
         self.on_flushed = self.on_broken = None
         if self.on_left is not None:
             self.on_left()
@@ -387,12 +388,12 @@ class Conn:
             try:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             except OSError:
-                self.close()  # the peer was faster
+                self.close()  # the peer has closed first
         self.close()
 
 
 def _queued_bytes(fd: int) -> int:
-    """What the kernel holds for the peer of a socket: not sent, or not acknowledged. 0 where it doesn't tell."""
+    """Bytes in the kernel's send queue: not sent, or not acknowledged. 0 if the system doesn't report it."""
     try:
         return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
     except OSError:

@@ -1,9 +1,9 @@
-"""The process's own context (PEP 567), and how to be called back in it.
+"""The process's own context (PEP 567), and callbacks in it.
 
-Owns what every request, WebSocket and collector of a process starts from, and in which every callback of ours runs: the
-context variables as the import of the application left them. Promise: nothing that an application sets in a call is
-seen outside of it. asyncio copies the present context for each callback and task, and our code often runs on an
-application's stack, within its receive() or send(); so nobody else calls `call_soon` and its like
+Owns the context in which all callbacks of hsrv run, and from which every request, WebSocket and collector of a process
+starts: the context variables as the import of the application left them. Promise: nothing that an application sets in a
+call is visible outside of it. asyncio copies the current context for each callback and task, and hsrv's code often runs
+on an application's stack, within its receive() or send(); so no other module calls `call_soon` and similar functions
 (`tests/test_contexts.py`).
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 
 
 def own_context(loop: asyncio.AbstractEventLoop) -> Context:
-    """That of the process which runs `loop`: taken when it is asked for first. A call gets a copy, which costs the same
-    however much it holds; in the context itself only our callbacks run, which set nothing."""
+    """The context of the process that runs `loop`, captured on the first call. An application call gets a copy, whose
+    cost doesn't depend on its size; only hsrv's callbacks run in the context itself, and they set nothing."""
     found: Context | None = getattr(loop, "hsrv_context", None)
     if found is None:
         found = copy_context()
@@ -32,7 +32,7 @@ def soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *args
 def later(
     loop: asyncio.AbstractEventLoop, seconds: float, callback: Callable[..., object], *args: Any
 ) -> asyncio.TimerHandle:
-    """Call back after so many seconds."""
+    """Call back after `seconds`."""
     return loop.call_later(seconds, callback, *args, context=own_context(loop))
 
 

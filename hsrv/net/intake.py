@@ -1,7 +1,7 @@
-"""Reading a packet channel on an event loop: sockets that another process passes to this one.
+"""Reads a packet channel on an event loop: sockets that another process sends to this one.
 
-Promises: few packets per turn of the loop (so several receivers share evenly); a packet that doesn't decode costs
-itself and is counted; without free descriptors nothing is read, so that none is lost.
+Promises: few packets per turn of the loop (so several receivers share evenly); a packet that doesn't decode is dropped
+and counted; without free descriptors nothing is read, so that none is lost.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ EXHAUSTED_PAUSE: Final = 0.1
 """Seconds without reading after EMFILE or ENFILE; packets wait in the channel meanwhile."""
 
 BATCH_TIME: Final = 0.001
-"""Seconds after which no further packet, or new connection, is taken in this turn of the loop: what came took its time,
-whoever is connected waits meanwhile, and the rest is better off with other receivers."""
+"""Seconds after which no further packet or new connection is taken in this turn of the loop: existing connections wait
+meanwhile, and other receivers can take the rest sooner."""
 
 M = TypeVar("M")
 
@@ -42,9 +42,9 @@ class Intake(Generic[M]):
         has_room: Callable[[], bool] = lambda: True,
         on_exhausted: Callable[[], object] = lambda: None,
     ) -> None:
-        """`batch`: packets taken per turn of the loop. One is the fairest to the other receivers; more are for those
-        whose turns may be long, and who would otherwise leave too much waiting. `has_room`: while it
-        says no, nothing is received. `on_exhausted`: called when there are no descriptors, to make room."""
+        """`batch`: packets taken per turn of the loop. One is the fairest to other receivers; more are for receivers
+        with long turns, which would otherwise leave too many packets waiting. `has_room`: while it returns False,
+        nothing is received. `on_exhausted`: called when there are no descriptors, to make room."""
         self._batch = batch
         self._has_room = has_room
         self._on_exhausted = on_exhausted
@@ -95,7 +95,7 @@ class Intake(Generic[M]):
             self._take_a_break()
             return False
         except ChannelClosed:
-            self.close()  # the supervisor is gone: the control channel says the same
+            self.close()  # the supervisor is gone: the control channel reports it too
             return False
         if packet is None:
             return False

@@ -1,8 +1,8 @@
-"""One poller for all sockets of a process, beneath whichever event loop it runs.
+"""One poller for all sockets of a process, independent of the event loop.
 
-uvloop (libuv) ends its watch of a descriptor that reports an error without calling its callback: of a client that
-resets its connection, or a supervisor that is killed, it would never tell. An epoll object of our own tells all, is
-itself watched by the loop as one descriptor, and costs one system call more per turn of the loop, not per event.
+uvloop (libuv) stops watching a descriptor that reports an error without calling its callback: it would never report a
+client that resets its connection, or a supervisor that is killed. A separate epoll object reports all events, is itself
+watched by the loop as one descriptor, and costs one more system call per turn of the loop, not per event.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from hsrv.net.context import own_context
 from hsrv.system.realthreads import RLock
 
 MAX_EVENTS: Final = 256
-"""Events taken per turn of the loop."""
+"""Events handled per turn of the loop."""
 
 Callback = Callable[..., object]
 
 
 class Poller(Protocol):
-    """What an event loop offers too: callbacks, called as long as the descriptor is ready (level-triggered)."""
+    """The interface of event loops: callbacks, called as long as the descriptor is ready (level-triggered)."""
 
     def add_reader(self, fd: int, callback: Callback, *args: Any) -> Any: ...
     def remove_reader(self, fd: int) -> bool: ...
@@ -37,7 +37,7 @@ class _Entry:
 
 
 EPOLL: Final[Any] = getattr(select, "epoll", None)
-"""None where there is none. Taken now, for the application may take it away (gevent)."""
+"""None if there is none. Captured now, because the application may remove it (gevent)."""
 
 if hasattr(select, "epoll"):
     _READ: Final = select.EPOLLIN
@@ -51,7 +51,7 @@ if hasattr(select, "epoll"):
         def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
             self._epoll = EPOLL()
             self.turn = RLock()
-            """Held while callbacks run: another thread that has it knows that none does."""
+            """Held while callbacks run: while another thread holds it, no callback runs."""
             self._entries: dict[int, _Entry] = {}
             own_context(loop).copy().run(loop.add_reader, self._epoll.fileno(), self._dispatch)
 
@@ -96,14 +96,14 @@ if hasattr(select, "epoll"):
             if mask:
                 self._epoll.modify(fd, mask)
             else:
-                # Out entirely: epoll reports errors also to those who asked for nothing, and the loop would spin.
+                # Unregister entirely: epoll reports errors even with an empty event mask, and the loop would spin.
                 del self._entries[fd]
                 self._epoll.unregister(fd)
 
         def _dispatch(self) -> None:
             with self.turn:
                 for fd, events in self._epoll.poll(0, MAX_EVENTS):
-                    # A callback may change any entry; an event for a number that was reused is a harmless false alarm.
+                    # A callback may change any entry; an event for a reused number is a harmless false alarm.
                     entry = self._entries.get(fd)
                     if entry is not None and entry.reader is not None and events & _WAKES_READER:
                         entry.reader[0](*entry.reader[1])
@@ -113,7 +113,7 @@ if hasattr(select, "epoll"):
 
 
 class LoopPoller:
-    """A `Poller` where there is no epoll: the loop itself, which calls back in the context that it was asked in."""
+    """A `Poller` for systems without epoll: the loop itself, which calls back in the context of the registration."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -128,7 +128,7 @@ class LoopPoller:
 
 
 def poller_of(loop: asyncio.AbstractEventLoop) -> Poller:
-    """The poller of a loop made by `hsrv.net.loops`; one without epoll where there is none, or for other loops."""
+    """The poller of a loop created by `hsrv.net.loops`; one without epoll if there is none, or for other loops."""
     found: Poller | None = getattr(loop, "hsrv_poller", None)
     if found is None:
         found = LoopPoller(loop)
@@ -139,13 +139,13 @@ def poller_of(loop: asyncio.AbstractEventLoop) -> Poller:
 
 
 def turn_of(loop: asyncio.AbstractEventLoop) -> RLock:
-    """The lock that whatever touches connections on this loop holds. One of nobody's where there is no epoll."""
+    """The lock for code that touches connections on this loop. An unused one if there is no epoll."""
     turn: RLock = getattr(poller_of(loop), "turn", None) or RLock()
     return turn
 
 
 async def wait_readable(fd: int) -> None:
-    """Until there is something to read from `fd`, its end, or an error."""
+    """Wait until `fd` has data, end-of-file or an error."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
     poller = poller_of(loop)
@@ -157,7 +157,7 @@ async def wait_readable(fd: int) -> None:
 
 
 async def wait_writable(fd: int) -> None:
-    """Until something can be written to `fd`, or it is broken."""
+    """Wait until `fd` is writable or broken."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
     poller = poller_of(loop)

@@ -1,7 +1,7 @@
-"""Coroutines of modules that may be compiled (see hatch_build.py), which have none of their own.
+"""Coroutines for modules that may be compiled (see hatch_build.py), which must not contain any.
 
-A compiled coroutine doesn't tell what it waits for, so the stack of a task would end there; and on its way through one
-a cancellation takes a form that Python 3.12 warns of.
+A compiled coroutine doesn't expose what it awaits, so the stack of a task would end there; and a cancellation that
+passes through one takes a form that Python 3.12 warns about.
 """
 
 import asyncio
@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 
 async def until(waiter: "asyncio.Future[None] | None") -> None:
-    """Wait for it, if there is any. A cancellation leaves it alone: others may wait too."""
+    """Wait for the future, if there is one. A cancellation doesn't cancel it: others may be waiting too."""
     if waiter is not None:
         try:
             await asyncio.shield(waiter)
         finally:
-            del waiter  # its error leads by the traceback back to this frame: a cycle
+            del waiter  # the traceback of its exception refers to this frame: a reference cycle
 
 
 async def after(event: asyncio.Event, action: Callable[[], None]) -> None:

@@ -1,8 +1,8 @@
-"""What the operating system says, and what is asked of it.
+"""Interfaces to the operating system.
 
-In reading order: `platform` (what differs between systems), `native` (whether this hsrv is the compiled one),
-`importing` (a process that imports much at once), `standardfiles` (descriptors 0 to 2), `held` (signals that wait),
-`realthreads` (threads that no application can replace), `cpus` and `cgroupmemory` (how much of the machine is ours),
-`descriptors` (how many may be open), `privileges` (`--user`), `rundir` (where a running server is found), `metricsdir`
-(where prometheus-client keeps its files), `sdnotify` (the service manager).
+In reading order: `platform` (differences between systems), `native` (whether this hsrv is compiled), `importing` (fewer
+garbage collections during imports), `standardfiles` (descriptors 0 to 2), `held` (blocked signals), `realthreads`
+(threads that no application can replace), `cpus` and `cgroupmemory` (available CPUs and memory), `descriptors` (limits
+of open files), `privileges` (`--user`), `rundir` (the run directory and its sockets), `metricsdir` (the directory of
+prometheus-client's files), `sdnotify` (the service manager).
 """

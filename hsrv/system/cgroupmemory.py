@@ -1,7 +1,7 @@
-"""The memory limit of our control group: how near it is, and whether the kernel has killed for it.
+"""The memory limit of the process's control group: current use, and OOM kills.
 
 cgroup v2 is documented in the kernel's admin-guide/cgroup-v2.rst, v1 in admin-guide/cgroup-v1/memory.rst. Both are
-read, for mixed set-ups exist; what is not there counts for nothing.
+read, because mixed set-ups exist; missing files are ignored.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from hsrv.system.cpus import CGROUP, own_groups, upwards
 
 UNLIMITED: Final = 1 << 60
-"""Version 1 has no word for "no limit", but a number beyond any machine."""
+"""Version 1 expresses "no limit" as a number larger than any machine's memory."""
 
 FILE_CACHE: Final = ("inactive_file", "active_file")
 
@@ -19,7 +19,7 @@ VMSTAT: Final = Path("/proc/vmstat")
 
 class MemoryUse(NamedTuple):
     used: int
-    """Bytes, without the cache of files that the kernel gives up before it kills."""
+    """Bytes, without the file cache that the kernel reclaims before it kills."""
     limit: int
 
     @property
@@ -28,19 +28,19 @@ class MemoryUse(NamedTuple):
 
 
 class MemoryGroup:
-    """Our group and those above it: a limit of any of them binds."""
+    """The process's control group and its ancestors: all their limits apply."""
 
     def __init__(
         self, root: Path = CGROUP, groups: dict[str, str] | None = None, vmstat: Path = VMSTAT
     ) -> None:
-        """`groups`: as of `own_groups()`."""
+        """`groups`: as returned by `own_groups()`."""
         groups = own_groups() if groups is None else groups
         self._v2 = upwards(root, groups.get("", "/"))
         self._v1 = upwards(root / "memory", groups.get("memory", "/"))
         self._vmstat = vmstat
 
     def tightest(self) -> MemoryUse | None:
-        """Of the limits that bind, the one that is nearest; None without any."""
+        """The limit that is closest to being reached; None without any."""
         found = [
             *(_use(path / "memory.current", path / "memory.max", path / "memory.stat") for path in self._v2),
             *(
@@ -51,12 +51,13 @@ class MemoryGroup:
         return max((use for use in found if use is not None), key=lambda use: use.share, default=None)
 
     def oom_kills(self) -> int:
-        """Processes of our group that the kernel has killed for memory. Of the whole machine, where no group tells."""
+        """Processes of the group that the kernel has killed for memory; of the whole machine if the group doesn't
+        report it."""
         own = self._own_kills()
         return own if own is not None else _field(self._vmstat, "oom_kill") or 0
 
     def counts_own_kills(self) -> bool:
-        """Whether `oom_kills` are of our group alone."""
+        """Whether `oom_kills` counts only this group."""
         return self._own_kills() is not None
 
     def _own_kills(self) -> int | None:
@@ -80,7 +81,7 @@ def _number(path: Path) -> int | None:
 
 
 def _field(path: Path, name: str) -> int | None:
-    """Of a file with a name and a number in each line."""
+    """A field of a file with a name and a number in each line."""
     try:
         lines = path.read_text().splitlines()
     except OSError:

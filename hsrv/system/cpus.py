@@ -1,4 +1,4 @@
-"""`--workers auto`: how many workers this machine, or the part of it we may use, can feed."""
+"""`--workers auto`: how many workers fit the CPUs and memory that this process may use."""
 
 import math
 import os
@@ -11,14 +11,14 @@ import psutil
 from hsrv.options.config import MIB, Config
 
 WORKER_MEMORY: Final = 128 * MIB
-"""What one worker is assumed to need: a framework with its libraries, some of it shared after preloading."""
+"""Assumed need of one worker: a framework with its libraries, partly shared after preloading."""
 
 CGROUP: Final = Path("/sys/fs/cgroup")
 OWN_GROUPS: Final = Path("/proc/self/cgroup")
 
 
 def resolve_workers(config: Config) -> tuple[int, str]:
-    """The number of workers and, for `auto`, why: what limits, and what each thing would have allowed."""
+    """The number of workers and, for `auto`, the reason: the limiting resource, and what the others would allow."""
     if config.workers != "auto":
         return config.workers, ""
     groups = own_groups()
@@ -34,7 +34,7 @@ def resolve_workers(config: Config) -> tuple[int, str]:
 
 
 def least(limits: Mapping[str, int | None]) -> tuple[int, str]:
-    """The least of the known limits, the first of equal ones, and a sentence about all of them."""
+    """The lowest of the known limits (the first of equal ones), and a sentence about all of them."""
     known = {what: count for what, count in limits.items() if count is not None}
     what = min(known, key=lambda name: known[name])
     others = ", ".join(f"{name}: {count}" for name, count in known.items() if name != what)
@@ -42,7 +42,7 @@ def least(limits: Mapping[str, int | None]) -> tuple[int, str]:
 
 
 def _cpus() -> int:
-    """Of the affinity mask where there is one."""
+    """CPUs of the affinity mask if the system has one."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -50,8 +50,8 @@ def _cpus() -> int:
 
 
 def own_groups(path: Path = OWN_GROUPS) -> dict[str, str]:
-    """Controller to our path below its root; "" is version 2. Inside most containers the path is "/", or one that
-    only the host sees: then only the root is there to be read, and it is ours."""
+    """Controller to the process's path below its root; "" is version 2. Inside most containers the path is "/", or one
+    that only the host sees: then only the root can be read, and it is this process's group."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
@@ -64,7 +64,7 @@ def own_groups(path: Path = OWN_GROUPS) -> dict[str, str]:
 
 
 def upwards(root: Path, group: str) -> list[Path]:
-    """The group's directory and those above it: a limit of any of them binds."""
+    """The group's directory and its ancestors: all their limits apply."""
     path = root / group.lstrip("/")
     return [p for p in (path, *path.parents) if p == root or root in p.parents]
 
@@ -96,7 +96,7 @@ def _quota_v1(path: Path) -> float | None:
 
 
 def memory(root: Path, group: str, group_v1: str = "/") -> int:
-    """Bytes that we may have: what is available, or the tightest limit of our groups if that is less."""
+    """Bytes that this process may use: available memory, or the lowest limit of its groups if that is less."""
     files = [
         *(path / "memory.max" for path in upwards(root, group)),
         *(path / "memory.limit_in_bytes" for path in upwards(root / "memory", group_v1)),

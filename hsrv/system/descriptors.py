@@ -1,4 +1,4 @@
-"""How many connections a process may hold without taking the application's descriptors, or its own last ones."""
+"""How many connections a process may hold while leaving descriptors for the application and for the server itself."""
 
 import os
 import resource
@@ -6,23 +6,23 @@ from pathlib import Path
 from typing import Final
 
 SHARE: Final = 1 / 8
-"""Of the limit on open files: kept for the application, for logs and for what is on its way out."""
+"""Fraction of the limit on open files reserved for the application, for logs and for connections being closed."""
 
 LEAST: Final = 4
-"""Descriptors kept however low the limit is."""
+"""Descriptors reserved however low the limit is."""
 
 USUAL: Final = 32
-"""What a process without connections holds, where the system doesn't tell."""
+"""Assumed descriptors of a process without connections, if the system doesn't report them."""
 
 IDLE_ENOUGH: Final = 2.0
-"""Seconds after which an idle connection may be closed to make room. One that has just been served is likely to go on,
-and to lose its next request would be worse than to tell a newcomer to come back."""
+"""Seconds after which an idle connection may be closed to make room. A connection that has just been served will
+probably send another request; losing that would be worse than answering a new connection with 503."""
 
 UNLIMITED: Final = 1 << 20
 
 
 def most_connections() -> int:
-    """How many connections this process may hold beside what it has open now, by the limit on open files."""
+    """How many connections this process may hold in addition to the files open now, by the limit on open files."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
         return UNLIMITED
@@ -31,14 +31,14 @@ def most_connections() -> int:
 
 def _open_now() -> int:
     try:
-        return sum(1 for _ in Path("/dev/fd").iterdir()) - 1  # less the one that looks
+        return sum(1 for _ in Path("/dev/fd").iterdir()) - 1  # without the descriptor of this listing
     except OSError:
         return USUAL
 
 
 class Reserve:
-    """One descriptor that is open for nothing but to be given up: with it a connection can be accepted, and told why it
-    is not served, when there is no other."""
+    """One spare descriptor that can be given up: it makes room to accept a connection and refuse it with an answer when
+    no other descriptor is left."""
 
     def __init__(self) -> None:
         self._fd = -1
@@ -49,7 +49,7 @@ class Reserve:
         return self._fd >= 0
 
     def spend(self) -> bool:
-        """Give it up. False: it isn't there."""
+        """Give it up. False: there is none."""
         if self._fd < 0:
             return False
         os.close(self._fd)
@@ -57,7 +57,7 @@ class Reserve:
         return True
 
     def restore(self) -> None:
-        """Have it again, if one is to be had."""
+        """Open it again, if possible."""
         if self._fd < 0:
             try:
                 self._fd = _anything()

@@ -1,8 +1,8 @@
-"""Signals that wait: while a process begins or ends, when nobody in it could act on them.
+"""Blocked signals: while a process starts or ends, when it has no handler for them.
 
-The command holds them from its first line on, until the supervisor hears them; a template is born with them held; the
-supervisor holds them again from the moment on in which it hears no more. Promises: none is lost at the beginning, and
-none ends a process that cleans up. Imports next to nothing: what comes before it is not covered.
+The command blocks them from its first line on, until the supervisor handles them; a template starts with them blocked;
+the supervisor blocks them again when it stops handling them. Promises: none is lost at the start, and none ends a
+process during cleanup. Imports almost nothing: what runs before it is not protected.
 """
 
 import signal
@@ -15,23 +15,23 @@ _STOPS = frozenset({signal.SIGTERM, signal.SIGINT, *(one for one in HELD if one.
 
 
 def hold() -> None:
-    """They wait from now on. Of this thread; those that it starts inherit it."""
-    if hasattr(signal, "pthread_sigmask"):  # not on Windows, where hsrv says so and ends
+    """Block them from now on, in this thread and the threads that it starts."""
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows, where hsrv exits with an error
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
 
 
 def let_through() -> None:
-    """They are heard again, those that waited at once: also where whoever started us had blocked them."""
+    """Unblock them, also if the parent had blocked them; pending ones are delivered at once."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
 def stop_waits() -> bool:
-    """Whether one of those that wait asks for our end."""
+    """Whether a pending signal asks this process to stop."""
     return any(signal.getsignal(one) is not signal.SIG_IGN for one in signal.sigpending() & _STOPS)
 
 
 def forget() -> None:
-    """What waits was meant for what is over."""
+    """Discard the pending signals: they were meant for what has ended."""
     while waiting := signal.sigpending() & HELD:
         signal.sigwait(waiting)

@@ -1,4 +1,4 @@
-"""How a process imports much at once."""
+"""Fewer garbage collections while a process imports many modules."""
 
 import gc
 from collections.abc import Iterator
@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from typing import Final
 
 THRESHOLD: Final = 99_991
-"""New objects before the collector looks for garbage. What an import makes it mostly keeps: with the usual 700 a sixth
-of the time would be spent on looking through modules again and again. A number that nobody else would choose."""
+"""New objects before a collection. Most objects that an import creates are kept: with the usual 700 a sixth of the time
+would be spent on scanning modules repeatedly. An unusual number, so that a change by the application is detected."""
 
 
 @contextmanager
 def few_collections() -> Iterator[None]:
-    """While something is imported. Thresholds that it sets itself stay."""
+    """Use around imports. A threshold that the imported code sets itself is kept."""
     before = gc.get_threshold()
     ours = (THRESHOLD, *before[1:])
     gc.set_threshold(*ours)

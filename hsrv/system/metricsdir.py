@@ -1,8 +1,8 @@
-"""The directory in which prometheus-client keeps what the application counts, one file per process and kind.
+"""The directory in which prometheus-client stores the application's metrics, one file per process and kind.
 
-Promises: nobody else may enter it; no directory of somebody else is removed; it outlives no process of its server,
-however they end: whoever is the last removes it, and what a server that was killed has left is removed by the next one.
-As long as a process lives it holds a lock on it, which the kernel lets go of at its end.
+Promises: no other user may enter it; no directory of another user is removed; it is removed when the last process of
+its server ends, and the directory of a server that was killed is removed by the next server. Each process holds a lock
+on it, which the kernel releases when the process ends.
 """
 
 import fcntl
@@ -14,25 +14,25 @@ from pathlib import Path
 from typing import Final
 
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""Where prometheus-client looks, when it is imported first."""
+"""The variable that prometheus-client reads when it is first imported."""
 
 SUFFIX: Final = ".metrics"
 
 PRIVATE: Final = 0o700
-"""The mode that mkdtemp gives."""
+"""The mode set by mkdtemp."""
 
 
 def prepare(run_dir: Path | None, pid: int) -> tuple[Path, int]:
-    """An empty directory for the server whose supervisor has this pid, held by the descriptor; in the run directory,
-    where it has one. Raises OSError."""
+    """An empty directory for the server whose supervisor has this pid, locked by the descriptor; in the run directory
+    if there is one. Raises OSError."""
     if run_dir is None:
         path = Path(tempfile.mkdtemp(prefix="hsrv-", suffix=SUFFIX))
         return path, hold(path)
     remove_stale(run_dir)
     path = run_dir / f"{pid}{SUFFIX}"
-    if _is_ours(path):  # of a server that had our pid before
+    if _is_ours(path):  # of an earlier server with the same pid
         remove(path)
-    unheld = Path(tempfile.mkdtemp(dir=run_dir))  # under a name that nobody takes for stale
+    unheld = Path(tempfile.mkdtemp(dir=run_dir))  # a name that is never taken for stale
     try:
         fd = hold(unheld)
         unheld.rename(path)
@@ -43,7 +43,7 @@ def prepare(run_dir: Path | None, pid: int) -> tuple[Path, int]:
 
 
 def hold(path: Path) -> int:
-    """Keep it from being taken for stale, as long as the descriptor or a forked copy of it is open. Raises OSError."""
+    """Lock it, so that it isn't taken for stale while the descriptor or a forked copy is open. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH)
@@ -54,19 +54,19 @@ def hold(path: Path) -> int:
 
 
 def remove(path: Path) -> None:
-    """With all that is in it. Never raises OSError."""
+    """Remove it with its contents. Never raises OSError."""
     shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_stale(run_dir: Path) -> None:
-    """What servers that were killed have left."""
+    """Remove the directories of servers that were killed."""
     for path in run_dir.glob(f"*{SUFFIX}"):
         if path.stem.isdigit() and _is_ours(path) and not _is_held(path):
             remove(path)
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it is a directory that `prepare` can have made."""
+    """Whether `prepare` can have created this directory."""
     try:
         found = path.lstat()
     except OSError:
@@ -82,7 +82,7 @@ def _is_held(path: Path) -> bool:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return True  # gone meanwhile, or none of ours
+        return True  # gone meanwhile, or of another user
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -1,4 +1,4 @@
-"""The compiled form of hsrv (see hatch_build.py): what mypyc is told of classes, and whether this is it."""
+"""Compilation of hsrv (see hatch_build.py): class attributes for mypyc, and whether this hsrv is compiled."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 __all__ = ["is_compiled", "mypyc_attr"]
 
 if TYPE_CHECKING:
-    from mypy_extensions import mypyc_attr  # known to it by this name, and needed by nobody else
+    from mypy_extensions import mypyc_attr  # only mypyc needs it, under this name
 else:
     _Class = TypeVar("_Class", bound=type)
 
@@ -16,6 +16,6 @@ else:
 
 
 def is_compiled() -> bool:
-    """Whether the hot path is the compiled one."""
+    """Whether the hot path is compiled."""
     spec = find_spec("hsrv.net.eager")
     return spec is not None and not str(spec.origin).endswith(".py")

@@ -1,4 +1,4 @@
-"""What differs between operating systems, in one place. Linux is the real one; macOS does without."""
+"""Differences between operating systems. Linux has all features; macOS does without some."""
 
 import contextlib
 import ctypes
@@ -13,12 +13,12 @@ _OOM_SCORE_ADJ_MAX: Final = 1000
 
 
 def is_supported() -> bool:
-    """Whether hsrv can work here."""
+    """Whether hsrv supports this system."""
     return sys.platform.startswith(("linux", "darwin"))
 
 
 def check_supported() -> None:
-    """Raises PlatformError where hsrv can't work."""
+    """Raises PlatformError if hsrv doesn't support this system."""
     if not is_supported():
         raise PlatformError(
             f"hsrv needs Linux (or macOS for development), not {sys.platform}: it passes sockets between "
@@ -27,19 +27,19 @@ def check_supported() -> None:
 
 
 def become_subreaper() -> bool:
-    """Adopt the orphans of our descendants, so that the children of a killed template are still ours to
-    reap. False where the system can't (not Linux): then only the end of their control channels tells of
-    their death."""
+    """Become the parent of orphaned descendants, so that the children of a killed template can still be reaped. False
+    if the system doesn't support it (not Linux): then their death is only seen by the end of their control channels."""
     return _set_subreaper(True)
 
 
 def be_no_subreaper() -> bool:
-    """Until `become_subreaper` is called again: an orphan becomes the child of whoever reaps above us."""
+    """Undo `become_subreaper`: orphans become children of the next subreaper or init."""
     return _set_subreaper(False)
 
 
 def go_first_when_memory_is_short(by: int) -> None:
-    """Raise our own oom_score_adj, which anybody may: the kernel then kills us before our ancestors (proc(5))."""
+    """Raise this process's oom_score_adj, which needs no privilege: the kernel kills it before its ancestors
+    (proc(5))."""
     path = Path("/proc/self/oom_score_adj")
     with contextlib.suppress(OSError):  # not Linux, or /proc is not mounted
         path.write_text(str(min(_OOM_SCORE_ADJ_MAX, int(path.read_text()) + by)))
@@ -52,9 +52,9 @@ def _set_subreaper(on: bool) -> bool:
 
 
 def return_free_memory() -> bool:
-    """Give the kernel back what the C library's allocator keeps. False where it is not glibc's.
+    """Return free memory of the C library's allocator to the kernel. False if it is not glibc.
 
-    By itself it keeps a heap as long as it once was, if anything small is in use at its end.
+    By itself glibc keeps a heap at its largest size if a small block at its end is in use.
     """
     library = ctypes.CDLL(None)
     return hasattr(library, "malloc_trim") and bool(library.malloc_trim(0))

@@ -1,7 +1,7 @@
-"""`--user` and `--group`: from root to somebody who may do less, without a way back.
+"""`--user` and `--group`: drop root irrevocably.
 
-Promises: after `become()` no user, group or capability of root is left in this process or in what it starts, and that
-was tried, not assumed.
+Promises: after `become()` no user, group or capability of root is left in this process or its children; this is
+verified, not assumed.
 """
 
 import grp
@@ -16,7 +16,7 @@ from hsrv.common.errors import ConfigError, HsrvError
 
 @dataclass(frozen=True)
 class Account:
-    """Whom to become."""
+    """The user and groups to switch to."""
 
     uid: int
     gid: int
@@ -28,7 +28,8 @@ class Account:
 
 
 def resolve(user: str | None, group: str | None) -> Account | None:
-    """Whom these options mean; None: who we are already. Raises ConfigError for unknown ones and without permission."""
+    """The account of these options; None: the current one. Raises ConfigError for unknown ones and without
+    permission."""
     if user is None and group is None:
         return None
     entry = _user(user) if user is not None else None
@@ -79,14 +80,14 @@ def _is_number(text: str) -> bool:
 
 
 def become(account: Account) -> None:
-    """For this process and all it starts. Raises ConfigError when the system doesn't let us."""
+    """Switch this process to the account. Raises ConfigError when the system doesn't permit it."""
     who = f"--user {account.name or account.uid} --group {account.gid}"
     try:
         os.setgroups(account.groups)
         os.setgid(account.gid)  # group first: a user who isn't root couldn't
         os.setuid(account.uid)  # by root: the real, effective and saved one
     except OSError as error:
-        raise ConfigError(f"{who}: {error.strerror}; it takes CAP_SETUID and CAP_SETGID") from error
+        raise ConfigError(f"{who}: {error.strerror}; CAP_SETUID and CAP_SETGID are needed") from error
     _check(account)
     if account.uid != 0:
         _leave_roots_environment(account)
@@ -114,7 +115,7 @@ def _can_return() -> bool:
 
 
 def _leave_roots_environment(account: Account) -> None:
-    """What names root's places would only fail."""
+    """Remove variables that name root's directories: they would only cause errors."""
     os.environ.pop("XDG_RUNTIME_DIR", None)
     for variable in ("USER", "LOGNAME", "HOME"):
         os.environ.pop(variable, None)
@@ -125,7 +126,7 @@ def _leave_roots_environment(account: Account) -> None:
 
 
 def _check_reach(who: str) -> None:
-    """The template starts afresh: the interpreter and this package must be within reach."""
+    """The template is a new interpreter: it must be able to access Python and this package."""
     if not os.access(sys.executable, os.X_OK):
         raise ConfigError(f"{who}: that user may not run {sys.executable}, or enter a directory above it")
     package = Path(__file__).parent.parent

@@ -1,7 +1,7 @@
-"""Threads of the operating system, also where the application has replaced Python's (gevent's `monkey.patch_all`).
+"""Threads of the operating system, even if the application has replaced Python's (gevent's `monkey.patch_all`).
 
-What stands here was taken from the standard library when this module was imported, before any application was. Nothing
-here uses `threading`, whose parts may be exchanged at any time.
+The functions were taken from the standard library when this module was imported, before any application. Nothing here
+uses `threading`, whose parts may be replaced at any time.
 """
 
 from _thread import RLock, allocate_lock, get_ident, start_new_thread
@@ -12,7 +12,7 @@ __all__ = ["RLock", "RealThread", "get_ident"]
 
 
 class RealThread:
-    """A daemon that calls a function, with an event that ends its pauses."""
+    """A daemon thread that calls a function, with an event that ends its pauses."""
 
     def __init__(self, target: Callable[[], None]) -> None:
         self._target: Final = target
@@ -33,14 +33,14 @@ class RealThread:
             self._over.release()
 
     def pause(self, seconds: float) -> bool:
-        """In the thread: wait. True: it is to end."""
+        """Called in the thread: wait. True: the thread must end."""
         told = self._told.acquire(timeout=seconds)
         if told:
             self._told.release()
         return told
 
     def end(self, timeout: float) -> None:
-        """Tell it to end, and wait so long for it."""
+        """Tell it to end, and wait up to `timeout` seconds for it."""
         self._told.release()
         if self._over.acquire(timeout=timeout):
             self._over.release()

@@ -1,7 +1,7 @@
-"""Where the operator's socket of a running server is, and how a command finds it again.
+"""The operator socket of a running server: its path, and how a command finds it.
 
-One socket per server, named after the supervisor's pid, in a directory that only its user may enter. One that is named
-may be any: in it, nothing is trusted or removed but sockets of our own.
+One socket per server, named after the supervisor's pid, in a directory that only its user may enter. A directory given
+by --run-dir may be any: in it, only sockets of the own user are trusted or removed.
 """
 
 import os
@@ -20,16 +20,16 @@ PATH_LIMIT: Final = 103
 """Bytes of a socket's path (unix(7): 108 on Linux, 104 on macOS, one of them for the end)."""
 
 PROBE_TIMEOUT: Final = 1.0
-"""Seconds to find out whether somebody still listens."""
+"""Seconds to find out whether a server still listens."""
 
 
 SYSTEM: Final = Path("/run")
-"""Where only root makes directories."""
+"""Only root may create directories there."""
 
 
 def default_run_dir() -> Path:
-    """$XDG_RUNTIME_DIR/hsrv; without one /run/hsrv for root; for others what root made for them (`make_for`), or a
-    directory of our own below /tmp."""
+    """$XDG_RUNTIME_DIR/hsrv; without it /run/hsrv for root; for others the directory that root created for them
+    (`make_for`), or one below /tmp."""
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(runtime) / "hsrv"
     if os.geteuid() == 0 and SYSTEM.is_dir():
@@ -43,8 +43,8 @@ def _made_for(uid: int) -> Path:
 
 
 def make_for(run_dir: str | None, uid: int, gid: int) -> None:
-    """By root, before it becomes this user: the directory that `prepare` will use then. One that exists is left as it
-    is. Raises BindError when one that was named can't be made."""
+    """As root, before switching to this user: create the directory that `prepare` will use. An existing one is left as
+    it is. Raises BindError when `run_dir` can't be created."""
     path = Path(run_dir) if run_dir is not None else _made_for(uid)
     try:
         path.mkdir(mode=0o700, parents=run_dir is not None)
@@ -61,7 +61,7 @@ def make_for(run_dir: str | None, uid: int, gid: int) -> None:
 
 
 def prepare(run_dir: str | None) -> Path:
-    """The directory, made if it isn't there. Raises BindError when it can't be, or isn't safe to use."""
+    """The directory, created if missing. Raises BindError when it can't be created or isn't safe to use."""
     path = Path(run_dir) if run_dir is not None else default_run_dir()
     where = f"--run-dir {path}"
     try:
@@ -69,31 +69,29 @@ def prepare(run_dir: str | None) -> Path:
         found = path.stat() if run_dir is not None else path.lstat()
     except OSError as error:
         raise BindError(f"{where}: {error.strerror or error}") from error
-    if not stat.S_ISDIR(
-        found.st_mode
-    ):  # of a usual place also a link: whoever made it could turn it elsewhere
+    if not stat.S_ISDIR(found.st_mode):  # a link in a default place too: its owner could redirect it
         raise BindError(f"{where}: not a directory")
     if run_dir is None and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
-        raise BindError(f"{where}: belongs to somebody else, or others may enter it; name another one")
+        raise BindError(f"{where}: belongs to another user, or others may enter it; give another one")
     if not os.access(path, os.W_OK | os.X_OK):
-        raise BindError(f"{where}: no permission to make files there")
+        raise BindError(f"{where}: no permission to create files there")
     return path
 
 
 def exposure(path: Path) -> str:
-    """Why somebody else may put files into this directory, or take ours away; "" when nobody may. Raises OSError."""
+    """Why other users may create or remove files in this directory; "" when they may not. Raises OSError."""
     found = path.stat()
     if found.st_uid not in (0, os.geteuid()):
         return f"it belongs to uid {found.st_uid}"
     if found.st_mode & stat.S_IWOTH:
-        return "everybody may write to it"
+        return "all users may write to it"
     if found.st_mode & stat.S_IWGRP and found.st_gid != os.getegid():
         return f"group {found.st_gid} may write to it"
     return ""
 
 
 def socket_path(run_dir: Path, pid: int) -> Path:
-    """Of the server whose supervisor has this pid. Raises BindError when no socket can have such a long name."""
+    """The socket of the server whose supervisor has this pid. Raises BindError when the path is too long."""
     path = (run_dir / f"{pid}{SUFFIX}").absolute()
     if len(os.fsencode(path)) > PATH_LIMIT:
         raise BindError(
@@ -103,7 +101,7 @@ def socket_path(run_dir: Path, pid: int) -> Path:
 
 
 def candidates(run_dir: str | None) -> list[Path]:
-    """Every operator's socket that may be there, also of servers that are gone. Root sees those of all users."""
+    """Every existing operator socket, also of servers that have ended. Root sees those of all users."""
     if run_dir is not None:
         folders = [Path(run_dir)]
     else:
@@ -113,7 +111,7 @@ def candidates(run_dir: str | None) -> list[Path]:
 
 
 def _usual_places() -> Iterator[tuple[Path, int]]:
-    """Each with the user whose it must be."""
+    """Default directories, each with the user who must own it."""
     own, temporary = os.geteuid(), Path(tempfile.gettempdir())
     yield default_run_dir(), own
     yield _made_for(own), own
@@ -127,7 +125,7 @@ def _usual_places() -> Iterator[tuple[Path, int]]:
 
 
 def _belongs_to(folder: Path, uid: int) -> bool:
-    """Whether it is a folder of this user that nobody else can write to: else its sockets may be anybody's."""
+    """Whether it is a directory of this user that no other user can write to: else its sockets can't be trusted."""
     try:
         found = folder.lstat()
     except OSError:
@@ -139,12 +137,12 @@ def _sockets(folder: Path) -> list[Path]:
     try:
         found = [path for path in folder.iterdir() if path.suffix == SUFFIX and path.stem.isdigit()]
     except OSError:
-        return []  # not there, or not for us: then no server of ours is in it
+        return []  # missing, or not accessible: then it contains no server of this user
     return [path for path in found if _is_socket_of(path, None if os.geteuid() == 0 else os.geteuid())]
 
 
 def _is_socket_of(path: Path, uid: int | None) -> bool:
-    """A link to one is none. `uid`: None for any user."""
+    """Whether it is a socket, not a link to one. `uid`: of its owner; None for any."""
     try:
         found = path.lstat()
     except OSError:
@@ -158,7 +156,7 @@ def pid_of(path: Path) -> int:
 
 
 def is_stale(path: Path) -> bool:
-    """Whether nobody listens there any more."""
+    """Whether no server listens there any more."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(PROBE_TIMEOUT)
         try:
@@ -166,19 +164,19 @@ def is_stale(path: Path) -> bool:
         except (ConnectionRefusedError, FileNotFoundError):
             return True
         except OSError:
-            return False  # not for us, or too busy to accept: it is there
+            return False  # no permission, or too busy to accept: a server exists
         return False
 
 
 def remove_stale(run_dir: Path) -> None:
-    """Remove what servers of ours that were killed have left."""
+    """Remove sockets of this user's servers that were killed."""
     for path in _sockets(run_dir):
         if _is_socket_of(path, os.geteuid()) and is_stale(path):
             remove_own(path)
 
 
 def remove_own(path: Path) -> bool:
-    """Remove a socket of our own. Whether the name is free now; nothing else is removed."""
+    """Remove a socket of this user; nothing else is removed. Returns whether the name is free now."""
     try:
         if _is_socket_of(path, os.geteuid()):
             path.unlink(missing_ok=True)

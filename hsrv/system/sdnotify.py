@@ -1,8 +1,7 @@
-"""What a service manager and its service say to each other: sd_notify, socket activation, the descriptor store.
+"""The protocol between a service manager and its service: sd_notify, socket activation, the descriptor store.
 
-Owns the socket to the manager. Promises: the manager's variables are taken out of the environment, so nothing that is
-started later takes itself for the service; telling never raises, takes SEND_TIMEOUT at most, and says whether it
-went out.
+Owns the socket to the manager. Promises: the manager's variables are removed from the environment, so no child process
+takes itself for the service; sending never raises, takes SEND_TIMEOUT at most, and returns whether it succeeded.
 """
 
 import array
@@ -19,10 +18,10 @@ FIRST_FD: Final = 3
 """SD_LISTEN_FDS_START."""
 
 UNNAMED: Final = "unknown"
-"""What the manager itself calls a socket without a name."""
+"""The manager's own name for a socket without a name."""
 
 KEPT: Final = "hsrv-kept-"
-"""How the names begin under which a server's own sockets are kept for the next one."""
+"""Prefix of the names under which a server's own sockets are stored for the next server."""
 
 NAME_LIMIT: Final = 255
 """Characters of a descriptor's name (sd_pid_notify_with_fds(3))."""
@@ -45,20 +44,20 @@ log = get_logger("hsrv.supervisor")
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the manager has set up for us."""
+    """What the manager has set up for this service."""
 
     notify: str = ""
     """Address of its socket; "" when there is none."""
     watchdog: float = 0.0
-    """Seconds of silence after which it takes us for hung; 0: it doesn't watch."""
+    """Seconds of silence after which it considers the service hung; 0: no watchdog."""
     store: bool = False
-    """It keeps descriptors for the next start."""
+    """It stores descriptors for the next start."""
     sockets: tuple[tuple[str, int], ...] = ()
-    """Name and descriptor of what it passed to us."""
+    """Name and descriptor of each socket that it passed."""
 
     @classmethod
     def take(cls, environ: MutableMapping[str, str], pid: int) -> Self:
-        """Read the variables, and take them out. What is meant for another process is left out."""
+        """Read the variables and remove them. Variables meant for another process are ignored."""
         given = {name: environ.pop(name, "") for name in VARIABLES}
         watched = given["WATCHDOG_PID"] in ("", str(pid))
         activated = given["LISTEN_PID"] == str(pid)
@@ -81,7 +80,7 @@ def _named(count: int, names: str) -> tuple[tuple[str, int], ...]:
 
 
 def kept_name(kind: str, address: str) -> str:
-    """The name under which a socket for `address` is kept: a colon would end it, and not every byte is allowed."""
+    """The name under which a socket for `address` is stored: a colon would end it, and not every byte is allowed."""
     name = f"{KEPT}{kind}-{quote(address, safe='/[],@*')}"
     if len(name) > NAME_LIMIT:
         name = f"{KEPT}{kind}-{hashlib.sha256(address.encode()).hexdigest()}"
@@ -89,7 +88,7 @@ def kept_name(kind: str, address: str) -> str:
 
 
 class Manager:
-    """The service manager, or nobody."""
+    """The service manager, if there is one."""
 
     def __init__(self, address: str) -> None:
         """`address`: as in NOTIFY_SOCKET; a path, or @name in Linux's abstract namespace."""
@@ -100,7 +99,7 @@ class Manager:
             self._sock.settimeout(SEND_TIMEOUT)
 
     def tell(self, *lines: str, fds: tuple[int, ...] = ()) -> bool:
-        """One message of these assignments, with copies of `fds`. False: it is lost, or there is nobody."""
+        """Send one message of these assignments, with copies of `fds`. False: it is lost, or there is no manager."""
         if not lines:
             return True
         if self._sock is None:
@@ -114,11 +113,11 @@ class Manager:
         return True
 
     def keep(self, name: str, fd: int) -> None:
-        """Let it hold a copy for the next start."""
+        """Let the manager store a copy for the next start."""
         self.tell("FDSTORE=1", f"FDNAME={name}", fds=(fd,))
 
     def forget(self, name: str) -> None:
-        """Let it close what it holds under this name."""
+        """Let the manager close the descriptors stored under this name."""
         self.tell("FDSTOREREMOVE=1", f"FDNAME={name}")
 
     def close(self) -> None:

@@ -63,7 +63,7 @@ def test_in_a_directory_for_everybody_only_our_own_files_are_touched(serve: Serv
     (shared / "7.metrics" / "notes").touch()
     server = serve(run_dir=str(shared), admin="127.0.0.1:0", workers=1)
     warned = server.wait_for_log(lambda entry: entry["event"] == "others may write to the run directory")
-    assert warned["why"] == "everybody may write to it"
+    assert warned["why"] == "all users may write to it"
     assert server.url in command_line("status", "--run-dir", str(shared)).stdout
     server.stop()
     left = {"2024.sock", "7.metrics"} | ({"4242.sock"} if os.geteuid() == 0 else set())
