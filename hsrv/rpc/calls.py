@@ -1,4 +1,4 @@
-"""Asking and telling a peer by the table of methods, and serving it."""
+"""Typed requests, notifications and handlers for the tables of methods."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -20,7 +20,8 @@ async def call(
     timeout: float | None,
     on_progress: OnProgress | None = None,
 ) -> R:
-    """Ask the peer. Raises RpcError (see `Dispatcher.send_raw_request`), also for a result of the wrong shape."""
+    """Send a request to the peer. Raises RpcError (see `Dispatcher.send_raw_request`), also for a result of the wrong
+    shape."""
     result = await dispatcher.send_raw_request(
         method.name, msgspec.to_builtins(params), timeout=timeout, on_progress=on_progress
     )
@@ -31,7 +32,7 @@ async def call(
 
 
 async def notify(dispatcher: Dispatcher, method: Method[P, R], params: P) -> None:
-    """Tell the peer."""
+    """Send a notification to the peer."""
     await dispatcher.notify(method.name, msgspec.to_builtins(params))
 
 

@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket, as the kernel knows it."""
+"""The credentials of the peer of a Unix socket, from the kernel."""
 
 import os
 import socket
@@ -19,13 +19,13 @@ _LOCAL_PEERPID: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Of the process that connected, at the time it did."""
+    """Credentials of the process that connected, at that time."""
 
     pid: int
     uid: int
 
     def may_operate(self) -> bool:
-        """Whether it belongs to root or to the user that we run as."""
+        """Whether it belongs to root or to the user of this process."""
         return self.uid in (0, os.geteuid())
 
 

@@ -1,12 +1,12 @@
 """Both ends of every control channel: JSON-RPC requests, notifications and cancellation over an object stream pair.
 
-Promises, each with a test of its own:
+Promises, each with its own test:
 - `run` is single-shot; `task_status.started()` fires once requests can be sent.
-- An answer reaches the caller that asked, in whatever order answers come; at the end of the stream every caller wakes
-  with CONNECTION_CLOSED. An abandoned request (timeout, cancelled caller) sends a courtesy cancel, bounded in time.
-- At the end of the stream handlers are cancelled, what they write while they end still lands, and the write side
+- A response reaches the caller of its request, in whatever order responses arrive; at the end of the stream every
+  caller wakes with CONNECTION_CLOSED. An abandoned request (timeout, cancelled caller) sends a cancel, bounded in time.
+- At the end of the stream handlers are cancelled, what they write while they end is still sent, and the write side
   closes last.
-- A peer that floods, stalls or sends rubbish costs itself: what it asks (`hsrv.rpc.inbound`) and every write are
+- A peer that floods, stalls or sends garbage harms only itself: its requests (`hsrv.rpc.inbound`) and every write are
   bounded.
 """
 
@@ -40,11 +40,11 @@ from hsrv.rpc.meta import with_meta
 __all__ = ["CANCEL", "PROGRESS", "Context", "Dispatcher", "OnNotify", "OnProgress", "OnRequest"]
 
 COURTESY_CANCEL_TIMEOUT: Final = 1.0
-"""Seconds to tell a peer that we gave up. Shielded, so without a bound a full pipe would hang the caller's
+"""Seconds to send a cancel to the peer. Shielded, so without a timeout a full pipe would block the caller's
 cancellation."""
 
 WRITE_TIMEOUT: Final = 10.0
-"""Seconds for one message to be taken by the peer."""
+"""Seconds for the peer to accept one message."""
 
 CANCEL: Final = "$/cancel"
 
@@ -56,7 +56,7 @@ _GONE: Final = (anyio.ClosedResourceError, anyio.BrokenResourceError)
 
 
 def closed() -> RpcError:
-    """What waits for an answer that will never come."""
+    """The error for callers whose response will never come."""
     return RpcError(ErrorCode.CONNECTION_CLOSED, "the connection is closed")
 
 
@@ -64,7 +64,7 @@ class _State(Enum):
     NEW = auto()
     RUNNING = auto()
     ENDING = auto()
-    """The read side has ended; handlers may write their last."""
+    """The read side has ended; handlers may still write."""
     CLOSED = auto()
 
 
@@ -74,7 +74,7 @@ class Dispatcher:
     def __init__(
         self, read: Any, write: Any, *, name: str = "peer", credentials: Credentials | None = None
     ) -> None:
-        """`read`, `write`: object streams of `hsrv.rpc.framing` or `hsrv.rpc.memory`; ours to close from now on."""
+        """`read`, `write`: object streams of `hsrv.rpc.framing` or `hsrv.rpc.memory`; owned from now on."""
         self._read = read
         self._write = write
         self.name = name
@@ -85,7 +85,7 @@ class Dispatcher:
         self._last_id = 0
         self._waiting: dict[RequestId, _Waiter] = {}
         self.invalid = 0
-        """Messages that were none."""
+        """Invalid messages received."""
 
     # outbound
 
@@ -121,7 +121,7 @@ class Dispatcher:
         return waiter.result()
 
     async def notify(self, method: str, params: Any = None) -> None:
-        """Tell the peer. On a closed stream it is dropped. Raises TypeError for what JSON can't hold."""
+        """Send a notification. On a closed stream it is dropped. Raises TypeError for what JSON can't represent."""
         try:
             await self.send(notification(method, with_meta(params)))
         except RpcError:
@@ -129,7 +129,7 @@ class Dispatcher:
 
     async def send(self, message: Message) -> None:
         """Write one message. Raises RpcError when the peer is gone or doesn't read, TypeError for what JSON can't
-        hold."""
+        represent."""
         if self._state is _State.CLOSED:
             raise closed()
         try:
@@ -164,7 +164,7 @@ class Dispatcher:
                 task_status.started()
                 try:
                     await self._receive_all(inbound)
-                finally:  # also when we are cancelled: nobody waits for an answer that nobody reads
+                finally:  # also on cancellation: responses are no longer read, so callers must not wait
                     self._state = _State.ENDING
                     self._wake_all()
                     inbound.end()
@@ -174,7 +174,7 @@ class Dispatcher:
 
     async def _close(self) -> None:
         with anyio.move_on_after(FINAL_WRITE_TIMEOUT, shield=True):
-            # The checkpoint also puts right coverage's tracer after a cancelled join on 3.11 (python/cpython#106749).
+            # The checkpoint also restores coverage's tracer after a cancelled join on 3.11 (python/cpython#106749).
             await anyio.lowlevel.checkpoint()
         self._state = _State.CLOSED
         self._wake_all()
@@ -206,7 +206,7 @@ class Dispatcher:
     def _take(self, inbound: Inbound, message: Message | Exception, sender: SenderContext | None) -> None:
         if isinstance(message, Exception):
             raise message
-        if isinstance(message.id, bool):  # an int to Python; a line can't bring it, a memory stream can
+        if isinstance(message.id, bool):  # a bool is an int in Python; only a memory stream can deliver it
             raise InvalidMessage("the id is a boolean")
         if message.method is None:
             self._on_response(message)
@@ -241,12 +241,12 @@ class Dispatcher:
             return
         try:
             waiter.on_progress(params)
-        except Exception as error:  # the caller's own defect; the loop is everybody's
+        except Exception as error:  # a defect of the caller; the loop serves others too
             log.error("progress handler raised", peer=self.name, exc_info=error)
 
 
 class _Waiter:
-    """One request's answer, once."""
+    """The response to one request, set once."""
 
     __slots__ = ("_error", "_result", "done", "on_progress")
 
@@ -273,5 +273,5 @@ class _Waiter:
 
 
 def _id_in(params: Any) -> Any:
-    """The id that a cancel or progress notification is about."""
+    """The request id in a cancel or progress notification."""
     return params.get("id") if isinstance(params, dict) else None

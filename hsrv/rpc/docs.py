@@ -1,4 +1,4 @@
-"""docs/control.md, from the table of methods: `python -m hsrv.rpc.docs > docs/control.md`."""
+"""Writes docs/control.md from the table of methods: `python -m hsrv.rpc.docs > docs/control.md`."""
 
 import ast
 import inspect
@@ -11,23 +11,23 @@ import msgspec
 
 from hsrv.rpc import methods, operator
 
-HEAD = """# The operator's socket
+HEAD = """# The operator socket
 
 Every running server has a Unix socket `PID.sock` (of the supervisor) in its run directory, mode 0600. Only root and the
-user that the server runs as are served; the kernel's peer credentials decide. The `hsrv` commands are clients of it,
-and so may be any program: JSON-RPC 2.0, one document per line, at most 1 MiB each, in UTF-8.
+user that the server runs as are served, checked by the kernel's peer credentials. The `hsrv` commands are its clients,
+and any program can be one: JSON-RPC 2.0, one document per line, at most 1 MiB each, in UTF-8.
 
-- `$/cancel` `{"id": ...}` (notification, both ways): the answer is not wanted any more; none comes.
+- `$/cancel` `{"id": ...}` (notification, both directions): the response is no longer wanted; none is sent.
 - `$/progress` `{"id": ..., "step": ...}` (notification, from the server): a step of a long request.
-- Errors: -32600 to -32603 and -32700 as JSON-RPC 2.0 has them; -32002 too many requests in flight; -32003 refused;
-  -32004 tried and failed (`data.traceback` may hold the application's traceback); -32005 an upgrade has taken place
+- Errors: -32600 to -32603 and -32700 as in JSON-RPC 2.0; -32002 too many requests in flight; -32003 refused;
+  -32004 failed (`data.traceback` may contain the application's traceback); -32005 an upgrade has taken place
   since you connected: the socket is now named after `data.pid`.
-- 128 requests in flight per connection, 32 connections; one that asks nothing for 300 s is closed.
+- 128 requests in flight per connection, 32 connections; a connection without a request for 300 s is closed.
 
 `hsrv status --json` prints the result of `status`. Within one `status_version` fields may be added; none is removed or
-changes its meaning. Times are seconds, sizes bytes.
+changes its meaning. Times are in seconds, sizes in bytes.
 
-This page is made from `hsrv/rpc/operator.py`.
+This page is generated from `hsrv/rpc/operator.py`.
 
 ## Methods
 
@@ -42,7 +42,7 @@ def render() -> str:
         f"| `{one.name}` | {_link(one.params)} | {_link(one.result)} | {one.doc} |\n"
         for one in operator.METHODS
     ]
-    parts = [HEAD, *rows, "\n## Shapes\n"]
+    parts = [HEAD, *rows, "\n## Types\n"]
     parts += [_shape(kind) for kind in _shapes()]
     return "".join(parts)
 
@@ -52,7 +52,7 @@ def _link(kind: type[msgspec.Struct]) -> str:
 
 
 def _shapes() -> list[type[msgspec.Struct]]:
-    """Every struct that the methods mention, in the order of their appearance."""
+    """Every struct that the methods use, in order of appearance."""
     found: dict[type[msgspec.Struct], None] = {}
 
     def visit(kind: Any) -> None:
@@ -92,7 +92,7 @@ def _type(kind: Any) -> str:
 
 
 def _field_notes(kind: type[msgspec.Struct]) -> Iterator[tuple[str, str]]:
-    """The strings below the fields, which are their documentation."""
+    """The strings below the fields, which document them."""
     [definition] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     body: Iterable[ast.stmt] = getattr(definition, "body", ())
     name = ""

@@ -1,7 +1,7 @@
 """One JSON document per line over a Unix stream socket.
 
-Promises: hostile input costs its own line and never ends the stream; a line over LINE_LIMIT is skipped, not
-kept; lines go out whole or not at all; writing waits for the peer, bounded by whoever calls.
+Promises: hostile input invalidates only its own line and never ends the stream; a line over LINE_LIMIT is skipped, not
+stored; lines are sent whole or not at all; writing waits for the peer, and the caller sets the timeout.
 """
 
 import socket
@@ -19,7 +19,7 @@ LINE_LIMIT: Final = 1 << 20
 
 
 class LineReader:
-    """Messages from a socket; an `InvalidMessage` in the place of what is none. An anyio ObjectReceiveStream."""
+    """Messages from a socket; an `InvalidMessage` for a line that isn't one. An anyio ObjectReceiveStream."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -50,7 +50,7 @@ class LineReader:
             del self._buffer[: end + 1]
             self._searched = 0
             if self._skipping:
-                self._skipping = False  # the tail of a line that was reported already
+                self._skipping = False  # the end of a line that was already reported
             elif line.strip():
                 return line
         self._searched = len(self._buffer)
@@ -64,7 +64,7 @@ class LineReader:
         if not data:
             raise anyio.EndOfStream
         self._buffer += data
-        await anyio.lowlevel.checkpoint()  # a flood must not keep the loop to itself
+        await anyio.lowlevel.checkpoint()  # a flood must not monopolise the loop
 
     async def _receive(self) -> bytes:
         while True:
@@ -92,13 +92,13 @@ class LineWriter:
         self._sock = sock
         self._lock = anyio.Lock()
         self._rest = memoryview(b"")
-        """Of a line that was begun. It stays when its sender is cancelled, and goes out before the next one."""
+        """The rest of a partly sent line. It is kept when its sender is cancelled, and sent before the next line."""
 
     async def send(self, message: Message) -> None:
         """Raises anyio.ClosedResourceError, anyio.BrokenResourceError, TypeError (not JSON) or ValueError (the line
         would be over LINE_LIMIT, and the peer would skip it).
 
-        A send that is cancelled before its first byte went out never goes out.
+        A message whose send is cancelled before its first byte is never sent.
         """
         data = memoryview(encode(message) + b"\n")
         if len(data) > LINE_LIMIT:
@@ -136,6 +136,6 @@ class LineWriter:
 
 
 def socket_streams(sock: socket.socket) -> tuple[LineReader, LineWriter]:
-    """Both directions of a connected stream socket, which is theirs from now on."""
+    """Both directions of a connected stream socket, which they own from now on."""
     sock.setblocking(False)
     return LineReader(sock), LineWriter(sock)

@@ -1,8 +1,8 @@
-"""What the peer asked of us: how much of it at a time, in which context, and whether it is answered.
+"""Requests and notifications of the peer: concurrency limits, context and responses.
 
-Owns every request and notification of the peer from its arrival to its answer. Promises: handlers run concurrently and
-cost only their own message when they raise; no second answer to one id; a request that its peer cancelled is never
-answered; what is beyond the limits is refused or dropped, never queued.
+Owns every request and notification of the peer from its arrival to its response. Promises: handlers run concurrently,
+and an exception affects only its own message; no second response to one id; a request that the peer cancelled gets no
+response; messages beyond the limits are refused or dropped, never queued.
 """
 
 from collections.abc import Awaitable, Callable
@@ -30,14 +30,14 @@ MAX_INBOUND: Final = 128
 """Requests of the peer in progress. One more is answered BUSY."""
 
 MAX_REFUSALS: Final = 16
-"""BUSY answers that wait to be written. Beyond them a flood is not answered at all."""
+"""BUSY responses waiting to be written. Beyond that, requests get no response."""
 
 MAX_NOTIFICATIONS: Final = 128
 """Notifications of the peer in progress. One more is dropped."""
 
 FINAL_WRITE_TIMEOUT: Final = 1.0
-"""Seconds for answers that are being written when the channel ends. Shielded, so without a bound a full pipe would hang
-the end."""
+"""Seconds for responses that are being written when the channel ends. Shielded, so without a timeout a full pipe would
+block the end."""
 
 PROGRESS: Final = "$/progress"
 
@@ -45,7 +45,7 @@ log = get_logger("hsrv.rpc")
 
 
 class Sender(Protocol):
-    """What answers go out by."""
+    """Sends responses to the peer."""
 
     name: str
     """Of the peer, for the log."""
@@ -63,7 +63,7 @@ class Sender(Protocol):
 
 @dataclass(slots=True)
 class Context:
-    """What a handler knows of the message it handles, and its way back to the peer."""
+    """Passed to a handler: facts about its message, and methods to send to the peer."""
 
     channel: Sender
     request_id: RequestId | None
@@ -71,12 +71,12 @@ class Context:
     meta: dict[str, Any]
     """`params._meta`: trace and log context of the sender."""
     cancel_requested: anyio.Event = field(default_factory=anyio.Event)
-    """Set just before the handler is cancelled at its peer's wish; not when the channel ends."""
+    """Set just before the handler is cancelled by the peer; not when the channel ends."""
     _open: bool = True
 
     @property
     def credentials(self) -> Credentials | None:
-        """Of the peer process, where the channel has any."""
+        """Credentials of the peer process, if the channel has them."""
         return self.channel.credentials
 
     async def notify(self, method: str, params: Any = None) -> None:
@@ -94,7 +94,7 @@ class Context:
         await self.notify(PROGRESS, {"id": self.request_id, "step": step, **details})
 
     def close(self) -> None:
-        """The handler has returned: what it kept of this context is of no use any more."""
+        """The handler has returned: the context can't be used any more."""
         self._open = False
 
     def _check_open(self) -> None:
@@ -138,7 +138,7 @@ class Inbound:
         """Messages of a flood that were neither handled nor answered."""
 
     def request(self, message: Message, sender: SenderContext | None) -> bool:
-        """Handle and answer it. False: its id is in use, so that no answer could be told from the other."""
+        """Handle it and respond. False: its id is in use, so the responses could not be distinguished."""
         assert message.id is not None
         assert message.method is not None
         if message.id in self._asked:
@@ -160,13 +160,13 @@ class Inbound:
         self._spawn(sender, self._handle_notification, message)
 
     def cancel(self, id_: Any) -> None:
-        """The peer doesn't want the answer any more. An unknown id is a late cancel, or nonsense."""
+        """The peer no longer wants the response. An unknown id (a late or invalid cancel) is ignored."""
         asked = self._asked.get(id_) if isinstance(id_, int | str) and not isinstance(id_, bool) else None
         if asked is not None:
             asked.cancel()
 
     def end(self) -> None:
-        """The channel ends: answers that are being written get a moment, handlers are cancelled by the task group."""
+        """The channel ends: responses being written get FINAL_WRITE_TIMEOUT, the task group cancels the handlers."""
         for asked in self._asked.values():
             asked.answering.deadline = min(
                 asked.answering.deadline, anyio.current_time() + FINAL_WRITE_TIMEOUT
@@ -210,7 +210,7 @@ class Inbound:
                 with asked.answering:
                     await self._answer(answer)
         except anyio.get_cancelled_exc_class():
-            # Not by its peer, who gets no answer: by the end of the channel, which a half-closed peer still reads.
+            # Cancelled by the end of the channel, not by the peer: a half-closed peer still reads the response.
             with anyio.move_on_after(FINAL_WRITE_TIMEOUT, shield=True):
                 error = RpcError(ErrorCode.CONNECTION_CLOSED, "the channel ended before the answer")
                 await self._try_to_send(error_response(asked.id, error))
@@ -251,7 +251,7 @@ class Inbound:
         try:
             meta.enter(context.meta)
             await self._on_notify(context, message.method or "", message.params)
-        except RpcError as error:  # refused, as a request would be, but nobody waits for the reason
+        except RpcError as error:  # refused, as a request would be, but there is no response
             log.debug(
                 "notification refused", method=message.method, peer=self._channel.name, error=str(error)
             )

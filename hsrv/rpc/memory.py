@@ -1,7 +1,7 @@
 """A control channel within one process: two crossed memory streams.
 
-The same contract as `hsrv.rpc.framing`, and one thing more: each message brings its sender's context variables, which
-a line over a socket can't. Not for tests alone: whoever embeds a dispatcher needs no socket.
+The same contract as `hsrv.rpc.framing`, and in addition each message carries its sender's context variables, which a
+line over a socket can't. Not only for tests: a dispatcher embedded in the same process needs no socket.
 """
 
 from contextvars import Context, copy_context
@@ -14,12 +14,12 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from hsrv.rpc.messages import Message
 
 BUFFER: Final = 64
-"""Messages that wait for a reader; then `send` waits."""
+"""Messages that may wait for a reader; then `send` waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message and the context of whoever sent it."""
+    """A message and the context of its sender."""
 
     message: Message
     context: Context

@@ -21,15 +21,15 @@ class ErrorCode:
     BUSY: Final = -32002
     """Too many requests in flight."""
     REFUSED: Final = -32003
-    """The peer understood and declines, with the reason in the message."""
+    """The peer declines the request, with the reason in the message."""
     FAILED: Final = -32004
-    """The peer tried and failed; `data` may hold a traceback."""
+    """The request failed; `data` may contain a traceback."""
     MOVED: Final = -32005
     """Another supervisor has taken over the server; `data.pid` is its pid."""
 
 
 class RpcError(Exception):
-    """An error response: raised by handlers on purpose, and by `send_raw_request` for what the peer answered."""
+    """An error response: raised by handlers, and by `send_raw_request` for an error response of the peer."""
 
     def __init__(self, code: int, message: str, data: Any = None) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class RpcError(Exception):
 
 
 class InvalidMessage(Exception):
-    """A line that is no JSON-RPC message. Travels the read stream in the place of the message."""
+    """A line that is not a JSON-RPC message. Delivered by the read stream instead of a message."""
 
 
 class ErrorObject(msgspec.Struct, frozen=True):
@@ -49,7 +49,7 @@ class ErrorObject(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Any message: which one it is, `kind()` tells."""
+    """Any JSON-RPC message: a request, a notification or a response."""
 
     jsonrpc: Literal["2.0"]
     id: RequestId | None = None
@@ -80,7 +80,7 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 def encode(message: Message) -> bytes:
-    """One line's content, without the newline. Raises TypeError for what JSON can't hold."""
+    """One line's content, without the newline. Raises TypeError for what JSON can't represent."""
     return _encoder.encode(message)
 
 

@@ -9,19 +9,19 @@ from hsrv.ipc.messages import Trace
 from hsrv.logs.logging import current_trace
 
 MAX_FIELDS: Final = 16
-"""Fields of log context that are taken over. A peer must not blow up every line."""
+"""Fields of log context that are accepted. A peer must not inflate every line."""
 
 MAX_TEXT: Final = 256
-"""Characters of each."""
+"""Characters of each field."""
 
 MAX_BITS: Final = 53
-"""Of a whole number: what every JSON reader takes."""
+"""Bits of an integer that every JSON reader accepts."""
 
 _PLAIN: Final = (str, int, float, bool)
 
 
 def with_meta(params: Any) -> Any:
-    """`params` with what the present context says of itself. Only objects can carry it."""
+    """`params` with the log context and trace of the current context. Only objects can carry them."""
     meta: dict[str, Any] = {}
     if fields := get_contextvars():
         meta["log"] = {
@@ -35,13 +35,13 @@ def with_meta(params: Any) -> Any:
 
 
 def meta_of(params: Any) -> dict[str, Any]:
-    """What the sender said of itself; empty when it said nothing, or nonsense."""
+    """The sender's `_meta`; empty when it is missing or invalid."""
     meta = params.get("_meta") if isinstance(params, dict) else None
     return meta if isinstance(meta, dict) else {}
 
 
 def enter(meta: dict[str, Any]) -> None:
-    """Let the present context log, trace and send as the sender's did."""
+    """Set log context and trace of the current context to the sender's."""
     fields = meta.get("log")
     if isinstance(fields, dict):
         kept = [(name, value) for name, value in fields.items() if isinstance(value, _PLAIN)][:MAX_FIELDS]
@@ -53,7 +53,7 @@ def enter(meta: dict[str, Any]) -> None:
 
 
 def _bounded(value: Any) -> Any:
-    """A text that is not too long, and no number that another encoding can't hold."""
+    """Limit the length of texts; turn integers that another encoding can't represent into texts."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > MAX_BITS:
         value = str(value)
     return value[:MAX_TEXT] if isinstance(value, str) else value

@@ -1,11 +1,11 @@
-"""Who may ask whom for what: one table for both ends and for the documentation. Pure."""
+"""The methods between the supervisor and its children: one table for both ends. Pure."""
 
 from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
 REPORT_LIMIT: Final = 100
-"""Entries of each list of a report: it must fit a line, and a person's patience."""
+"""Entries of each list of a report: it must fit a line of the channel, and stay readable."""
 
 P = TypeVar("P", bound=msgspec.Struct)
 R = TypeVar("R", bound=msgspec.Struct)
@@ -24,7 +24,8 @@ class DrainParams(msgspec.Struct, frozen=True, kw_only=True):
     """Whether connections between two requests move to other workers; otherwise they are closed."""
 
     def is_shorter_than(self, other: "DrainParams") -> bool:
-        """Whether a process that drains has to hurry: nobody adopts any more, or streams have less time."""
+        """Whether a draining process must finish sooner: connections can no longer be moved, or streams have less
+        time."""
         return (other.adopt and not self.adopt) or self.stream_grace < other.stream_grace
 
 
@@ -33,7 +34,7 @@ class ReadyParams(msgspec.Struct, frozen=True, kw_only=True):
     lifespan: bool
     """Whether the application supports lifespan."""
     modules: dict[str, str | None] = {}
-    """Development: what is imported, and from which file. Only the leader tells."""
+    """Development: imported modules and their files. Only reported by the leader."""
 
 
 class RecycleParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +54,7 @@ class LearnedParams(msgspec.Struct, frozen=True, kw_only=True):
     patterns: list[str]
     """Of streams."""
     plain: list[str] = []
-    """Of what was asked for as a stream, and was none. Kept by the workers, for a while."""
+    """Paths requested as a stream whose response was not one. Workers keep them for a while."""
 
 
 class PoolAvailableParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +74,7 @@ class ServeParams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that a process has to finish before it can end."""
+    """A request, stream or connection that a process must finish before it can exit."""
 
     kind: Literal["request", "stream", "websocket", "connection"]
     """"connection": one that is neither idle nor runs a request, such as a response that its client reads slowly."""
@@ -84,7 +85,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     """Host and port, or the path of a Unix socket; "" when unknown."""
     request_id: str
     seconds: float
-    """Since it began."""
+    """Time since it began."""
 
 
 class PathStreams(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +95,7 @@ class PathStreams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChildReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker or pool is doing, and what it has done since it began."""
+    """What a worker or pool is doing, and what it has done since its start."""
 
     running: int
     oldest: list[Running]
@@ -109,7 +110,7 @@ class ChildReport(msgspec.Struct, frozen=True, kw_only=True):
     handoffs_sent: int = 0
     handoffs_received: int = 0
     parked: int = 0
-    """A worker: idle connections that it sent to the parking lot. A pool: those that stand there."""
+    """Worker: idle connections sent to the parking lot. Pool: idle connections in it."""
     adopted: int = 0
     """Idle connections received from other processes."""
     undecodable: int = 0
@@ -125,10 +126,10 @@ class StacksResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Method(Generic[P, R]):
-    """A request or notification: its name, and what goes there and back."""
+    """A request or notification: its name, parameters and result."""
 
     def __init__(self, name: str, params: type[P], result: type[R], doc: str) -> None:
-        """`doc`: who asks whom for what, in one line."""
+        """`doc`: sender, receiver and meaning, in one line."""
         self.name = name
         self.params = params
         self.result = result
@@ -143,13 +144,13 @@ BEGIN_STARTUP: Final = Method(
 )
 SERVE: Final = Method("serve", ServeParams, Empty, "supervisor to child: begin to accept or receive")
 ANNOUNCE_CLOSE: Final = Method(
-    "announce_close", Empty, Empty, "supervisor to child: say Connection: close from now on"
+    "announce_close", Empty, Empty, "supervisor to child: send Connection: close from now on"
 )
 DRAIN: Final = Method("drain", DrainParams, Empty, "supervisor to child: finish and exit; answered at once")
 FINISH: Final = Method("finish", Empty, Empty, "supervisor to pool: no more handoffs will come")
 LEARNED: Final = Method("learned", LearnedParams, Empty, "both ways: paths that turned out to be streams")
 POOL_AVAILABLE: Final = Method(
-    "pool_available", PoolAvailableParams, Empty, "supervisor to worker: a pool takes streams"
+    "pool_available", PoolAvailableParams, Empty, "supervisor to worker: whether a pool accepts streams"
 )
 LOG_LEVEL: Final = Method("log_level", LogLevelParams, Empty, "supervisor to child: log from this level on")
 REPORT: Final = Method("report", Empty, ChildReport, "supervisor to child: what it is doing")
@@ -157,10 +158,10 @@ TASK_STACKS: Final = Method(
     "task_stacks",
     Empty,
     StacksResult,
-    "supervisor to child: the stacks of its tasks, which no thread runs at present",
+    "supervisor to child: the stacks of its waiting tasks",
 )
 READY: Final = Method("ready", ReadyParams, Empty, "child to supervisor: lifespan startup is complete")
-RECYCLE: Final = Method("recycle", RecycleParams, Empty, "worker to supervisor: replace me when it suits you")
+RECYCLE: Final = Method("recycle", RecycleParams, Empty, "worker to supervisor: please replace this process")
 FAILED: Final = Method(
     "failed", FailedParams, Empty, "child to supervisor: the application could not be started"
 )

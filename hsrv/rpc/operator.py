@@ -1,4 +1,4 @@
-"""What an operator can ask a running server: one table for the supervisor, the command line and docs/control.md.
+"""The methods that an operator can call: one table for the supervisor, the command line and docs/control.md.
 
 Pure.
 """
@@ -10,7 +10,7 @@ import msgspec
 from hsrv.rpc.methods import ChildReport, Empty, Method, Running
 
 STATUS_VERSION: Final = 1
-"""Of the shape of `ServerStatus`. Fields may be added; none is removed or changes its meaning within a version."""
+"""Version of `ServerStatus`. Fields may be added; none is removed or changes its meaning within a version."""
 
 
 class StatusParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,9 +20,9 @@ class StatusParams(msgspec.Struct, frozen=True, kw_only=True):
 class ListenerStatus(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     waiting: int | None
-    """Connections that no worker has accepted yet; null where the system doesn't tell (Unix sockets)."""
+    """Connections not accepted yet; null if the system doesn't report it (Unix sockets)."""
     backlog: int | None
-    """The most that may wait."""
+    """How many may wait."""
 
 
 class Occupying(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class Occupying(msgspec.Struct, frozen=True, kw_only=True):
 
     method: str
     path: str
-    """As received, cut."""
+    """As received, truncated."""
     request_id: str
     client: str
     seconds: float
@@ -38,41 +38,41 @@ class Occupying(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BoardStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the scoreboard of a process shows, whether the process answers or not."""
+    """The scoreboard of a process, whether the process answers or not."""
 
     thread_silence: float
-    """Seconds since a thread of the process last ran. Long: something holds the GIL, or the process doesn't run."""
+    """Seconds since a thread of the process last ran. If large: the GIL is held, or the process doesn't run."""
     loop_silence: float
-    """Seconds since its event loop last turned."""
+    """Seconds since the last turn of its event loop."""
     current: Occupying | None
-    """The request that occupies it; null when it waits for events."""
+    """The request that occupies the process; null when it waits for events."""
     oldest: Occupying | None
-    """The one that waits for longest, streams aside."""
+    """The request that has been waiting longest, except streams."""
     note: str
-    """What the loop stands still in; "" when it turns."""
+    """Where the event loop is blocked; "" when it is not."""
     gauges: dict[str, int]
     """connections, idle, waiting, in_flight, streams, websockets, parked."""
     requests: dict[str, int]
-    """Answered by this process, by class of status."""
+    """Requests answered by this process, by class of status."""
 
 
 class RoleTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """What all processes of a role have counted since the server began, also those that are gone."""
+    """Totals of all processes of a role since the start of the server, including those that have ended."""
 
     requests: dict[str, int]
     """By class of status. Streams count when they begin, WebSockets only when they are refused."""
     durations: list[int]
-    """Requests by the time to their answer, per bucket of `ServerStatus.bounds`, the last one open."""
+    """Requests by response time, per bucket of `ServerStatus.bounds`, the last one open."""
     duration_seconds: float
     """The sum."""
     queue_wait: list[int]
     """Requests that waited before the application was called, likewise."""
     queue_wait_seconds: float
     loop_lag: list[int]
-    """Turns of the event loops by how late they came, likewise."""
+    """Turns of the event loops by delay, likewise."""
     loop_lag_seconds: float
     streams: list[int]
-    """Streams and WebSockets that ended, by their life, likewise."""
+    """Streams and WebSockets that ended, by duration, likewise."""
     stream_seconds: float
     counts: dict[str, int]
     """accepted, adopted, handoffs_sent, ..., bytes_in, bytes_out."""
@@ -84,7 +84,7 @@ class RoleTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True):
     number: int
-    """Counts up from 1."""
+    """Consecutive, from 1."""
     at: float
     """Seconds since the epoch."""
     level: str
@@ -106,34 +106,34 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     age: float
     """Seconds since it was forked."""
     rss: int | None
-    """Resident memory in bytes, shared pages counted whole; null when the process is gone."""
+    """Resident memory in bytes, shared pages counted fully; null when the process has ended."""
     pss: int | None
-    """Proportional memory in bytes, shared pages divided among their users; null where the system doesn't tell."""
+    """Proportional memory in bytes, shared pages divided among their users; null if the system doesn't report it."""
     cpu_seconds: float | None
     cpu_percent: float | None
-    """Of one core, since the last look; 0.0 at the first."""
+    """Of one core, since the last status; 0.0 the first time."""
     answers: bool
-    """Whether it answered within REPORT_TIMEOUT. A worker that computes doesn't."""
+    """Whether it answered within REPORT_TIMEOUT. A worker that is busy computing doesn't."""
     report: ChildReport | None
     """null when it didn't answer, or isn't ready yet."""
     deadline: float | None
-    """Seconds until it is killed, unless it moves on; null when there is no such limit."""
+    """Seconds until it is killed unless its state changes; null without such a limit."""
     board: BoardStatus | None = None
-    """null when it has not begun to tell."""
+    """null when the scoreboard has not been written yet."""
 
 
 class GenerationStatus(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     state: Literal["starting", "serving", "draining", "gone"]
     reload_id: str
-    """Of the reload that starts or drains it; "" when none does."""
+    """Of the reload that starts or drains it; "" if none."""
     template_pid: int
-    """0 when there is none."""
+    """0 if there is no template."""
     processes: list[ProcessStatus]
 
 
 class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole server at one moment, at most STATUS_TTL old."""
+    """A snapshot of the whole server, at most STATUS_TTL old."""
 
     status_version: int
     hsrv: str
@@ -151,24 +151,24 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     not_ready_because: str
     """"" when ready."""
     workers: int
-    """Wanted."""
+    """Configured number."""
     pools: int
     log_level: str
     listeners: list[ListenerStatus]
     generations: list[GenerationStatus]
     bounds: list[float] = []
-    """Upper bounds in seconds of the buckets of all histograms but the last bucket, which has none."""
+    """Upper bounds in seconds of the histogram buckets, except the last bucket, which has none."""
     totals: dict[str, RoleTotals] = {}
     """By role."""
     deaths: dict[str, int] = {}
-    """Processes that ended though they were to go on, by role and reason: worker hung, pool signal, ..."""
+    """Processes that ended unexpectedly, by role and reason: worker hung, pool signal, ..."""
     events: list[TimelineEvent] = []
-    """What happened of late, oldest first."""
+    """Recent events, oldest first."""
 
 
 class ReloadParams(msgspec.Struct, frozen=True, kw_only=True):
     wait: bool = False
-    """Also until the old generation is gone."""
+    """Also wait until the old generation has ended."""
 
 
 class ReloadResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,18 +185,18 @@ class UpgradeResult(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     """Of the new supervisor."""
     adopts: bool
-    """Whether it takes the idle connections too: only when both versions speak the same messages."""
+    """Whether it takes over idle connections too: only when both versions use the same messages."""
 
 
 class StopParams(msgspec.Struct, frozen=True, kw_only=True):
     now: bool = False
-    """Wait for nobody."""
+    """Don't wait for requests and streams."""
 
 
 class ScaleParams(msgspec.Struct, frozen=True, kw_only=True):
     workers: int | None = None
     step: int | None = None
-    """Instead: so many more, or fewer."""
+    """Instead of `workers`: this many more, or fewer."""
 
 
 class ScaleResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,11 +232,11 @@ class ProcessStacks(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     pid: int
     threads: str
-    """Of every thread, as faulthandler writes them."""
+    """Stacks of every thread, as written by faulthandler."""
     tasks: str
-    """Of every task of the event loop; "" when the loop doesn't turn."""
+    """Stacks of every task of the event loop; "" when the loop is blocked."""
     note: str
-    """What was wrong; "" when nothing was."""
+    """Problems; "" if there were none."""
 
 
 class StacksResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,41 +249,47 @@ class LogLevelParams(msgspec.Struct, frozen=True, kw_only=True):
 
 class PrestopParams(msgspec.Struct, frozen=True, kw_only=True):
     delay: float
-    """Seconds to wait at least: until every load balancer knows."""
+    """Minimum seconds to wait, for load balancers to notice."""
     quiet: float
-    """Seconds without a new connection that make it safe."""
+    """Seconds without a new connection after which it is safe."""
     timeout: float
-    """Seconds to wait at most."""
+    """Maximum seconds to wait."""
     end_streams: bool = False
-    """Afterwards end the streams within their grace, while requests are still served."""
+    """Then end the streams within their grace, while requests are still served."""
 
 
 class PrestopResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     quiet: bool
-    """False when new connections came until the end."""
+    """False when new connections arrived until the timeout."""
     running: list[Running]
-    """What is left to finish."""
+    """What is still running."""
 
 
-PING: Final = Method("ping", Empty, Empty, "whether the supervisor's loop turns")
-STATUS: Final = Method("status", StatusParams, ServerStatus, "the whole server at this moment")
+PING: Final = Method("ping", Empty, Empty, "check that the supervisor's event loop runs")
+STATUS: Final = Method("status", StatusParams, ServerStatus, "a snapshot of the whole server")
 RELOAD: Final = Method("reload", ReloadParams, ReloadResult, "start a new generation; progress: its steps")
 UPGRADE: Final = Method(
-    "upgrade", UpgradeParams, UpgradeResult, "a new server takes over the listeners, this one drains and ends"
+    "upgrade",
+    UpgradeParams,
+    UpgradeResult,
+    "start a new server that takes over the listeners; this one drains and ends",
 )
-STOP: Final = Method("stop", StopParams, Empty, "stop the server; answered when it has begun")
+STOP: Final = Method("stop", StopParams, Empty, "stop the server; answered when the stop has begun")
 SCALE: Final = Method(
-    "scale", ScaleParams, ScaleResult, "another number of workers; answered when they serve"
+    "scale", ScaleParams, ScaleResult, "change the number of workers; answered when they serve"
 )
-HOLD: Final = Method("hold", HoldParams, HoldResult, "take readiness away, or give it back")
+HOLD: Final = Method("hold", HoldParams, HoldResult, "report not ready, or ready again")
 RESTART_WORKER: Final = Method(
-    "restart_worker", RestartParams, RestartResult, "a fresh process for a slot; answered when it serves"
+    "restart_worker",
+    RestartParams,
+    RestartResult,
+    "replace the process of a slot; answered when the new one serves",
 )
 STACKS: Final = Method("stacks", StacksParams, StacksResult, "every Python stack of live processes")
-LOG_LEVEL: Final = Method("log_level", LogLevelParams, Empty, "log from this level on, in every process")
+LOG_LEVEL: Final = Method("log_level", LogLevelParams, Empty, "set the log level of every process")
 PRESTOP: Final = Method(
-    "prestop", PrestopParams, PrestopResult, "take readiness away and wait until no new connections come"
+    "prestop", PrestopParams, PrestopResult, "report not ready and wait until no new connections arrive"
 )
 
 METHODS: Final = (
