@@ -1,6 +1,6 @@
-"""What processes tell without being asked, through memory that they share.
+"""State that processes publish in shared memory.
 
-In reading order: `layout` (what stands where; pure), `snapshot` (a board at one moment; pure), `scoreboard` (writing
-and reading one), `heartbeat` (signs of life), `stacks` (where its threads stand), `census` (limits of the whole
-server).
+In reading order: `layout` (offsets and fields; pure), `snapshot` (a scoreboard at one moment; pure), `scoreboard`
+(write and read one), `heartbeat` (liveness of a thread and the event loop), `stacks` (stack dumps), `census` (limits of
+the whole server).
 """

@@ -1,12 +1,12 @@
-"""How much of the limited things all processes of the server hold together.
+"""Counts connections, requests and streams of all processes together, for server-wide limits.
 
-A table in memory that every worker and pool maps; each process writes a row of its own, and a sum over the rows is what
-the server holds. Promises: no lock and no message, so to ask costs microseconds and nobody waits for anybody; what a
-process held is forgotten once it is dead, however it died: its row is guarded by a lock that ends with it. Between two
-processes that admit at the same moment a limit may be passed by one.
+A table in shared memory; each worker and pool writes its own row, and the sum over the rows is the total of the server.
+Promises: no lock and no message, so reading costs microseconds and no process waits for another; the counts of a
+process that died, in whatever way, are removed, because its row is guarded by a lock that ends with it. If two
+processes admit at the same moment, a limit may be exceeded by one.
 
 Clients are counted by a hash of their address in two arrays, of which the smaller number counts: the memory is bounded
-whatever addresses come, and to be taken for another client takes two collisions.
+for any addresses, and confusing two clients takes two collisions.
 """
 
 import contextlib
@@ -27,23 +27,23 @@ from hsrv.net.conn import Conn
 from hsrv.options.config import Config
 
 ROWS: Final = 128
-"""Processes that can be counted at a time: those of all generations that live."""
+"""Processes that can be counted at a time, of all living generations."""
 
 BUCKETS: Final = 4096
-"""In each of the two arrays. With both: 4 MiB of address space, of which pages are used as clients come."""
+"""In each of the two arrays. Together 4 MiB of address space; pages are allocated as clients connect."""
 
 KEY_BYTES: Final = 16
-"""Of the key of the hash, so that nobody can choose addresses that collide."""
+"""Length of the hash key; it prevents clients from choosing colliding addresses."""
 
 _CELL: Final = 4
 
 
 class Held(IntEnum):
-    """What is counted beside clients."""
+    """What is counted besides clients."""
 
     CONNECTIONS = 0
     REQUESTS = auto()
-    """In progress, or waiting for a place in a worker; without what has turned out to be a stream."""
+    """In progress, or waiting for a place in a worker; without streams."""
     STREAMS = auto()
     WEBSOCKETS = auto()
 
@@ -55,7 +55,7 @@ log = get_logger("hsrv.census")
 
 
 def is_needed(config: Config) -> bool:
-    """Whether any limit is set that counts what other processes hold."""
+    """Whether any limit is set that applies to all processes together."""
     return bool(
         config.limit_connections
         or config.limit_connections_per_client
@@ -77,7 +77,7 @@ class Census:
     """This process's row of the table, and the sums over all."""
 
     def __init__(self, fd: int) -> None:
-        """Owns `fd` from here on; the lock of our row lives with it."""
+        """Takes ownership of `fd`; the lock of this process's row is held through it."""
         self._fd = fd
         self._map = mmap.mmap(fd, _SIZE + KEY_BYTES)
         self._key = self._map[_SIZE:]
@@ -105,14 +105,14 @@ class Census:
                 self._cells[cell] = 0
 
     def forget_the_dead(self) -> None:
-        """Clear the rows of processes that died with something in their hands. To be called now and then."""
+        """Clear the rows of processes that died. Call periodically."""
         for row in range(ROWS):
             if row != self._row and any(self._cells[kind * ROWS + row] for kind in Held) and self._lock(row):
                 self._clear(row)
                 fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, row)
 
     def close(self) -> None:
-        """Forget what this process holds, and count nothing any more. May be called again."""
+        """Clear this process's row and stop counting. May be called again."""
         if self._fd >= 0:
             if self._row >= 0:
                 self._clear(self._row)
@@ -123,12 +123,12 @@ class Census:
     # counting
 
     def set(self, kind: Held, count: int) -> None:
-        """This process holds so many."""
+        """Set this process's count."""
         if self._row >= 0:
             self._cells[kind * ROWS + self._row] = count
 
     def total(self, kind: Held) -> int:
-        """What all hold."""
+        """The sum over all processes."""
         return self._sum(kind * ROWS)
 
     def enter(self, conn: Conn) -> None:
@@ -138,13 +138,13 @@ class Census:
         conn.on_left = partial(self._count, places, -1)
 
     def leave(self, conn: Conn) -> None:
-        """Count it no more: it is on its way out."""
+        """Stop counting a connection that is being closed."""
         if conn.on_left is not None:
             conn.on_left()
             conn.on_left = None
 
     def of_client(self, client: Address | None) -> int:
-        """Connections of this client. 0 if it has no address: those of a Unix socket are nobody's."""
+        """Connections of this client. 0 if it has no address, as on a Unix socket."""
         return min((self._sum(place) for place in self._places(client)), default=0)
 
     def _sum(self, start: int) -> int:
@@ -158,7 +158,7 @@ class Census:
             self._cells[cell] = max(0, self._cells[cell] + change)
 
     def _places(self, client: Address | None) -> Iterator[int]:
-        """Where the cells of a client begin."""
+        """First cells of a client's buckets."""
         if client is None or client[1] is None:
             return
         digest = blake2b(_name(client[0]), digest_size=8, key=self._key).digest()
@@ -168,7 +168,7 @@ class Census:
 
 
 def _name(host: str) -> bytes:
-    """Who that is. An IPv6 client has a /64 for itself."""
+    """The key of a client. An IPv6 client is identified by its /64."""
     if ":" in host:
         with contextlib.suppress(ValueError):
             address = IPv6Address(host.partition("%")[0])

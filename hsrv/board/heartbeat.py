@@ -1,8 +1,8 @@
-"""Signs of life on the scoreboard: of one of the process's threads, and of its event loop.
+"""Heartbeats on the scoreboard: of a thread of the process, and of its event loop.
 
-A loop that stands still while the thread goes on is blocked by Python code or by a call that waits; when the thread's
-beat stops too, something holds the GIL, or the process doesn't run at all. While the loop stands still the thread notes
-in what, for nobody else in the process can.
+If the loop's heartbeat stops but the thread's continues, Python code or a blocking call blocks the loop; if the
+thread's stops too, the GIL is held, or the process doesn't run at all. While the loop is blocked the thread records
+where, because nothing else in the process can.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ INTERVAL: Final = 0.25
 """Seconds between two beats."""
 
 STOP_TIMEOUT: Final = 1.0
-"""Seconds for the thread to end. It is a daemon: one that doesn't holds nobody up."""
+"""Seconds for the thread to end. It is a daemon thread, so it can't delay the exit."""
 
 _COROUTINE: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
@@ -31,7 +31,7 @@ log = get_logger("hsrv.heartbeat")
 
 
 class Heartbeat:
-    """Beats between `with` and its end. On the loop's thread."""
+    """Beats inside a `with` block. Used in the loop's thread."""
 
     def __init__(
         self,
@@ -40,8 +40,8 @@ class Heartbeat:
         occupant: Callable[[asyncio.Task[Any]], Occupant | None],
         on_stall: Callable[[], None],
     ) -> None:
-        """`occupant`: whose request a task serves. `on_stall`: called again and again while the loop stands still. Both
-        are called from the other thread."""
+        """`occupant`: the request that a task serves. `on_stall`: called repeatedly while the loop is blocked. Both are
+        called from the other thread."""
         self._board = board
         self._loop = loop
         self._occupant = occupant
@@ -53,7 +53,7 @@ class Heartbeat:
         self._noted = False
         self._failed = False
         self._task: asyncio.Task[Any] | None = None
-        """In which the loop stood still when the thread last looked, and since when it does."""
+        """The task that blocked the loop at the thread's last check, and since when."""
         self._task_since = 0.0
         self._thread = RealThread(self._watch)
 
@@ -96,26 +96,26 @@ class Heartbeat:
                 self._board.stalled(None, "")
 
     def _on_stalled(self, now: float) -> None:
-        """Without this thread's beat the process would count as hung: no defect may end it."""
+        """Record where the loop is blocked. No defect may end this thread: the process would count as hung."""
         try:
             self._note(now)
             self._on_stall()
         except Exception:
             if not self._failed:
                 self._failed = True
-                log.exception("heartbeat can't tell what the loop stands still in")
+                log.exception("heartbeat can't record where the event loop is blocked")
 
     def _note(self, now: float) -> None:
-        """The loop may turn again while we look, so this may be a moment late: it counts only while no beat comes.
+        """The loop may resume meanwhile, so the record may be late: it is only valid while there is no heartbeat.
 
-        What is noted as the beginning is that of the step, not of the request: a loop may be late for many short steps,
-        each of another task, and then none of them is to blame.
+        Records the start of the step, not of the request: a loop may be late because of many short steps of different
+        tasks, and then none of them is the cause.
         """
         self._noted = True
         try:
             task = asyncio.current_task(self._loop)
             occupant = self._occupant(task) if task is not None else None
-        except RuntimeError:  # a set changed while it was walked: the loop turns again
+        except RuntimeError:  # a set changed during iteration: the loop has resumed
             return
         if task is not self._task:
             self._task, self._task_since = task, now
@@ -125,7 +125,7 @@ class Heartbeat:
 
 
 def describe(task: "asyncio.Task[Any] | None", frame: FrameType) -> str:
-    """What runs in this frame, in a line: the task, its innermost coroutine, and where it stands."""
+    """What runs in this frame, in one line: position, innermost coroutine and task."""
     where = f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
     coroutine = next((one for one in _outwards(frame) if one.f_code.co_flags & _COROUTINE), None)
     parts = [f"in {where}"]

@@ -1,12 +1,12 @@
-"""What a process is doing, in memory that the supervisor reads without asking it.
+"""What a process is doing, in shared memory that the supervisor reads directly.
 
-One anonymous file per worker and pool: the process maps it and is its only writer, the supervisor reads it whole. A
-word is written at once or not at all, so nobody locks. Promises: an update never blocks and costs well under a
-microsecond; each total that is read was true a moment ago; what a process counted survives its death, for the
-supervisor adds it to the totals of its slot. Must not know who writes or reads.
+One anonymous file per worker and pool: the process maps it and is its only writer, the supervisor reads it whole. Words
+are written atomically, so there is no lock. Promises: an update never blocks and costs well under a microsecond; each
+total that is read was correct a moment ago; the totals of a process survive its death, because the supervisor adds them
+to those of its slot. Must not depend on the roles of writer or reader.
 
-A text (which request runs) may be read half-written. It matters only for a request that runs for long, and by then it
-stands still.
+A text (of the running request) may be read half-written. It matters only for a request that runs for long, and its text
+no longer changes.
 """
 
 import mmap
@@ -82,12 +82,12 @@ def bucket_of(seconds: float) -> int:
 
 
 class Scoreboard:
-    """The writer's side. One per process, used by its event loop; the heartbeat thread writes words of its own."""
+    """The writer. One per process, used by its event loop; the heartbeat thread writes separate words."""
 
     __slots__ = ("_bytes", "_ints", "_times", "ended", "stream_ended")
 
     def __init__(self, fd: int | None = None) -> None:
-        """`fd`: of `new_board()`, stays the caller's; None: a board that nobody reads."""
+        """`fd`: of `new_board()`, still owned by the caller; None: a scoreboard without a reader."""
         self._bytes = mmap.mmap(-1 if fd is None else fd, SIZE)
         view = memoryview(self._bytes)
         self._ints = view.cast("q")
@@ -105,38 +105,38 @@ class Scoreboard:
         self._times[THREAD_BEAT_AT] = now
 
     def loop_beat(self, now: float, lag: float) -> None:
-        """The loop turns; `lag`: how late it came to say so."""
+        """Heartbeat of the loop; `lag`: its delay."""
         self._times[LOOP_BEAT_AT] = now
         self.observe(Histogram.LOOP_LAG, lag)
 
     def stalled(self, occupant: Occupant | None, note: str) -> None:
-        """What the loop stands still in, and for which request. From the heartbeat's thread."""
+        """Record where the loop is blocked, and for which request. Called from the heartbeat thread."""
         self._request(STALLED, occupant)
         data = note.encode("utf-8", "replace")[: NOTE_SIZE - 1]
         self._bytes[NOTE : NOTE + len(data) + 1] = data + b"\0"
 
     def silent(self) -> None:
-        """No more beats: whoever reads must not take that for a hang."""
+        """Record that heartbeats have ended, so that the reader doesn't see a hang."""
         self._times[THREAD_BEAT_AT] = self._times[LOOP_BEAT_AT] = 0.0
         self.stalled(None, "")
 
     # requests
 
     def begin(self, now: float, method: str, path: bytes, request_id: str, client: bytes) -> None:
-        """The application is about to be called: from now on this request occupies the process."""
+        """The application is about to be called: this request occupies the process from now on."""
         name = _METHODS.get(method) or method.encode()
         _pack_into(self._bytes, CURRENT, now, name, path, request_id.encode(), client)
 
     def paused(self) -> None:
-        """The call waits, or is over: it occupies the process no more."""
+        """The call waits or has ended: it no longer occupies the process."""
         self._times[CURRENT_AT] = 0.0
 
     def oldest(self, occupant: Occupant | None) -> None:
-        """The request that waits for longest."""
+        """Record the request that has been waiting longest."""
         self._request(OLDEST, occupant)
 
     def stuck(self, occupant: Occupant | None) -> None:
-        """A request whose call was cancelled, and has not ended --hang-grace later."""
+        """Record a request whose call was cancelled and has not ended --hang-grace later."""
         self._request(STUCK, occupant)
 
     def _request(self, at: int, occupant: Occupant | None) -> None:
@@ -144,12 +144,12 @@ class Scoreboard:
         _pack_into(self._bytes, at, since, method.encode(), path, request_id.encode(), client)
 
     def responded(self, status: int, seconds: float) -> None:
-        """A response is complete, or never will be. `status`: 0 when it never was begun."""
+        """A response has ended, complete or not. `status`: 0 if it was never begun."""
         kind = status // 100
         units = seconds * SCALE
         bucket = (
             int(units).bit_length() if units < LAST_BUCKET_FROM else LAST_BUCKET
-        )  # bucket_of(), once per request
+        )  # bucket_of() inlined: once per request
         self._ints[DURATION_AT + kind * BUCKETS + bucket] += 1
         self._times[DURATION_SUMS_AT + kind] += seconds
 
@@ -162,11 +162,11 @@ class Scoreboard:
         self._ints[COUNTS_AT + count] += amount
 
     def put(self, count: Count, amount: int) -> None:
-        """What somebody else counts."""
+        """Set a counter that is maintained elsewhere."""
         self._ints[COUNTS_AT + count] = amount
 
     def transferred(self, received: int, sent: int) -> None:
-        """Bytes that went over a connection since it was told last."""
+        """Add bytes transferred on a connection since its last report."""
         self._ints[_BYTES_IN_AT] += received
         self._ints[_BYTES_OUT_AT] += sent
 
@@ -176,7 +176,7 @@ class Scoreboard:
 
 
 class EndCounts(MutableMapping[EndReason, int]):
-    """A counter per reason, on the board."""
+    """A counter per reason, on the scoreboard."""
 
     __slots__ = ("_at", "_ints")
 
@@ -188,17 +188,17 @@ class EndCounts(MutableMapping[EndReason, int]):
         return self._ints[self._at[reason]]
 
     def add(self, reason: EndReason) -> None:
-        """One more."""
+        """Add one."""
         self._ints[self._at[reason]] += 1
 
     def __setitem__(self, reason: EndReason, count: int) -> None:
         self._ints[self._at[reason]] = count
 
     def __delitem__(self, reason: EndReason) -> None:
-        raise TypeError("a counter stays")
+        raise TypeError("a counter can't be deleted")
 
     def __iter__(self) -> Iterator[EndReason]:
-        """Of what has happened at all."""
+        """Reasons with a count above 0."""
         return (reason for reason, at in self._at.items() if self._ints[at])
 
     def __len__(self) -> int:
@@ -206,8 +206,8 @@ class EndCounts(MutableMapping[EndReason, int]):
 
 
 def read_board(fd: int) -> Snapshot | None:
-    """What stands there; None when its process has not begun to write, or its code is of another version. A number
-    that no process of ours can have written (NaN, say, by a stray pointer of some C code) reads as 0."""
+    """Its content; None when its process has not begun to write, or runs another version. A number that hsrv can't have
+    written (NaN, say, from a stray pointer in C code) reads as 0."""
     data = os.pread(fd, SIZE, 0)
     if len(data) < SIZE:
         return None

@@ -1,4 +1,4 @@
-"""A scoreboard at one moment, and what processes have counted, alone or together. Pure."""
+"""A scoreboard at one moment, and totals of one or several processes. Pure."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -26,7 +26,7 @@ from hsrv.common.terms import EndReason
 
 
 class BoardRequest(NamedTuple):
-    """A request as the board shows it."""
+    """A request as read from the scoreboard."""
 
     since: float
     """time.monotonic()"""
@@ -58,12 +58,12 @@ class Timing:
         return Timing(counts, self.seconds - other.seconds)
 
     def quantile(self, q: float) -> float | None:
-        """Seconds below which the share `q` lies, as exactly as the buckets tell; None when nothing was observed."""
+        """The quantile `q` in seconds, as exactly as the buckets allow; None when nothing was observed."""
         return quantile(self.counts, BOUNDS, q)
 
 
 class Totals:
-    """What a process has counted, or several together."""
+    """Totals of one process, or the sum of several."""
 
     __slots__ = ("_counts", "_sums")
 
@@ -91,7 +91,7 @@ class Totals:
         return dict(zip(EndReason, self._counts[at : at + len(EndReason)], strict=True))
 
     def durations(self) -> dict[str, Timing]:
-        """Of the responses, by CLASSES."""
+        """Durations of responses, by CLASSES."""
         return {
             kind: self._timing(DURATION_AT + n * BUCKETS, DURATION_SUMS_AT + n)
             for n, kind in enumerate(CLASSES)
@@ -109,23 +109,23 @@ NOTHING: Final = Totals((0,) * (SUMS_AT - TOTALS_AT), (0.0,) * (TOTALS_END - SUM
 
 
 class Snapshot(NamedTuple):
-    """A board at one moment."""
+    """A scoreboard at one moment."""
 
     pid: int
     thread_beat: float
-    """time.monotonic() when the process last ran a thread of its own; 0: it has not begun to."""
+    """time.monotonic() of the last heartbeat of a thread; 0: none yet."""
     loop_beat: float
-    """The same of its event loop."""
+    """The same for its event loop."""
     current: BoardRequest | None
     """The request that occupies the process in its first step, before it has waited for anything."""
     stalled: BoardRequest | None
-    """The one that it stands still in later. Counts only while `loop_beat` is old, as `note` does."""
+    """The request that blocks the loop in a later step. Only valid while `loop_beat` is old, like `note`."""
     oldest: BoardRequest | None
-    """The one that waits for longest, streams aside."""
+    """The request that has been waiting longest, except streams."""
     stuck: BoardRequest | None
-    """One whose call was cancelled, and does not end."""
+    """A request whose call was cancelled and doesn't end."""
     note: str
-    """What the loop stands still in, as the process itself sees it."""
+    """Where the loop is blocked, recorded by the process itself."""
     gauges: tuple[int, ...]
     """By `Gauge`."""
     totals: Totals

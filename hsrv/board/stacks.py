@@ -1,9 +1,8 @@
-"""What a process is doing, by its stacks, also when it does nothing else any more.
+"""Stack dumps of a process, even if it is hung.
 
-`faulthandler` writes the stack of every thread from inside a signal handler in C, to a descriptor that was opened
-beforehand: so it works in a loop that never ends, in a call that holds the GIL, and in a crash. The descriptor is a
-file that the supervisor holds too: it reads there what a process could not tell by itself any more, and nothing can
-block on it.
+`faulthandler` writes the stack of every thread from a signal handler in C, to a descriptor opened beforehand: so it
+works in an endless loop, in a call that holds the GIL, and in a crash. The descriptor is a file that the supervisor has
+open too: it can read the stacks of a process that no longer answers, and writing them never blocks.
 """
 
 import asyncio
@@ -17,17 +16,17 @@ from hsrv.common.visible import visible
 from hsrv.ipc.anonfile import anonymous_file
 
 SIGNAL: Final[int] = signal.SIGRTMAX - 2 if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
-"""Not one that an application may want for itself. Without a handler it would end the process, so the template has
-one, which its children inherit."""
+"""A signal that applications rarely use. Without a handler it would end the process, so the template sets one, which
+its children inherit."""
 
 DUMP_LIMIT: Final = 256 * 1024
 """Bytes of a dump that are read. faulthandler itself stops at 100 threads of 100 frames."""
 
 TASK_LIMIT: Final = 200
-"""Tasks whose stacks are shown."""
+"""Tasks that are shown."""
 
 FRAME_LIMIT: Final = 40
-"""Awaits per task that are followed."""
+"""Awaits that are followed per task."""
 
 
 def new_dump_file() -> int:
@@ -37,25 +36,24 @@ def new_dump_file() -> int:
 
 def dump_on_signal(fd: int) -> None:
     """From now on SIGNAL, and any fatal signal, writes the stacks of this process to `fd`."""
-    kept = os.dup(fd)  # ours for the process's life, whatever the caller does with his
+    kept = os.dup(fd)  # stays open for the process's life; the caller closes its own
     faulthandler.register(SIGNAL, file=kept, all_threads=True)
     faulthandler.enable(file=kept, all_threads=True)
 
 
 def clear_dump(fd: int) -> None:
-    """Forget what is there. All holders share the position."""
+    """Truncate the file. All its descriptors share the position."""
     os.ftruncate(fd, 0)
     os.lseek(fd, 0, os.SEEK_SET)
 
 
 def read_dump(fd: int) -> str:
-    """What is there by now."""
+    """The current content."""
     return os.pread(fd, DUMP_LIMIT, 0).decode("utf-8", "replace")
 
 
 def task_stacks() -> str:
-    """Every task of the running loop but the present one, and where it waits: those that no thread runs, of which
-    faulthandler can't know."""
+    """Every task of the running loop except the current one, and where it waits: faulthandler can't know these."""
     tasks = sorted(asyncio.all_tasks() - {asyncio.current_task()}, key=lambda task: task.get_name())
     parts = [describe(task) for task in tasks[:TASK_LIMIT]]
     if len(tasks) > TASK_LIMIT:

@@ -1,4 +1,4 @@
-"""What people are shown of a running server, whether by `hsrv top` or by the dashboard. Pure.
+"""Computations for `hsrv top` and the dashboard. Pure.
 
-In reading order: `rates` (from two answers to what happens now), `glance` (what a process is at).
+In reading order: `rates` (rates from two answers of `status`), `glance` (figures of a process).
 """

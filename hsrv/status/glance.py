@@ -1,15 +1,15 @@
-"""What a process is at, from a status: what `hsrv top` and the dashboard say alike. Pure."""
+"""Figures of a process from its status, common to `hsrv top` and the dashboard. Pure."""
 
 from typing import TYPE_CHECKING
 
 from hsrv.status.rates import processes
 
-if TYPE_CHECKING:  # for its shape only
+if TYPE_CHECKING:  # only for types
     from hsrv.rpc.operator import ProcessStatus, ServerStatus
 
 
 def running(process: "ProcessStatus") -> int | None:
-    """Application calls: those that wait, and the one that computes. None when the process doesn't tell."""
+    """Application calls: the waiting ones and the running one. None without a scoreboard."""
     board = process.board
     return None if board is None else board.gauges.get("in_flight", 0) + (board.current is not None)
 
@@ -21,12 +21,12 @@ def streams(process: "ProcessStatus") -> int | None:
 
 
 def memory(process: "ProcessStatus") -> int | None:
-    """Bytes; where the system tells, with shared pages divided among their users."""
+    """Bytes; if the system reports it, with shared pages divided among their users."""
     return process.pss if process.pss is not None else process.rss
 
 
 def streams_by_path(status: "ServerStatus") -> list[tuple[str, int, float]]:
-    """Path, number, and the seconds of the oldest; the most first."""
+    """Path, number, and age of the oldest in seconds; the most frequent first."""
     found: dict[str, tuple[int, float]] = {}
     for process in processes(status):
         for path, one in (process.report.streams if process.report is not None else {}).items():

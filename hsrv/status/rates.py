@@ -1,8 +1,8 @@
-"""From what a server has counted to what it does now: rates and quantiles, for `hsrv top` and the dashboard. Pure.
+"""Rates and quantiles from the counters of a server, for `hsrv top` and the dashboard. Pure.
 
-Counters only grow, so two answers of `status` and the time between them tell a rate, and the difference of two
-histograms is the histogram of what came between. Promises: a process that came between them counts from zero;
-nothing is ever negative; asked twice within the life of one answer, the last result stands.
+Counters only grow, so two answers of `status` and the time between them give a rate, and the difference of two
+histograms is the histogram of that time. Promises: a process that started in between counts from zero; no result is
+negative; the same answer fed twice gives the same result.
 """
 
 from collections import deque
@@ -14,24 +14,24 @@ import msgspec
 
 from hsrv.common.histogram import quantile
 
-if TYPE_CHECKING:  # for its shape only: what is pure reaches no loop
+if TYPE_CHECKING:  # only for types: a pure module doesn't import a loop
     from hsrv.rpc.operator import ProcessStatus, RoleTotals, ServerStatus
 
 WINDOW: Final = 10.0
-"""Seconds over which quantiles are taken: p99 of a single second is the slowest of a handful."""
+"""Seconds over which quantiles are computed: p99 of a single second would be the slowest of a few requests."""
 
 LEAST: Final = 0.2
-"""Seconds between two answers that make a rate."""
+"""Minimum seconds between two answers for a rate."""
 
 FAILED: Final = ("5xx", "cut")
 
 
 class RoleRates(msgspec.Struct, frozen=True, kw_only=True):
-    """Of all processes of a role together. Rates per second since the last look, quantiles in seconds over WINDOW."""
+    """All processes of a role together. Rates per second since the last answer, quantiles in seconds over WINDOW."""
 
     requests: float
     failed: float
-    """Of these: 5xx, and those without any answer."""
+    """Of these: 5xx, and those without a response."""
     p50: float | None
     """null: there was no request."""
     p99: float | None
@@ -47,21 +47,21 @@ class RoleRates(msgspec.Struct, frozen=True, kw_only=True):
 
 class ProcessRates(msgspec.Struct, frozen=True, kw_only=True):
     requests: float | None
-    """Per second; null when the process doesn't tell."""
+    """Per second; null without a scoreboard."""
     cpu: float | None
     """Cores: 1.0 is one core, busy all the time."""
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
-    """Between the two looks."""
+    """Time between the two answers."""
     roles: dict[str, RoleRates]
     processes: dict[int, ProcessRates]
     """By pid."""
 
 
 class Meter:
-    """Takes one answer of `status` after another, keeps those of the last WINDOW."""
+    """Takes successive answers of `status`, keeps those of the last WINDOW."""
 
     def __init__(self) -> None:
         self._seen: deque[ServerStatus] = deque()
@@ -83,12 +83,12 @@ class Meter:
 
 
 def _same_server(before: "ServerStatus", after: "ServerStatus") -> bool:
-    """A clock that was set back is taken for another server: its times can't be compared either."""
+    """Whether both are of one server. A clock that was set back counts as another server: times can't be compared."""
     return (before.pid, before.started_at) == (after.pid, after.started_at) and after.uptime >= before.uptime
 
 
 def rates(before: "ServerStatus", after: "ServerStatus", *, since: "ServerStatus") -> Rates:
-    """What happened between two answers. `since`: an answer from the begin of the quantiles' window."""
+    """The rates between two answers. `since`: an answer from the start of the window for quantiles."""
     seconds = after.uptime - before.uptime
     known = {process.pid: process for process in processes(before)}
     return Rates(
@@ -146,7 +146,7 @@ def _process(before: "ProcessStatus | None", after: "ProcessStatus", seconds: fl
         requests = round(sum(grow(then, after.board.requests).values()) / seconds, 2)
     used = before.cpu_seconds if before is not None else 0.0
     if after.cpu_seconds is not None and used is not None:
-        # one that was born between the looks has used its time in less than that
+        # a process that started between the answers used its CPU time in a shorter period
         cpu = round(max(0.0, after.cpu_seconds - used) / min(seconds, max(after.age, LEAST)), 3)
     return ProcessRates(requests=requests, cpu=cpu)
 
@@ -156,12 +156,12 @@ def per_second(before: float, after: float, seconds: float) -> float:
 
 
 def grow(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    """By how much each counter has grown."""
+    """The increase of each counter."""
     return {name: max(0, count - before.get(name, 0)) for name, count in after.items()}
 
 
 def between(before: Sequence[int], after: Sequence[int]) -> list[int]:
-    """The histogram of what came after `before`; of everything when that has other buckets."""
+    """The histogram of the time after `before`; all of `after` if `before` has other buckets."""
     if len(before) != len(after):
         return list(after)
     return [max(0, now - then) for then, now in zip(before, after, strict=True)]
