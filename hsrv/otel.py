@@ -1,12 +1,12 @@
-"""OpenTelemetry: a span per request, and the metrics of an HTTP server, out of lifecycle events.
+"""OpenTelemetry: a span per request, and the metrics of an HTTP server, from lifecycle events.
 
     pip install 'hsrv[otel]'
     hsrv start main:app --collector hsrv.otel:collector
 
-Uses the providers that the application has set. Where it has set none, it sets them up by the usual OTEL_* variables,
-in each process for itself, after the fork: that is where exporters start their threads. Promises: the span is current
-while the application runs, so its own spans are children of it; what waits to be exported is sent at the process's
-end, within the time that collectors have to close. With `hsrv.events.otelsdk` the only module that imports it.
+Uses the providers that the application has set. If it has set none, this module sets them up from the usual OTEL_*
+variables, in each process after the fork, because exporters start threads. Promises: the span is current while the
+application runs, so the application's spans are its children; pending data is exported at the end of the process,
+within the time that collectors have to close. Only this module and `hsrv.events.otelsdk` import OpenTelemetry.
 
 https://opentelemetry.io/docs/specs/semconv/http/
 """
@@ -37,22 +37,22 @@ except ImportError as error:
 METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
 )
-"""Others are `_OTHER`: clients choose them, and each would be a series of its own."""
+"""Others are `_OTHER`: clients choose them, and each would be a separate series."""
 
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-"""Seconds. Those that the conventions name."""
+"""Seconds, as in the semantic conventions."""
 
 FLUSH_MS: Final = 1500
-"""For what waits to be exported at the end; less than all collectors have."""
+"""For the export of pending data at the end; less than the time of all collectors."""
 
 ENDINGS: Final = (EndReason.COMPLETED, EndReason.CLIENT_GONE, EndReason.DRAINED)
-"""Reasons for which streams usually end."""
+"""Normal reasons for the end of a stream."""
 
 _propagator: Final = TraceContextTextMapPropagator()
 
 
 class _Request:
-    """One that runs."""
+    """A running request."""
 
     def __init__(self, span: trace.Span, method: str, attributes: dict[str, Any]) -> None:
         self.span = span
@@ -66,7 +66,7 @@ class OpenTelemetry:
     """The collector of one process."""
 
     def __init__(self, tracers: TracerProvider, meters: MeterProvider, *, owns: bool = False) -> None:
-        """`owns`: the providers are ours, and end with us."""
+        """`owns`: the providers were created here, and are shut down with this collector."""
         self._providers = (tracers, meters)
         self._owns = owns
         self._tracer = tracers.get_tracer("hsrv")
@@ -111,7 +111,7 @@ class OpenTelemetry:
             attributes=about,
             start_time=_ns(event.at),
         )
-        # Never detached: the context is the request's own, and ends with it.
+        # Never detached: the context belongs to the request and ends with it.
         context.attach(trace.set_span_in_context(span))
         self._active.add(1, common)
         self._requests[event.connection] = _Request(span, method, common)
@@ -141,7 +141,7 @@ class OpenTelemetry:
             )
 
     def close(self) -> None:
-        """Send what waits."""
+        """Export pending data."""
         for provider in self._providers:
             _flush(provider, ends=self._owns)
 
@@ -167,7 +167,7 @@ def _parent(event: RequestStarted) -> context.Context:
 
 
 def _outcome(event: ResponseCompleted | RequestFailed, *, stream: bool) -> dict[str, Any]:
-    """What is told of the end, by span and metrics."""
+    """Attributes of the end, for span and metrics."""
     outcome: dict[str, Any] = {"http.response.status_code": event.status} if event.status else {}
     if event.route:
         outcome["http.route"] = event.route
@@ -188,7 +188,7 @@ class _Flushable(Protocol):
 
 
 def _is_sdk(provider: object) -> bool:
-    """Whether it exports anything: the API's own stand-ins have no end."""
+    """Whether it is an SDK provider: the API's no-op providers have nothing to flush."""
     return hasattr(provider, "force_flush") and hasattr(provider, "shutdown")
 
 
@@ -200,7 +200,7 @@ def _flush(provider: object, *, ends: bool) -> None:
 
 
 def collector(source: Source) -> OpenTelemetry | None:
-    """For `--collector hsrv.otel:collector`. None when OTEL_SDK_DISABLED says so. Raises AppLoadError."""
+    """For `--collector hsrv.otel:collector`. None if OTEL_SDK_DISABLED is set. Raises AppLoadError."""
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     tracers, meters = trace.get_tracer_provider(), metrics.get_meter_provider()

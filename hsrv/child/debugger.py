@@ -1,8 +1,8 @@
 """`breakpoint()` in a worker or pool that has a terminal, and Ctrl-C there.
 
-Ctrl-C goes to every process at the terminal, and means that the server is to stop. Promises: a debugger that has been
-left again (`c`) does not take it for itself, and come back with a prompt; one that stands at its prompt ends as if it
-had read the end of its input. So whatever it held up goes on to its end.
+Ctrl-C goes to every process of the terminal, and means that the server must stop. Promises: a debugger that has been
+left (`c`) does not handle it and prompt again; one at its prompt ends as if it had read end-of-file. So the code that
+it stopped continues.
 """
 
 import os
@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Final
 
 DEBUGGERS: Final = ("bdb", "pdb")
-"""Modules of which there is something on the stack of a thread that stands at a prompt: others build on them."""
+"""Modules on the stack of a thread that waits at a prompt: other debuggers are based on them."""
 
 
 def has_terminal() -> bool:
@@ -24,21 +24,21 @@ def has_terminal() -> bool:
 
 
 def prepare() -> None:
-    """Once, before the processes are forked that may meet a breakpoint. Without a terminal nobody can debug."""
+    """Call once, before forking processes that may reach a breakpoint. Without a terminal there is no debugging."""
     if has_terminal():
-        import pdb  # noqa: PLC0415  # takes its time
+        import pdb  # noqa: PLC0415  # slow to import
 
-        pdb.Pdb.nosigint = property(lambda _: True, lambda _, value: None)  # type: ignore[attr-defined]  # of its objects
+        pdb.Pdb.nosigint = property(lambda _: True, lambda _, value: None)  # type: ignore[attr-defined]  # set on instances
 
 
 def heed_interrupts() -> None:
-    """In the process that may meet a breakpoint."""
+    """Call in the process that may reach a breakpoint."""
     if has_terminal():
         signal.signal(signal.SIGINT, _on_interrupt)
 
 
 def _on_interrupt(signum: int, frame: FrameType | None) -> None:
-    """The supervisor's matter, but for a prompt: who waits there hears nothing of it."""
+    """The supervisor handles Ctrl-C, but a thread at a prompt would not notice."""
     held = [ident for ident, top in sys._current_frames().items() if _is_debugging(top)]
     if not held:
         return
@@ -47,9 +47,7 @@ def _on_interrupt(signum: int, frame: FrameType | None) -> None:
     os.close(null)
     for ident in held:
         if ident != threading.get_ident():
-            signal.pthread_kill(
-                ident, signal.SIGUSR1
-            )  # nothing but to wake it: it looks again, and finds the end
+            signal.pthread_kill(ident, signal.SIGUSR1)  # only wakes it: it reads again and finds end-of-file
 
 
 def _is_debugging(frame: FrameType | None) -> bool:

@@ -1,7 +1,7 @@
-"""What Python does at the end of a process, for one that was forked and ends with `os._exit`.
+"""Python's exit functions, for a forked process that ends with `os._exit`.
 
-Promises: functions of `atexit` run in every child, also those that were registered before the fork (exporters and log
-handlers write what they still hold), for a bounded time; what was made before the fork is left to whoever made it.
+Promises: `atexit` functions run in every child, also those registered before the fork (exporters and log handlers flush
+their buffers), for a bounded time; objects created before the fork are left to the template.
 """
 
 import atexit
@@ -21,7 +21,7 @@ log = get_logger("hsrv.child")
 
 
 def disown() -> None:
-    """In a forked child, before anything else: temporary directories, pools and processes of the template are its."""
+    """In a forked child, before anything else: temporary directories, pools and processes belong to the template."""
     registry: dict[Any, Any] = getattr(weakref.finalize, "_registry", {})
     for finalizer in list(registry):
         finalizer.atexit = False
@@ -30,14 +30,14 @@ def disown() -> None:
     os.register_at_fork(before=_hold_term, after_in_parent=_release_term, after_in_child=_be_terminable)
 
 
-# a process that the application forks: we ignore TERM, and its `terminate()` would do nothing
+# a process that the application forks: it would inherit the ignored TERM, and `terminate()` would do nothing
 
 _masks: Final[dict[int, set[int]]] = {}
-"""What each thread that forks at present had blocked."""
+"""The signal mask of each thread that is forking."""
 
 
 def _hold_term() -> None:
-    """Or one that comes at once would still be ignored."""
+    """Block TERM: one that arrives right after the fork would still be ignored."""
     _masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
@@ -54,17 +54,17 @@ def _be_terminable() -> None:
 
 
 def run_exit_functions(seconds: float, code: int) -> None:
-    """Call those of `atexit`. After `seconds`, at least LEAST, the process ends with `code`, whatever they do."""
+    """Call the `atexit` functions. After `seconds`, at least LEAST, the process exits with `code` in any case."""
     guard = RealThread(lambda: _end_late(guard, max(LEAST, seconds), code))
     guard.start()
     _forget_processes()
-    atexit._run_exitfuncs()  # says itself what one of them raises
+    atexit._run_exitfuncs()  # reports exceptions itself
     guard.end(LEAST)
 
 
 def _forget_processes() -> None:
-    """`multiprocessing` would wait for all processes that were started, for ever: the pools are ended, the others
-    told, and whoever stays behind is the supervisor's matter."""
+    """`multiprocessing` would wait forever for all processes that were started: end pools, terminate the others, and
+    leave the rest to the supervisor."""
     if (util := sys.modules.get("multiprocessing.util")) is None:
         return
     atexit.unregister(vars(util)["_exit_function"])

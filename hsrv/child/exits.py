@@ -1,7 +1,7 @@
-"""What of the application tries to end the process: `sys.exit()` or KeyboardInterrupt in a task or callback of its own.
+"""An application that tries to end the process: `sys.exit()` or KeyboardInterrupt in one of its tasks or callbacks.
 
-asyncio lets these two through, out of the loop that runs. Promise: such a task ends alone, with one entry in the log;
-what runs beside it goes on.
+asyncio lets these two exceptions escape from the running loop. Promise: only that task ends, with one entry in the log;
+everything else continues.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ EXITS: Final = (SystemExit, KeyboardInterrupt)
 _NOT_THEIRS: Final = (str(Path(asyncio.__file__).parent), str(Path(__file__).parent.parent))
 
 _TOLD: Final = "__hsrv_told__"
-"""Attribute of those that are in the log."""
+"""Attribute that marks exceptions already logged."""
 
 log = get_logger("hsrv.child")
 
 
 def run_past_exits(loop: asyncio.AbstractEventLoop, life: Coroutine[Any, Any, int]) -> int:
-    """Run it to its end, as `run_until_complete` does."""
+    """Run `life` to its end, as `run_until_complete` does."""
     loop.set_exception_handler(_hear)
     main = loop.create_task(life)
     while True:
@@ -37,8 +37,8 @@ def run_past_exits(loop: asyncio.AbstractEventLoop, life: Coroutine[Any, Any, in
 
 
 def _hear(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """That nobody has asked a task for its end. Two exits in one turn of uvloop come out of it as one: the other is
-    told here."""
+    """Exception handler for tasks whose result was not retrieved. Of two exits in one turn of uvloop only one escapes
+    from the loop: the other is logged here."""
     error = context.get("exception")
     if not isinstance(error, EXITS):
         loop.default_exception_handler(context)
@@ -53,7 +53,7 @@ def _tell(error: BaseException) -> None:
 
 
 def _theirs(found: TracebackType | None) -> TracebackType | None:
-    """From the application's first frame on."""
+    """The traceback from the application's first frame on."""
     while found is not None and found.tb_frame.f_code.co_filename.startswith(_NOT_THEIRS):
         found = found.tb_next
     return found

@@ -1,4 +1,4 @@
-"""The life that workers and pools have in common.
+"""The lifecycle common to workers and pools.
 
     load the application ─► wait for "begin_startup", unless it is the leader ─► lifespan startup ─► "ready"
     ─► wait for "serve" ─► serve ─► drain ─► lifespan shutdown
@@ -62,19 +62,19 @@ LEFTOVER_TIMEOUT: Final = 1.0
 """Seconds for tasks that the application left behind to end after they were cancelled."""
 
 LEARNED_AT_ONCE: Final = 64
-"""Learned patterns that are told in one message: a few lines of the control channel."""
+"""Learned patterns sent in one message."""
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 MODULES_LIMIT: Final = 3000
-"""Modules that are told. With paths of 200 characters they fit a line of the control channel."""
+"""Modules that are reported. With paths of 200 characters they fit a line of the control channel."""
 
 log = get_logger("hsrv.child")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChildBoot:
-    """What a worker or pool is born with. All descriptors are inherited from the template."""
+    """Everything a worker or pool starts with. All descriptors are inherited from the template."""
 
     identity: Identity
     config: Config
@@ -83,9 +83,9 @@ class ChildBoot:
     control: socket.socket
     board: Scoreboard
     log_context: dict[str, str]
-    """For the lines about the start: the id of the reload it belongs to."""
+    """Added to the log lines about the start: the id of the reload it belongs to."""
     broken: Failure | None = None
-    """Why the application can't be loaded: a page that says so is served in its place."""
+    """Why the application can't be loaded: an error page is served instead."""
     waits: bool = False
     """Until the leader's lifespan startup is complete, before its own begins."""
     handoff_send: Channel
@@ -95,7 +95,7 @@ class ChildBoot:
     listeners: list[tuple[ListenerInfo, socket.socket]]
     census: Census | None = None
     collectors: Collectors | None = None
-    """Whom events are told; made when the application is loaded."""
+    """Receive lifecycle events; created when the application is loaded."""
 
     @property
     def application(self) -> Application:
@@ -104,7 +104,7 @@ class ChildBoot:
 
 
 class Service(Protocol):
-    """What a role does between "serve" and its end: a `Worker` or an `AsyncPool`."""
+    """The part of a role between "serve" and its end: a `Worker` or an `AsyncPool`."""
 
     def set_lifespan_state(self, state: dict[str, Any]) -> None: ...
     def run(self) -> Coroutine[Any, Any, None]: ...
@@ -115,32 +115,32 @@ class Service(Protocol):
     def pool_available(self, available: bool) -> None: ...
     def report(self) -> methods.ChildReport: ...
     def occupant(self, task: asyncio.Task[Any]) -> Occupant | None:
-        """Whose request this task serves. Called from another thread, while the loop stands still."""
+        """The request that this task serves. Called from another thread, while the loop is blocked."""
         ...
 
     def rescue(self) -> None:
-        """Give away what can't be served while the loop stands still. Called from another thread."""
+        """Give away connections that can't be served while the loop is blocked. Called from another thread."""
         ...
 
     on_worn_out: Callable[[str, str], None]
-    """Called when the process should be replaced: with the reason in a word, and in words."""
+    """Called when the process should be replaced: with the reason as one word, and as text."""
 
 
 Learn = Callable[[str, bool], None]
-"""Tells the supervisor, and by it every worker, of the pattern of a path: whether it is one of streams."""
+"""Reports a path pattern to the supervisor, and through it to every worker: whether its responses are streams."""
 
 MakeService = Callable[[ChildBoot, asyncio.AbstractEventLoop, Learn], Service]
 
 
 def run_child(boot: ChildBoot, make_service: MakeService) -> int:
-    """Live a child's life; its exit code. Called once per process, after the fork."""
+    """Run a child from the fork to its exit code. Called once per process."""
     loop = new_loop(boot.config.loop)
     asyncio.set_event_loop(loop)
     child = _Child(loop, boot)
     code: int = ExitCode.INTERNAL
     try:
         loaded = _prepared(boot)  # outside of the running loop: a module may call asyncio.run() on import
-        own_context(loop)  # from now on: with what the import has set, and before anything else can set more
+        own_context(loop)  # captured now: with what the import has set, and before anything else can set more
         ignore_stop_signals(loop)
         code = run_past_exits(loop, child.live(loaded, make_service))
     finally:
@@ -150,7 +150,7 @@ def run_child(boot: ChildBoot, make_service: MakeService) -> int:
 
 
 def _prepared(boot: ChildBoot) -> ChildBoot | AppLoadError:
-    """With its application, and what stands around it."""
+    """The boot data with the application loaded and wrapped."""
     loaded = _load(boot)
     if isinstance(loaded, AppLoadError) or not boot.config.server_timing:
         return loaded
@@ -178,12 +178,12 @@ def _load(boot: ChildBoot) -> ChildBoot | AppLoadError:
 
 
 def ignore_stop_signals(loop: asyncio.AbstractEventLoop) -> None:
-    """Whatever the application has made of them. A terminal or service manager sends them to all of us, and what
-    follows from it is the supervisor's matter."""
+    """Ignore them, whatever handlers the application has set. A terminal or service manager sends them to all
+    processes, and the supervisor decides what follows."""
     for signum in STOP_SIGNALS:
         with contextlib.suppress(
             ValueError, RuntimeError
-        ):  # uvloop under gevent: nobody could have added one
+        ):  # uvloop under gevent: no handler can have been added
             loop.remove_signal_handler(signum)
         signal.signal(signum, no_operation)
     debugger.heed_interrupts()
@@ -191,11 +191,11 @@ def ignore_stop_signals(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def no_operation(signum: int, frame: FrameType | None) -> None:
-    """A handler instead of SIG_IGN: programs that the application starts would inherit the ignoring."""
+    """A handler instead of SIG_IGN: programs that the application starts would inherit SIG_IGN."""
 
 
 def _end(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what the application left running, and close the loop. Threads are left to the process's end."""
+    """Cancel tasks that the application left running, and close the loop. Threads end with the process."""
     leftovers = asyncio.all_tasks(loop)
     for task in leftovers:
         task.cancel()
@@ -206,8 +206,8 @@ def _end(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def imported_files() -> dict[str, str | None]:
-    """What a file watcher should know: the imported modules of the user, and of each library one, with their files. At
-    most MODULES_LIMIT, for they travel in one line."""
+    """For a file watcher: the imported modules of the user, and one of each library, with their files. At most
+    MODULES_LIMIT, because they are sent in one line."""
     own: dict[str, str | None] = {}
     libraries: dict[str, tuple[str, str]] = {}
     for name, module in list(sys.modules.items()):
@@ -226,13 +226,13 @@ class _Child:
         self._dispatcher = Dispatcher(*socket_streams(boot.control), name="supervisor")
         self._shutdown_timeout = boot.config.lifespan_shutdown_timeout
         self.shutdown_ends = 0.0
-        """When the time is over that the lifespan's shutdown and exit functions have together."""
+        """When the common timeout of the lifespan's shutdown and exit functions ends."""
         self._may_start = asyncio.Event()
-        """Set by "begin_startup", and when nobody is left to say it."""
+        """Set by "begin_startup", and when the supervisor is gone."""
         self._serve = asyncio.Event()
-        """Set by "serve", and when nobody is left to say it."""
+        """Set by "serve", and when the supervisor is gone."""
         self._orphaned = False
-        """Nobody is left to say it."""
+        """The supervisor was gone before "serve"."""
         self._give_up_start: Callable[[], None] = lambda: None
         self._service: Service | None = None
         self._learned: asyncio.Queue[tuple[str, bool]] = asyncio.Queue(maxsize=LEARNED_LIMIT)
@@ -310,7 +310,7 @@ class _Child:
     async def _control(
         self, loaded: ChildBoot | AppLoadError, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Obey the supervisor until it is gone; then drain."""
+        """Handle the supervisor's messages until it is gone; then drain."""
         serve = handlers(
             {
                 methods.BEGIN_STARTUP: self._on_begin_startup,
@@ -376,8 +376,8 @@ class _Child:
         return methods.StacksResult(text=stacks.task_stacks())
 
     def _soon(self, command: Callable[..., None], *arguments: Any) -> None:
-        """Obey in the loop's next turn, outside of this task and its context: a last look at what has arrived may
-        start requests, which run their first step at once (`hsrv.net.eager`)."""
+        """Run a command in the loop's next turn, outside of this task and its context: a drain reads what has arrived
+        and may start requests, which run their first step at once (`hsrv.net.eager`)."""
         soon(self._loop, self._obey, command, *arguments)
 
     def _obey(self, command: Callable[..., None], *arguments: Any) -> None:
@@ -392,15 +392,16 @@ class _Child:
     # learned paths
 
     def _learn(self, pattern: str, streams: bool) -> None:
-        """Called by the service, on the hot path: only notes it down. A full note-book forgets: it is learned again."""
+        """Called by the service, on the hot path: only queues it. If the queue is full it is dropped, and learned
+        again."""
         if len(pattern) > PATTERN_LIMIT:
             return
         with contextlib.suppress(asyncio.QueueFull):
             self._learned.put_nowait((pattern, streams))
 
     def _worn_out(self, reason: str, why: str) -> None:
-        """Called by the service, on the hot path: within a call of the application's or a callback of the loop, neither
-        of which is the place to begin a task. One that waits to be told is enough."""
+        """Called by the service, on the hot path: within an application call or a callback of the loop, neither of
+        which may start a task. One queued request is enough."""
         with contextlib.suppress(asyncio.QueueFull):
             self._worn.put_nowait(methods.RecycleParams(reason=reason, why=why))
 

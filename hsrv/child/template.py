@@ -1,8 +1,8 @@
-"""The template: a fresh interpreter per generation that imports once and forks workers and pools on request.
+"""The template: a new interpreter per generation that imports once and forks workers and pools on request.
 
-Owns its children's pids. Promises: no thread and no event loop in this process (a blocking loop on one
-channel and the death of children); a child starts with nothing of the template's but what it was given;
-when the supervisor dies, no child and no socket file outlives its budget.
+Owns its children's pids. Promises: no thread and no event loop in this process (it blocks on its channel and the death
+of children); a child keeps only those of the template's descriptors that it needs; when the supervisor dies, no child
+and no socket file outlives its budget.
 
 Started by `hsrv.child.templatemain`.
 """
@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
-from os import fork, waitpid  # the application may replace those of the module (gevent)
+from os import fork, waitpid  # the application may replace the module's functions (gevent)
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -67,7 +67,7 @@ from hsrv.system.importing import few_collections
 from hsrv.system.platform import go_first_when_memory_is_short
 
 ROLES: Final = {Role.WORKER: "hsrv.worker.main:main", Role.POOL: "hsrv.asyncpool.main:main"}
-"""What a child runs. By name: the kernel imports none of the roles."""
+"""Entry points of the children. By name: `hsrv/` imports none of the roles."""
 
 HANDLED: Final = (
     signal.SIGCHLD,
@@ -81,26 +81,26 @@ HANDLED: Final = (
 )
 
 ANYIO_BACKEND: Final = "anyio._backends._asyncio"
-"""What anyio imports when it first meets an event loop. A child needs longer for that than for all else."""
+"""Imported by anyio on first use of an event loop. It takes longer than everything else in a child's start."""
 
 OOM_SCORES: Final = {Role.WORKER: 200, Role.POOL: 100}
-"""Whom the kernel kills first when memory is short, in thousandths of it: a worker before the pool with everybody's
-streams, both before the template and the supervisor, without whom there is nothing left to be replaced."""
+"""Added to oom_score_adj, in thousandths of memory: the kernel kills a worker before the pool, which has all streams,
+and both before the template and the supervisor, without which nothing can be replaced."""
 
 SEND_TIMEOUT: Final = 10.0
-"""Seconds for the supervisor to take a message before it counts as dead."""
+"""Seconds for the supervisor to accept a message before it counts as dead."""
 
 LEFTOVERS_TIMEOUT: Final = GRACE + 0.5
 """Seconds for what the application has left behind to end, at our own end."""
 
 ORPHAN_MARGIN: Final = STREAM_END + KILL_MARGIN
-"""Seconds beyond their own budgets that children have after the supervisor's death: as many as at a stop."""
+"""Seconds beyond their own budgets that children have after the supervisor's death: the same as at a stop."""
 
 log = logging.get_logger("hsrv.template")
 
 
 class SupervisorGoneError(Exception):
-    """End of file on our channel."""
+    """End of file on the template's channel."""
 
 
 class Template:
@@ -109,9 +109,9 @@ class Template:
         self._children: set[int] = set()
         self._app: LoadedApp | None = None
         self._generators: list[random.Random] = []
-        """Of libraries; each child gives them another seed."""
+        """Random generators of libraries; each child reseeds them."""
         self._files_for_reading: list[int] = []
-        """Each child gives them a position of their own."""
+        """Each child opens them again, for its own position."""
         self._wake_read, self._wake_write = (
             os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
         )
@@ -123,14 +123,14 @@ class Template:
         held.let_through()
 
     def _take_signals(self) -> None:
-        """A child's death wakes us. The others are the supervisor's matter: a terminal sends them to all of
-        us."""
+        """SIGCHLD wakes the template. The others are ignored: a terminal sends them to all processes, and the
+        supervisor handles them."""
         for signum in HANDLED:
             signal.signal(signum, no_operation)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
     def run(self) -> int:
-        """Live until the supervisor says so or is gone; the exit code."""
+        """Run until the supervisor says so or is gone. Returns the exit code."""
         try:
             self._boot()
         except SupervisorGoneError:
@@ -140,7 +140,7 @@ class Template:
                 reply = self._preload()
                 if isinstance(reply, TemplateReady):
                     prepare_children()
-            self._take_signals()  # again: what was imported may have taken them
+            self._take_signals()  # again: the import may have set handlers
             self._send(reply)
             self._leftovers.adopt()
             if isinstance(reply, TemplateReady):
@@ -153,7 +153,7 @@ class Template:
         return ExitCode.OK
 
     def _was_told_to_quit(self) -> bool:
-        """The channel has ended. A supervisor that stops says so before, and we may have imported meanwhile."""
+        """The channel has ended. A stopping supervisor sends Quit before, which may have arrived during the import."""
         try:
             while (packet := self._channel.receive(expect=2)) is not None:
                 with packet:
@@ -182,7 +182,7 @@ class Template:
             leadership.use(packet.take_fd() if len(packet) else -1)
             self._census = packet.take_fd() if len(packet) else -1
         if message.metrics_dir:
-            metricsdir.hold(Path(message.metrics_dir))  # for our life and that of all whom we fork
+            metricsdir.hold(Path(message.metrics_dir))  # for the life of this process and its children
         setproctitle(f"hsrv: template g{message.generation}")
         whichprocess.become(Identity(Role.TEMPLATE, 0, message.generation))
         logging.setup(message.config, whichprocess.process())
@@ -193,12 +193,14 @@ class Template:
         try:
             target = resolve_target(config).import_string
             if policy is Preload.NONE:
-                return TemplateReady(preload=policy, detail="each process imports for itself", app=target)
+                return TemplateReady(
+                    preload=policy, detail="each process imports the application itself", app=target
+                )
             if policy is Preload.LIBRARIES:
                 return self._import_libraries(target)
             return self._import_app(policy)
         except AppLoadError as error:
-            if config.reload:  # the children meet it too, and their failure is shown in the browser
+            if config.reload:  # the children fail too, and their error is shown in the browser
                 return TemplateReady(preload=Preload.NONE, detail="nothing", app=config.app or "")
             return TemplateFailed(message=str(error), traceback=error.traceback)
 
@@ -268,7 +270,7 @@ class Template:
             raise SupervisorGoneError from None
 
     def _wait(self, seconds: float = inf) -> None:
-        """Until a packet, a child's death or the end of `seconds`."""
+        """Wait for a packet, a child's death or the end of `seconds`."""
         self._poll.poll(None if seconds == inf else max(0.0, seconds) * 1000)
         try:
             os.read(self._wake_read, 4096)
@@ -289,7 +291,7 @@ class Template:
                 raise SupervisorGoneError from None
 
     def _reap(self) -> None:
-        for pid, status in self._collect():  # all before any send: it fails when the supervisor is gone
+        for pid, status in self._collect():  # all before any send, which fails when the supervisor is gone
             self._send(Exited(pid=pid, status=status))
 
     def _collect(self) -> list[tuple[int, int]]:
@@ -308,7 +310,7 @@ class Template:
             reap()
 
     def _fork(self, message: Fork, control: socket.socket, dump: int, board: int) -> None:
-        output.flush()  # or each child would write what waits in its copy of the buffer
+        output.flush()  # else each child would write its copy of the buffer
         try:
             pid = fork()
         except OSError as error:
@@ -325,7 +327,7 @@ class Template:
         self._send(Forked(identity=message.identity, pid=pid))
 
     def _become(self, message: Fork, control: socket.socket, dump: int, board: int) -> NoReturn:
-        """In the child: drop what is the template's, and run the role."""
+        """In the child: release what belongs to the template, and run the role."""
         code: int = ExitCode.INTERNAL
         identity = message.identity
         try:
@@ -382,7 +384,7 @@ class Template:
     # the supervisor is gone
 
     def _bury(self) -> None:
-        """Wait for the children, who read the same end of file and drain; kill those that don't; clean up."""
+        """Wait for the children, which read the same end of file and drain; kill those that don't; clean up."""
         config = self.boot.config
         log.error("supervisor died, waiting for children", children=len(self._children))
         self._drop_listeners()
@@ -393,7 +395,7 @@ class Template:
         )
         end = time.monotonic() + budget
         self._poll.unregister(self._channel.fileno())
-        self._collect()  # some may have woken us before we came here
+        self._collect()  # some may have died before
         while self._children and time.monotonic() < end:
             self._wait(min(end - time.monotonic(), self._leftovers.pause(self._children)))
             self._collect()
@@ -436,13 +438,13 @@ def entry_point(role: Role) -> Callable[[ChildBoot], int]:
 
 
 def prepare_children() -> None:
-    """What each of them would do, once for all. After the application, where that is preloaded: it may patch what they
+    """Do once what each child would do. After a preloaded application, because it may patch the modules that children
     import."""
     for role in ROLES:
         entry_point(role)
-    with suppress(ImportError):  # not of its public names: where it is gone, each child finds another way
+    with suppress(ImportError):  # a private module: if it is gone, each child imports what it needs
         importlib.import_module(ANYIO_BACKEND)
     collectors.plugins()
     debugger.prepare()
     gc.collect()
-    gc.freeze()  # what is shared now is never touched by a collection, so its pages stay shared
+    gc.freeze()  # objects existing now are never touched by a collection, so their pages stay shared

@@ -1,7 +1,7 @@
-"""Lifecycle events, for whoever collects them (docs/events.md): what is imported from here is public.
+"""Lifecycle events for collectors (docs/events.md). The names exported here are public.
 
-In reading order: `types` (the events, and the list of those who subscribed), `collectors` (the collectors of a
-process: found, made, fed, closed), `otelsdk` (the OpenTelemetry SDK as its variables say, for `hsrv.otel`).
+In reading order: `types` (the events, and the subscribed factories), `collectors` (find, create, call and close the
+collectors of a process), `otelsdk` (sets up the OpenTelemetry SDK for `hsrv.otel`).
 """
 
 from hsrv.events.types import (

@@ -1,7 +1,8 @@
-"""The collectors of one process: found, made, fed, closed.
+"""Finds, creates, calls and closes the collectors of one process.
 
-Promises: a collector that fails costs its own events, and a line in the log per kind; the end of a process waits
-CLOSE_TIMEOUT for them at most. Imports what the operator named, plug-ins and what the application subscribed.
+Promises: a collector that fails loses only its own events, with one log line per kind; the end of a process waits at
+most CLOSE_TIMEOUT for them. Imports collectors named by the operator, plug-ins and those that the application
+subscribed.
 """
 
 import importlib
@@ -22,7 +23,7 @@ from hsrv.ipc.messages import Trace
 from hsrv.logs.logging import current_trace, get_logger
 
 GROUP: Final = "hsrv.collectors"
-"""Of entry points: a package that has some is heard by being installed."""
+"""Group of entry points: collectors of an installed package are used automatically."""
 
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds for all collectors of a process to close. Within the margin that the supervisor leaves a process beyond its
@@ -34,7 +35,7 @@ Named = tuple[str, CollectorFactory]
 
 
 class Collectors:
-    """Those of this process; at least one."""
+    """The collectors of this process; at least one."""
 
     def __init__(self, source: Source, named: Iterable[tuple[str, Collector]]) -> None:
         self.source = source
@@ -43,21 +44,21 @@ class Collectors:
         self._prefix = os.urandom(6).hex()
         self._given = 0
         self._context = copy_context()
-        """That of whoever made them: no call of an application's."""
+        """The context in which they were created: not that of an application call."""
 
     def stamp(self) -> tuple[float, float, Source]:
-        """What every event begins with."""
+        """The first fields of every event."""
         return time.time(), time.monotonic(), self.source
 
     def emit(self, event: Event, trace: Trace | None = None) -> None:
-        """Tell all of them, in a context of their own: that in which an event comes up is often that of an application
-        call, maybe of another client's. `trace`: of the request that it is about, for what they log."""
+        """Pass the event to all collectors, in a separate context: the current context is often that of an application
+        call, perhaps of another client. `trace`: of the event's request, for their log lines."""
         context = self._context.copy()
         context.run(current_trace.set, trace)
         context.run(self.emit_here, event)
 
     def emit_here(self, event: Event) -> None:
-        """The same in the present context, where what they set stays."""
+        """The same in the current context, where context variables that they set remain."""
         for name, collector in self._named:
             try:
                 collector.collect(event)
@@ -77,8 +78,8 @@ class Collectors:
         return f"{self._prefix}{self._given:x}"
 
     def close(self) -> None:
-        """Let each close, for CLOSE_TIMEOUT seconds in all. Blocks so long at most; what still runs then ends with
-        the process."""
+        """Close all of them, blocking for at most CLOSE_TIMEOUT seconds in total; what still runs then ends with the
+        process."""
         end = time.monotonic() + CLOSE_TIMEOUT
         threads = [
             threading.Thread(target=_close, args=one, name=f"close {one[0]}", daemon=True)
@@ -100,22 +101,22 @@ def _close(name: str, collector: Collector) -> None:
 
 
 def _nothing() -> None:
-    """Of a collector without close()."""
+    """Substitute for a missing close()."""
 
 
 def source_of(identity: Identity) -> Source:
-    """This process."""
+    """The `Source` of this process."""
     return Source(identity.role, identity.slot, identity.generation, os.getpid())
 
 
 @cache
 def plugins() -> tuple[EntryPoint, ...]:
-    """Looked for once: it takes milliseconds, so the template does it before it forks."""
+    """Searched once: it takes milliseconds, so the template does it before it forks."""
     return tuple(entry_points(group=GROUP))
 
 
 def of_child(identity: Identity, options: Iterable[str]) -> Collectors | None:
-    """The collectors of a worker or pool: the operator's, the plug-ins', the application's. Raises AppLoadError."""
+    """The collectors of a worker or pool: of the operator, plug-ins and the application. Raises AppLoadError."""
     named = [(text, load(text)) for text in options]
     named += [(f"{GROUP}: {plugin.name}", _load_plugin(plugin)) for plugin in plugins()]
     named += [(getattr(factory, "__qualname__", repr(factory)), factory) for factory in subscribed()]
@@ -123,7 +124,7 @@ def of_child(identity: Identity, options: Iterable[str]) -> Collectors | None:
 
 
 def make(source: Source, named: Iterable[Named]) -> Collectors | None:
-    """None when nobody wants to collect here. Raises AppLoadError."""
+    """Create the collectors; None if no factory returns one. Raises AppLoadError."""
     made = [
         (name, collector)
         for name, factory in named

@@ -1,7 +1,7 @@
-"""OpenTelemetry providers for an application that has set none, by the usual OTEL_* variables.
+"""OpenTelemetry providers for an application that has set none, configured by the usual OTEL_* variables.
 
-Exporters are those that are installed (entry points, as for OpenTelemetry's own tools): OTEL_TRACES_EXPORTER and
-OTEL_METRICS_EXPORTER name them, `otlp` by default, `none` for none.
+OTEL_TRACES_EXPORTER and OTEL_METRICS_EXPORTER select among the installed exporters (entry points, as in OpenTelemetry's
+own tools): `otlp` by default, `none` for none.
 """
 
 import os
@@ -18,7 +18,7 @@ from hsrv.common.errors import AppLoadError
 from hsrv.events.types import Source
 
 ALIASES: Final[dict[str, tuple[str, ...]]] = {"otlp": ("otlp_proto_http", "otlp_proto_grpc")}
-"""`otlp` is whichever is installed, unless OTEL_EXPORTER_OTLP_PROTOCOL says which."""
+"""`otlp` is the first that is installed, unless OTEL_EXPORTER_OTLP_PROTOCOL selects one."""
 
 
 def providers(source: Source) -> tuple[TracerProvider, MeterProvider]:
@@ -32,7 +32,7 @@ def providers(source: Source) -> tuple[TracerProvider, MeterProvider]:
 
 
 def resource_of(source: Source) -> Resource:
-    """Which process this is. Each needs a name of its own: metrics of two would be taken for one's."""
+    """The resource of this process. Each process needs its own name: metrics of two would be mixed up."""
     name = os.environ.get("OTEL_SERVICE_NAME", "hsrv")
     instance = f"{source.role}-{source.slot}.{source.generation}.{source.pid}"
     about: dict[str, Any] = {"service.name": name, "service.instance.id": instance, "process.pid": source.pid}
@@ -40,7 +40,7 @@ def resource_of(source: Source) -> Resource:
 
 
 def _reader(exporter: Any) -> MetricReader:
-    """Some exporters, like that of Prometheus, are readers."""
+    """Some exporters, like the one for Prometheus, are readers."""
     return exporter if isinstance(exporter, MetricReader) else PeriodicExportingMetricReader(exporter)
 
 

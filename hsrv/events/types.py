@@ -1,8 +1,7 @@
-"""Lifecycle events: what happens to connections, requests, streams and processes, for whoever collects it.
+"""Lifecycle events: what happens to connections, requests, streams and processes.
 
-Owns the types of the events and the list of those who subscribed. Promises: nothing is looked at, made or called for
-events in a process without a collector (`hsrv.http.observed` and its neighbours take the place of the plain classes
-only then). Pure.
+Owns the event types and the list of subscribed factories. Promises: a process without a collector does no work for
+events (only with one do `hsrv.http.observed` and similar modules replace the plain classes). Pure.
 
     class Slow:
         def collect(self, event):
@@ -11,7 +10,7 @@ only then). Pure.
 
     hsrv.subscribe(lambda source: Slow() if source.role == "worker" else None)
 
-What may follow what on one connection: docs/events.md.
+The order of events on one connection: docs/events.md.
 """
 
 from collections.abc import Callable
@@ -23,8 +22,8 @@ from hsrv.common.request import Address
 from hsrv.common.terms import Role
 
 Move = Literal["request", "websocket", "parked", "adopt"]
-"""Why a connection goes to another process: with a request that was not run, or an upgrade request, to the pool;
-idle, to the parking lot; between two requests, to a worker."""
+"""Why a connection moves to another process: with a request that was not run, or an upgrade request, to the pool; idle,
+to the parking lot; between two requests, to a worker."""
 
 StreamKind = Literal["http", "event-stream", "websocket"]
 """`http`: a response that was still open after `--stream-after`."""
@@ -35,26 +34,26 @@ class Source(msgspec.Struct, frozen=True):
 
     role: Role
     slot: int
-    """1-based within the role; 0 for the supervisor. A replacement takes the slot of the dead."""
+    """1-based within the role; 0 for the supervisor. A replacement takes the slot of the process that died."""
     generation: int
     """0 for the supervisor."""
     pid: int
 
 
 class Event(msgspec.Struct, frozen=True, tag=True):
-    """Something that happened. As JSON (`msgspec.json.encode`) it has its name under `type`."""
+    """Base of all events. In JSON (`msgspec.json.encode`) its name is under `type`."""
 
     at: float
     """time.time()."""
     clock: float
-    """time.monotonic(): one clock for all processes, so it orders their events."""
+    """time.monotonic(): one clock for all processes, so events can be sorted by it."""
     source: Source
     """Where it happened."""
 
 
 class ConnectionEvent(Event, frozen=True, kw_only=True):
     connection: str
-    """Names the connection for as long as it lives, in whichever process."""
+    """Identifies the connection for its whole life, in every process."""
 
 
 class RequestEvent(ConnectionEvent, frozen=True, kw_only=True):
@@ -74,7 +73,8 @@ class ConnectionOpened(ConnectionEvent, frozen=True, kw_only=True):
 
 
 class HandoffSent(ConnectionEvent, frozen=True, kw_only=True):
-    """It left this process for another. `at` is the time before it left: the other may have it before we know."""
+    """It left this process for another. `at` is the time before the send: the other process may have it before the send
+    returns."""
 
     kind: Move
 
@@ -86,21 +86,21 @@ class HandoffAdopted(ConnectionEvent, frozen=True, kw_only=True):
 
 
 class ConnectionParked(ConnectionEvent, frozen=True, kw_only=True):
-    """It stands idle in the pool's parking lot."""
+    """It is idle in the pool's parking lot."""
 
 
 class ConnectionClosed(ConnectionEvent, frozen=True, kw_only=True):
-    """It is over."""
+    """It ended."""
 
     reason: str
     """One of `hsrv.common.terms.EndReason`."""
     requests: int
-    """Answered on it, in all processes."""
+    """Requests answered on it, in all processes."""
 
 
 class RequestStarted(RequestEvent, frozen=True, kw_only=True):
-    """The application is about to be called. Collected in the context of the call: what a collector puts into context
-    variables is there for the application."""
+    """The application is about to be called. Collected in the context of the call: the application sees context
+    variables that a collector sets."""
 
     kind: Literal["http", "websocket"]
     method: str
@@ -116,13 +116,13 @@ class RequestStarted(RequestEvent, frozen=True, kw_only=True):
 
 
 class ResponseStarted(RequestEvent, frozen=True, kw_only=True):
-    """Part of a response was written, and more is to come. A response that is sent whole has only its end."""
+    """Part of a response was written, and more follows. A response sent in one piece has only its end."""
 
     status: int
 
 
 class StreamOpened(RequestEvent, frozen=True, kw_only=True):
-    """The response turned out to be long-lived, or the WebSocket is open."""
+    """The response is long-lived, or the WebSocket is open."""
 
     kind: StreamKind
 
@@ -134,7 +134,7 @@ class StreamClosed(RequestEvent, frozen=True, kw_only=True):
     seconds: float
     """Since its request began to run."""
     code: int = 0
-    """Of a WebSocket: that of its close frame."""
+    """For a WebSocket: the code of its close frame."""
 
 
 class _ResponseEnded(RequestEvent, frozen=True, kw_only=True):
@@ -143,26 +143,26 @@ class _ResponseEnded(RequestEvent, frozen=True, kw_only=True):
     method: str
     path: str
     route: str
-    """The framework's name of the path, like /users/{id}; "" where it leaves none in the scope."""
+    """The framework's route, like /users/{id}; "" if it leaves none in the scope."""
     seconds: float
     """Since the application was called."""
     body_bytes: int
 
 
 class ResponseCompleted(_ResponseEnded, frozen=True, kw_only=True):
-    """It is written whole. Also an error that is answered by the server: 500 for an application that raised."""
+    """It is written completely. Also for error responses of the server: 500 for an application that raised."""
 
 
 class RequestFailed(_ResponseEnded, frozen=True, kw_only=True):
-    """The response was cut, or will not come."""
+    """The response was cut off, or will not be sent."""
 
     reason: str
     """One of `hsrv.common.terms.EndReason`."""
 
 
 class RequestRefused(ConnectionEvent, frozen=True, kw_only=True):
-    """The server answers with an error; the connection closes then. Before RequestStarted: the application does not
-    see it. After it: its body was malformed or too slow."""
+    """The server answers with an error and closes the connection. Before RequestStarted: the application doesn't see
+    the request. After it: the request body was malformed or too slow."""
 
     status: int
     why: str
@@ -185,25 +185,25 @@ class WorkerReady(WorkerEvent, frozen=True, kw_only=True):
 
 
 class WorkerDied(WorkerEvent, frozen=True, kw_only=True):
-    """It ended, and nobody had told it to."""
+    """It ended without having been told to."""
 
     reason: str
 
 
 class WorkerEnded(WorkerEvent, frozen=True, kw_only=True):
-    """It ended as it should: drained or dismissed."""
+    """It ended as intended: drained or dismissed."""
 
     reason: str
 
 
 class GenerationServes(Event, frozen=True, kw_only=True):
-    """All of its processes are ready: it takes the requests from now on."""
+    """All its processes are ready: it gets the requests from now on."""
 
     generation: int
 
 
 class ReloadStarted(Event, frozen=True, kw_only=True):
-    """Somebody asked for it."""
+    """A reload was requested."""
 
     reload: str
     """Its id, as in the log."""
@@ -212,44 +212,43 @@ class ReloadStarted(Event, frozen=True, kw_only=True):
 class ReloadFinished(Event, frozen=True, kw_only=True):
     reload: str
     error: str
-    """Why the old code goes on; "" when the new one serves."""
+    """Why the old code keeps serving; "" when the new code serves."""
 
 
 class ServerStopping(Event, frozen=True, kw_only=True):
     """It was told to stop."""
 
 
-# who collects
+# collectors
 
 
 @runtime_checkable
 class Collector(Protocol):
-    """Is given every event of its process, one at a time, in the order in which they happen.
+    """Receives every event of its process, one at a time, in order.
 
-    `collect` is called between the server's system calls, in its event loop's thread, or, while that loop stands
-    still, in another: the server waits for it, so it must not block. What it raises is logged once per kind of event,
-    and goes no further. A method `close()`, where there is one, is called at the process's end and has CLOSE_TIMEOUT
-    (`hsrv.events.collectors`) to send what waits.
+    `collect` is called in the event loop's thread, or, while that loop is blocked, in another one: the server waits for
+    it, so it must not block. An exception is logged once per kind of event, and has no other effect. An optional method
+    `close()` is called at the end of the process and has CLOSE_TIMEOUT (`hsrv.events.collectors`) to flush.
     """
 
     def collect(self, event: Event) -> None: ...
 
 
 CollectorFactory = Callable[[Source], Collector | None]
-"""Called once in each process, after the fork and lifespan startup: the place to start threads. None: not in this
-one."""
+"""Called once in each process, after the fork and lifespan startup, so it may start threads. None: no collector in this
+process."""
 
 _subscribed: list[CollectorFactory] = []
 
 
 def subscribe(factory: CollectorFactory) -> CollectorFactory:
-    """Have a collector in every worker and pool. For the application, until its lifespan startup is complete: in its
-    modules, which may be imported before the fork, or in its startup. Can be used as a decorator."""
+    """Register a collector for every worker and pool. Called by the application before its lifespan startup is
+    complete: in its modules, which may be imported before the fork, or in its startup. Usable as a decorator."""
     if factory not in _subscribed:
         _subscribed.append(factory)
     return factory
 
 
 def subscribed() -> list[CollectorFactory]:
-    """All that have subscribed in this process or before its fork."""
+    """All factories subscribed in this process or before its fork."""
     return list(_subscribed)

@@ -146,9 +146,9 @@ def test_only_stale_sockets_of_our_own_are_removed(tmp_path: Path) -> None:
         (0o700, ""),
         (0o755, ""),
         (0o775, ""),
-        (0o777, "everybody"),
-        (0o1777, "everybody"),
-        (0o757, "everybody"),
+        (0o777, "all users"),
+        (0o1777, "all users"),
+        (0o757, "all users"),
     ],
 )
 def test_a_directory_that_others_may_write_to_is_told(mode: int, why: str, tmp_path: Path) -> None:
