@@ -1,17 +1,17 @@
 """hsrv: a Python application server for short requests and long-lived streams, in separate processes.
 
-The public API is what `__all__` names. It is loaded on first use, so that importing hsrv costs nothing.
+The public API consists of the names in `__all__`. They are loaded on first use, so that importing hsrv costs nothing.
 
-The folders in the order in which they may import each other, each only from those before it (tests/test_layers.py):
-`common` (the vocabulary: no I/O), `options` (every option, declared), `ipc` (packets and messages between processes),
-`logs` (structured lines, access log), `sources` (where options get their values), `system` (what the operating system
-says and does), `net` (sockets, event loops), `rpc` (the control channels), `app` (loading and starting the
-application), `develop` (`--reload`), `board` (what processes tell through shared memory), `events` (for collectors),
-`http` (HTTP/1.1), `status` (what people are shown), `child` (template, and the life of what it forks), `worker`,
-`asyncpool`, `operate` (commands for a running server), `supervisor`.
+The folders in import order, each imports only from those before it (tests/test_layers.py): `common` (shared types, no
+I/O), `options` (every option, declared), `ipc` (packets and messages between processes), `logs` (structured lines,
+access log), `sources` (values of the options), `system` (the operating system), `net` (sockets, event loops), `rpc`
+(the control channels), `app` (loading and starting the application), `develop` (`--reload`), `board` (state of
+processes in shared memory), `events` (for collectors), `http` (HTTP/1.1), `status` (figures for `hsrv top` and the
+dashboard), `child` (the template, and the lifecycle of its children), `worker`, `asyncpool`, `operate` (commands for a
+running server), `supervisor`.
 
-Beside them stands what is imported from outside, in reading order: `__main__` and `cli` (the command), `api`
-(hsrv.run), `otel` (OpenTelemetry), `testing` and `pytest_plugin` (a server in tests), `demo`.
+Top-level modules, in reading order: `__main__` and `cli` (the command), `api` (hsrv.run), `otel` (OpenTelemetry),
+`testing` and `pytest_plugin` (a server in tests), `demo`.
 """
 
 import importlib

@@ -5,8 +5,8 @@ from hsrv.system.standardfiles import open_missing
 
 
 def main() -> None:
-    """In a process of its own: what it imports for the command line stays."""
-    hold()  # before anything else: else Ctrl-C ends it amid an import, and HUP and TERM without a word
+    """The entry point of the command."""
+    hold()  # before anything else: otherwise Ctrl-C interrupts an import, and HUP and TERM end it silently
     open_missing()
     import gc  # noqa: PLC0415  # after the call
 
@@ -14,7 +14,7 @@ def main() -> None:
 
     with few_collections():
         from hsrv import cli  # noqa: PLC0415  # within the block
-    gc.freeze()  # no collection looks at it again
+    gc.freeze()  # later collections skip these objects
     cli.main()
 
 

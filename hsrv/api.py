@@ -24,17 +24,17 @@ from hsrv.system.standardfiles import open_missing
 
 
 def run(app: str | Application | None = None, *, config_file: str | None = None, **options: Any) -> None:
-    """Serve until told to stop. Returns after a stop in which everything ended within its budget; else it says what is
-    wrong and ends the script as the command ends, with SystemExit and one of the exit codes of the README.
+    """Serve until told to stop. Returns after a stop in which everything ended within its budget; otherwise prints the
+    error and raises SystemExit with one of the exit codes in the README, as the command does.
 
-    `app`: an import string, or an object at the top of a module that can be imported again by name: also of the script
-    that is running, whose call then stands behind `if __name__ == "__main__":`. `options`: those of `hsrv.Config`;
-    file and environment count too, below them. Without `app_dir`, modules are looked for where this process would find
-    them. Called in the main thread, outside of an event loop: elsewhere it raises ConfigError.
+    `app`: an import string, or an object at the top level of a module that can be imported by name; if that is the
+    running script, the call must be below `if __name__ == "__main__":`. `options`: those of `hsrv.Config`; they take
+    precedence over file and environment. Without `app_dir`, modules are searched where this process would find them.
+    Must be called in the main thread, outside of an event loop: otherwise raises ConfigError.
     """
     if being_imported.get():
         raise AppLoadError(
-            'hsrv.run() was reached while the application was imported: put it behind `if __name__ == "__main__":`'
+            'hsrv.run() was called while the application was imported: put it below `if __name__ == "__main__":`'
         )
     _check_caller()
     open_missing()
@@ -51,12 +51,12 @@ def run(app: str | Application | None = None, *, config_file: str | None = None,
 
 def _check_caller() -> None:
     if threading.current_thread() is not threading.main_thread():
-        raise ConfigError("run(): only the main thread gets signals, so it must be called there")
+        raise ConfigError("run(): must be called in the main thread, because only it gets signals")
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return
-    raise ConfigError("run(): it has an event loop of its own, so it can't be called inside of one")
+    raise ConfigError("run(): has its own event loop, so it can't be called inside of one")
 
 
 def _configure(
@@ -73,7 +73,7 @@ def _configure(
 
 
 def _name(app: str | Application) -> str:
-    """What other processes import. Raises ConfigError if there is no such name."""
+    """The import string for other processes. Raises ConfigError if there is none."""
     try:
         return import_string(app)
     except ValueError as error:
@@ -84,14 +84,14 @@ def _name(app: str | Application) -> str:
 
 
 def _module_of_script() -> str:
-    """The name under which the script that is running can be imported. Raises ConfigError."""
+    """The name under which the running script can be imported. Raises ConfigError."""
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None:  # python -m package.module
         return str(spec.name)
     file = getattr(main, "__file__", None)
     if file is None or not Path(file).is_file():  # a prompt, -c, standard input
-        raise ConfigError("run(): what is typed in can't be imported by other processes: put it into a file")
+        raise ConfigError("run(): other processes can't import code typed at a prompt: put it into a file")
     script = Path(file)
     if script.suffix != ".py" or not script.stem.isidentifier():
         raise ConfigError(
@@ -101,7 +101,7 @@ def _module_of_script() -> str:
 
 
 def _folder_of(module: str) -> str | None:
-    """Where this process finds the module, if that is a folder of the user's; None: as installed, or not at all."""
+    """The directory where this process finds the module, if it is the user's; None: installed, or not found."""
     top = [module.partition(".")[0]]
     folder = next((Path(entry) for entry in sys.path if source_of(top, Path(entry)) is not None), None)
     return None if folder is None or is_library(folder) else str(folder.resolve())

@@ -20,7 +20,7 @@ TICK_INTERVAL: Final = 0.1
 """Seconds between two ticks."""
 
 MAX_BURN: Final = 10.0
-"""Seconds of CPU that one request may burn."""
+"""Seconds of CPU that one request may use."""
 
 MAX_FORM: Final = 64 * 1024
 """Bytes of a posted form."""
@@ -30,7 +30,7 @@ Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def whoami(scope: Scope) -> dict[str, Any]:
-    """Which process answers: pid, and hsrv's role, slot, generation and leader."""
+    """The process that answers: pid, and hsrv's role, slot, generation and leader."""
     return {"pid": os.getpid(), **scope.get("extensions", {}).get("hsrv", {})}
 
 
@@ -57,7 +57,7 @@ async def who(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def burn(scope: Scope, receive: Receive, send: Send) -> None:
-    """Pure-Python work for `seconds`, without ever waiting: what freezes streams elsewhere."""
+    """Pure-Python work for `seconds` without waiting: it would block streams in the same process."""
     wanted = parse_qs(scope["query_string"].decode()).get("seconds", ["1"])[0]
     try:
         seconds = min(MAX_BURN, max(0.0, float(wanted)))
@@ -88,7 +88,7 @@ async def form(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def ticks(scope: Scope, receive: Receive, send: Send) -> None:
-    """An event every tenth of a second: its number, how late it is (ms), and who sends it."""
+    """An event every tenth of a second: its number, its delay in ms, and the sending process."""
     headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     if scope["method"] == "HEAD":
@@ -139,7 +139,7 @@ async def http(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """A WebSocket that answers each text with itself and who it was."""
+    """A WebSocket that echoes each text with the identity of the process."""
     await receive()
     if scope["path"] != "/echo":
         await send({"type": "websocket.close", "code": 1000})

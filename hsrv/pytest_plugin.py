@@ -1,7 +1,6 @@
 """A pytest fixture that starts real servers.
 
-Installed with hsrv. Must not import anything heavy before it is used: every pytest run of its environment
-loads it.
+Installed with hsrv. Must not import anything slow before it is used: every pytest run in its environment loads it.
 """
 
 from collections.abc import Callable, Iterator

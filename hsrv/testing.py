@@ -1,10 +1,10 @@
-"""The real server for tests: a subprocess on a free port.
+"""A real server for tests: a subprocess on a free port.
 
     with LiveServer("main:app", workers=2) as server:
         httpx.get(server.url)
 
-Promises: inside of the block the server serves; after it nothing of the server runs. Every wait has a bound,
-and a failure shows what the server said. The pytest fixture is `hsrv_server`.
+Promises: inside the block the server serves; after it none of its processes runs. Every wait has a timeout, and a
+failure shows the server's output. The pytest fixture is `hsrv_server`.
 """
 
 import json
@@ -33,14 +33,14 @@ START_TIMEOUT: Final = 60.0
 """Seconds until the server must serve."""
 
 STOP_TIMEOUT: Final = 45.0
-"""Seconds for a stop, and for what outlives the supervisor; then it is killed and the test fails. Longer than
-the default budgets of a drain."""
+"""Seconds for a stop, and for processes that outlive the supervisor; then they are killed and the test fails. Longer
+than the default budgets of a drain."""
 
 LOG_TIMEOUT: Final = 20.0
 """Seconds that `wait_for_log` waits."""
 
 POLL_INTERVAL: Final = 0.05
-"""Seconds between two looks at processes that are not our children."""
+"""Seconds between two checks of processes that are not children of this one."""
 
 Entry = dict[str, Any]
 
@@ -49,7 +49,7 @@ _title: Final = re.compile(r"hsrv: (?P<role>[a-z]+)(?:-(?P<slot>\d+))? g(?P<gene
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Child:
-    """A process of the server, as its title tells."""
+    """A process of the server, identified by its title."""
 
     process: psutil.Process
     role: Role
@@ -65,9 +65,9 @@ class Child:
 class LiveServer:
     """`hsrv start` in a subprocess.
 
-    `app` is an import string, or an object at the top of a module that the server can import. `options` are
-    those of `hsrv.Config`: True and False for flags, lists for repeatable ones, None for the default. `env`
-    is added to ours.
+    `app` is an import string, or an object at the top level of a module that the server can import. `options` are those
+    of `hsrv.Config`: True and False for flags, lists for repeatable ones, None for the default. `env` is added to the
+    environment.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class LiveServer:
     ) -> None:
         self._command = [python, "-m", "hsrv", "start", import_string(app), "--log-format", "json"]
         self.run_dir = str(options.get("run_dir") or "")
-        """Where its operator's socket is, for `hsrv status --run-dir`: a temporary directory unless one is given."""
+        """Directory of its operator socket, for `hsrv status --run-dir`: a temporary directory unless one is given."""
         self._own_run_dir = ""
         for name, value in {"bind": ["127.0.0.1:0"], **options}.items():
             self._command += _arguments(name, value)
@@ -91,13 +91,13 @@ class LiveServer:
         self._output: list[str] = []
         self._family: set[psutil.Process] = set()
         self.logs: list[Entry] = []
-        """Every line of the log so far; lines that are no JSON are under "text"."""
+        """Every line of the log so far; lines that are not JSON are under "text"."""
         self.urls: list[str] = []
         self.admin_urls: list[str] = []
         """Of `--admin`."""
 
     def __enter__(self) -> Self:
-        """Start, and wait until it serves. Raises RuntimeError or TimeoutError with what the server said."""
+        """Start, and wait until it serves. Raises RuntimeError or TimeoutError with the server's output."""
         if not self.run_dir:
             self.run_dir = self._own_run_dir = tempfile.mkdtemp(prefix="hsrv-test-")
         self._env["HSRV_RUN_DIR"] = self.run_dir
@@ -176,9 +176,9 @@ class LiveServer:
             self._news.notify_all()
 
     def wait_for_log(self, wanted: Callable[[Entry], object], timeout: float = LOG_TIMEOUT) -> Entry:
-        """The first log entry, also an earlier one, for which `wanted` is true.
+        """The first log entry, past or future, for which `wanted` is true.
 
-        Raises TimeoutError, or RuntimeError when the server ended without it; both with the log so far.
+        Raises TimeoutError, or RuntimeError when the server ended without one; both with the log so far.
         """
         end = time.monotonic() + timeout
         position = 0
@@ -197,20 +197,20 @@ class LiveServer:
 
     @property
     def output(self) -> str:
-        """Everything the server wrote to standard error."""
+        """Everything that the server wrote to standard error."""
         return "\n".join(self._output)
 
     @property
     def _last_words(self) -> str:
-        """The end of the output, without the access log: for messages."""
+        """The end of the output, without the access log: for error messages."""
         return "\n".join([line for line in self._output if '"event":"request"' not in line][-30:])
 
     # end
 
     def stop(self) -> int:
-        """Stop as an operator would (TERM); the exit code. Can be called again.
+        """Stop as an operator would (TERM). Returns the exit code. Can be called again.
 
-        Raises RuntimeError when something had to be killed: the server, or what it left behind.
+        Raises RuntimeError when a process had to be killed: the supervisor, or one that it left behind.
         """
         self.seen_processes()
         killed: list[str] = []
@@ -236,7 +236,7 @@ class LiveServer:
         return self.process.returncode
 
     def _kill_leftovers(self) -> list[str]:
-        """Wait for what outlives the supervisor, then kill it; what that was."""
+        """Wait for processes that outlive the supervisor, then kill them. Returns which were killed."""
         end = time.monotonic() + STOP_TIMEOUT
         while (left := [process for process in self._family if _runs(process)]) and time.monotonic() < end:
             time.sleep(POLL_INTERVAL)
@@ -261,7 +261,7 @@ def _child(process: psutil.Process) -> Child | None:
 
 
 def _runs(process: psutil.Process) -> bool:
-    """A zombie doesn't: it waits for a parent that may not care."""
+    """Whether it runs. A zombie doesn't: it only waits to be reaped."""
     try:
         return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

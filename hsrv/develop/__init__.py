@@ -1,5 +1,5 @@
-"""While somebody writes the application (`hsrv start --reload`). The supervisor's part is `hsrv.supervisor.develop`.
+"""Development mode (`hsrv start --reload`). The supervisor's part is `hsrv.supervisor.develop`.
 
-In reading order: `watchrules` (which files count), `brokenpage` (what a browser is shown of broken code), `devpages`
-(the applications that show it).
+In reading order: `watchrules` (which files are watched), `brokenpage` (the error page for broken code), `devpages`
+(ASGI applications for that page and for `--reload-browser`).
 """

@@ -1,7 +1,7 @@
-"""What a browser is shown while the code can't be loaded (`hsrv start --reload`), and scripts put into pages. Pure.
+"""The error page while the code can't be loaded (`hsrv start --reload`), and injection of scripts into pages. Pure.
 
-The page needs nothing but itself. It asks every POLL_MS whether the answer still carries BROKEN_HEADER, and loads anew
-when it doesn't, or when another failure is shown by now. Everything in it that comes from outside is escaped.
+The page is self-contained. It requests its URL every POLL_MS, and reloads when the response no longer carries
+BROKEN_HEADER or has another FAILURE_HEADER. All external text in it is escaped.
 """
 
 import html
@@ -14,14 +14,14 @@ from typing import Final
 
 BROKEN_HEADER: Final = b"x-hsrv-broken"
 FAILURE_HEADER: Final = b"x-hsrv-failure"
-"""Which failure it is: the page of another one is loaded anew."""
+"""Identifies the failure: the page reloads when it changes."""
 
 POLL_MS: Final = 500
 CONTEXT: Final = 5
-"""Source lines before and after that of a frame."""
+"""Source lines shown before and after that of a frame."""
 
 FRAMES_LIMIT: Final = 200
-"""Frames that are shown, half of them from each end: a recursion that is too deep has a thousand."""
+"""Frames that are shown, half of them from each end: infinite recursion has a thousand."""
 
 TEXT_LIMIT: Final = 256 * 1024
 """Characters of a traceback."""
@@ -35,42 +35,42 @@ class Frame:
     line: int
     """From 1."""
     function: str
-    """"" where there is none: the place of a syntax error."""
+    """"" if there is none: for a syntax error."""
     is_own: bool
-    """The user's, not a library's."""
+    """Whether it is the user's code, not a library's."""
     source: tuple[str, ...] = ()
-    """Lines around it."""
+    """Surrounding lines."""
     first: int = 1
-    """The number of the first of them."""
+    """Number of the first line in `source`."""
 
 
 @dataclass(frozen=True)
 class Broken:
-    """Why there is no application."""
+    """Why the application can't be loaded."""
 
     message: str
-    """One sentence, as it is logged."""
+    """One sentence, as logged."""
     traceback: str = ""
     frames: tuple[Frame, ...] = ()
     """In the order of the traceback."""
 
     @property
     def key(self) -> str:
-        """The same for the same failure."""
+        """Identifies the failure."""
         text = f"{self.message}\0{self.traceback}"
         return f"{zlib.crc32(text.encode(errors='replace')):08x}"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer with, beside the status."""
+    """A response without its status."""
 
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
 
 
 def answer(broken: Broken, accept: str) -> Answer:
-    """The page for who takes HTML by his Accept header, plain text for everybody else."""
+    """HTML for clients that accept it, plain text for others."""
     if wants_html(accept):
         kind, body = b"text/html", page(broken)
     else:
@@ -86,7 +86,7 @@ def answer(broken: Broken, accept: str) -> Answer:
 
 
 def wants_html(accept: str) -> bool:
-    """Whether it names text/html and doesn't refuse it. `*/*` is what curl and programs send."""
+    """Whether an Accept value names text/html and doesn't exclude it. curl and other programs send `*/*`."""
     for part in accept.lower().split(","):
         kind, *parameters = (piece.strip() for piece in part.split(";"))
         if kind == "text/html":
@@ -104,7 +104,7 @@ _FRAME: Final = re.compile(
 def frames_of(
     traceback: str, source: Callable[[str], Sequence[str]], is_own: Callable[[str], bool]
 ) -> tuple[Frame, ...]:
-    """The frames that a traceback's text names. `source`: the lines of a file, or none."""
+    """The frames in the text of a traceback. `source`: returns the lines of a file, or none."""
     found = list(_FRAME.finditer(traceback))
     if len(found) > FRAMES_LIMIT:
         found = found[: FRAMES_LIMIT // 2] + found[-FRAMES_LIMIT // 2 :]
@@ -121,16 +121,17 @@ def frames_of(
 
 
 def plain(broken: Broken) -> bytes:
-    """For a terminal: no character of it commands one."""
+    """For a terminal: without control characters."""
     text = f"{broken.message.rstrip()}\n"
     if broken.traceback:
         text += f"\n{_cut(broken.traceback).rstrip()}\n"
-    text += "\nThe code can't be loaded. Save a change: it will be tried again.\n"
+    text += "\nThe code can't be loaded. Save a change to try again.\n"
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text).encode(errors="replace")
 
 
 def page(broken: Broken) -> bytes:
-    """Self-contained. The user's frames come first, the innermost of them at the top; it is mostly there."""
+    """A self-contained HTML page. The user's frames come first, the innermost at the top: the error is usually
+    there."""
     own = [frame for frame in reversed(broken.frames) if frame.is_own]
     foreign = [frame for frame in reversed(broken.frames) if not frame.is_own]
     parts = [f"<h1>{_escaped(broken.message)}</h1>"]
@@ -170,7 +171,7 @@ def _escaped(text: str) -> str:
 
 
 def _cut(text: str) -> str:
-    """Without its middle when it is too long: the cause is at the end, sometimes at the beginning."""
+    """Without its middle when it is too long: the cause is at the end or the beginning."""
     if len(text) <= TEXT_LIMIT:
         return text
     half = TEXT_LIMIT // 2
@@ -220,7 +221,7 @@ _PAGE: Final = """<!doctype html>
 </head>
 <body>
 CONTENT
-<footer>hsrv tries again when a file changes, and this page follows by itself.</footer>
+<footer>hsrv tries again when a file changes, and this page reloads by itself.</footer>
 <script>SCRIPT</script>
 </body>
 </html>
@@ -231,7 +232,7 @@ CONTENT
 
 _BODY_END: Final = re.compile(rb"</body[\s>]", re.I)
 _WIDE: Final = (b"\xff\xfe", b"\xfe\xff")
-"""What text in UTF-16 begins with: our bytes would be none of it."""
+"""Byte order marks of UTF-16: ASCII bytes can't be inserted into such text."""
 
 
 def inject(body: bytes, script: bytes) -> bytes:

@@ -1,7 +1,6 @@
-"""What stands around or in the place of the application while somebody develops it (`hsrv start --reload`).
+"""ASGI applications for development (`hsrv start --reload`) that wrap or replace the user's.
 
-The page of broken code, and the script that lets pages refresh themselves (`--reload-browser`). Both are ASGI
-applications: they run where the application would.
+The error page for broken code, and the script that lets pages refresh themselves (`--reload-browser`).
 """
 
 import linecache
@@ -14,14 +13,15 @@ from hsrv.develop.brokenpage import Broken, answer, frames_of, inject
 from hsrv.ipc.messages import Failure
 
 REFRESH_PATH: Final = "/__hsrv__/reload"
-"""Asked by the script; tells the generation that serves, and ends when it does."""
+"""Requested by the script: an event stream with the serving generation, which ends when that generation ends."""
 
 RETRY_MS: Final = 100
-"""After which the script asks again. While a generation starts the question waits, as any request does."""
+"""Interval after which the script reconnects. While a generation starts the request waits, like any other."""
 
 
 def script_of(generation: int) -> bytes:
-    """For a page of this generation. It knows it: another may serve before the page has asked."""
+    """The script for a page of this generation. It contains the number, because another generation may serve before the
+    script's first request."""
     return (
         f"(()=>{{new EventSource('{REFRESH_PATH}').onmessage="
         f"e=>{{if(e.data!=='{generation}')location.reload()}}}})()"
@@ -29,7 +29,7 @@ def script_of(generation: int) -> bytes:
 
 
 def broken_application(failure: Failure) -> Application:
-    """Answers everything with 500 and the reason."""
+    """Answers every request with 500 and the reason."""
     frames = frames_of(failure.traceback, linecache.getlines, lambda path: not is_library(Path(path)))
     broken = Broken(failure.message, failure.traceback, frames)
 
@@ -48,7 +48,7 @@ def broken_application(failure: Failure) -> Application:
 
 
 def with_refresh(inner: Application, generation: int) -> Application:
-    """The application, whose HTML pages load anew once another generation serves."""
+    """The application, with HTML pages that reload once another generation serves."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == REFRESH_PATH:
@@ -72,7 +72,7 @@ async def _tell_generation(generation: int, receive: Receive, send: Send) -> Non
 
 
 class _Injector:
-    """A `send` that puts the script into HTML."""
+    """A `send` that injects the script into HTML."""
 
     def __init__(self, send: Send, script: bytes) -> None:
         self._send = send
@@ -94,7 +94,7 @@ class _Injector:
 
 
 def _takes_a_script(start: Message) -> bool:
-    """An HTML page that is not encoded and doesn't say which scripts it wants."""
+    """Whether it is an HTML page without content encoding and Content-Security-Policy."""
     headers = {name.lower(): value for name, value in start.get("headers", ())}
     return (
         headers.get(b"content-type", b"").lower().startswith(b"text/html")

@@ -1,11 +1,12 @@
-"""Which files count for `hsrv start --reload`, and what a change of one makes stale. Pure.
+"""Which files `hsrv start --reload` watches, and what a change makes stale. Pure.
 
-`WatchRules` says where to look (`roots`); a `FolderRules` says, of one folder, which names count and which folders to
-go into. Whoever walks the folders hands in what stands in them: names, and the text of a .gitignore.
+`WatchRules` defines the root directories (`roots`); a `FolderRules` decides for one directory which files count and
+which subdirectories to enter. The caller walks the directories and passes their content: names, and the text of a
+.gitignore.
 
-In order of precedence: files named one by one count; SKIPPED never counts, nor does what --reload-exclude names;
-what .gitignore names counts only when a --reload-include names its folder; then *.py, --reload-include, and the
-project's files in the application's folder. All patterns are those of .gitignore.
+In order of precedence: individually named files count; SKIPPED files and those matching --reload-exclude never count;
+files matching .gitignore count only when a --reload-include names their directory; then *.py, --reload-include, and the
+project files in the application's directory. All patterns have the syntax of .gitignore.
 """
 
 import re
@@ -41,12 +42,12 @@ SKIPPED_FILES: Final = re.compile(
     r"""
     .*\.py[co]
     | .*\.sqlite3? | .*-(journal|wal|shm)        # databases: the application writes them
-    | 4913 | .*~ | \.\#.* | \#.*\# | .*\.sw[a-z] | .*\.tmp     # editors, on their way to the real file
+    | 4913 | .*~ | \.\#.* | \#.*\# | .*\.sw[a-z] | .*\.tmp     # temporary files of editors
     """,
     re.VERBOSE | re.DOTALL,
 )
 ENVIRONMENT_MARK: Final = "pyvenv.cfg"
-"""A folder that holds one is a virtual environment (PEP 405), however it is called."""
+"""A directory that contains it is a virtual environment (PEP 405), whatever its name."""
 
 GITIGNORE: Final = ".gitignore"
 PROJECT_FILES: Final = re.compile(
@@ -57,35 +58,35 @@ _INSTALLED: Final = ("site-packages", "dist-packages")
 
 
 class Stale(Enum):
-    """What has to be made anew after a change."""
+    """What must be reloaded after a change."""
 
     CODE = auto()
-    """The user's own modules: a new generation on the same libraries will do."""
+    """The user's own modules: a new generation with the same libraries is enough."""
     LIBRARIES = auto()
-    """What was imported before them, or what all processes start from: a library, pyproject.toml, a lock file,
-    the file of --env-file. Everything anew."""
+    """A library, pyproject.toml, a lock file, the file of --env-file: everything must be reloaded."""
 
 
 @dataclass(frozen=True)
 class WatchRules:
-    """What counts. All paths are absolute. Raises ValueError when a pattern is none."""
+    """Which files count. All paths are absolute. Raises ValueError for an invalid pattern."""
 
     app_dir: Path
     include: tuple[str, ...] = ()
-    """--reload-include: beside *.py."""
+    """--reload-include: in addition to *.py."""
     exclude: tuple[str, ...] = ()
     """--reload-exclude."""
     files: tuple[Path, ...] = ()
-    """That count wherever they are: the file of --env-file, hsrv.toml, pyproject.toml. They need not exist."""
+    """Files that count wherever they are: of --env-file, hsrv.toml, pyproject.toml. They need not exist."""
     packages: tuple[Path, ...] = ()
     """The user's packages outside of app_dir."""
     modules: tuple[Path, ...] = ()
-    """The user's modules outside of app_dir that belong to no package. What lies beside them doesn't count."""
+    """The user's modules outside of app_dir that belong to no package. Files beside them don't count."""
     libraries: tuple[Path, ...] = ()
-    """Imported ones: their folders or single files. A site-packages folder stands for what is installed there."""
+    """Imported libraries: directories or single files. A site-packages directory stands for all that is installed
+    there."""
 
     def __post_init__(self) -> None:
-        self._patterns  # noqa: B018  # a wrong one is to be known now
+        self._patterns  # noqa: B018  # report an invalid pattern now
 
     @cached_property
     def _patterns(self) -> "_Patterns":
@@ -99,7 +100,7 @@ class WatchRules:
         )
 
     def roots(self) -> list["FolderRules"]:
-        """The folders to begin with. One that lies in another comes after it."""
+        """The directories to start from. A nested one comes after its parent."""
         patterns, single = self._patterns, [*self.files, *self.modules]
         own = [FolderRules(str(path), patterns, project=path == self.app_dir) for path in self._own_folders()]
         installed = [path for path in self.libraries if path.name in _INSTALLED]
@@ -119,7 +120,7 @@ class WatchRules:
         return list(dict.fromkeys((self.app_dir, *self.packages)))
 
     def stale(self, changed: Iterable[Path]) -> Stale:
-        """What has to be made anew after these changes."""
+        """What must be reloaded after these changes."""
         return Stale.LIBRARIES if any(map(self._is_below_the_code, changed)) else Stale.CODE
 
     def _is_below_the_code(self, path: Path) -> bool:
@@ -128,12 +129,12 @@ class WatchRules:
         return any(path.is_relative_to(library) for library in self.libraries)
 
     def without_libraries(self) -> "WatchRules":
-        """For where looking is dear."""
+        """For systems on which watching is expensive."""
         return replace(self, libraries=())
 
     def knowing(self, modules: Mapping[str, str | None], standard: Collection[Path] = ()) -> "WatchRules":
-        """With what an application has imported: names to files, as in sys.modules. `standard`: the folders of the
-        standard library, which doesn't change."""
+        """With the modules that an application has imported: names to files, as in sys.modules. `standard`: the
+        directories of the standard library, which doesn't change."""
         packages, single, libraries = set(self.packages), set(self.modules), set(self.libraries)
         for name, file in modules.items():
             path = Path(file) if file else None
@@ -157,7 +158,7 @@ def _names_in(folder: Path, paths: Iterable[Path]) -> frozenset[str]:
 
 
 def _library_of(path: Path) -> Path | None:
-    """The folder or file of an installed library, directly in site-packages."""
+    """The directory or file of an installed library, directly in site-packages."""
     for place, part in enumerate(path.parts[:-1]):
         if part in _INSTALLED:
             return Path(*path.parts[: place + 2])
@@ -165,7 +166,7 @@ def _library_of(path: Path) -> Path | None:
 
 
 def _package_of(name: str, path: Path) -> Path:
-    """The folder of the outermost package that a module belongs to; the module itself when it belongs to none."""
+    """The directory of a module's outermost package; the module itself if it belongs to none."""
     parts = name.split(".")
     folder = path.parent
     above = len(parts) - (1 if path.stem == "__init__" else 2)
@@ -181,17 +182,17 @@ def _package_of(name: str, path: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Patterns:
-    """Those of the options."""
+    """The patterns of the options."""
 
     include: GitIgnoreSpec
     named: GitIgnoreSpec
-    """Those of `include` that begin with the name of a folder or file: they beat .gitignore."""
+    """Patterns of `include` that begin with the name of a directory or file: they override .gitignore."""
     named_folders: tuple[str, ...]
     exclude: GitIgnoreSpec
     files: frozenset[str]
 
     def leads_to_named(self, relative: str) -> bool:
-        """Whether what `named` names may lie in this folder."""
+        """Whether this directory may contain files that `named` matches."""
         return any(
             relative.startswith(folder) or folder.startswith(relative) for folder in self.named_folders
         )
@@ -204,14 +205,14 @@ def _parsed(patterns: Iterable[str]) -> GitIgnoreSpec:
         try:
             parsed = GitIgnoreSpec.from_lines([line])
         except ValueError as error:
-            raise ValueError(f"{line!r} is no pattern: {error}") from error
+            raise ValueError(f"{line!r} is not a valid pattern: {error}") from error
         if all(pattern.include is None for pattern in parsed.patterns):  # empty, "/", a comment
             raise ValueError(f"{line!r} is a pattern that matches nothing")
     return GitIgnoreSpec.from_lines(lines)
 
 
 def _literal_start(pattern: str) -> str:
-    """What of a pattern comes before its first wildcard, in whole parts: "a/b/". "" when it may match anywhere."""
+    """The part of a pattern before its first wildcard, in whole components: "a/b/". "" when it may match anywhere."""
     if "/" not in pattern.rstrip("/") or pattern.startswith("!"):
         return ""
     parts = pattern.strip("/").split("/")
@@ -224,7 +225,7 @@ def _literal_start(pattern: str) -> str:
 
 
 def _gitignored(text: str) -> GitIgnoreSpec:
-    """A line that is no pattern is passed over, as git does."""
+    """Invalid lines are ignored, as git does."""
     lines = []
     for line in text.splitlines():
         try:
@@ -243,40 +244,41 @@ class _Kind(Enum):
     LIBRARY = auto()
     """Below the folder of an imported library."""
     INSTALLED = auto()
-    """site-packages: installing, upgrading and removing writes the RECORD of a distribution, at the end."""
+    """site-packages: installing, upgrading and removing write the RECORD of a distribution at the end."""
     DISTRIBUTION = auto()
-    """A .dist-info folder."""
+    """A .dist-info directory."""
     SINGLE = auto()
     """Only some files in it."""
 
 
 @dataclass(frozen=True)
 class FolderRules:
-    """What counts in one folder."""
+    """Which files count in one directory."""
 
     path: str
     _patterns: _Patterns
     kind: _Kind = _Kind.OWN
     project: bool = False
-    """It is the application's folder."""
+    """Whether it is the application's directory."""
     names: frozenset[str] = frozenset()
-    """Of SINGLE: all that counts."""
+    """For SINGLE: all files that count."""
     relative: str = ""
     """From its root, "a/b/"."""
     is_ignored: bool = False
-    """By a .gitignore. We are here because --reload-include names something inside."""
+    """Ignored by a .gitignore, but --reload-include names something inside."""
     _gitignores: tuple[tuple[str, GitIgnoreSpec], ...] = field(default=(), repr=False)
-    """(the folder that it is in with a slash, what it says), the outermost first."""
+    """(directory of the .gitignore with a slash, its patterns), the outermost first."""
 
     def under(self, folder: str, gitignore: str) -> "FolderRules":
-        """With the .gitignore of a folder above this root, unless it names the root itself: that was asked for."""
+        """With the .gitignore of a directory above this root, unless it ignores the root itself, which was named
+        explicitly."""
         spec, prefix = _gitignored(gitignore), _slashed(folder)
         if self.kind is not _Kind.OWN or spec.check_file(_slashed(self.path)[len(prefix) :]).include:
             return self
         return replace(self, _gitignores=(*self._gitignores, (prefix, spec)))
 
     def opened(self, names: Collection[str], gitignore: str = "") -> "FolderRules | None":
-        """With what stands in it. None: nothing in it counts, and nobody need go into it."""
+        """With the directory's content. None: nothing in it counts, and it need not be walked."""
         if self.kind is not _Kind.OWN:
             return self
         if self.relative and ENVIRONMENT_MARK in names:
@@ -287,7 +289,7 @@ class FolderRules:
         return replace(self, _gitignores=(*self._gitignores, found))
 
     def folder(self, name: str) -> "FolderRules | None":
-        """The rules of a folder in it, or None when nothing in that counts."""
+        """The rules of a subdirectory, or None when nothing in it counts."""
         kind = _INSIDE[self.kind]
         if self.kind is _Kind.INSTALLED and not name.endswith(".dist-info"):
             return None
@@ -305,7 +307,7 @@ class FolderRules:
         return replace(self, path=path, relative=relative, kind=kind, project=False, is_ignored=ignored)
 
     def counts(self, name: str) -> bool:
-        """Whether the file of this name in it counts."""
+        """Whether the file of this name counts."""
         if f"{_slashed(self.path)}{name}" in self._patterns.files:
             return True
         if self.kind is _Kind.SINGLE:
@@ -330,12 +332,12 @@ class FolderRules:
         return True
 
     def shapes(self, name: str) -> bool:
-        """Whether the file of this name decides what counts."""
+        """Whether the file of this name determines which files count."""
         return self.kind is _Kind.OWN and name in (GITIGNORE, ENVIRONMENT_MARK)
 
     def _is_gitignored(self, name: str) -> bool:
         full = f"{_slashed(self.path)}{name}"
-        for prefix, spec in reversed(self._gitignores):  # the nearest that says anything decides
+        for prefix, spec in reversed(self._gitignores):  # the nearest one with a verdict decides
             verdict = spec.check_file(full[len(prefix) :]).include
             if verdict is not None:
                 return verdict
@@ -356,5 +358,5 @@ def _slashed(folder: str) -> str:
 
 
 def folders_above(path: str) -> Iterator[str]:
-    """The folders that a folder lies in, the innermost first."""
+    """The parents of a directory, the innermost first."""
     return map(str, PurePath(path).parents)

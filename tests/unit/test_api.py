@@ -145,7 +145,7 @@ def refused(script: Path, source: str, folder: Path, *arguments: str, given: str
 def test_a_call_without_the_guard_is_refused_in_the_processes_and_starts_nothing(tmp_path: Path) -> None:
     source = SCRIPT.replace('if __name__ == "__main__":', "if True:")
     said = refused(tmp_path / "served.py", source, tmp_path)
-    assert "put it behind `if __name__" in said.replace("\\", "")
+    assert "put it below `if __name__" in said.replace("\\", "")
     assert "listening" not in said
     assert said.count("application could not be started") == 1
 
@@ -154,7 +154,7 @@ def test_a_script_that_has_no_module_name_is_told_so(tmp_path: Path) -> None:
     said = refused(tmp_path / "my-app.py", SCRIPT, tmp_path)
     assert "hsrv: run(): my-app.py can't be imported as a module" in said
     said = refused(tmp_path / "unused.py", SCRIPT, tmp_path, "-", given=SCRIPT)
-    assert "hsrv: run(): what is typed in can't be imported" in said
+    assert "hsrv: run(): other processes can't import code typed" in said
 
 
 def test_so_do_wrong_paths(tmp_path: Path, ends: Callable[..., str]) -> None:
