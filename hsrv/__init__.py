@@ -42,7 +42,7 @@ __all__ = [
     "subscribe",
 ]
 
-_HOME = {
+_MODULES = {
     "__version__": "hsrv.common.version",
     "Config": "hsrv.options.config",
     "ConfigError": "hsrv.common.errors",
@@ -58,6 +58,6 @@ _HOME = {
 
 def __getattr__(name: str) -> "Any":
     """PEP 562."""
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'hsrv' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

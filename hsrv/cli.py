@@ -224,10 +224,10 @@ def check(
 ) -> None:
     """Load configuration and application, run startup and shutdown once, and warn of later problems."""
     check_supported()
-    from hsrv.operate.check import Wishes, check  # noqa: PLC0415  # imports what only POSIX has, after the check
+    from hsrv.operate.check import Expectations, check  # noqa: PLC0415  # imports what only POSIX has, after the check
 
     FileEnvironment().read(config)
-    found = check(config, Wishes(termination_grace_period, streams))
+    found = check(config, Expectations(termination_grace_period, streams))
     for warning in found.warnings:
         sys.stderr.write(f"hsrv: warning: {visible(warning)}\n")
     lifespan = "lifespan started and shut down" if found.lifespan else "no lifespan"

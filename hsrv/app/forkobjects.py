@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple
 
 from hsrv.app.preload import is_library
 
-DEPTH: Final = 6
+MAX_STEPS: Final = 6
 """Maximum steps from an object to the global that holds it. A list of clients with a file each needs five."""
 
-CROWD: Final = 20_000
+MAX_OBJECTS: Final = 20_000
 """Maximum objects followed in one step: with so many references no single holder would be informative."""
 
 KINDS: Final = (
@@ -74,12 +74,12 @@ def shared_objects() -> list[Shared]:
     if not found:
         return []
     places = _places(found)
-    ours = {id(generator) for generator in _of_libraries(found, places)}
+    of_libraries = {id(generator) for generator in _of_libraries(found, places)}
     rank = {kind: number for number, kind in enumerate(_classes(KINDS))}
     found.sort(key=lambda value: min(rank[kind] for kind in rank if issubclass(type(value), kind)))
     shared: dict[str, Shared] = {}
     for value in found:
-        if id(value) not in ours:
+        if id(value) not in of_libraries:
             where = str(places.get(id(value), ""))
             kind = type(value).__qualname__
             shared.setdefault(where or kind, Shared(kind, where))
@@ -110,11 +110,11 @@ def reseed(generators: Iterable[random.Random]) -> None:
     """In a forked child: reseed these and numpy's generator, as `random` does with the generator of its functions."""
     for generator in generators:
         generator.seed()
-    if (numpys := _numpys_own()) is not None:
-        numpys.seed()
+    if (numpy_generator := _numpy_generator()) is not None:
+        numpy_generator.seed()
 
 
-def _numpys_own() -> Any:
+def _numpy_generator() -> Any:
     """The generator behind the functions of numpy.random, if it can be reseeded."""
     own = _attribute("numpy.random.mtrand", "_rand")
     usual = type(getattr(own, "_bit_generator", None)).__name__ == "MT19937"
@@ -157,7 +157,9 @@ def _is_harmless(value: Any) -> bool:
             or value is _attribute("random", "_inst")
             or _is_tempfiles(value)
         )
-    if (numpys := _numpys_own()) is not None and (value is numpys or value is numpys._bit_generator):
+    if (numpy_generator := _numpy_generator()) is not None and (
+        value is numpy_generator or value is numpy_generator._bit_generator
+    ):
         return True
     kind, state = type(value).__name__, _state(value)
     if issubclass(type(value), _classes([("asyncio.events", "AbstractEventLoop")])):
@@ -222,21 +224,21 @@ def _places(objects: Iterable[object]) -> dict[int, Place]:
     names, modules = _globals()
     found: dict[int, Place] = {}
     front = {id(value): (value, {id(value)}) for value in objects}
-    led: dict[int, set[int]] = {}
+    reached: dict[int, set[int]] = {}
     """The objects that each visited object reaches."""
-    for _ in range(DEPTH):
+    for _ in range(MAX_STEPS):
         for number, (_, sources) in front.items():
-            led.setdefault(number, set()).update(sources)
+            reached.setdefault(number, set()).update(sources)
             if (place := names.get(number) or modules.get(number)) is not None:
                 found |= {source: place for source in sources if source not in found}
-        front = _one_step_up([(value, sources - found.keys()) for value, sources in front.values()], led)
-        if not front or len(front) > CROWD:
+        front = _one_step_up([(value, sources - found.keys()) for value, sources in front.values()], reached)
+        if not front or len(front) > MAX_OBJECTS:
             break
     return found
 
 
 def _one_step_up(
-    front: list[tuple[object, set[int]]], led: dict[int, set[int]]
+    front: list[tuple[object, set[int]]], reached: dict[int, set[int]]
 ) -> dict[int, tuple[object, set[int]]]:
     """Their referrers, each with the objects that it newly reaches."""
     leads = {id(value): sources for value, sources in front if sources}
@@ -246,7 +248,7 @@ def _one_step_up(
     for holder in gc.get_referrers(*values) if values else ():
         if id(holder) not in mine and type(holder) is not FrameType:
             sources = set[int]().union(*(leads.get(id(value), ()) for value in gc.get_referents(holder)))
-            if new := sources - led.get(id(holder), set()):
+            if new := sources - reached.get(id(holder), set()):
                 above[id(holder)] = (holder, new)
     return above
 

@@ -224,14 +224,14 @@ class LifespanManager:
     async def _receive(self) -> Message:
         if self._machine.state is State.CALLED:
             self._machine.move(Event.ASKED)
-        elif self._machine.state in (State.STARTING, State.STOPPING) and self._said_its_last():
+        elif self._machine.state in (State.STARTING, State.STOPPING) and self._has_answered():
             assert self._task is not None, "it is the caller"
             self._task.cancel()  # it asks for more, and nothing more will ever come
         return await self._inbox.get()
 
     async def _send(self, message: Message) -> None:
         kind = message["type"]
-        if self._machine.state not in SENDABLE.get(kind, ()) or self._said_its_last():
+        if self._machine.state not in SENDABLE.get(kind, ()) or self._has_answered():
             raise AppError(f"unexpected ASGI message {kind!r} from the application's lifespan")
         if kind == "lifespan.startup.complete":
             self._machine.move(Event.COMPLETE)
@@ -239,7 +239,7 @@ class LifespanManager:
         complete = kind.endswith(".complete")
         self._outcome.set_result(None if complete else str(message.get("message", "")))
 
-    def _said_its_last(self) -> bool:
+    def _has_answered(self) -> bool:
         return self._outcome is not None and self._outcome.done()
 
 

@@ -17,7 +17,7 @@ EXITS: Final = (SystemExit, KeyboardInterrupt)
 
 _NOT_THEIRS: Final = (str(Path(asyncio.__file__).parent), str(Path(__file__).parent.parent))
 
-_TOLD: Final = "__hsrv_told__"
+_LOGGED: Final = "__hsrv_logged__"
 """Attribute that marks exceptions already logged."""
 
 log = get_logger("hsrv.child")
@@ -25,7 +25,7 @@ log = get_logger("hsrv.child")
 
 def run_past_exits(loop: asyncio.AbstractEventLoop, life: Coroutine[Any, Any, int]) -> int:
     """Run `life` to its end, as `run_until_complete` does."""
-    loop.set_exception_handler(_hear)
+    loop.set_exception_handler(_on_exception)
     main = loop.create_task(life)
     while True:
         try:
@@ -33,21 +33,21 @@ def run_past_exits(loop: asyncio.AbstractEventLoop, life: Coroutine[Any, Any, in
         except EXITS as error:
             if main.done():
                 raise
-            _tell(error)
+            _log_exit(error)
 
 
-def _hear(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def _on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Exception handler for tasks whose result was not retrieved. Of two exits in one turn of uvloop only one escapes
     from the loop: the other is logged here."""
     error = context.get("exception")
     if not isinstance(error, EXITS):
         loop.default_exception_handler(context)
-    elif not hasattr(error, _TOLD):
-        _tell(error)
+    elif not hasattr(error, _LOGGED):
+        _log_exit(error)
 
 
-def _tell(error: BaseException) -> None:
-    setattr(error, _TOLD, True)
+def _log_exit(error: BaseException) -> None:
+    setattr(error, _LOGGED, True)
     text = "".join(traceback.format_exception(type(error), error, _theirs(error.__traceback__)))
     log.error("a task of the application tried to exit", exception=text)
 

@@ -378,9 +378,9 @@ class _Child:
     def _soon(self, command: Callable[..., None], *arguments: Any) -> None:
         """Run a command in the loop's next turn, outside of this task and its context: a drain reads what has arrived
         and may start requests, which run their first step at once (`hsrv.net.eager`)."""
-        soon(self._loop, self._obey, command, *arguments)
+        soon(self._loop, self._run_command, command, *arguments)
 
-    def _obey(self, command: Callable[..., None], *arguments: Any) -> None:
+    def _run_command(self, command: Callable[..., None], *arguments: Any) -> None:
         with turn_of(self._loop):
             command(*arguments)
 

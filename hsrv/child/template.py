@@ -148,7 +148,7 @@ class Template:
                 self._serve()
         except SupervisorGoneError:
             if not self._was_told_to_quit():
-                self._bury()
+                self._outlive_supervisor()
         self._end_leftovers()
         return ExitCode.OK
 
@@ -383,7 +383,7 @@ class Template:
 
     # the supervisor is gone
 
-    def _bury(self) -> None:
+    def _outlive_supervisor(self) -> None:
         """Wait for the children, which read the same end of file and drain; kill those that don't; clean up."""
         config = self.boot.config
         log.error("supervisor died, waiting for children", children=len(self._children))

@@ -42,7 +42,7 @@ class Collectors:
         self._named = list(named)
         self._failed: set[tuple[str, type[Event]]] = set()
         self._prefix = os.urandom(6).hex()
-        self._given = 0
+        self._last_connection = 0
         self._context = copy_context()
         """The context in which they were created: not that of an application call."""
 
@@ -63,9 +63,9 @@ class Collectors:
             try:
                 collector.collect(event)
             except (Exception, SystemExit) as error:  # the collector's
-                self._complain(name, event, error)
+                self._log_failure(name, event, error)
 
-    def _complain(self, name: str, event: Event, error: BaseException) -> None:
+    def _log_failure(self, name: str, event: Event, error: BaseException) -> None:
         kind = type(event)
         if (name, kind) not in self._failed:
             self._failed.add((name, kind))
@@ -74,8 +74,8 @@ class Collectors:
 
     def new_connection(self) -> str:
         """An id that no other connection has."""
-        self._given += 1
-        return f"{self._prefix}{self._given:x}"
+        self._last_connection += 1
+        return f"{self._prefix}{self._last_connection:x}"
 
     def close(self) -> None:
         """Close all of them, blocking for at most CLOSE_TIMEOUT seconds in total; what still runs then ends with the

@@ -84,14 +84,14 @@ def line_writer() -> LineWriter:
     writer = _process.writer
     if writer is None or not writer.is_for(STDERR):
         writer = _process.writer = LineWriter(STDERR)
-        writer.on_flow = _say_lost
+        writer.on_flow = _log_lost
     return writer
 
 
 def inherit_writer(fd: int) -> None:
     """Write through this descriptor, the `own` of the parent process's writer; -1: it had none. Call before setup()."""
     _process.writer = LineWriter(STDERR, fd)
-    _process.writer.on_flow = _say_lost
+    _process.writer.on_flow = _log_lost
 
 
 def write_text(text: str) -> None:
@@ -189,7 +189,7 @@ def _add_own_name(logger: _Sink, method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _say_lost(count: int) -> None:
+def _log_lost(count: int) -> None:
     if _process.lines is not None:
         get_logger("hsrv.log").warning(
             "log lines lost", count=count, why="the reader was too slow or gone, or the disk was full"

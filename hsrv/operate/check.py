@@ -35,7 +35,7 @@ SPARE_DESCRIPTORS: Final = 200
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Expectations:
     """What only the operator can know."""
 
     termination_grace_period: float | None = None
@@ -53,7 +53,7 @@ class Findings:
     warnings: list[str]
 
 
-def check(config: Config, wishes: Wishes) -> Findings:
+def check(config: Config, expected: Expectations) -> Findings:
     """Raises AppLoadError when the application can't be loaded or started, ConfigError for --user and --group."""
     account = privileges.resolve(config.user, config.group)
     if account is not None:
@@ -65,10 +65,10 @@ def check(config: Config, wishes: Wishes) -> Findings:
     lifespan = asyncio.run(_try_lifespan(config, loaded.app))
     warnings = [
         *keep_alive_warnings(config),
-        *budget_warnings(config, wishes),
+        *budget_warnings(config, expected),
         *preload_warnings(config, unsafe),
         *worker_warnings(config),
-        *descriptor_warnings(config, wishes, resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        *descriptor_warnings(config, expected, resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         *unix_socket_warnings(config),
     ]
     return Findings(loaded.import_string, lifespan, warnings)
@@ -104,8 +104,8 @@ def keep_alive_warnings(config: Config) -> Iterator[str]:
         )
 
 
-def budget_warnings(config: Config, wishes: Wishes) -> Iterator[str]:
-    grace, longest = wishes.termination_grace_period, longest_stop_of(config)
+def budget_warnings(config: Config, expected: Expectations) -> Iterator[str]:
+    grace, longest = expected.termination_grace_period, longest_stop_of(config)
     if grace is not None and longest > grace:
         yield (
             f"a stop may take {longest:g} s (--drain-delay {config.drain_delay:g} + the longer of --graceful-timeout "
@@ -132,11 +132,11 @@ def worker_warnings(config: Config) -> Iterator[str]:
         yield f"--workers {config.workers} is more than this machine supports: {allowed} ({why})"
 
 
-def descriptor_warnings(config: Config, wishes: Wishes, limit: int) -> Iterator[str]:
-    needed = wishes.streams // config.pools + SPARE_DESCRIPTORS
+def descriptor_warnings(config: Config, expected: Expectations, limit: int) -> Iterator[str]:
+    needed = expected.streams // config.pools + SPARE_DESCRIPTORS
     if limit not in (-1, resource.RLIM_INFINITY) and limit < needed:
         yield (
-            f"the limit of open files per process is {limit}, but {wishes.streams} streams in {config.pools} pool(s) "
+            f"the limit of open files per process is {limit}, but {expected.streams} streams in {config.pools} pool(s) "
             f"need about {needed}: raise `ulimit -n` (LimitNOFILE= in systemd)"
         )
 

@@ -32,7 +32,7 @@ ANSWER_TIMEOUT: Final = 5.0
 PING_INTERVAL: Final = 2.0
 """Seconds between two pings of a supervisor that works on a request."""
 
-LOOKS: Final = 3
+FIND_ATTEMPTS: Final = 3
 """Attempts to find a running server: an upgrade may rename its socket between two of them."""
 
 EXIT_TIMEOUT: Final = 10.0
@@ -60,7 +60,7 @@ class Target:
 
 def find(target: Target) -> Path:
     """The operator socket of the selected server. Raises NoServerError."""
-    for _ in range(LOOKS):
+    for _ in range(FIND_ATTEMPTS):
         found = [
             path for path in rundir.candidates(target.run_dir) if target.pid in (None, rundir.pid_of(path))
         ]
@@ -97,11 +97,11 @@ class MovedError(NoServerError):
         """Of its socket."""
 
 
-def run_with(path: Path, story: Callable[[Path], Awaitable[T]]) -> T:
-    """Run `story` with the server at `path`; run it again with a server that has taken over meanwhile."""
+def run_with(path: Path, work: Callable[[Path], Awaitable[T]]) -> T:
+    """Run `work` with the server at `path`; run it again with a server that has taken over meanwhile."""
     while True:
         try:
-            return anyio.run(story, path)
+            return anyio.run(work, path)
         except MovedError as moved:
             path = moved.path
 
@@ -119,11 +119,11 @@ def ask(
 
     Raises NoServerError (not reached) or OperatorError (refused, failed)."""
 
-    async def story(path: Path) -> R:
+    async def work(path: Path) -> R:
         async with connected(path, patience) as session:
             return await session.ask(method, params, on_step, limit=limit)
 
-    return run_with(path, story)
+    return run_with(path, work)
 
 
 class Session:

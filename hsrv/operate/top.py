@@ -22,7 +22,7 @@ from rich.live import Live
 
 from hsrv.common.errors import NoServerError, OperatorError
 from hsrv.operate.client import HungUpError, Session, connected, wait_for_end
-from hsrv.operate.topview import SILENT, Look, screen
+from hsrv.operate.topview import SILENT, ViewSettings, screen
 from hsrv.rpc import operator
 from hsrv.status.rates import Meter, Rates
 from hsrv.system import rundir
@@ -33,7 +33,7 @@ INTERVAL: Final = 1.0
 TICK: Final = 0.5
 """Seconds between two checks whether the server has been silent for too long."""
 
-LAST_WORD: Final = 3.0
+EXIT_WAIT: Final = 3.0
 """Seconds between the end of a connection and the end of its server, if that is the reason."""
 
 KEYS_LIMIT: Final = 64
@@ -61,7 +61,7 @@ async def top(path: Path, patience: float) -> None:
             await _Top(console, session, patience).run()
     except HungUpError as error:
         pid = rundir.pid_of(path)
-        if await wait_for_end(pid, LAST_WORD):
+        if await wait_for_end(pid, EXIT_WAIT):
             raise NoServerError(f"the server with pid {pid} has ended") from error
         raise
 
@@ -74,7 +74,7 @@ class _Top:
         self._session = session
         self._patience = patience
         self._meter = Meter()
-        self._look = Look()
+        self._settings = ViewSettings()
         self._status: operator.ServerStatus
         self._rates: Rates | None = None
         self._answered = 0.0
@@ -91,7 +91,7 @@ class _Top:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._watch)
                 tasks.start_soon(self._tick)
-                await self._obey()
+                await self._handle_keys()
                 tasks.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
@@ -118,15 +118,15 @@ class _Top:
             if self._silence > SILENT:
                 self._keys.put_nowait(REDRAW)
 
-    async def _obey(self) -> None:
+    async def _handle_keys(self) -> None:
         while (key := await self._keys.get()) not in QUIT:
-            self._look = self._look.press(key)
+            self._settings = self._settings.press(key)
             self._draw()
 
     def _draw(self) -> None:
         size = self._console.size = ConsoleDimensions(*os.get_terminal_size(sys.stdout.fileno()))
-        look = replace(self._look, silence=self._silence)
-        lines = screen(self._status, self._rates, look, size.width, size.height)
+        settings = replace(self._settings, silence=self._silence)
+        lines = screen(self._status, self._rates, settings, size.width, size.height)
         self._live.update(Group(*lines), refresh=True)
 
     @property

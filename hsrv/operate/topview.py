@@ -85,7 +85,7 @@ ORDERS: Final = (
 
 
 @dataclass(frozen=True)
-class Look:
+class ViewSettings:
     """The user's view settings."""
 
     order: Order = ORDERS[0]
@@ -93,7 +93,7 @@ class Look:
     silence: float = 0.0
     """Seconds without an answer from the server."""
 
-    def press(self, key: str) -> "Look":
+    def press(self, key: str) -> "ViewSettings":
         """The settings after a key; an unknown key changes nothing."""
         if key == "R":
             return replace(self, reverse=not self.reverse)
@@ -137,16 +137,18 @@ ROLE_COLUMNS: Final = (
 )
 
 
-def screen(status: ServerStatus, rates: Rates | None, look: Look, width: int, height: int) -> list[Text]:
+def screen(
+    status: ServerStatus, rates: Rates | None, settings: ViewSettings, width: int, height: int
+) -> list[Text]:
     """At most `height` lines of at most `width` cells."""
-    head = [*_header(status, look), *_roles(rates, width)]
+    head = [*_header(status, settings), *_roles(rates, width)]
     streams = _streams(status, width)
     room = max(1, height - len(head) - len(streams) - EVENT_LINES - 3)
-    listed = _processes(status, rates, look, width, room)
+    listed = _processes(status, rates, settings, width, room)
     above = [*head, *listed, *streams]
     events = _events(status.events, height - len(above) - 1)
     body = [*above, *events][: height - 1]
-    lines = [*body, *(Text() for _ in range(height - 1 - len(body))), _footer(look, width)][:height]
+    lines = [*body, *(Text() for _ in range(height - 1 - len(body))), _footer(settings, width)][:height]
     for line in lines:
         line.no_wrap = True
         line.truncate(width, overflow="ellipsis")
@@ -156,7 +158,7 @@ def screen(status: ServerStatus, rates: Rates | None, look: Look, width: int, he
 # parts
 
 
-def _header(status: ServerStatus, look: Look) -> Iterator[Text]:
+def _header(status: ServerStatus, settings: ViewSettings) -> Iterator[Text]:
     yield Text.assemble(
         ("hsrv", "bold"),
         visible(f" {status.hsrv}  {status.app}  pid {status.pid}  up {duration(status.uptime)}"),
@@ -170,8 +172,10 @@ def _header(status: ServerStatus, look: Look) -> Iterator[Text]:
     for generation in status.generations:
         state.append(visible(f"  generation {generation.number} {generation.state}"))
     yield state
-    if look.silence >= SILENT:
-        yield Text(f"no answer from the server for {look.silence:.0f} s: the data below is old", "bold red")
+    if settings.silence >= SILENT:
+        yield Text(
+            f"no answer from the server for {settings.silence:.0f} s: the data below is old", "bold red"
+        )
     for one in status.listeners:
         queue = "" if one.waiting is None else f"  {one.waiting} of {one.backlog} waiting to be accepted"
         yield Text(f"{visible(one.url)}{queue}", "dim" if not one.waiting else "yellow")
@@ -191,12 +195,12 @@ def _roles(rates: Rates | None, width: int) -> Iterator[Text]:
 
 
 def _processes(
-    status: ServerStatus, rates: Rates | None, look: Look, width: int, room: int
+    status: ServerStatus, rates: Rates | None, settings: ViewSettings, width: int, room: int
 ) -> Iterator[Text]:
     columns = fit(PROCESS_COLUMNS, width)
     yield Text()
     yield _title(columns)
-    rows = _sorted(status, rates, look)
+    rows = _sorted(status, rates, settings)
     lines: list[Text] = []
     for left, row in zip(range(len(rows), 0, -1), rows, strict=True):
         new = [_line(columns, row), *_beneath(columns, row)]
@@ -207,11 +211,11 @@ def _processes(
     yield from lines
 
 
-def _sorted(status: ServerStatus, rates: Rates | None, look: Look) -> list[Row]:
+def _sorted(status: ServerStatus, rates: Rates | None, settings: ViewSettings) -> list[Row]:
     known: dict[int, ProcessRates] = rates.processes if rates is not None else {}
     rows = [Row(process, known.get(process.pid)) for process in processes(status)]
     rows.sort(key=ORDERS[0].of)  # the second sort is stable
-    return sorted(rows, key=look.order.of, reverse=look.order.largest_first != look.reverse)
+    return sorted(rows, key=settings.order.of, reverse=settings.order.largest_first != settings.reverse)
 
 
 def _beneath(columns: Sequence[Column], row: Row) -> Iterator[Text]:
@@ -255,12 +259,12 @@ def _events(events: Sequence[TimelineEvent], room: int) -> Iterator[Text]:
         )
 
 
-def _footer(look: Look, width: int) -> Text:
+def _footer(settings: ViewSettings, width: int) -> Text:
     line = Text("q quit  R reverse  sort:", "dim")
     for order in ORDERS:
         word = order.name if width >= 90 else order.short
         line.append(" ")
-        line.append(f"{order.key} {word}", "reverse" if order == look.order else "")
+        line.append(f"{order.key} {word}", "reverse" if order == settings.order else "")
     return line
 
 

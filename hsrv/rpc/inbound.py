@@ -107,7 +107,7 @@ OnNotify = Callable[[Context, str, Any], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class _Asked:
+class _Request:
     """A request of the peer."""
 
     id: RequestId
@@ -131,7 +131,7 @@ class Inbound:
         self._on_request = on_request
         self._on_notify = on_notify
         self._tasks = tasks
-        self._asked: dict[RequestId, _Asked] = {}
+        self._requests: dict[RequestId, _Request] = {}
         self._refusals = 0
         self._notifications = 0
         self.dropped = 0
@@ -141,13 +141,13 @@ class Inbound:
         """Handle it and respond. False: its id is in use, so the responses could not be distinguished."""
         assert message.id is not None
         assert message.method is not None
-        if message.id in self._asked:
+        if message.id in self._requests:
             return False
-        if len(self._asked) >= MAX_INBOUND:
+        if len(self._requests) >= MAX_INBOUND:
             self._refuse(message.id)
             return True
         context = Context(self._channel, message.id, meta.meta_of(message.params))
-        asked = self._asked[message.id] = _Asked(message.id, message.method, message.params, context)
+        asked = self._requests[message.id] = _Request(message.id, message.method, message.params, context)
         self._spawn(sender, self._handle_request, asked)
         return True
 
@@ -161,13 +161,13 @@ class Inbound:
 
     def cancel(self, id_: Any) -> None:
         """The peer no longer wants the response. An unknown id (a late or invalid cancel) is ignored."""
-        asked = self._asked.get(id_) if isinstance(id_, int | str) and not isinstance(id_, bool) else None
+        asked = self._requests.get(id_) if isinstance(id_, int | str) and not isinstance(id_, bool) else None
         if asked is not None:
             asked.cancel()
 
     def end(self) -> None:
         """The channel ends: responses being written get FINAL_WRITE_TIMEOUT, the task group cancels the handlers."""
-        for asked in self._asked.values():
+        for asked in self._requests.values():
             asked.answering.deadline = min(
                 asked.answering.deadline, anyio.current_time() + FINAL_WRITE_TIMEOUT
             )
@@ -201,7 +201,7 @@ class Inbound:
         finally:
             self._refusals -= 1
 
-    async def _handle_request(self, asked: _Asked) -> None:
+    async def _handle_request(self, asked: _Request) -> None:
         try:
             with asked.handling:
                 meta.enter(asked.context.meta)
@@ -217,9 +217,9 @@ class Inbound:
             raise
         finally:
             asked.context.close()
-            del self._asked[asked.id]
+            del self._requests[asked.id]
 
-    async def _call(self, asked: _Asked) -> Message:
+    async def _call(self, asked: _Request) -> Message:
         try:
             result = await self._on_request(asked.context, asked.method, asked.params)
         except RpcError as error:

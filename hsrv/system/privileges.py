@@ -90,7 +90,7 @@ def become(account: Account) -> None:
         raise ConfigError(f"{who}: {error.strerror}; CAP_SETUID and CAP_SETGID are needed") from error
     _check(account)
     if account.uid != 0:
-        _leave_roots_environment(account)
+        _clear_environment_of_root(account)
         _check_reach(who)
 
 
@@ -114,7 +114,7 @@ def _can_return() -> bool:
     return False
 
 
-def _leave_roots_environment(account: Account) -> None:
+def _clear_environment_of_root(account: Account) -> None:
     """Remove variables that name root's directories: they would only cause errors."""
     os.environ.pop("XDG_RUNTIME_DIR", None)
     for variable in ("USER", "LOGNAME", "HOME"):

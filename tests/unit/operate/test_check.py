@@ -7,7 +7,7 @@ import pytest
 
 from hsrv.common.terms import Preload
 from hsrv.operate.check import (
-    Wishes,
+    Expectations,
     budget_warnings,
     descriptor_warnings,
     keep_alive_warnings,
@@ -27,9 +27,9 @@ def test_a_keep_alive_shorter_than_the_balancers(seconds: float, warned: int) ->
 def test_budgets_longer_than_the_grace_period() -> None:
     config = Config(drain_delay=5.0, graceful_timeout=20.0, stream_grace=30.0, lifespan_shutdown_timeout=10.0)
     assert longest_stop_of(config) == 57.0
-    assert list(budget_warnings(config, Wishes())) == []
-    assert list(budget_warnings(config, Wishes(termination_grace_period=57.0))) == []
-    [warning] = budget_warnings(config, Wishes(termination_grace_period=30.0))
+    assert list(budget_warnings(config, Expectations())) == []
+    assert list(budget_warnings(config, Expectations(termination_grace_period=57.0))) == []
+    [warning] = budget_warnings(config, Expectations(termination_grace_period=30.0))
     assert "57 s" in warning
     assert "30 s" in warning
 
@@ -54,7 +54,7 @@ def test_more_workers_than_the_machine_feeds() -> None:
     ("limit", "pools", "warned"), [(1024, 1, 1), (1200, 1, 0), (1024, 2, 0), (resource.RLIM_INFINITY, 1, 0)]
 )
 def test_too_few_descriptors_for_the_wished_streams(limit: int, pools: int, warned: int) -> None:
-    assert len(list(descriptor_warnings(Config(pools=pools), Wishes(streams=1000), limit))) == warned
+    assert len(list(descriptor_warnings(Config(pools=pools), Expectations(streams=1000), limit))) == warned
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from rich.cells import cell_len
 
 from hsrv.operate.top import keys
-from hsrv.operate.topview import ORDERS, Look, Order, screen, seconds
+from hsrv.operate.topview import ORDERS, Order, ViewSettings, screen, seconds
 from hsrv.rpc.methods import PathStreams
 from hsrv.rpc.operator import BoardStatus, Occupying, ProcessStatus, ServerStatus, TimelineEvent
 from hsrv.status.rates import ProcessRates, Rates, RoleRates
@@ -61,11 +61,11 @@ def rated(**cpu: float) -> Rates:
 def shown(
     status: ServerStatus,
     rates: Rates | None = None,
-    look: Look | None = None,
+    look: ViewSettings | None = None,
     width: int = 120,
     height: int = 40,
 ) -> list[str]:
-    lines = [line.plain.rstrip() for line in screen(status, rates, look or Look(), width, height)]
+    lines = [line.plain.rstrip() for line in screen(status, rates, look or ViewSettings(), width, height)]
     assert len(lines) == height
     assert max(cell_len(line) for line in lines) <= width
     return lines
@@ -158,13 +158,13 @@ def test_a_key_sorts_and_another_turns_it_round(order: Order) -> None:
     )
     key = order.key
     first = ["worker-1", "worker-2"] if key == "n" else ["worker-2", "worker-1"]
-    assert order_of(shown(server(small, large), busy, Look().press(key))) == first
-    assert order_of(shown(server(small, large), busy, Look().press(key).press("R"))) == first[::-1]
-    assert order_of(shown(server(small, large), None, Look().press(key)))
+    assert order_of(shown(server(small, large), busy, ViewSettings().press(key))) == first
+    assert order_of(shown(server(small, large), busy, ViewSettings().press(key).press("R"))) == first[::-1]
+    assert order_of(shown(server(small, large), None, ViewSettings().press(key)))
 
 
 def test_an_unknown_key_changes_nothing() -> None:
-    look = Look().press("c")
+    look = ViewSettings().press("c")
     assert look.press("?") is look
     assert look.press("\f") is look
 
@@ -191,9 +191,10 @@ def test_what_clients_choose_does_not_speak_to_the_terminal() -> None:
 
 def test_a_silent_server_is_said_to_be() -> None:
     assert any(
-        "no answer from the server for 3 s" in line for line in shown(server(), None, Look(silence=3.2))
+        "no answer from the server for 3 s" in line
+        for line in shown(server(), None, ViewSettings(silence=3.2))
     )
-    assert not any("no answer" in line for line in shown(server(), None, Look(silence=0.3)))
+    assert not any("no answer" in line for line in shown(server(), None, ViewSettings(silence=0.3)))
 
 
 def test_a_process_that_stands_still_says_in_what() -> None:
