@@ -234,7 +234,7 @@ class Inbound:
         try:
             await self._try_to_send(message)
         except (TypeError, ValueError) as error:
-            log.error("answer can not be sent", peer=self._channel.name, id=message.id, error=str(error))
+            log.error("answer can't be sent", peer=self._channel.name, id=message.id, error=str(error))
             substitute = RpcError(ErrorCode.INTERNAL, f"the result is not JSON, or too large: {error}")
             await self._try_to_send(error_response(message.id, substitute))
 
