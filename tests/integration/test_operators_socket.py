@@ -67,7 +67,7 @@ def test_a_server_that_hangs_is_a_bounded_error(serve: Serve) -> None:
         for command in (["status"], ["reload"], ["stop"]):
             done = operate(server, *command, "--answer-timeout", "0.5")
             assert done.returncode == 7
-            assert "does not answer" in done.stderr
+            assert "did not answer" in done.stderr
             assert "stopped" in done.stderr
     finally:
         os.kill(server.pid, signal.SIGCONT)
