@@ -39,7 +39,7 @@ def test_check_loads_the_application_and_warns_of_what_bites_later(tmp_path: Pat
         "started threads",
         "--workers 500",
         "ulimit",
-        "nobody",
+        "only root can connect",
     ):
         assert warned in done.stderr
     assert hsrv("check", "threaded:app", "--strict", cwd=tmp_path).returncode == 1
