@@ -31,6 +31,10 @@ class Claims:
         self._found: set[str] = set()
         self._reported = LearnedPaths()
 
+    def is_given(self, exchange: Exchange) -> bool:
+        """The operator has said (--stream) that it is a stream, before anything of its response was seen."""
+        return self._given.match(exchange.head.path)
+
     def finished(self, exchange: Exchange, reason: EndReason) -> None:
         """A response is over. A success that was no stream says so of its path; an error may be the client's."""
         head, encoder = exchange.head, exchange.encoder

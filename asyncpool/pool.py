@@ -9,7 +9,7 @@ import asyncio
 import math
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -298,6 +298,10 @@ class AsyncPool(HTTPHost):
         self._check_drained()
 
     # until it is found to be a stream, what runs here is a request
+
+    def unfinished(self) -> Iterator[Exchange]:
+        """Those that an operator calls streams (--stream) are: a long poll may be silent for as long as it likes."""
+        return (exchange for exchange in super().unfinished() if not self._claims.is_given(exchange))
 
     def started(self, connection: Connection, exchange: Exchange) -> None:
         super().started(connection, exchange)

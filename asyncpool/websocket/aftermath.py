@@ -1,11 +1,10 @@
-"""What an application raises because its WebSocket has ended, which is no error of it; and what that holds.
+"""What an application raises because its WebSocket has ended, which is no error of it.
 
 ASGI: servers should not log what they raise in `send()` of a closed connection. Frameworks make exceptions of their own
 of it, and of `websocket.disconnect`; task groups wrap them.
 """
 
 import asyncio
-from traceback import clear_frames
 from typing import Final
 
 from hsrv.common.errors import ClientDisconnected
@@ -26,25 +25,6 @@ def is_aftermath(error: BaseException) -> bool:
     if any(kind.__name__ in DISCONNECTS for kind in type(error).__mro__):
         return True
     return isinstance(error, RuntimeError) and _raised_by(error) in SPEAKERS
-
-
-def forget(error: BaseException) -> None:
-    """Free what the functions that `error` went through had in their hands, once it is told.
-
-    A task group, or a handler that keeps what it caught, makes a circle of an exception and its traceback. All that a
-    connection had would wait in it for the garbage collector.
-    """
-    seen: set[int] = set()
-    open_: list[BaseException | None] = [error]
-    while open_:
-        one = open_.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        clear_frames(one.__traceback__)
-        open_ += [one.__cause__, one.__context__]
-        if isinstance(one, BaseExceptionGroup):
-            open_ += one.exceptions
 
 
 def _raised_by(error: BaseException) -> object:

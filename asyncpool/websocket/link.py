@@ -57,6 +57,7 @@ class WebSocketLink:
 
     __slots__ = (
         "_backlog",
+        "_cheap",
         "_codec",
         "_conn",
         "_context",
@@ -110,6 +111,8 @@ class WebSocketLink:
         self._codec: Codec | None = None
         self._postponed = False
         """There is more to interpret, in a later turn."""
+        self._cheap = False
+        """What it sent last was small messages, few and whole: the next is interpreted at once, whoever waits."""
         self._counted = 0
         """Bytes that the pool counts as ours."""
         self._idle = 0
@@ -157,6 +160,7 @@ class WebSocketLink:
         codec.feed(bytes(self._early))
         self._early.clear()
         self._go_on()
+        self._cheap = False  # it has sent nothing yet that tells
 
     def answer(self, response: bytes, end: EndReason) -> None:
         """Answer with a whole HTTP response instead."""
@@ -207,7 +211,7 @@ class WebSocketLink:
             self._on_end_of_input()
         elif codec is not None:
             codec.feed(data)
-            if self._others_wait:
+            if self._others_wait and not self._cheap:
                 self._go_on()
             elif not self._interpret(codec):
                 self._watch()
@@ -227,7 +231,7 @@ class WebSocketLink:
         the rest."""
         codec = self._codec
         if codec is not None and not self._postponed:
-            if self._others_wait:
+            if self._others_wait and not self._cheap:
                 self._postpone()
             else:
                 self._interpret(codec)
@@ -249,7 +253,7 @@ class WebSocketLink:
     def _interpret(self, codec: Codec) -> bool:
         """Act on some frames. Returns whether that was all: a few small messages, and there is room for more."""
         try:
-            plain = self._act(codec)
+            self._cheap = plain = self._act(codec)
         except FrameError as error:
             if count := worth_a_line("websocket protocol error", error.code):
                 log.info("websocket protocol error", code=error.code, detail=str(error), count=count)
@@ -276,6 +280,7 @@ class WebSocketLink:
                     inbox.put(event)
                     self._on_change()
                 if self._idle or not event.size:
+                    plain = plain and event.size > 0
                     self._idle = max(0, self._idle - 1) if event.size else self._idle + 1
                 continue
             plain = False
@@ -323,9 +328,7 @@ class WebSocketLink:
         """Of all WebSockets of the pool it holds most, and that is too much."""
         held, self._counted = self._counted, 0
         if count := worth_a_line("websocket memory"):
-            log.warning(
-                "websocket messages take too much memory", bytes=held, option="ws_memory", count=count
-            )
+            log.warning("websockets hold too much memory", bytes=held, option="ws_memory", count=count)
         self._inbox.clear()
         if self._codec is not None:
             self._fail(TOO_MUCH, EndReason.MESSAGE_MEMORY)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from hsrv.asyncpool.websocket.aftermath import forget, is_aftermath
+from hsrv.asyncpool.websocket.aftermath import is_aftermath
 from hsrv.asyncpool.websocket.codec import choose_codec
 from hsrv.asyncpool.websocket.events import (
     ABNORMAL,
@@ -39,7 +39,7 @@ from hsrv.common.tables import Machine
 from hsrv.common.terms import EndReason
 from hsrv.http.activity import Activity
 from hsrv.http.backlog import Backlog
-from hsrv.http.failure import error_of
+from hsrv.http.failure import error_of, let_go
 from hsrv.http.wire.response import ResponseEncoder, simple_response
 from hsrv.ipc.messages import WebSocketHandoff
 from hsrv.logs.floods import worth_a_line
@@ -241,7 +241,7 @@ class WebSocketSession:
         else:
             self._end_link(NORMAL, EndReason.COMPLETED)
         if error is not None:
-            forget(error)
+            let_go(error)
         self._link.drop_messages()
         self._report_end()
 

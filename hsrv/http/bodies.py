@@ -75,7 +75,7 @@ class BodyConnection(MovingConnection):
                 return
             now = self._loop.time()
             self.deadline = now + self.host.settings.body_timeout
-            if len(exchange.body) >= self.host.settings.body_buffer:
+            if len(exchange.body) >= self.host.settings.body_buffer and not exchange.decoder.done:
                 self.conn.unwatch()
                 if exchange.pace is not None:
                     exchange.pace.pause(now)
@@ -85,7 +85,7 @@ class BodyConnection(MovingConnection):
     def _feed(self, exchange: Exchange, room: int) -> None:
         """Decode what was read of the body, or a part of it that takes little time. Raises ClientError."""
         exchange.feed(self.buffer, room)
-        if exchange.decoder.paused and not self._feed_due:
+        if exchange.decoder.paused and len(exchange.body) < room and not self._feed_due:
             self._feed_due = True
             self.conn.unwatch()
             if exchange.pace is not None:
@@ -100,6 +100,8 @@ class BodyConnection(MovingConnection):
         elif self.state is State.RUNNING or self.state is State.WRITING:
             self._read_ahead()
             self._read_more()
+        elif self.state is State.DISCARDING:
+            self._discard()
 
     def _read_more(self) -> None:
         """Unless there is more to interpret, or for the application to take."""
@@ -142,7 +144,7 @@ class BodyConnection(MovingConnection):
         try:
             self.discarded += len(exchange.body)
             exchange.body.clear()
-            exchange.feed(self.buffer, DISCARD_LIMIT)
+            self._feed(exchange, DISCARD_LIMIT)
         except ClientError:
             self._close_politely()
             return
@@ -150,6 +152,8 @@ class BodyConnection(MovingConnection):
             self._become_idle()
         elif self.discarded + len(exchange.body) >= DISCARD_LIMIT:  # a body in chunks has no end in sight
             self._close_politely()
+        else:
+            self._watch_body()
 
     def _awaits_body(self, exchange: Exchange) -> bool:
         """Whether nothing goes on before more of the body has come. Once the response has begun, both sides talk, and

@@ -331,7 +331,6 @@ class HTTPConnection(BodyConnection):
             self.move(Event.BODY_LEFT)
             self.discarded = 0
             self.deadline = self._loop.time() + self.host.settings.body_timeout
-            self.conn.watch(self._on_readable)
             self._discard()
 
     def _become_idle(self) -> None:

@@ -173,11 +173,14 @@ class HTTPHost(Host):
         board.oldest(occupant_of(oldest) if oldest is not None else None)
 
     def unfinished(self) -> Iterator[Exchange]:
-        """Application calls that have a response to complete, streams aside."""
+        """Application calls that have a response to complete, streams aside: also those that have said so and not sent
+        an event yet."""
         return (
             exchange
             for exchange in self.exchanges
-            if exchange not in self._streams and not exchange.encoder.complete
+            if exchange not in self._streams
+            and not exchange.encoder.complete
+            and not exchange.encoder.event_stream
         )
 
     def tally(self, conn: Conn) -> None:

@@ -7,12 +7,11 @@ import asyncio
 import gc
 import os
 
-from hsrv.http.request.exchange import Exchange
-
 from hsrv.asyncpool.websocket.frames import FrameCodec
 from hsrv.asyncpool.websocket.link import WebSocketLink
 from hsrv.asyncpool.websocket.session import WebSocketSession
 from hsrv.http.connection import HTTPConnection
+from hsrv.http.request.exchange import Exchange
 from hsrv.net.conn import Conn
 
 KINDS = (Exchange, HTTPConnection, Conn, WebSocketSession, WebSocketLink, FrameCodec)

@@ -179,7 +179,7 @@ BREAKS_THE_PROTOCOL = b"\x81\x01a"
     ("sent", "limit", "event"),
     [
         (BREAKS_THE_PROTOCOL, MIB, "websocket protocol error"),
-        (frame(0x02, bytes(60_000)), 50_000, "websocket messages take too much memory"),
+        (frame(0x02, bytes(60_000)), 50_000, "websockets hold too much memory"),
     ],
     ids=["protocol", "memory"],
 )
@@ -276,6 +276,34 @@ async def test_a_message_whose_rest_we_do_not_read_is_not_late() -> None:
 # the time of one turn
 
 
+@on_loop
+async def test_one_that_sends_small_messages_waits_for_none_of_those_whose_frames_take_long() -> None:
+    received: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        while (message := await receive())["type"] != "websocket.disconnect":
+            received.append(message["text"])
+
+    peer = Peer(app)
+    await peer.head()
+    backlog = peer.session._link._backlog
+    await peer.send_bytes(frame(0x81, b"a"))
+    await until(lambda: received == ["a"])
+    backlog._due = True  # nobody's turn comes
+    backlog.waiting.append(lambda: None)
+    await peer.send_bytes(frame(0x81, b"b"))
+    await until(lambda: received == ["a", "b"])
+    await peer.send_bytes(frame(0x8A, b"") * 2 * FRAMES_PER_TURN + frame(0x81, b"c"))
+    await until(lambda: len(backlog.waiting) == 2)
+    assert received == ["a", "b"], "what takes long waits like others"
+    backlog._due = False
+    backlog._schedule()
+    await until(lambda: received == ["a", "b", "c"])
+    await peer.ended()
+
+
 @pytest.mark.parametrize(("others", "is_served"), [(CROWD, False), (CROWD // 2, True)])
 def test_while_many_wait_one_whose_client_has_left_without_a_word_waits_no_more(
     others: int, is_served: bool
@@ -368,6 +396,17 @@ def test_a_client_that_sends_only_what_is_empty_ends_with_1008(codec: str, first
         assert await peer.over() == (EndReason.FLOOD, 1008)
 
     test("asyncio")
+
+
+@on_loop
+async def test_empty_messages_are_a_flood_also_when_each_comes_by_itself() -> None:
+    peer = Peer(taker)
+    await peer.head()
+    for _ in range(FLOOD + 1):
+        await peer.send_bytes(frame(0x82, b""))
+        await peer.turns(2)
+    assert await refused(peer) == CloseConnection(code=1008, reason="too many frames without content")
+    assert await peer.ended() == (EndReason.FLOOD, 1008)
 
 
 @on_loop

@@ -60,3 +60,13 @@ def test_that_much_was_freed_is_told_once() -> None:
     memory.hold(one, 2 * MIB)
     memory.hold(one, 0)
     assert not memory.much_was_freed()
+
+
+def test_while_most_of_it_is_still_used_nothing_is_worth_to_look_for() -> None:
+    memory, one, other = MessageMemory(100 * MIB), Connection(), Connection()
+    memory.hold(one, 40 * MIB)
+    memory.hold(other, 45 * MIB)
+    memory.hold(one, 0)
+    assert not memory.much_was_freed()
+    memory.hold(other, 20 * MIB)
+    assert memory.much_was_freed()
