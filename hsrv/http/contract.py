@@ -5,8 +5,9 @@ needs of the process that it is in: resources, decisions and reports. `hsrv.http
 implement them and don't know each other.
 
 The lock: whoever touches connections holds `Host.turn`. The poller, the sweep and the loop's callbacks take it, and
-here `Exchange`, for what the application calls. Nobody holds it while the application runs: then another thread may
-take away connections that nobody serves meanwhile.
+here `Exchange`, for what the application calls; but to write amid a response (state RUNNING) takes none, since that
+connection is nobody else's. Nobody holds it while the application runs: then another thread may take away connections
+that nobody serves meanwhile.
 """
 
 import asyncio

@@ -68,7 +68,9 @@ def _checked(kind: type, attribute: str, take_it_themselves: set[str]) -> dict[s
 
     def wrap(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            assert getattr(self, attribute).turn.held, f"{kind.__name__}.{name} without the lock"
+            owner = getattr(self, attribute)
+            amid_response = name == "write" and owner.connection.state is State.RUNNING
+            assert owner.turn.held or amid_response, f"{kind.__name__}.{name} without the lock"
             return method(self, *args, **kwargs)
 
         return call
@@ -123,6 +125,7 @@ class FakeHost(Host):
         self.decides: dict[str, Callable[[Connection], Outcome]] = {}
         """By the name of the decision; HERE without."""
         self.told: list[tuple[str, object]] = []
+        self.connection: Connection
 
     def _tell(self, name: str, what: object = None) -> None:
         assert self.lock.held, f"{name} without the lock"
@@ -229,7 +232,7 @@ class Served:
         with self.host.turn:
             conn = CheckedConn(ours, loop, origin)
             conn.owner = self.host
-            self.connection = CheckedConnection(conn, self.host)
+            self.connection = self.host.connection = CheckedConnection(conn, self.host)
         self.got = b""
 
     @property
