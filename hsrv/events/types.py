@@ -1,7 +1,7 @@
 """Lifecycle events: what happens to connections, requests, streams and processes.
 
 Owns the event types and the list of subscribed factories. Promises: a process without a collector does no work for
-events (only with one do `hsrv.http.observed` and similar modules replace the plain classes). Pure.
+events: it has no observer (`hsrv.http.observer`). Pure.
 
     class Slow:
         def collect(self, event):

@@ -204,7 +204,7 @@ class Connection:
     # what a host has it do: a request that it holds back
 
     def wait(self, head: RequestHead, trace: Trace, seconds: float) -> None:
-        """Hold the request back until `proceed()`, `give_request()` or the deadline."""
+        """Hold the request back until `proceed()`, `give()` or the deadline."""
         raise NotImplementedError
 
     def proceed(self) -> None:

@@ -85,7 +85,6 @@ def test_it_passes_the_tests_of_http(compiled: dict[str, str]) -> None:
         "tests/unit/worker",
         "tests/unit/logs/test_accesslog.py",
         "tests/unit/board/test_census.py",
-        "tests/unit/http/test_observed.py",
         "tests/unit/net/test_conn.py",
         "tests/unit/board/test_scoreboard.py",
         "tests/conformance",

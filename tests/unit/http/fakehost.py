@@ -28,6 +28,7 @@ from hsrv.net.context import own_context
 from hsrv.net.loops import new_loop
 from hsrv.net.poller import poller_of, turn_of
 from hsrv.options.config import Config
+from hsrv.system.native import is_compiled
 from hsrv.system.realthreads import RLock, get_ident
 
 DEADLINE: Final = 10.0
@@ -83,19 +84,21 @@ def _checked(kind: type, attribute: str, take_it_themselves: set[str]) -> dict[s
     }
 
 
-class _HeldConn(Conn):
-    __slots__ = ("owner",)
-    owner: "FakeHost"
+def _wanting_the_lock(kind: type, attribute: str, take_it_themselves: set[str]) -> type:
+    """A class whose methods want the lock held. A compiled class has no subclasses: it is tested as it is."""
+    if is_compiled():
+        return kind
+    slots = {} if attribute in dir(kind) else {"__slots__": (attribute,)}
+    return type(
+        f"Checked{kind.__name__}", (kind,), {**slots, **_checked(kind, attribute, take_it_themselves)}
+    )
 
 
-CheckedConn: Final = cast(
-    "type[_HeldConn]", type("CheckedConn", (_HeldConn,), _checked(Conn, "owner", {"drained"}))
-)
+CheckedConn: Final = cast("type[Conn]", _wanting_the_lock(Conn, "owner", {"drained"}))
 """`drained` is what the application awaits: it reads a number."""
 
 CheckedConnection: Final = cast(
-    "type[HTTPConnection]",
-    type("CheckedConnection", (HTTPConnection,), _checked(HTTPConnection, "host", TAKE_IT_THEMSELVES)),
+    "type[HTTPConnection]", _wanting_the_lock(HTTPConnection, "host", TAKE_IT_THEMSELVES)
 )
 
 
@@ -231,7 +234,8 @@ class Served:
         origin = Origin(client=("192.0.2.1", 1), server=None, accepted_at=0.0, proxy_header=proxied)
         with self.host.turn:
             conn = CheckedConn(ours, loop, origin)
-            conn.owner = self.host
+            if not is_compiled():
+                setattr(conn, "owner", self.host)  # noqa: B010  # which is there for its check alone
             self.connection = self.host.connection = CheckedConnection(conn, self.host)
         self.got = b""
 
