@@ -216,6 +216,12 @@ class Request:
             gone.cancel()
             record(f"sse-end {self.query.get('key', '')}")
 
+    async def sse_late(self) -> None:
+        """An event stream whose first event takes its time."""
+        await self.start(200, (b"content-type", b"text/event-stream"))
+        await asyncio.sleep(float(self.query.get("s", "1")))
+        await self.body(b"data: late\n\n")
+
     async def _gone(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass

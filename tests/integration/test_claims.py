@@ -49,6 +49,14 @@ def test_until_it_is_a_stream_a_request_in_the_pool_has_the_time_of_a_request(se
         assert stream.response().body.count(b"id: ") == 25, "a stream has as long as it likes"
 
 
+@pytest.mark.parametrize("target", ["/sse-late?s=1.5", "/sleep?s=1.5"])
+def test_what_is_said_to_be_a_stream_may_be_silent_for_longer_than_that(serve: Serve, target: str) -> None:
+    """By the head of its response, or by the operator."""
+    server = serve(workers=1, request_timeout=0.5, stream=["/sleep*"])
+    with Wire(server.host, server.port) as wire:
+        assert wire.get(target, CLAIM).status == 200
+
+
 def test_until_it_is_a_stream_a_request_in_the_pool_counts_as_a_request(serve: Serve) -> None:
     server = serve(workers=2, limit_concurrency=2)
     with ExitStack() as stack:

@@ -244,3 +244,30 @@ async def test_many_tasks_that_wait_for_messages_are_all_told_of_the_end() -> No
     await peer.ended()
     assert set(told) == {"websocket.disconnect"}
     assert len(told) == TELLINGS // 2
+
+
+@on_loop
+async def test_an_error_that_came_from_another_task_of_the_application_leaves_that_task_alone() -> None:
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    go_on = asyncio.Event()
+
+    async def reader() -> str:
+        try:
+            raise RuntimeError("of one message")
+        except RuntimeError as error:
+            failed.set_exception(error)
+        await go_on.wait()
+        return "goes on"
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        await failed
+
+    task = asyncio.create_task(reader())
+    with capture_logs():
+        peer = Peer(app)
+        await peer.head()
+        await peer.ended()
+    go_on.set()
+    assert await task == "goes on"
