@@ -4,8 +4,8 @@
 which a server is started.
 """
 
+import argparse
 import ast
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -177,11 +177,17 @@ def _rings(found: list[list[str]]) -> str:
 
 
 def main() -> None:
-    arguments = [argument for argument in sys.argv[1:] if argument != "--static"]
-    tree = Path(arguments[0]).resolve() if arguments else ROOT
-    print(report(tree))
-    if "--static" not in sys.argv:
-        print(walks.report(tree))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "tree", nargs="?", type=Path, default=ROOT, help="a checkout of hsrv; default: this one"
+    )
+    parser.add_argument(
+        "--static", action="store_true", help="without the walks, for which a server is started"
+    )
+    given = parser.parse_args()
+    print(report(given.tree.resolve()))
+    if not given.static:
+        print(walks.report(given.tree.resolve()))
 
 
 if __name__ == "__main__":
