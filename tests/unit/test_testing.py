@@ -27,6 +27,7 @@ async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         pid = os.fork()
         if pid == 0:
+            os.setsid()  # the server itself leaves those alone
             while True:
                 signal.pause()
         pathlib.Path(f"left-{os.getpid()}").write_text(str(pid))
