@@ -61,7 +61,7 @@ from hsrv.ipc.messages import (
 )
 from hsrv.ipc.socketfile import remove_socket_file
 from hsrv.logs import logging, output
-from hsrv.options.stopbudget import KILL_MARGIN, STREAM_END
+from hsrv.options.stopbudget import KILL_MARGIN, SHUTDOWNS, STREAM_END
 from hsrv.system import held, metricsdir
 from hsrv.system.importing import few_collections
 from hsrv.system.platform import go_first_when_memory_is_short
@@ -390,7 +390,7 @@ class Template:
         self._drop_listeners()
         budget = (
             max(config.graceful_timeout, config.stream_grace)
-            + config.lifespan_shutdown_timeout
+            + SHUTDOWNS * config.lifespan_shutdown_timeout
             + ORPHAN_MARGIN
         )
         end = time.monotonic() + budget

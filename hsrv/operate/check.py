@@ -23,7 +23,7 @@ from hsrv.app.preload import import_libraries
 from hsrv.common.terms import Identity, Preload, Role
 from hsrv.options.bindspec import UnixBind, parse_bind
 from hsrv.options.config import Config
-from hsrv.options.stopbudget import STOP_MARGIN, longest_stop_of
+from hsrv.options.stopbudget import SHUTDOWNS, STOP_MARGIN, longest_stop_of
 from hsrv.system import privileges
 from hsrv.system.cpus import resolve_workers
 
@@ -110,7 +110,7 @@ def budget_warnings(config: Config, expected: Expectations) -> Iterator[str]:
         yield (
             f"a stop may take {longest:g} s (--drain-delay {config.drain_delay:g} + the longer of --graceful-timeout "
             f"{config.graceful_timeout:g} and --stream-grace {config.stream_grace:g}, + "
-            f"--lifespan-shutdown-timeout {config.lifespan_shutdown_timeout:g} + {STOP_MARGIN:g}), "
+            f"{SHUTDOWNS} x --lifespan-shutdown-timeout {config.lifespan_shutdown_timeout:g} + {STOP_MARGIN:g}), "
             f"but KILL comes after {grace:g} s: shorten the budgets, "
             "or lengthen the grace period (it also covers the preStop hook)"
         )

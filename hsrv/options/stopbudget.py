@@ -1,6 +1,8 @@
 """How long a start of the whole server takes at most, and a stop, from TERM to the exit of its first process. Pure.
 
-    --drain-delay + the larger of --graceful-timeout and --stream-grace + --lifespan-shutdown-timeout + STOP_MARGIN
+    --drain-delay + the larger of --graceful-timeout and --stream-grace + 2 x --lifespan-shutdown-timeout + STOP_MARGIN
+
+Twice, because the pools shut down after the workers: as long as one of these lives, it may hand over a stream.
 
 A process manager that kills the server after a timeout (`terminationGracePeriodSeconds`, `TimeoutStopSec`) must allow
 this time. The parts of STOP_MARGIN are defined here or compared with it by a test.
@@ -13,6 +15,9 @@ from hsrv.options.config import Config
 START_STAGES: Final = 3
 """Each of which has --startup-timeout: the template's import, the leader's start, and that of the processes that wait
 for it (--leader-first)."""
+
+SHUTDOWNS: Final = 2
+"""Lifespan shutdowns one after the other: of the workers, which all have theirs at a time, then of the pools."""
 
 END_SPREAD: Final = 2.0
 """Maximum seconds over which a pool spreads telling its streams to end."""
@@ -33,7 +38,7 @@ exit."""
 def longest_stop(
     *, drain_delay: float, graceful: float, stream_grace: float, lifespan_shutdown: float
 ) -> float:
-    return drain_delay + max(graceful, stream_grace) + lifespan_shutdown + STOP_MARGIN
+    return drain_delay + max(graceful, stream_grace) + SHUTDOWNS * lifespan_shutdown + STOP_MARGIN
 
 
 def longest_stop_of(config: Config) -> float:

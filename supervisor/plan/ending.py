@@ -40,8 +40,7 @@ class Ending:
     # one process
 
     def drain_child(self, child: Child, now: float, *, adopt: bool) -> Steps:
-        state = self._state
-        budgets = state.budgets if state.phase is Phase.RUNNING else state.settings.stop_budgets
+        budgets = self._budgets()
         if child.state is ChildState.READY:
             child.state = ChildState.DISMISSED
             why = "it was dismissed and did not end within its budget"
@@ -64,6 +63,18 @@ class Ending:
         deadline = min(child.deadline, now + budgets.drain(child.identity.role))
         child.must_end_by(deadline, DeathReason.DRAIN_TIMEOUT, "its drain took longer than its budgets")
         return Drain(child.identity, adopt, budgets.graceful, budgets.stream_grace)
+
+    def _budgets(self) -> Budgets:
+        state = self._state
+        return state.budgets if state.phase is Phase.RUNNING else state.settings.stop_budgets
+
+    def _finish(self, pool: Child, now: float) -> Steps:
+        """Its workers have gone. Only now its lifespan shutdown can begin, after theirs: it has the whole time for it,
+        once."""
+        if not pool.finishing:
+            pool.finishing = True
+            pool.deadline = max(pool.deadline, now + self._budgets().dismissal())
+        yield Finish(pool.identity)
 
     def kill(self, child: Child, reason: DeathReason, why: str, now: float) -> Steps:
         child.state = ChildState.KILLED
@@ -89,7 +100,7 @@ class Ending:
         generation.want_nothing()
         for child in generation.everyone():
             yield from self.drain_child(child, now, adopt=adopt)
-        yield from self.after_exit(generation)
+        yield from self.after_exit(generation, now)
 
     def abandon(self, generation: Generation, now: float, why: str) -> Steps:
         """It serves nobody, and nobody needs it any more."""
@@ -101,7 +112,7 @@ class Ending:
                 yield from self.drain_child(child, now, adopt=False)
             else:
                 yield from self.kill(child, DeathReason.STOPPED, why, now)
-        yield from self.after_exit(generation)
+        yield from self.after_exit(generation, now)
 
     def _give_up(self, generation: Generation) -> Steps:
         """What was to come of it will not: its start, and its replacements."""
@@ -126,7 +137,7 @@ class Ending:
                     if child.state is ChildState.DRAINING:
                         yield self._drain_within(child, now, budgets, adopt=True)
 
-    def after_exit(self, generation: Generation) -> Steps:
+    def after_exit(self, generation: Generation, now: float) -> Steps:
         """A draining generation may have lost its last worker, its last pool, or its last process."""
         if generation.state is not Gen.DRAINING:
             return
@@ -136,7 +147,7 @@ class Ending:
         if not generation.has(Role.WORKER):
             for child in generation.everyone():
                 if child.state is ChildState.DRAINING:
-                    yield Finish(child.identity)
+                    yield from self._finish(child, now)
         if not generation.everyone():
             generation.machine.move(GenEvent.ALL_EXITED)
             yield QuitTemplate(number, template_stays=state.development and state.phase is Phase.RUNNING)
@@ -202,7 +213,7 @@ class Ending:
             generation.want_nothing()
             for child in generation.everyone():
                 yield from self.kill(child, DeathReason.STOPPED, why, now)
-            yield from self.after_exit(generation)
+            yield from self.after_exit(generation, now)
 
     def fail(self, why: str) -> Steps:
         """The first generation can't start: the server ends when its processes have."""

@@ -117,6 +117,9 @@ class Child:
     """Its lifespan startup begins when the leader's is complete. Until then the leader's deadline bounds it too: one
     that is late ends the generation."""
 
+    finishing: bool = False
+    """A pool: it was told that no worker will hand anything over any more."""
+
     @property
     def key(self) -> Key:
         return self.identity.role, self.identity.slot

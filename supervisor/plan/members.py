@@ -116,7 +116,7 @@ class Members:
             number = identity.generation
             details = {"process": identity.name, "generation": number, "child": pid, "reason": reason}
             yield ProcessGone("info", "process ended", details, pid, reason, expected=True)
-            yield from self._ending.after_exit(generation)
+            yield from self._ending.after_exit(generation, now)
             yield from self._forking.recycle_next(generation, now)
         elif generation.state is Gen.STARTING:
             yield from self._starting.fail(generation, f"{identity.name} {reason} while starting", "", now)

@@ -26,11 +26,11 @@ def test_a_keep_alive_shorter_than_the_balancers(seconds: float, warned: int) ->
 
 def test_budgets_longer_than_the_grace_period() -> None:
     config = Config(drain_delay=5.0, graceful_timeout=20.0, stream_grace=30.0, lifespan_shutdown_timeout=10.0)
-    assert longest_stop_of(config) == 57.0
+    assert longest_stop_of(config) == 67.0
     assert list(budget_warnings(config, Expectations())) == []
-    assert list(budget_warnings(config, Expectations(termination_grace_period=57.0))) == []
+    assert list(budget_warnings(config, Expectations(termination_grace_period=67.0))) == []
     [warning] = budget_warnings(config, Expectations(termination_grace_period=30.0))
-    assert "57 s" in warning
+    assert "67 s" in warning
     assert "30 s" in warning
 
 

@@ -85,7 +85,7 @@ def test_a_file_that_holds_a_secret_is_none(tmp_path: Path, by: str) -> None:
 def test_times_are_those_of_the_budgets(tmp_path: Path) -> None:
     lines = unit(tmp_path, startup_timeout=100, drain_delay=5, graceful_timeout=20, stream_grace=300)
     assert value(lines, "TimeoutStartSec") == "310"
-    assert value(lines, "TimeoutStopSec") == "327"
+    assert value(lines, "TimeoutStopSec") == "337"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ CONFIGS = [
 @pytest.mark.parametrize("config", CONFIGS)
 def test_it_is_what_the_three_options_and_one_constant_say(config: Config) -> None:
     longest = config.drain_delay + max(config.graceful_timeout, config.stream_grace)
-    longest += config.lifespan_shutdown_timeout + 12
+    longest += 2 * config.lifespan_shutdown_timeout + 12
     assert longest_stop_of(config) == longest == budgets_of(config).stop()
 
 
@@ -39,6 +39,13 @@ def test_it_is_what_the_three_options_and_one_constant_say(config: Config) -> No
 @pytest.mark.parametrize("role", [Role.WORKER, Role.POOL])
 def test_it_covers_the_kill_of_each_process_and_the_end_of_the_template(config: Config, role: Role) -> None:
     killed = config.drain_delay + budgets_of(config).drain(role) + STACKS_TIMEOUT
+    assert killed + TEMPLATE_EXIT_TIMEOUT <= longest_stop_of(config)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_it_covers_a_pool_that_shuts_down_after_the_last_worker(config: Config) -> None:
+    budgets = budgets_of(config)
+    killed = config.drain_delay + budgets.drain(Role.WORKER) + budgets.dismissal() + STACKS_TIMEOUT
     assert killed + TEMPLATE_EXIT_TIMEOUT <= longest_stop_of(config)
 
 

@@ -534,6 +534,28 @@ def test_a_stop_drains_all_and_ends_with_the_last_exit(fleet: Fleet) -> None:
     assert fleet.plan.phase is Phase.OVER
 
 
+def test_a_pool_has_its_lifespan_shutdown_after_that_of_the_last_worker(fleet: Fleet) -> None:
+    fleet.stop()
+    fleet.tick(WORKER_DRAIN - 1.0)
+    fleet.exited("worker-1")
+    fleet.exited("worker-2")
+    assert fleet.next_in() == DISMISSAL
+    assert fleet.tick(DISMISSAL - 1.0) == []
+    assert fleet.exited("pool-1") == [QuitTemplate(1), Exit(ExitCode.OK)]
+
+
+def test_each_pool_has_that_time_once() -> None:
+    fleet = Fleet(pools=2)
+    fleet.serve()
+    fleet.stop()
+    fleet.tick(WORKER_DRAIN - 1.0)
+    fleet.exited("worker-1")
+    fleet.exited("worker-2")
+    fleet.tick(DISMISSAL - 1.0)
+    assert kinds(fleet.exited("pool-1")) == [Finish]
+    assert fleet.next_in() == 1.0
+
+
 def test_what_dies_in_a_stop_is_not_replaced(fleet: Fleet) -> None:
     fleet.exited("worker-1")
     fleet.exited("worker-1")
