@@ -3,7 +3,7 @@
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache, partial
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -29,6 +29,11 @@ _EXIT_CODES = """
 2 invalid option or configuration · 3 the application could not be loaded or started · 4 an address could not be bound ·
 5 stopped, but processes had to be killed · 6 unsupported system · 7 no running server found or reached
 """
+
+
+Reread = Callable[[Collection[str]], Config]
+"""Reads the configuration again, without the variables of these names: those of the `--env-file`, which are the
+application's, and no options at the start either."""
 
 
 def _before(context: typer.Context) -> None:
@@ -113,7 +118,7 @@ def _parameters() -> tuple[inspect.Parameter, ...]:
 def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Callable[..., None]:
     """A typer command that takes every option of `Config` and calls `command` with the configuration, the source of
     each value, and the values of its `own` parameters. A parameter `reread` gets a function that reads the
-    configuration again, a parameter `config_file` the file given with --config."""
+    configuration again (`Reread`), a parameter `config_file` the file given with --config."""
     wanted = inspect.signature(command).parameters
 
     def run(*, application: str | None, config: str | None, help_all: bool, **given: Any) -> None:
@@ -123,7 +128,7 @@ def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Call
             values["app"] = application
         read = partial(load_config, values, config_file=config)
         if "reread" in wanted:
-            extra["reread"] = lambda: read()[0]
+            extra["reread"] = lambda but: read(but=but)[0]
         if "config_file" in wanted:
             extra["config_file"] = config
         command(*read(), **extra)
@@ -181,12 +186,12 @@ def _print_help(ctx: typer.Context, asked: bool) -> None:
         raise typer.Exit
 
 
-def start(config: Config, sources: Sources, *, reread: Callable[[], Config]) -> None:
+def start(config: Config, sources: Sources, *, reread: Reread) -> None:
     """Serve an application in the foreground."""
     raise typer.Exit(serve(config, sources, reread))
 
 
-def serve(config: Config, sources: Sources, reread: Callable[[], Config] | None = None) -> ExitCode:
+def serve(config: Config, sources: Sources, reread: Reread | None = None) -> ExitCode:
     """Serve until told to stop. Raises HsrvError before anything runs. Signals are blocked (`hsrv.system.held`) until
     it serves, and after it has stopped serving."""
     check_supported()
@@ -196,8 +201,10 @@ def serve(config: Config, sources: Sources, reread: Callable[[], Config] | None 
 
     environment = FileEnvironment()
     environment.read(config)
-    read_config = reread or (lambda: config)
-    again = None if reread is None and config.env_file is None else lambda: environment.read(read_config())
+    read_config = reread or (lambda but: config)
+    again = None
+    if reread is not None or config.env_file is not None:
+        again = lambda: environment.read(read_config(environment.names))  # noqa: E731  # a name of its own says no more
     return run(config, sources, again, environment.names)
 
 

@@ -12,7 +12,7 @@ allowed.
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,12 +67,15 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
     flag: str = "--{}",
+    but: Collection[str] = (),
 ) -> tuple[Config, Sources]:
     """The effective configuration. `command_line`: option name to value, only of options given. Raises ConfigError.
+    `but`: variables of the environment that are the application's alone: they came from its `--env-file`.
 
     `flag` formats the source of those values: "--{}", or "run({}=...)" for the Python API.
     """
-    environ = os.environ if environ is None else environ
+    given = os.environ if environ is None else environ
+    environ = {name: value for name, value in given.items() if name not in but}
     layers = _Layers()
     _read_file(layers, config_file or environ.get("HSRV_CONFIG"), folder or Path())
     _read_environment(layers, environ)

@@ -1,11 +1,13 @@
 """What the file of `--env-file` puts into the environment, and takes out again."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hsrv.common.errors import ConfigError
+from hsrv import cli
+from hsrv.common.errors import ConfigError, ExitCode
 from hsrv.options.config import Config
 from hsrv.sources.environment import FileEnvironment
 
@@ -34,6 +36,29 @@ def test_new_changed_and_removed_names_arrive_and_what_was_there_wins(file: Path
     assert environment.names == {"NEW", "KEPT"}
     environment.read(Config())
     assert shown() == {"OURS": "before"}
+
+
+def test_what_the_file_has_set_is_no_option_of_ours_at_a_reload(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start has read the options before the file."""
+    for name in ("HSRV_WORKERS", "HSRV_WORKERZ"):
+        monkeypatch.setenv(name, "restored after the test")
+        monkeypatch.delenv(name)
+    file.write_text("HSRV_WORKERS=3\nHSRV_WORKERZ=3\n")
+    configs: list[Config] = []
+
+    def run(config: Config, sources: object, again: Callable[[], Config], names: object) -> ExitCode:
+        configs.extend((config, again(), again()))
+        return ExitCode.OK
+
+    monkeypatch.setattr("hsrv.supervisor.main.run", run)
+    monkeypatch.setattr("hsrv.system.held.hold", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["start", "shop:app", "--env-file", str(file)])
+    assert ended.value.code == ExitCode.OK
+    assert os.environ["HSRV_WORKERS"] == "3", "the application has it"
+    assert configs[0] == configs[1] == configs[2]
 
 
 def test_a_file_with_an_error_changes_nothing(file: Path) -> None:
