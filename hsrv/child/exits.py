@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from hsrv.logs.logging import get_logger
 
@@ -20,10 +20,12 @@ _NOT_THEIRS: Final = (str(Path(asyncio.__file__).parent), str(Path(__file__).par
 _LOGGED: Final = "__hsrv_logged__"
 """Attribute that marks exceptions already logged."""
 
+T = TypeVar("T")
+
 log = get_logger("hsrv.child")
 
 
-def run_past_exits(loop: asyncio.AbstractEventLoop, life: Coroutine[Any, Any, int]) -> int:
+def run_past_exits(loop: asyncio.AbstractEventLoop, life: Coroutine[Any, Any, T]) -> T:
     """Run `life` to its end, as `run_until_complete` does."""
     loop.set_exception_handler(_on_exception)
     main = loop.create_task(life)

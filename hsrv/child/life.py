@@ -144,8 +144,10 @@ def run_child(boot: ChildBoot, make_service: MakeService) -> int:
         ignore_stop_signals(loop)
         code = run_past_exits(loop, child.live(loaded, make_service))
     finally:
-        _end(loop)
-        run_exit_functions(child.shutdown_ends - time.monotonic(), code)
+        try:
+            _end(loop)
+        finally:
+            run_exit_functions(child.shutdown_ends - time.monotonic(), code)
     return code
 
 
@@ -196,13 +198,28 @@ def no_operation(signum: int, frame: FrameType | None) -> None:
 
 def _end(loop: asyncio.AbstractEventLoop) -> None:
     """Cancel tasks that the application left running, and close the loop. Threads end with the process."""
-    leftovers = asyncio.all_tasks(loop)
-    for task in leftovers:
-        task.cancel()
-    if leftovers:
-        loop.run_until_complete(asyncio.wait(leftovers, timeout=LEFTOVER_TIMEOUT))
-    loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), LEFTOVER_TIMEOUT))
-    loop.close()
+    try:
+        leftovers = asyncio.all_tasks(loop)
+        for task in leftovers:
+            task.cancel()
+        if leftovers:
+            run_past_exits(loop, _wait_for(leftovers))
+        run_past_exits(loop, _end_generators(loop))
+    finally:
+        loop.close()
+
+
+async def _wait_for(leftovers: set[asyncio.Task[Any]]) -> None:
+    _, left = await asyncio.wait(leftovers, timeout=LEFTOVER_TIMEOUT)
+    if left:
+        log.warning("tasks of the application did not end", tasks=len(left), timeout=LEFTOVER_TIMEOUT)
+
+
+async def _end_generators(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        await asyncio.wait_for(loop.shutdown_asyncgens(), LEFTOVER_TIMEOUT)
+    except TimeoutError:
+        log.warning("generators of the application did not end", timeout=LEFTOVER_TIMEOUT)
 
 
 def imported_files() -> dict[str, str | None]:
