@@ -182,7 +182,8 @@ class Template:
             leadership.use(packet.take_fd() if len(packet) else -1)
             self._census = packet.take_fd() if len(packet) else -1
         if message.metrics_dir:
-            metricsdir.hold(Path(message.metrics_dir))  # for the life of this process and its children
+            # for the life of this process and its children
+            self._metrics = metricsdir.hold(Path(message.metrics_dir))
         setproctitle(f"hsrv: template g{message.generation}")
         whichprocess.become(Identity(Role.TEMPLATE, 0, message.generation))
         logging.setup(message.config, whichprocess.process())
@@ -407,7 +408,9 @@ class Template:
         for info in self._files:
             remove_socket_file(info)
         if self.boot.metrics_dir:
-            metricsdir.remove(Path(self.boot.metrics_dir))
+            metricsdir.remove_last(
+                Path(self.boot.metrics_dir), self._metrics
+            )  # other templates may wait, too
 
 
 def _pipe() -> tuple[int, int]:

@@ -58,6 +58,15 @@ def remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+def remove_last(path: Path, fd: int) -> None:
+    """Remove it, unless another process holds it: `fd` is of `hold`, and no process that lives has a copy of it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return
+    remove(path)
+
+
 def remove_stale(run_dir: Path) -> None:
     """Remove the directories of servers that were killed."""
     for path in run_dir.glob(f"*{SUFFIX}"):

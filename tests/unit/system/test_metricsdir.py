@@ -32,6 +32,17 @@ def test_what_nobody_holds_any_more_is_removed_by_the_next_server(tmp_path: Path
     os.close(last)
 
 
+def test_the_last_of_several_holders_removes_it(tmp_path: Path) -> None:
+    path, first = metricsdir.prepare(tmp_path, 1)
+    second = metricsdir.hold(path)
+    metricsdir.remove_last(path, first)
+    assert path.exists(), "the other one counts there"
+    os.close(first)
+    metricsdir.remove_last(path, second)
+    assert not path.exists()
+    os.close(second)
+
+
 def test_what_is_not_named_after_a_server_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.metrics").mkdir()
     metricsdir.remove_stale(tmp_path)
