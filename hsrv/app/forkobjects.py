@@ -1,7 +1,8 @@
 """Finds Python objects created by an import that processes must not share, and the globals that hold them.
 
 Looks at the garbage collector's list of objects, so objects created before `gc.freeze()` are not seen. Promises: no
-module is imported, and no code of an object's own class runs: its type is inspected, not the object.
+module is imported, and no code of an object's own class runs: its type is inspected, not the object. (An event loop is
+asked whether it is closed.)
 """
 
 import gc
@@ -163,7 +164,10 @@ def _is_harmless(value: Any) -> bool:
         return True
     kind, state = type(value).__name__, _state(value)
     if issubclass(type(value), _classes([("asyncio.events", "AbstractEventLoop")])):
-        return bool(value.is_closed())
+        try:
+            return bool(value.is_closed())
+        except Exception:  # a loop of somebody else's, which may have no such method
+            return False
     if kind == "ProcessPoolExecutor":
         return bool(state.get("_shutdown_thread"))
     return kind in ("_MainProcess", "_ParentProcess") or ("_handle" in state and state["_handle"] is None)

@@ -195,7 +195,8 @@ def _suspects(before: Before) -> list[tuple[int, str]]:
 
 def _is_harmless(fd: int) -> bool:
     """Whether it is a file or directory opened for reading (see `reopen`), a file opened for appending like a log file
-    (each write goes to the end in one piece), a device without state, or closed meanwhile."""
+    (each write goes to the end in one piece), a device without state, a socket that only sends datagrams, or closed
+    meanwhile."""
     try:
         mode, flags = os.fstat(fd), fcntl.fcntl(fd, fcntl.F_GETFL)
     except OSError:
@@ -204,7 +205,34 @@ def _is_harmless(fd: int) -> bool:
         return os.major(mode.st_rdev) == MEMORY_DEVICES
     if stat.S_ISREG(mode.st_mode):
         return flags & os.O_ACCMODE == os.O_RDONLY or bool(flags & os.O_APPEND)
+    if stat.S_ISSOCK(mode.st_mode):
+        return _only_sends(fd)
     return stat.S_ISDIR(mode.st_mode)
+
+
+def _only_sends(fd: int) -> bool:
+    """Whether it is a datagram socket without an address, as those of statsd and syslog clients: nobody can send to it,
+    and each datagram goes out in one piece."""
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:
+        return False
+    try:
+        if sock.type != socket.SOCK_DGRAM:
+            return False
+        if sock.family == socket.AF_UNIX:
+            return not sock.getsockname() and not _is_of_pair(sock)
+        return sock.family in (socket.AF_INET, socket.AF_INET6) and sock.getsockname()[1] == 0
+    finally:
+        sock.detach()  # the application owns the descriptor
+
+
+def _is_of_pair(sock: socket.socket) -> bool:
+    """Whether what it is connected to has no name either."""
+    try:
+        return not sock.getpeername()
+    except OSError:
+        return False  # not connected
 
 
 def _descriptors(before: Before, named: Iterable[Shared]) -> list[str]:

@@ -9,6 +9,7 @@ these methods changes what is planned.
 
 from dataclasses import replace
 from math import inf
+from typing import Final
 
 from hsrv.common.terms import Identity, Preload
 from hsrv.supervisor.plan.actions import Actions, Say, Steps, part_of
@@ -20,6 +21,9 @@ from hsrv.supervisor.plan.members import Members
 from hsrv.supervisor.plan.settings import Settings
 from hsrv.supervisor.plan.starting import Starting, failure
 from hsrv.supervisor.plan.state import Phase, State, View
+
+ADVICE: Final = "create it in the lifespan startup instead"
+"""What to do about an import that leaves what a fork would share."""
 
 
 class Plan(View):
@@ -121,7 +125,11 @@ class Plan(View):
         if generation is None or generation.state is Gen.DRAINING:
             return ()
         generation.preload = Preload.NONE
-        told: dict[str, object] = {"why": reason, "instead": "each process imports for itself"}
+        told: dict[str, object] = {
+            "why": reason,
+            "instead": "each process imports for itself",
+            "advice": ADVICE,
+        }
         spawned = self._of(generation, self._forking.spawn_template(generation, now))
         return (Say("warning", "preload given up", told, operation=generation.operation), *spawned)
 

@@ -132,6 +132,34 @@ print(unsafe_to_fork())
 """) == ["None"]
 
 
+def test_an_event_loop_that_can_not_say_whether_it_is_closed_is_one() -> None:
+    [reason] = said("""
+import asyncio
+class Mine(asyncio.AbstractEventLoop): ...
+mine = Mine()
+print(unsafe_to_fork())
+""")
+    assert "Mine __main__.mine" in reason
+
+
+def test_datagram_sockets_without_an_address_are_no_reason(tmp_path: Path) -> None:
+    found = said(f"""
+import logging.handlers
+daemon = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+daemon.bind({str(tmp_path / "log")!r})
+allowed = frozenset({{daemon.fileno()}})
+fine = [socket.socket(family, socket.SOCK_DGRAM) for family in (socket.AF_INET, socket.AF_UNIX)]
+fine += [logging.handlers.SysLogHandler(address) for address in (({"127.0.0.1"!r}, 9), {str(tmp_path / "log")!r})]
+print(unsafe_to_fork(allowed))
+fine[0].bind(("127.0.0.1", 0))
+print("AF_INET SOCK_DGRAM at" in unsafe_to_fork(allowed))
+fine[0].close()
+pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+print(unsafe_to_fork(allowed).count("AF_UNIX SOCK_DGRAM"))
+""")
+    assert found == ["None", "True", "2"]
+
+
 def test_a_native_thread_that_its_library_ends_before_a_fork_is_no_reason() -> None:
     assert said("""
 libc = ctypes.CDLL(None)

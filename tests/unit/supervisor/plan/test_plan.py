@@ -149,6 +149,7 @@ def test_an_import_that_leaves_threads_gets_a_template_that_imports_nothing() ->
         SpawnTemplate(1, Preload.NONE)
     ]
     assert [said.level for said in fleet.said] == ["warning"]
+    assert fleet.said[0].details["advice"] == "create it in the lifespan startup instead"
     assert kinds(fleet.template_ready()) == [ForkChild] * 3
     for name in fleet.all_names():
         fleet.ready(name)
