@@ -9,9 +9,11 @@ import os
 import signal
 import sys
 import weakref
+from contextlib import suppress
 from typing import Any, Final
 
-from hsrv.logs.logging import get_logger
+from hsrv.logs import output
+from hsrv.logs.logging import get_logger, line_writer
 from hsrv.system.realthreads import RealThread, get_ident
 
 LEAST: Final = 1.0
@@ -76,4 +78,15 @@ def _forget_processes() -> None:
 def _end_late(guard: RealThread, seconds: float, code: int) -> None:
     if not guard.pause(seconds):
         log.error("exit functions timed out", timeout=seconds)
+        writer = RealThread(_write_out)  # who hangs may hold the stream
+        writer.start()
+        writer.end(output.FLUSH_TIMEOUT)
         os._exit(code)
+
+
+def _write_out() -> None:
+    """What is buffered. `output.flush` is for the main thread, which hangs."""
+    line_writer().tell()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, nobody reads it, or something else
+            stream.flush()
