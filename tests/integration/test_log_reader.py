@@ -137,7 +137,12 @@ def test_a_reader_that_sleeps_costs_lines_and_nothing_else(unread: Unread) -> No
 
     [count, *_] = eventually(told, "it says how many lines were lost")
     assert int(count) > 10
-    eventually(lambda: "/awake" in [line.get("path") for line in read()], "what comes then is logged")
+
+    def logged() -> bool:
+        unread.get("/awake")
+        return "/awake" in [line.get("path") for line in read()]
+
+    eventually(logged, "what comes then is logged")
 
     unread.flood()
     unread.process.send_signal(signal.SIGTERM)
