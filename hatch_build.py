@@ -47,12 +47,13 @@ COMPILED: Final = (
 """What runs for every request. Compiled classes can be subclassed only by compiled ones: hence both hosts."""
 
 SETUP: Final = """
-import sys
+import os, sys
 from mypyc.build import mypycify
 from setuptools import setup
 
+optimisation = os.environ.get("MYPYC_OPT_LEVEL", "3")  # as mypy's own build has it
 options = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports", *sys.argv.pop().split()]
-extensions = mypycify(options, opt_level="3", debug_level="0", group_name="hsrv")
+extensions = mypycify(options, opt_level=optimisation, debug_level="0", group_name="hsrv")
 setup(name="hsrv", packages=[], ext_modules=extensions)
 """
 

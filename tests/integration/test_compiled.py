@@ -34,10 +34,11 @@ def run(*command: str, env: dict[str, str], cwd: Path = ROOT) -> str:
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment in which `hsrv` is the compiled one."""
+    """The environment in which `hsrv` is the compiled one. Not optimised: that takes the C compiler a minute, and how
+    quick it is nobody looks at here."""
     out, site = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
-    run(*command, env={**os.environ, "HSRV_COMPILE": "1"})
+    run(*command, env={**os.environ, "HSRV_COMPILE": "1", "MYPYC_OPT_LEVEL": "0"})
     (wheel,) = out.glob("*.whl")
     assert not wheel.name.endswith("none-any.whl")
     with zipfile.ZipFile(wheel) as archive:
