@@ -23,7 +23,7 @@ TEACHES_NOTHING: Final = ("HEAD", "OPTIONS")
 log = get_logger("hsrv.pool")
 
 
-class Claims:
+class StreamClaims:
     """Of one pool."""
 
     def __init__(self, config: Config) -> None:

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from hsrv.asyncpool.claims import Claims
+from hsrv.asyncpool.claims import StreamClaims
 from hsrv.asyncpool.parking import ParkingLot, most_parked
 from hsrv.asyncpool.websocket.memory import MessageMemory
 from hsrv.asyncpool.websocket.session import WebSocketSession, WebSocketSettings
-from hsrv.board.census import Held
+from hsrv.board.census import CensusKind
 from hsrv.board.layout import Count, Gauge, Histogram, Occupant
 from hsrv.child.life import ChildBoot, Learn
 from hsrv.common.asgi import Application
@@ -98,7 +98,7 @@ class AsyncPool(HTTPHost):
             close_timeout=CLOSE_TIMEOUT,
         )
         self._ws_memory = MessageMemory(config.ws_memory)
-        self._claims = Claims(config)
+        self._claims = StreamClaims(config)
         self._requests: set[Exchange] = set()
         """Those that are not found to be streams; for --limit-concurrency."""
         self._drain: DrainParams | None = None
@@ -197,8 +197,8 @@ class AsyncPool(HTTPHost):
 
     def _count_streams(self) -> None:
         if self.census is not None:
-            self.census.set(Held.STREAMS, len(self.connections) - len(self._refused))
-            self.census.set(Held.WEBSOCKETS, len(self._sessions))
+            self.census.set(CensusKind.STREAMS, len(self.connections) - len(self._refused))
+            self.census.set(CensusKind.WEBSOCKETS, len(self._sessions))
 
     def _over_limit(self, message: StreamingHandoff | WebSocketHandoff) -> EndReason | None:
         """The limit that stands against one more."""
@@ -207,9 +207,13 @@ class AsyncPool(HTTPHost):
         if self.census is None:
             return None
         if isinstance(message, WebSocketHandoff):
-            most, held, reason = self.settings.limit_websockets, Held.WEBSOCKETS, EndReason.LIMIT_WEBSOCKETS
+            most, held, reason = (
+                self.settings.limit_websockets,
+                CensusKind.WEBSOCKETS,
+                EndReason.LIMIT_WEBSOCKETS,
+            )
         else:
-            most, held, reason = self.settings.limit_streams, Held.STREAMS, EndReason.LIMIT_STREAMS
+            most, held, reason = self.settings.limit_streams, CensusKind.STREAMS, EndReason.LIMIT_STREAMS
         return reason if most and self.census.total(held) >= most else None
 
     def _welcomes(self) -> bool:
@@ -326,7 +330,7 @@ class AsyncPool(HTTPHost):
             self._requests.add(exchange)
         else:
             self._requests.discard(exchange)
-        self.census.set(Held.REQUESTS, len(self._requests))
+        self.census.set(CensusKind.REQUESTS, len(self._requests))
 
     def rescue(self) -> None:
         """Nothing can be rescued: whoever holds up the streams is named."""
@@ -343,7 +347,7 @@ class AsyncPool(HTTPHost):
         seconds = time.monotonic() - session.started_at
         self.count(reason)
         self.board.gauge(Gauge.WEBSOCKETS, len(self._sessions))
-        self.tally(session.conn)
+        self.count_traffic(session.conn)
         if session.status == 101:
             self.board.stream_ended[reason] += 1
             self.board.observe(Histogram.STREAM, seconds)
@@ -399,7 +403,7 @@ class AsyncPool(HTTPHost):
         super().sweep(now)
         for session in list(self._sessions):
             session.check_deadlines(now)
-            self.tally(session.conn)
+            self.count_traffic(session.conn)
         if self._ws_memory.much_was_freed():
             return_free_memory()
         self.board.gauge(Gauge.PARKED, len(self._lot))

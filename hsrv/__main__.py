@@ -1,12 +1,12 @@
 """The `hsrv` command, also as `python -m hsrv`."""
 
-from hsrv.system.held import hold
+from hsrv.system.blockedsignals import block
 from hsrv.system.standardfiles import open_missing
 
 
 def main() -> None:
     """The entry point of the command."""
-    hold()  # before anything else: otherwise Ctrl-C interrupts an import, and HUP and TERM end it silently
+    block()  # before anything else: otherwise Ctrl-C interrupts an import, and HUP and TERM end it silently
     open_missing()
     import gc  # noqa: PLC0415  # after the call
 

@@ -19,7 +19,7 @@ from hsrv.common.asgi import Application
 from hsrv.common.errors import AppLoadError, ConfigError, ExitCode, HsrvError
 from hsrv.options.config import Config
 from hsrv.sources.sources import Sources, load_config
-from hsrv.system import held
+from hsrv.system import blockedsignals
 from hsrv.system.standardfiles import open_missing
 
 
@@ -43,8 +43,8 @@ def run(app: str | Application | None = None, *, config_file: str | None = None,
     except HsrvError as error:
         code = report(error)
     finally:
-        held.forget()
-        held.let_through()
+        blockedsignals.discard_pending()
+        blockedsignals.unblock()
     if code is not ExitCode.OK:
         raise SystemExit(int(code))
 

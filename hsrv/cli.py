@@ -17,7 +17,7 @@ from hsrv.common.visible import visible, visible_block
 from hsrv.options.config import Config, OptionInfo, options
 from hsrv.sources.environment import FileEnvironment
 from hsrv.sources.sources import HIDDEN, Sources, load_config
-from hsrv.system import held
+from hsrv.system import blockedsignals
 from hsrv.system.importing import few_collections
 from hsrv.system.native import is_compiled
 from hsrv.system.platform import check_supported, is_supported
@@ -39,7 +39,7 @@ application's, and no options at the start either."""
 def _before(context: typer.Context) -> None:
     """Signals are blocked until the command is known (`hsrv.__main__`): only a server handles them itself."""
     if context.invoked_subcommand != "start":
-        held.let_through()
+        blockedsignals.unblock()
 
 
 app = typer.Typer(
@@ -192,10 +192,10 @@ def start(config: Config, sources: Sources, *, reread: Reread) -> None:
 
 
 def serve(config: Config, sources: Sources, reread: Reread | None = None) -> ExitCode:
-    """Serve until told to stop. Raises HsrvError before anything runs. Signals are blocked (`hsrv.system.held`) until
-    it serves, and after it has stopped serving."""
+    """Serve until told to stop. Raises HsrvError before anything runs. Signals are blocked until
+    it serves, and after it has stopped serving (`hsrv.system.blockedsignals`)."""
     check_supported()
-    held.hold()
+    blockedsignals.block()
     with few_collections():
         from hsrv.supervisor.main import run  # noqa: PLC0415  # imports what only POSIX has, after the check
 

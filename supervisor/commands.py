@@ -9,12 +9,12 @@ from hsrv.logs.logging import get_logger
 from hsrv.supervisor.hands.hands import ProcessHands
 from hsrv.supervisor.operators.operations import new_id
 from hsrv.supervisor.operators.reloads import Reloads
-from hsrv.supervisor.plan.state import Phase
+from hsrv.supervisor.plan.state import ServerPhase
 from hsrv.supervisor.runtime.loop import Loop
 from hsrv.supervisor.runtime.signals import COMMANDS, Command, handled
 from hsrv.supervisor.runtime.terminal import LOOK_INTERVAL, Terminal, repeat_interrupt
-from hsrv.supervisor.succession.upgrade import Upgrades
-from hsrv.system import held
+from hsrv.supervisor.upgrade.upgrade import Upgrades
+from hsrv.system import blockedsignals
 
 log = get_logger("hsrv.supervisor")
 
@@ -32,7 +32,7 @@ class Commands:
     async def hear_signals(self, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
         with anyio.open_signal_receiver(*handled()) as signals:
-            held.let_through()
+            blockedsignals.unblock()
             task_status.started()
             async for signum in signals:
                 if not self._upgrades.obey(signum):
@@ -62,7 +62,7 @@ class Commands:
 
     def _hang_up(self, now: float) -> None:
         """A closed terminal may send HUP twice, itself and by its shell: not the second one of two stops."""
-        if self._loop.plan.phase is Phase.RUNNING:
+        if self._loop.plan.phase is ServerPhase.RUNNING:
             log.info("terminal closed")
             self._loop.perform(self._loop.plan.stop(now))
 

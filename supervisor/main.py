@@ -22,14 +22,14 @@ from hsrv.supervisor.runtime.threads import deaf_threads
 from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.sockets.inheritance import Inheritance
 from hsrv.supervisor.sockets.listeners import close_listeners, lent, open_listeners
-from hsrv.supervisor.succession.estate import Office
-from hsrv.supervisor.succession.keeper import keep
-from hsrv.supervisor.succession.succession import Succession, succession
 from hsrv.supervisor.supervisor import Start, Supervisor
-from hsrv.system import held, privileges, rundir
+from hsrv.supervisor.upgrade.keeper import keep
+from hsrv.supervisor.upgrade.takeover import Takeover, takeover_from
+from hsrv.supervisor.upgrade.upgradestate import ManagerDuties
+from hsrv.system import blockedsignals, privileges, rundir
 from hsrv.system.cpus import resolve_workers
 from hsrv.system.platform import become_subreaper, check_supported
-from hsrv.system.sdnotify import KEPT, Manager, Surroundings
+from hsrv.system.sdnotify import KEPT, Manager, ManagerEnvironment
 
 log = logging.get_logger("hsrv.supervisor")
 
@@ -45,12 +45,12 @@ def run(
     `set_by_us`: variables that came from --env-file, as they are at any time."""
     check_supported()
     # Whoever started us may have blocked some, and all of us would inherit it. Those that are held are heard later.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals() - held.HELD)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals() - blockedsignals.BLOCKED)
     launch = Launch.here(set_by_us)
-    surroundings = Surroundings.take(os.environ, os.getpid())
-    before = succession(os.environ)
+    manager_environment = ManagerEnvironment.take(os.environ, os.getpid())
+    before = takeover_from(os.environ)
     try:
-        return _run(config, reread, launch, surroundings, before)
+        return _run(config, reread, launch, manager_environment, before)
     except HsrvError as error:
         if before is not None:
             before.refuse(str(error), getattr(error, "traceback", ""))
@@ -61,14 +61,14 @@ def _run(
     config: Config,
     reread: Callable[[], Config] | None,
     launch: Launch,
-    surroundings: Surroundings,
-    before: Succession | None,
+    manager_environment: ManagerEnvironment,
+    before: Takeover | None,
 ) -> ExitCode:
     account = privileges.resolve(config.user, config.group)
     config, why = _with_workers(config)
     target = resolve_target(config)
     logging.setup(config, None)
-    inherited = Inheritance(surroundings.sockets) if before is None else before.inheritance
+    inherited = Inheritance(manager_environment.sockets) if before is None else before.inheritance
     config = _with_binds(config, inherited)
     if inherited.replaced:
         log.info("sockets of the service manager instead of --bind", names=list(inherited.replaced))
@@ -88,7 +88,7 @@ def _run(
             log.info("admin address", urls=admin.urls)
         if unwanted := inherited.close_rest():
             log.warning("sockets closed", why="no --bind names them", names=unwanted)
-        if surroundings.store:  # the next start goes on with them: our end is not theirs
+        if manager_environment.store:  # the next start goes on with them: our end is not theirs
             listeners = [lent(listener) for listener in listeners]
             admin = replace(admin, listeners=tuple(lent(listener) for listener in admin.listeners))
         if account is not None:
@@ -118,8 +118,8 @@ def _run(
             door=door,
             reread=None if reread is None else lambda: _with_binds(_with_workers(reread())[0], inherited),
             launch=launch,
-            office=_office(surroundings, unwanted),
-            succession=before,
+            duties=_duties(manager_environment, unwanted),
+            takeover=before,
             admin=admin,
             observer=Observer(collectors) if collectors is not None else None,
         )
@@ -130,11 +130,11 @@ def _run(
         if door is not None:
             door.close()
         logging.line_writer().tell()
-    return code if supervisor.heir is None else keep(supervisor.heir, supervisor.terminal)
+    return code if supervisor.replacement is None else keep(supervisor.replacement, supervisor.terminal)
 
 
 def _serve(supervisor: Supervisor, observer: Observer | None) -> ExitCode:
-    if held.stop_waits():  # it came while we imported and bound
+    if blockedsignals.stop_is_pending():  # it came while we imported and bound
         log.info("stopping", why="it was told to before anything was started")
         return ExitCode.OK
     try:
@@ -144,14 +144,18 @@ def _serve(supervisor: Supervisor, observer: Observer | None) -> ExitCode:
             observer.close()
 
 
-def _office(surroundings: Surroundings, unwanted: Sequence[str]) -> Office:
+def _duties(manager_environment: ManagerEnvironment, unwanted: Sequence[str]) -> ManagerDuties:
     """With the service manager, which need not keep what nobody wants."""
-    manager = Manager(surroundings.notify)
+    manager = Manager(manager_environment.notify)
     for name in unwanted:
         if name.startswith(KEPT):
             manager.forget(name)
     manager.close()
-    return Office(notify=surroundings.notify, watchdog=surroundings.watchdog, store=surroundings.store)
+    return ManagerDuties(
+        notify=manager_environment.notify,
+        watchdog=manager_environment.watchdog,
+        store=manager_environment.store,
+    )
 
 
 def _with_binds(config: Config, inherited: Inheritance) -> Config:

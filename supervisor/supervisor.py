@@ -20,7 +20,7 @@ from hsrv.supervisor.admin.http.address import NO_ADMIN, AdminAddress
 from hsrv.supervisor.commands import Commands
 from hsrv.supervisor.hands.hands import ProcessHands
 from hsrv.supervisor.hands.templates import Outfit
-from hsrv.supervisor.health.healing import Healer
+from hsrv.supervisor.health.healing import HangMonitor
 from hsrv.supervisor.observed import Observer
 from hsrv.supervisor.operators.desk import OperatorDesk
 from hsrv.supervisor.operators.operator import OperatorSocket
@@ -30,7 +30,7 @@ from hsrv.supervisor.plan.plan import Plan
 from hsrv.supervisor.plan.settings import settings_of
 from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.reports.banner import Banner
-from hsrv.supervisor.reports.notify import Herald
+from hsrv.supervisor.reports.notify import ManagerNotifier
 from hsrv.supervisor.reports.status import StatusReader
 from hsrv.supervisor.reports.told import Told
 from hsrv.supervisor.runtime.configuration import Configuration
@@ -40,12 +40,12 @@ from hsrv.supervisor.runtime.terminal import Terminal
 from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.sockets.handoffs import Handoffs
 from hsrv.supervisor.sockets.listeners import close_listeners
-from hsrv.supervisor.sockets.unserved import Unserved
-from hsrv.supervisor.succession.estate import Office
-from hsrv.supervisor.succession.keeper import Heir, hold_signals
-from hsrv.supervisor.succession.succession import Succession
-from hsrv.supervisor.succession.upgrade import Bequest, Upgrades
-from hsrv.system import held, metricsdir
+from hsrv.supervisor.sockets.noworkers import NoWorkerResponder
+from hsrv.supervisor.upgrade.keeper import ReplacementServer, hold_signals
+from hsrv.supervisor.upgrade.takeover import Takeover
+from hsrv.supervisor.upgrade.upgrade import HandedOver, Upgrades
+from hsrv.supervisor.upgrade.upgradestate import ManagerDuties
+from hsrv.system import blockedsignals, metricsdir
 from hsrv.system.cgroupmemory import MemoryGroup
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ class Start:
     """The configuration as it is now, for a reload; raises HsrvError."""
     launch: Launch = field(default_factory=Launch.here)
     """How to start the next version of us."""
-    office: Office = field(default_factory=Office)
+    duties: ManagerDuties = field(default_factory=ManagerDuties)
     """With the service manager."""
-    succession: Succession | None = None
-    """From the server that we take over from, with its office."""
+    takeover: Takeover | None = None
+    """From the server that we take over from, with its duties."""
     admin: AdminAddress = NO_ADMIN
     """Where probes and scrapes come in."""
     observer: Observer | None = None
@@ -91,22 +91,22 @@ class Supervisor:
         self._handoffs = Handoffs(self._serving_number, lambda: self._configuration.config.handoff_timeout)
         living: dict[int, ChildHandle] = {}
         pressure = lambda: self._configuration.config.memory_pressure  # noqa: E731  # asked each time
-        self._healer = Healer(loop, living, MemoryGroup(), pressure)
+        self._hangs = HangMonitor(loop, living, MemoryGroup(), pressure)
         app_metrics = _app_metrics(config) if start.admin.listeners else None
-        succession = start.succession
-        adopt = (succession.adopt if succession is not None else None) or Channel.pair()
-        leadership = _leadership(succession)
+        takeover = start.takeover
+        adopt = (takeover.adopt if takeover is not None else None) or Channel.pair()
+        leadership = _leadership(takeover)
         self._hands = loop.hands = ProcessHands(
             loop,
             self._configuration,
             _outfit(start.addresses, self._handoffs, adopt, leadership, app_metrics),
-            doctor=self._healer,
+            doctor=self._hangs,
             living=living,
             on_stranger=lambda pid, status: self._upgrades.exited(pid, status),  # noqa: PLW0108  # made below
             reuse=self._development,
         )
         self._status = self._make_status(living)
-        self._herald = Herald(start.office, loop.plan, start.addresses)
+        self._notifier = ManagerNotifier(start.duties, loop.plan, start.addresses)
         self._upgrades = self._make_upgrades(adopt, leadership)
         set_log_level = self._hands.children.set_log_level
         self._reloads = Reloads(loop, self._configuration, set_log_level, self._in_the_way_of_a_reload)
@@ -122,7 +122,7 @@ class Supervisor:
             self._loop.plan,
             self._begun.addresses.listeners,
             living,
-            self._told.tally,
+            self._told.totals,
             self._told.timeline,
             template_pids=self._hands.templates.pids,
             log_level=lambda: self._configuration.config.log_level,
@@ -130,18 +130,18 @@ class Supervisor:
 
     def _make_upgrades(self, adopt: tuple[Channel, Channel], leadership: int) -> Upgrades:
         begun = self._begun
-        ours = Bequest(
+        ours = HandedOver(
             begun.addresses,
             begun.door,
             adopt,
             leadership,
-            self._herald,
+            self._notifier,
             self._hands.children.patterns_known,
             self._hands.templates.own_files,
         )
-        link = begun.succession.link if begun.succession is not None else None
+        keeper = begun.takeover.keeper if begun.takeover is not None else None
         development = self._development is not None
-        return Upgrades(self._loop, ours, begun.launch, link, development=development)
+        return Upgrades(self._loop, ours, begun.launch, keeper, development=development)
 
     def _make_desk(self) -> OperatorDesk:
         return OperatorDesk(
@@ -157,7 +157,7 @@ class Supervisor:
         from hsrv.supervisor.admin.metrics.metrics import Server  # noqa: PLC0415  # imports prometheus-client
         from hsrv.supervisor.admin.site import Admin  # noqa: PLC0415  # imports h11
 
-        server = Server(self._loop.plan, self._hands.children.living, self._status, self._told.tally)
+        server = Server(self._loop.plan, self._hands.children.living, self._status, self._told.totals)
         return Admin(self._configuration.config, self._begun.admin, server, self._desk, app_metrics)
 
     def _introduce(self) -> None:
@@ -166,26 +166,26 @@ class Supervisor:
         self._loop.on_change = self._status.forget
         self._hands.templates.on_ready = self._template_ready
         stream.listen(self._serving)
-        stream.listen(self._herald.hear)
+        stream.listen(self._notifier.hear)
         if self._admin is not None:
             stream.listen(self._admin.hear)
         if begun.observer is not None:
             stream.listen(begun.observer.hear)
         if self._development is not None:
             self._hands.children.on_modules = self._development.imported
-        if begun.succession is not None:
-            estate = begun.succession.estate
-            begun.succession.furnish(self._loop.plan, self._told.operations.open(estate.upgrade_id))
-            self._hands.children.learn(list(estate.learned))
+        if begun.takeover is not None:
+            state = begun.takeover.state
+            begun.takeover.restore(self._loop.plan, self._told.operations.open(state.upgrade_id))
+            self._hands.children.learn(list(state.learned))
 
     async def run(self) -> ExitCode:
         """Start everything, and return when everything has ended."""
-        loop, succession = self._loop, self._begun.succession
+        loop, takeover = self._loop, self._begun.takeover
         async with anyio.create_task_group() as tasks:
             loop.tasks = self._status.tasks = tasks
             await tasks.start(self._commands.hear_signals)
             self._start_tasks()
-            upgrade = succession.estate.upgrade_id if succession is not None else ""
+            upgrade = takeover.state.upgrade_id if takeover is not None else ""
             loop.perform(loop.plan.start(loop.now(), upgrade))
             code = await loop.run()
             await self._upgrades.end()
@@ -193,9 +193,9 @@ class Supervisor:
                 hold_signals()
                 # what came before is passed on from here, the rest by the keeper
                 await anyio.sleep(SIGNALS_SETTLE)
-            if succession is not None:
-                await succession.end(loop.plan.settings.stop_budgets)
-            held.hold()  # who listens is about to leave, and their defaults would end us before all is tidy
+            if takeover is not None:
+                await takeover.end(loop.plan.settings.stop_budgets)
+            blockedsignals.block()  # who listens is about to leave, and their defaults would end us before all is tidy
             tasks.cancel_scope.cancel()
         await self._end()
         return code
@@ -205,15 +205,15 @@ class Supervisor:
         loop, begun = self._loop, self._begun
         start = loop.tasks.start_soon
         start(self._commands.watch_terminal)
-        start(self._healer.run)
+        start(self._hangs.run)
         start(self._handoffs.run)
-        start(Unserved(begun.addresses.listeners, loop.plan.lacks_worker, self._queue_timeout).run)
-        start(self._herald.run, lambda: loop.changed)
+        start(NoWorkerResponder(begun.addresses.listeners, loop.plan.lacks_worker, self._queue_timeout).run)
+        start(self._notifier.run, lambda: loop.changed)
         start(self._upgrades.heed_keeper)
         if self._admin is not None:
             start(self._admin.serve)
-        if begun.succession is not None:
-            start(begun.succession.run, loop, begun.addresses, self._take_over)
+        if begun.takeover is not None:
+            start(begun.takeover.run, loop, begun.addresses, self._take_over)
         elif begun.door is not None:
             start(begun.door.serve, self._desk)
         if self._development is not None:
@@ -221,11 +221,11 @@ class Supervisor:
 
     async def _end(self) -> None:
         close_listeners(self._begun.addresses.listeners)
-        self._herald.close()
+        self._notifier.close()
         self._upgrades.close()
-        if self._begun.succession is not None:
-            self._begun.succession.close()
-        await self._hands.end(held.stop_waits)
+        if self._begun.takeover is not None:
+            self._begun.takeover.close()
+        await self._hands.end(blockedsignals.stop_is_pending)
         if self._admin is not None:
             self._admin.close()
 
@@ -236,19 +236,19 @@ class Supervisor:
         return self._commands.terminal
 
     @property
-    def heir(self) -> Heir | None:
+    def replacement(self) -> ReplacementServer | None:
         """Who goes on with the server, and needs us to stay as its keeper."""
-        return self._upgrades.heir if self._upgrades.stays else None
+        return self._upgrades.replacement if self._upgrades.stays else None
 
-    def _take_over(self, office: Office) -> None:
+    def _take_over(self, duties: ManagerDuties) -> None:
         """The old server has let go: files, operators and the service manager are ours."""
         door = self._begun.door
         if door is not None:
             door.own()
             self._loop.tasks.start_soon(door.serve, self._desk)
         self._hands.templates.own_files()
-        self._herald.take_office(office)
-        self._loop.wake()  # the herald slept, as there was nobody to tell
+        self._notifier.become_main(duties)
+        self._loop.wake()  # the notifier slept, as there was nobody to tell
         self._upgrades.announce()
 
     def _queue_timeout(self) -> float:
@@ -297,9 +297,9 @@ def _outfit(
     return Outfit(addresses, handoffs, adopt, leadership, environ, folder)
 
 
-def _leadership(succession: Succession | None) -> int:
+def _leadership(takeover: Takeover | None) -> int:
     """Descriptor of the file of `hsrv.child.leadership`: that of the server before us, or a new one."""
-    inherited = succession.leadership if succession is not None else -1
+    inherited = takeover.leadership if takeover is not None else -1
     return inherited if inherited >= 0 else anonymous_file("hsrv-leadership")
 
 

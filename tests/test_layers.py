@@ -49,7 +49,7 @@ ORDER: Final = (
     "supervisor.hands",
     "supervisor.develop",
     "supervisor.operators",
-    "supervisor.succession",
+    "supervisor.upgrade",
     "supervisor.reports",
     "supervisor.admin.http",
     "supervisor.admin.metrics",
@@ -89,7 +89,7 @@ SEES_THE_APPLICATION: Final = {
     "hsrv.http.connection",
     "hsrv.http.request.exchange",
     "hsrv.http.host",
-    "hsrv.http.teller",
+    "hsrv.http.emitter",
     "hsrv.http.request.scope",
     "hsrv.net.eager",
 }

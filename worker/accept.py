@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from hsrv.common.request import Address
 from hsrv.http.contract import Outcome
 from hsrv.ipc.messages import ListenerInfo, Origin
-from hsrv.logs.floods import worth_a_line
+from hsrv.logs.floods import lines_due
 from hsrv.logs.logging import get_logger
 from hsrv.net.context import later
 from hsrv.net.intake import BATCH_TIME
@@ -43,7 +43,7 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 log = get_logger("hsrv.worker")
 
 
-class Landlord(Protocol):
+class AcceptorHost(Protocol):
     """What the acceptor needs of the worker."""
 
     def accepted(self, sock: socket.SocketType, origin: Origin, *, at_once: bool) -> Outcome:
@@ -60,7 +60,7 @@ class Landlord(Protocol):
         """Answer with 503 and close, at once."""
 
 
-class _Door:
+class _Listening:
     """A listener, and what all connections that come in by it have in common."""
 
     __slots__ = ("address", "family", "is_tcp", "is_wildcard", "sets_nodelay", "sock")
@@ -82,7 +82,7 @@ class Acceptor:
         self,
         listeners: list[tuple[ListenerInfo, socket.socket]],
         loop: asyncio.AbstractEventLoop,
-        landlord: Landlord,
+        host: AcceptorHost,
         *,
         patience: float,
         batch_time: float = BATCH_TIME,
@@ -90,10 +90,10 @@ class Acceptor:
         """`patience`: seconds for which new connections wait, before they are answered with 503."""
         self._patience = patience
         self._batch_time = batch_time
-        self._doors = [_Door(info, sock) for info, sock in listeners]
+        self._listening = [_Listening(info, sock) for info, sock in listeners]
         self._loop = loop
         self._poller = poller_of(loop)
-        self._landlord = landlord
+        self._host = host
         self._wanted = False
         """Not paused."""
         self._watching = False
@@ -110,8 +110,8 @@ class Acceptor:
         self._wanted = True
         if self._watching or self._exhausted is not None:
             return
-        for door in self._doors:
-            self._poller.add_reader(door.sock.fileno(), self._accept_some, door)
+        for listening in self._listening:
+            self._poller.add_reader(listening.sock.fileno(), self._accept_some, listening)
         self._watching = True
 
     def pause(self) -> None:
@@ -121,8 +121,8 @@ class Acceptor:
 
     def _stop_watching(self) -> None:
         if self._watching:
-            for door in self._doors:
-                self._poller.remove_reader(door.sock.fileno())
+            for listening in self._listening:
+                self._poller.remove_reader(listening.sock.fileno())
             self._watching = False
 
     def close(self, *, last: int) -> None:
@@ -131,50 +131,50 @@ class Acceptor:
         self.pause()
         if self._exhausted is not None:
             self._exhausted.cancel()
-        for door in self._doors:
+        for listening in self._listening:
             for _ in range(last):
-                if not self._accept(door):
+                if not self._accept(listening):
                     break
-            door.sock.close()
+            listening.sock.close()
         if self._exhausted is not None:
             self._exhausted.cancel()
         self._reserve.spend()
-        self._doors = []
+        self._listening = []
 
-    def _accept_some(self, door: _Door) -> None:
+    def _accept_some(self, listening: _Listening) -> None:
         """One, and the next as long as each is over at once: that spares a turn of the loop for each."""
         began = time.monotonic()
         for _ in range(ACCEPT_BATCH):
-            if not self._accept(door, at_once=True) or not self._watching:
+            if not self._accept(listening, at_once=True) or not self._watching:
                 return
             if time.monotonic() - began > self._batch_time:
                 return
 
-    def _accept(self, door: _Door, *, at_once: bool = False) -> bool:
+    def _accept(self, listening: _Listening, *, at_once: bool = False) -> bool:
         """Accept one. Whether another may follow."""
-        landlord = self._landlord
-        if not landlord.has_room() and not landlord.make_room(ROOM_WANTED):
+        host = self._host
+        if not host.has_room() and not host.make_room(ROOM_WANTED):
             self._exhaust("the connections leave no more")
             return False
         try:
-            sock, peer = _take_next(door)
+            sock, peer = _take_next(listening)
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False
         except OSError as error:
             self._failed(error)
             return False
         self.accepted += 1
-        outcome = landlord.accepted(sock, self._origin(door, sock, peer), at_once=at_once)
+        outcome = host.accepted(sock, self._origin(listening, sock, peer), at_once=at_once)
         return outcome is not Outcome.HERE or not at_once
 
-    def _origin(self, door: _Door, sock: socket.SocketType, peer: Any) -> Origin:
+    def _origin(self, listening: _Listening, sock: socket.SocketType, peer: Any) -> Origin:
         sock.setblocking(False)
-        if not door.is_tcp:
-            return Origin(client=None, server=door.address, accepted_at=self._loop.time())
-        if door.sets_nodelay:
+        if not listening.is_tcp:
+            return Origin(client=None, server=listening.address, accepted_at=self._loop.time())
+        if listening.sets_nodelay:
             with contextlib.suppress(OSError):  # the peer may have reset it already; reading will tell
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        server = _own_address(sock) or door.address if door.is_wildcard else door.address
+        server = _own_address(sock) or listening.address if listening.is_wildcard else listening.address
         client = peer[:2] if peer else None  # macOS has no address for one that was reset before
         return Origin(client=client, server=server, accepted_at=self._loop.time())
 
@@ -182,9 +182,9 @@ class Acceptor:
 
     def _failed(self, error: OSError) -> None:
         if error.errno not in _EXHAUSTED:
-            if count := worth_a_line("accept failed", error.errno):
+            if count := lines_due("accept failed", error.errno):
                 log.warning("accept failed", error=str(error), count=count)
-        elif not self._landlord.make_room(ROOM_WANTED):
+        elif not self._host.make_room(ROOM_WANTED):
             self._exhaust(str(error))
 
     def _exhaust(self, why: str) -> None:
@@ -204,36 +204,36 @@ class Acceptor:
                 self.resume()
             return
         if self._loop.time() - self._exhausted_at >= self._patience:
-            for door in self._doors:
-                self._turn_away(door)
+            for listening in self._listening:
+                self._turn_away(listening)
         self._exhaust("")
 
     def _is_over(self) -> bool:
         """Whether there is room for a connection, and two descriptors: the reserve, and one for it."""
-        if not self._landlord.has_room() and not self._landlord.make_room(ROOM_WANTED):
+        if not self._host.has_room() and not self._host.make_room(ROOM_WANTED):
             return False
         spare = Reserve()
         self._reserve.restore()
         return spare.spend() and self._reserve.is_there
 
-    def _turn_away(self, door: _Door) -> None:
+    def _turn_away(self, listening: _Listening) -> None:
         """Answer those that wait in the queue, one at a time by the descriptor kept for it."""
         for _ in range(SHED_BATCH):
             self._reserve.spend()
             try:
-                sock, peer = _take_next(door)
+                sock, peer = _take_next(listening)
             except OSError:
                 break  # nobody waits, or the application was faster to take what we gave up
             self.turned_away += 1
-            self._landlord.turned_away(sock, self._origin(door, sock, peer))
+            self._host.turned_away(sock, self._origin(listening, sock, peer))
         self._reserve.restore()
 
 
-def _take_next(door: _Door) -> tuple[socket.SocketType, Any]:
+def _take_next(listening: _Listening) -> tuple[socket.SocketType, Any]:
     """What socket.accept() does, and its peer's address. That makes enums of family and type for each connection, and
     an object half of which is written in Python: together half as much again as the system calls. Raises OSError."""
-    fd, peer = door.sock._accept()  # type: ignore[attr-defined]  # undocumented, and so not in typeshed
-    return socket.SocketType(door.family, socket.SOCK_STREAM, 0, fd), peer
+    fd, peer = listening.sock._accept()  # type: ignore[attr-defined]  # undocumented, and so not in typeshed
+    return socket.SocketType(listening.family, socket.SOCK_STREAM, 0, fd), peer
 
 
 def _own_address(sock: socket.SocketType) -> Address | None:

@@ -7,7 +7,7 @@ from hsrv.common.globs import Globs, LearnedPaths, PassingPaths
 from hsrv.common.request import RequestHead
 
 
-class Route(Enum):
+class Placement(Enum):
     HERE = auto()
     """In this worker."""
     POOL = auto()
@@ -24,13 +24,13 @@ class StreamPolicy:
 
 def route(
     head: RequestHead, policy: StreamPolicy, learned: LearnedPaths, plain: PassingPaths, now: float
-) -> Route:
+) -> Placement:
     """Where a request runs. The rules in order of precedence; the first that applies wins. `plain`: the paths of which
     is known that they are no streams, whatever a client claims; `now`: time.monotonic()."""
     if head.websocket:
-        return Route.POOL
+        return Placement.POOL
     if policy.no_stream.patterns and policy.no_stream.match(head.path):
-        return Route.HERE
+        return Placement.HERE
     if (policy.stream.patterns and policy.stream.match(head.path)) or learned.match(head.path):
-        return Route.POOL
-    return Route.POOL if head.event_stream and not plain.match(head.path, now) else Route.HERE
+        return Placement.POOL
+    return Placement.POOL if head.event_stream and not plain.match(head.path, now) else Placement.HERE

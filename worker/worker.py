@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from hsrv.board.census import Census, Held
+from hsrv.board.census import Census, CensusKind
 from hsrv.board.layout import Count
 from hsrv.child.life import ChildBoot, Learn
 from hsrv.common.globs import LearnedPaths, PassingPaths
@@ -38,7 +38,7 @@ from hsrv.ipc.messages import (
     decode_handoff,
     encode,
 )
-from hsrv.logs.floods import worth_a_line
+from hsrv.logs.floods import lines_due
 from hsrv.logs.logging import get_logger
 from hsrv.net.conn import RECEIVE_SIZE, Conn
 from hsrv.net.intake import Intake
@@ -49,7 +49,7 @@ from hsrv.system.descriptors import IDLE_ENOUGH
 from hsrv.worker.accept import Acceptor
 from hsrv.worker.handoff import HandoffDesk
 from hsrv.worker.places import Places
-from hsrv.worker.route import Route, StreamPolicy, route
+from hsrv.worker.route import Placement, StreamPolicy, route
 
 LAST_ACCEPTS: Final = 1024
 """Connections that a worker still takes from the accept queue when the server stops: closing the last copy of a
@@ -70,7 +70,7 @@ log = get_logger("hsrv.worker")
 
 def over_limit(origin: Origin, census: Census, settings: Config) -> EndReason | None:
     """The limit that is passed with this connection, which is counted already."""
-    if settings.limit_connections and census.total(Held.CONNECTIONS) > settings.limit_connections:
+    if settings.limit_connections and census.total(CensusKind.CONNECTIONS) > settings.limit_connections:
         return EndReason.LIMIT_CONNECTIONS
     most = settings.limit_connections_per_client
     if most and not origin.proxy_header and census.of_client(origin.client) > most:
@@ -244,12 +244,12 @@ class Worker(HTTPHost):
             return self._admit(sock, origin, at_once)
         sock.close()
         self.count(EndReason.UNTRUSTED_PEER)
-        if count := worth_a_line("connection refused", EndReason.UNTRUSTED_PEER):
+        if count := lines_due("connection refused", EndReason.UNTRUSTED_PEER):
             why = "not of --proxy-protocol-from"
             log.warning("connection refused", reason=why, peer=origin.client, count=count)
         return Outcome.REFUSED
 
-    # limits (worker.accept.Landlord)
+    # limits (worker.accept.AcceptorHost)
 
     def _admit(self, sock: socket.SocketType, origin: Origin, at_once: bool) -> Outcome:
         if self.observer is not None:
@@ -284,7 +284,7 @@ class Worker(HTTPHost):
         self.count(cause)
         if self.census is not None:
             self.census.leave(connection.conn)  # or those who are refused would keep others out
-        if count := worth_a_line("connection refused", cause):
+        if count := lines_due("connection refused", cause):
             peer = connection.conn.origin.client
             log.warning("connection refused", reason=cause, peer=peer, count=count)
         if len(self._turned_away) >= TURNED_AWAY_LIMIT:
@@ -375,7 +375,7 @@ class Worker(HTTPHost):
             connection.wait(head, trace, 0.0)
             self.shed(connection, "--limit-concurrency is reached", EndReason.LIMIT_CONCURRENCY)
             return Outcome.REFUSED
-        if where is Route.POOL:
+        if where is Placement.POOL:
             return self._pass_on(connection, head, trace)
         if self._places.free:
             return _HERE
@@ -385,11 +385,11 @@ class Worker(HTTPHost):
 
     def _places_wanted(self, count: int) -> None:
         if self.census is not None:
-            self.census.set(Held.REQUESTS, count)
+            self.census.set(CensusKind.REQUESTS, count)
 
     def _too_many_requests(self, census: Census) -> bool:
         limit = self.settings.limit_concurrency
-        return bool(limit) and census.total(Held.REQUESTS) >= limit
+        return bool(limit) and census.total(CensusKind.REQUESTS) >= limit
 
     def _pass_on(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
         outcome = self._desk.pass_on(connection, head, trace, patience=self.settings.handoff_timeout)

@@ -46,15 +46,15 @@ def received_text(text: str) -> Received:
     return Received(text, len(text) if text.isascii() else text.__sizeof__())
 
 
-class Part(NamedTuple):
+class MessagePart(NamedTuple):
     """Something was interpreted that is no event yet: as much as is to be done in one go."""
 
     empty: bool
     """A frame without content, which does not end its message."""
 
 
-PART: Final = Part(empty=False)
-EMPTY_PART: Final = Part(empty=True)
+PART: Final = MessagePart(empty=False)
+EMPTY_PART: Final = MessagePart(empty=True)
 
 
 class Ping(NamedTuple):
@@ -73,7 +73,7 @@ class Close(NamedTuple):
     reason: str
 
 
-Event = Received | Part | Ping | Pong | Close
+Event = Received | MessagePart | Ping | Pong | Close
 
 
 class FrameError(Exception):
@@ -103,7 +103,7 @@ class Codec(Protocol):
     def next_event(self) -> Event | None:
         """The next event of what was fed; None: more bytes are needed. Raises `FrameError`, once.
 
-        One call takes about a millisecond at most: what would take longer is done in `Part`s.
+        One call takes about a millisecond at most: what would take longer is done in `MessagePart`s.
         """
 
     def message(self, data: str | bytes) -> bytes: ...

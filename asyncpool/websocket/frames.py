@@ -34,7 +34,7 @@ from hsrv.asyncpool.websocket.events import (
     Close,
     Event,
     FrameError,
-    Part,
+    MessagePart,
     Ping,
     Pong,
     Received,
@@ -320,7 +320,7 @@ class FrameCodec:
 
     # payloads
 
-    def _payload(self, frame: _Frame) -> Received | Part | None:
+    def _payload(self, frame: _Frame) -> Received | MessagePart | None:
         """As much of a data frame's payload as there is."""
         message = self._message
         assert message is not None

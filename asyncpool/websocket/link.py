@@ -20,7 +20,7 @@ from hsrv.asyncpool.websocket.events import (
     Close,
     Codec,
     FrameError,
-    Part,
+    MessagePart,
     Ping,
     Pong,
     Received,
@@ -36,17 +36,17 @@ from hsrv.asyncpool.websocket.settings import (
     SHARE,
     WebSocketSettings,
 )
-from hsrv.asyncpool.websocket.states import WIRE, Turn, Wire
+from hsrv.asyncpool.websocket.states import CONNECTION_STATES, ConnectionEvent, ConnectionState
 from hsrv.common.errors import ClientDisconnected
 from hsrv.common.tables import Machine
 from hsrv.common.terms import EndReason
 from hsrv.http.backlog import Backlog
-from hsrv.logs.floods import worth_a_line
+from hsrv.logs.floods import lines_due
 from hsrv.logs.logging import get_logger
 from hsrv.net.conn import Conn
 
-_OPEN: Final = Wire.OPEN
-_CLOSING: Final = Wire.CLOSING
+_OPEN: Final = ConnectionState.OPEN
+_CLOSING: Final = ConnectionState.CLOSING
 """Read for every message. Up to Python 3.11 a member of an enum costs ten times what a global does."""
 
 log = get_logger("hsrv.asyncpool.websocket")
@@ -101,7 +101,7 @@ class WebSocketLink:
         self._memory = memory
         self._on_change = on_change
         self._on_closed = on_closed
-        self._wire = Machine(WIRE, Wire.UNANSWERED)
+        self._wire = Machine(CONNECTION_STATES, ConnectionState.UNANSWERED)
         self.reason: EndReason | None = None
         """Why it ends: the first reason there was."""
         self.ended: Close | None = None
@@ -128,7 +128,7 @@ class WebSocketLink:
         self._watch()
 
     @property
-    def state(self) -> Wire:
+    def state(self) -> ConnectionState:
         return self._wire.state
 
     def __len__(self) -> int:
@@ -154,7 +154,7 @@ class WebSocketLink:
     def accept(self, response: bytes, codec: Codec) -> None:
         """Answer 101 and begin with the frames. Raises `ClientDisconnected`."""
         self._write(response)
-        self._wire.move(Turn.ACCEPTED)
+        self._wire.move(ConnectionEvent.ACCEPTED)
         self._pings = Pings(self._loop.time())
         self._codec = codec
         codec.feed(bytes(self._early))
@@ -169,8 +169,8 @@ class WebSocketLink:
 
     def respond(self, *parts: bytes, last: bool) -> None:
         """Write a part of an HTTP response. Raises `ClientDisconnected`."""
-        if self._wire.state is Wire.UNANSWERED:
-            self._wire.move(Turn.RESPONSE_BEGUN)
+        if self._wire.state is ConnectionState.UNANSWERED:
+            self._wire.move(ConnectionEvent.RESPONSE_BEGUN)
         self._write(b"".join(parts))
         if last:
             self._finish(EndReason.COMPLETED)
@@ -185,7 +185,7 @@ class WebSocketLink:
         assert self._codec is not None
         self.ended = Close(code, reason)
         if self._try_write(self._codec.close(code, reason)):
-            self._end(Turn.CLOSE_SENT, end)
+            self._end(ConnectionEvent.CLOSE_SENT, end)
             self._go_on()
 
     # reading
@@ -215,13 +215,13 @@ class WebSocketLink:
                 self._go_on()
             elif not self._interpret(codec):
                 self._watch()
-        elif self._wire.state is Wire.UNANSWERED:
+        elif self._wire.state is ConnectionState.UNANSWERED:
             self._early += data
             self._count()
             self._watch()
 
     def _on_end_of_input(self) -> None:
-        if self._wire.state is Wire.LINGERING and self._conn.pending_bytes:
+        if self._wire.state is ConnectionState.LINGERING and self._conn.pending_bytes:
             self._conn.unwatch()  # it may still read our last bytes; when they are flushed, this comes again
         else:
             self._lose(EndReason.CLIENT_GONE)
@@ -255,7 +255,7 @@ class WebSocketLink:
         try:
             self._cheap = plain = self._act(codec)
         except FrameError as error:
-            if count := worth_a_line("websocket protocol error", error.code):
+            if count := lines_due("websocket protocol error", error.code):
                 log.info("websocket protocol error", code=error.code, detail=str(error), count=count)
             self._fail(Close(error.code, error.reason), EndReason.PROTOCOL_ERROR)
             return False
@@ -285,7 +285,7 @@ class WebSocketLink:
                 continue
             plain = False
             self._on_event(event)
-            if isinstance(event, Part):  # whatever takes long is in parts
+            if isinstance(event, MessagePart):  # whatever takes long is in parts
                 now = perf_counter()
                 end = end or now + SHARE
                 if now >= end:
@@ -301,8 +301,8 @@ class WebSocketLink:
             self._fail(FLOODED, EndReason.FLOOD)
         self._count()
 
-    def _on_event(self, event: Part | Ping | Pong | Close) -> None:
-        if isinstance(event, Part):
+    def _on_event(self, event: MessagePart | Ping | Pong | Close) -> None:
+        if isinstance(event, MessagePart):
             self._idle += event.empty
         elif isinstance(event, Close):
             self._on_close_frame(event)
@@ -327,18 +327,18 @@ class WebSocketLink:
     def give_up(self) -> None:
         """Of all WebSockets of the pool it holds most, and that is too much."""
         held, self._counted = self._counted, 0
-        if count := worth_a_line("websocket memory"):
+        if count := lines_due("websocket memory"):
             log.warning("websockets hold too much memory", bytes=held, option="ws_memory", count=count)
         self._inbox.clear()
         if self._codec is not None:
             self._fail(TOO_MUCH, EndReason.MESSAGE_MEMORY)
-        elif self._wire.state is Wire.UNANSWERED:
+        elif self._wire.state is ConnectionState.UNANSWERED:
             self.cut(EndReason.MESSAGE_MEMORY)
 
     def _finish_after_close_frame(self, code: int, reason: str, end: EndReason) -> None:
         assert self._codec is not None
         self.reason = self.reason or end  # also when the peer doesn't wait for our close frame
-        if self._wire.state is Wire.CLOSING or self._try_write(self._codec.close(code, reason)):
+        if self._wire.state is ConnectionState.CLOSING or self._try_write(self._codec.close(code, reason)):
             self._finish(end)
 
     def _count(self) -> None:
@@ -385,7 +385,7 @@ class WebSocketLink:
         return True
 
     def _on_flushed(self) -> None:
-        if self._wire.state is Wire.LINGERING:
+        if self._wire.state is ConnectionState.LINGERING:
             self._say_no_more()
         else:
             self._answer_ping()
@@ -395,7 +395,7 @@ class WebSocketLink:
     def check_deadlines(self, now: float) -> None:
         """Act on what is overdue at `now` (loop.time())."""
         state = self._wire.state
-        if state is Wire.CLOSED:
+        if state is ConnectionState.CLOSED:
             return
         self._idle = 0
         message = self._codec.unfinished if self._codec is not None else None
@@ -408,7 +408,7 @@ class WebSocketLink:
             self._deadlines.extend_end(now)  # the peer is still taking what comes before our end
         elif state is _OPEN and self._codec is not None:
             self._check_ping(now, self._codec)
-        elif (state is _CLOSING or state is Wire.LINGERING) and self._deadlines.end_overdue(now):
+        elif (state is _CLOSING or state is ConnectionState.LINGERING) and self._deadlines.end_overdue(now):
             self._lose(EndReason.COMPLETED)
 
     def cut(self, end: EndReason) -> None:
@@ -419,7 +419,7 @@ class WebSocketLink:
     def _finish(self, end: EndReason) -> None:
         """All is said. The server closes first (section 7.1.1), but not before the peer has seen it: closing
         with unread input would reset the connection and destroy our last bytes on their way."""
-        self._end(Turn.FINISHED, end)
+        self._end(ConnectionEvent.FINISHED, end)
         if not self._conn.pending_bytes:
             self._say_no_more()
 
@@ -430,18 +430,20 @@ class WebSocketLink:
 
     def _lose(self, end: EndReason) -> None:
         """The connection is over, from any state. May be called again."""
-        if self._wire.state is not Wire.CLOSED:
-            self._end(Turn.LOST, end)
+        if self._wire.state is not ConnectionState.CLOSED:
+            self._end(ConnectionEvent.LOST, end)
             self._conn.close()
             self._on_closed()
             self._on_change = self._on_closed = _nothing  # without a circle it needs no garbage collector
 
-    def _end(self, turn: Turn, end: EndReason) -> None:
+    def _end(self, turn: ConnectionEvent, end: EndReason) -> None:
         self._wire.move(turn)
         self._deadlines.extend_end(self._loop.time())
         self.reason = self.reason or end
         self.ended = self.ended or Close(ABNORMAL, "")
-        if turn is not Turn.CLOSE_SENT:  # nothing more is interpreted; what is complete may still be taken
+        if (
+            turn is not ConnectionEvent.CLOSE_SENT
+        ):  # nothing more is interpreted; what is complete may still be taken
             self._codec = None
             self._deadlines.forget_message()
             self._early.clear()

@@ -17,7 +17,7 @@ MUCH: Final = 8 * 1024 * 1024
 """Bytes."""
 
 
-class Holder(Protocol):
+class MemoryHolder(Protocol):
     """A connection."""
 
     def give_up(self) -> None:
@@ -31,14 +31,14 @@ class MessageMemory:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._holders: dict[Holder, int] = {}
+        self._holders: dict[MemoryHolder, int] = {}
         self.used = 0
         self._most = 0
         """What was used at the same time, since much was freed last."""
         self.tight = False
         """More than a half is used: whoever has messages that wait to be taken should read no more."""
 
-    def hold(self, holder: Holder, amount: int) -> int:
+    def hold(self, holder: MemoryHolder, amount: int) -> int:
         """`holder` has so much now. Returns what is counted of it: all or nothing.
 
         Beyond the limit, those that hold most give up. That may be `holder`.
@@ -50,7 +50,7 @@ class MessageMemory:
             largest.give_up()
         return counted if holder in self._holders else 0
 
-    def _count(self, holder: Holder, amount: int) -> int:
+    def _count(self, holder: MemoryHolder, amount: int) -> int:
         self.used += amount - self._holders.pop(holder, 0)
         if amount:
             self._holders[holder] = amount

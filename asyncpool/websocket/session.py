@@ -29,7 +29,7 @@ from hsrv.asyncpool.websocket.handshake import accept_response, deflate_terms
 from hsrv.asyncpool.websocket.link import WebSocketLink
 from hsrv.asyncpool.websocket.memory import MessageMemory
 from hsrv.asyncpool.websocket.settings import HANDSHAKE_TIMEOUT, WebSocketSettings
-from hsrv.asyncpool.websocket.states import SAID, Said, Say, Wire
+from hsrv.asyncpool.websocket.states import APP_STATES, AppMessage, AppState, ConnectionState
 from hsrv.board import stacks
 from hsrv.board.layout import Occupant
 from hsrv.common.asgi import Application, Message, Scope
@@ -42,7 +42,7 @@ from hsrv.http.backlog import Backlog
 from hsrv.http.failure import error_of, let_go
 from hsrv.http.wire.response import ResponseEncoder, simple_response
 from hsrv.ipc.messages import WebSocketHandoff
-from hsrv.logs.floods import worth_a_line
+from hsrv.logs.floods import lines_due
 from hsrv.logs.logging import current_trace, get_logger
 from hsrv.net.conn import HIGH_WATER, Conn
 from hsrv.net.context import own_context
@@ -61,13 +61,13 @@ DEAF_PAUSE: Final = 1.0
 """Seconds that receive() then takes: an application that goes on receiving nevertheless does so in a loop."""
 
 _SAYS: Final = {
-    "websocket.accept": Say.ACCEPT,
-    "websocket.send": Say.SEND,
-    "websocket.close": Say.CLOSE,
-    "websocket.http.response.start": Say.RESPOND,
+    "websocket.accept": AppMessage.ACCEPT,
+    "websocket.send": AppMessage.SEND,
+    "websocket.close": AppMessage.CLOSE,
+    "websocket.http.response.start": AppMessage.RESPOND,
 }
 
-_ACCEPTED: Final = Said.ACCEPTED
+_ACCEPTED: Final = AppState.ACCEPTED
 """Read for every message. Up to Python 3.11 a member of an enum costs ten times what a global does."""
 
 log = get_logger("hsrv.asyncpool.websocket")
@@ -138,7 +138,7 @@ class WebSocketSession:
             on_change=self._wake,
             on_closed=self._report_end,
         )
-        self._said = Machine(SAID, Said.CONNECTING)
+        self._said = Machine(APP_STATES, AppState.CONNECTING)
         self._encoder: ResponseEncoder | None = None
         self._greeting: Message | None = {"type": "websocket.connect"}
         self._task: asyncio.Task[None] | None = None
@@ -163,9 +163,9 @@ class WebSocketSession:
     def shutdown(self, code: int = SERVICE_RESTART, reason: str = "") -> None:
         """End it cleanly because the server stops: a close frame, or 503 while the upgrade is unanswered. The
         application sees `websocket.disconnect`. May be called again."""
-        if self._link.state is Wire.OPEN:
+        if self._link.state is ConnectionState.OPEN:
             self._link.close(code, reason, EndReason.DRAINED)
-        elif self._link.state is Wire.UNANSWERED:
+        elif self._link.state is ConnectionState.UNANSWERED:
             self._link.ended = Close(code, reason)
             self._answer(503, "Service Unavailable", EndReason.DRAINED)
 
@@ -184,9 +184,9 @@ class WebSocketSession:
     def _end_handshake(self) -> None:
         """The application has had its time for it."""
         state = self._link.state
-        if state is Wire.UNANSWERED:
+        if state is ConnectionState.UNANSWERED:
             self._answer(504, "Gateway Timeout", EndReason.REQUEST_TIMEOUT)
-        elif state is Wire.RESPONDING and not self.conn.pending_bytes:
+        elif state is ConnectionState.RESPONDING and not self.conn.pending_bytes:
             self._link.cut(EndReason.REQUEST_TIMEOUT)
         else:
             return
@@ -203,13 +203,13 @@ class WebSocketSession:
     @property
     def unanswered(self) -> bool:
         """The application has not answered the upgrade request yet."""
-        return self._link.state is Wire.UNANSWERED
+        return self._link.state is ConnectionState.UNANSWERED
 
     def activity(self) -> Activity:
         """What the operator is told of it."""
         handoff = self.handoff
         pattern = self._pattern or pattern_of(handoff.head.path, self._scope.get("path_params") or {})
-        if self._said.state is not Said.CONNECTING:  # routed by now
+        if self._said.state is not AppState.CONNECTING:  # routed by now
             self._pattern = pattern
         state = self._link.state.name.lower()
         return Activity(
@@ -248,12 +248,12 @@ class WebSocketSession:
     def _end_link(self, code: int, end: EndReason) -> None:
         """End what the application left unfinished."""
         state = self._link.state
-        if state is Wire.OPEN:
+        if state is ConnectionState.OPEN:
             self._link.close(code, "", end)
-        elif state is Wire.UNANSWERED or state is Wire.RESPONDING:
+        elif state is ConnectionState.UNANSWERED or state is ConnectionState.RESPONDING:
             if end is EndReason.COMPLETED:
                 log.error("application returned without answering the handshake", **self._log_context())
-            if state is Wire.UNANSWERED:
+            if state is ConnectionState.UNANSWERED:
                 self._answer(500, "Internal Server Error", EndReason.APP_ERROR)
             else:
                 self._link.cut(EndReason.APP_ERROR)
@@ -263,7 +263,7 @@ class WebSocketSession:
 
     def _report_end(self) -> None:
         """Tell the pool, once both the connection and the call are over."""
-        if self._link.state is Wire.CLOSED and self._task is None and self._on_closed is not None:
+        if self._link.state is ConnectionState.CLOSED and self._task is None and self._on_closed is not None:
             callback, self._on_closed = self._on_closed, None
             code = self._link.ended.code if self._link.ended is not None else ABNORMAL
             callback(self, self._link.reason or EndReason.COMPLETED, code)
@@ -293,7 +293,7 @@ class WebSocketSession:
         self._told += 1
         if self._told <= TELLINGS:
             return
-        if self._told == TELLINGS + 1 and (count := worth_a_line("websocket deaf")):
+        if self._told == TELLINGS + 1 and (count := lines_due("websocket deaf")):
             log.warning("application receives after websocket.disconnect", count=count, **self._log_context())
         await asyncio.sleep(DEAF_PAUSE)
         self._check_alive()
@@ -338,11 +338,11 @@ class WebSocketSession:
 
     def _say(self, message: Message) -> None:
         say = _say_of(message)
-        if self._link.ended is not None and say is Say.CLOSE:
+        if self._link.ended is not None and say is AppMessage.CLOSE:
             return  # there is nothing left to close, whoever did it
-        if self._said.state is Said.ENDED and say is Say.SEND:
+        if self._said.state is AppState.ENDED and say is AppMessage.SEND:
             self._check_alive()
-        if say not in SAID[self._said.state]:
+        if say not in APP_STATES[self._said.state]:
             state = self._said.state.name.lower()
             raise AppError(f"{message['type']} is not allowed when the WebSocket is {state}")
         self._check_alive()
@@ -372,7 +372,7 @@ class WebSocketSession:
             raise AppError("websocket.send: give either `text`, a str, or `bytes`")
 
     def _send_close(self, message: Message) -> None:
-        if self._link.state is Wire.UNANSWERED:
+        if self._link.state is ConnectionState.UNANSWERED:
             self._answer(403, "Forbidden", EndReason.COMPLETED)
             return
         code, reason = message.get("code", NORMAL), message.get("reason") or ""
@@ -399,21 +399,21 @@ class WebSocketSession:
         self._link.respond(*parts, last=self._encoder.complete)
 
 
-def _say_of(message: Message) -> Say:
+def _say_of(message: Message) -> AppMessage:
     """Raises `AppError` for a type that is none of a WebSocket's."""
     kind = message["type"]
     if kind == "websocket.http.response.body":
-        return Say.BODY if message.get("more_body") else Say.LAST_BODY
+        return AppMessage.BODY if message.get("more_body") else AppMessage.LAST_BODY
     if kind not in _SAYS:
         raise AppError(f"unexpected ASGI message type {kind!r}")
     return _SAYS[kind]
 
 
-_HANDLERS: Final[dict[Say, Callable[[WebSocketSession, Message], None]]] = {
-    Say.ACCEPT: WebSocketSession._accept,
-    Say.SEND: WebSocketSession._send_message,
-    Say.CLOSE: WebSocketSession._send_close,
-    Say.RESPOND: WebSocketSession._send_response,
-    Say.BODY: WebSocketSession._send_body,
-    Say.LAST_BODY: WebSocketSession._send_body,
+_HANDLERS: Final[dict[AppMessage, Callable[[WebSocketSession, Message], None]]] = {
+    AppMessage.ACCEPT: WebSocketSession._accept,
+    AppMessage.SEND: WebSocketSession._send_message,
+    AppMessage.CLOSE: WebSocketSession._send_close,
+    AppMessage.RESPOND: WebSocketSession._send_response,
+    AppMessage.BODY: WebSocketSession._send_body,
+    AppMessage.LAST_BODY: WebSocketSession._send_body,
 }

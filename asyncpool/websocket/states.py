@@ -3,8 +3,10 @@
 They are separate because the application goes on after the connection is lost, and the connection (closing
 handshake, last bytes on their way) after the application returned.
 
-    Said:  CONNECTING ─► ACCEPTED ─► ENDED        Wire:  UNANSWERED ─► OPEN ─► CLOSING ─► LINGERING ─► CLOSED
-                └──────► RESPONDING ───┘                      └──────► RESPONDING ──────────┘
+    AppState:         CONNECTING ─► ACCEPTED ─► ENDED
+                          └───────► RESPONDING ───┘
+    ConnectionState:  UNANSWERED ─► OPEN ─► CLOSING ─► LINGERING ─► CLOSED
+                          └──────► RESPONDING ───────────┘
 """
 
 from enum import Enum, auto
@@ -13,7 +15,7 @@ from typing import Final
 from hsrv.common.tables import Table
 
 
-class Said(Enum):
+class AppState(Enum):
     """What the application has said (ASGI WebSocket 2.5)."""
 
     CONNECTING = auto()
@@ -25,7 +27,7 @@ class Said(Enum):
     """It closed, or completed its denial: nothing may follow."""
 
 
-class Say(Enum):
+class AppMessage(Enum):
     """A message of the application."""
 
     ACCEPT = auto()
@@ -36,15 +38,19 @@ class Say(Enum):
     LAST_BODY = auto()
 
 
-SAID: Final[Table[Said, Say]] = {
-    Said.CONNECTING: {Say.ACCEPT: Said.ACCEPTED, Say.CLOSE: Said.ENDED, Say.RESPOND: Said.RESPONDING},
-    Said.ACCEPTED: {Say.SEND: Said.ACCEPTED, Say.CLOSE: Said.ENDED},
-    Said.RESPONDING: {Say.BODY: Said.RESPONDING, Say.LAST_BODY: Said.ENDED},
-    Said.ENDED: {},
+APP_STATES: Final[Table[AppState, AppMessage]] = {
+    AppState.CONNECTING: {
+        AppMessage.ACCEPT: AppState.ACCEPTED,
+        AppMessage.CLOSE: AppState.ENDED,
+        AppMessage.RESPOND: AppState.RESPONDING,
+    },
+    AppState.ACCEPTED: {AppMessage.SEND: AppState.ACCEPTED, AppMessage.CLOSE: AppState.ENDED},
+    AppState.RESPONDING: {AppMessage.BODY: AppState.RESPONDING, AppMessage.LAST_BODY: AppState.ENDED},
+    AppState.ENDED: {},
 }
 
 
-class Wire(Enum):
+class ConnectionState(Enum):
     """Where the connection stands (RFC 6455 sections 4 and 7)."""
 
     UNANSWERED = auto()
@@ -59,7 +65,7 @@ class Wire(Enum):
     CLOSED = auto()
 
 
-class Turn(Enum):
+class ConnectionEvent(Enum):
     """What happened to the connection."""
 
     ACCEPTED = auto()
@@ -72,16 +78,26 @@ class Turn(Enum):
     """The socket is closed, for whichever reason."""
 
 
-WIRE: Final[Table[Wire, Turn]] = {
-    Wire.UNANSWERED: {
-        Turn.ACCEPTED: Wire.OPEN,
-        Turn.RESPONSE_BEGUN: Wire.RESPONDING,
-        Turn.FINISHED: Wire.LINGERING,
-        Turn.LOST: Wire.CLOSED,
+CONNECTION_STATES: Final[Table[ConnectionState, ConnectionEvent]] = {
+    ConnectionState.UNANSWERED: {
+        ConnectionEvent.ACCEPTED: ConnectionState.OPEN,
+        ConnectionEvent.RESPONSE_BEGUN: ConnectionState.RESPONDING,
+        ConnectionEvent.FINISHED: ConnectionState.LINGERING,
+        ConnectionEvent.LOST: ConnectionState.CLOSED,
     },
-    Wire.RESPONDING: {Turn.FINISHED: Wire.LINGERING, Turn.LOST: Wire.CLOSED},
-    Wire.OPEN: {Turn.CLOSE_SENT: Wire.CLOSING, Turn.FINISHED: Wire.LINGERING, Turn.LOST: Wire.CLOSED},
-    Wire.CLOSING: {Turn.FINISHED: Wire.LINGERING, Turn.LOST: Wire.CLOSED},
-    Wire.LINGERING: {Turn.LOST: Wire.CLOSED},
-    Wire.CLOSED: {},
+    ConnectionState.RESPONDING: {
+        ConnectionEvent.FINISHED: ConnectionState.LINGERING,
+        ConnectionEvent.LOST: ConnectionState.CLOSED,
+    },
+    ConnectionState.OPEN: {
+        ConnectionEvent.CLOSE_SENT: ConnectionState.CLOSING,
+        ConnectionEvent.FINISHED: ConnectionState.LINGERING,
+        ConnectionEvent.LOST: ConnectionState.CLOSED,
+    },
+    ConnectionState.CLOSING: {
+        ConnectionEvent.FINISHED: ConnectionState.LINGERING,
+        ConnectionEvent.LOST: ConnectionState.CLOSED,
+    },
+    ConnectionState.LINGERING: {ConnectionEvent.LOST: ConnectionState.CLOSED},
+    ConnectionState.CLOSED: {},
 }

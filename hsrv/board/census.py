@@ -38,7 +38,7 @@ KEY_BYTES: Final = 16
 _CELL: Final = 4
 
 
-class Held(IntEnum):
+class CensusKind(IntEnum):
     """What is counted besides clients."""
 
     CONNECTIONS = 0
@@ -48,7 +48,7 @@ class Held(IntEnum):
     WEBSOCKETS = auto()
 
 
-_HEADER: Final = len(Held) * ROWS
+_HEADER: Final = len(CensusKind) * ROWS
 _SIZE: Final = (_HEADER + 2 * BUCKETS * ROWS) * _CELL
 
 log = get_logger("hsrv.census")
@@ -107,7 +107,11 @@ class Census:
     def forget_the_dead(self) -> None:
         """Clear the rows of processes that died. Call periodically."""
         for row in range(ROWS):
-            if row != self._row and any(self._cells[kind * ROWS + row] for kind in Held) and self._lock(row):
+            if (
+                row != self._row
+                and any(self._cells[kind * ROWS + row] for kind in CensusKind)
+                and self._lock(row)
+            ):
                 self._clear(row)
                 fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, row)
 
@@ -122,12 +126,12 @@ class Census:
 
     # counting
 
-    def set(self, kind: Held, count: int) -> None:
+    def set(self, kind: CensusKind, count: int) -> None:
         """Set this process's count."""
         if self._row >= 0:
             self._cells[kind * ROWS + self._row] = count
 
-    def total(self, kind: Held) -> int:
+    def total(self, kind: CensusKind) -> int:
         """The sum over all processes."""
         return self._sum(kind * ROWS)
 
@@ -153,7 +157,7 @@ class Census:
     def _count(self, places: tuple[int, ...], change: int) -> None:
         if self._row < 0:
             return
-        for start in (Held.CONNECTIONS * ROWS, *places):
+        for start in (CensusKind.CONNECTIONS * ROWS, *places):
             cell = start + self._row
             self._cells[cell] = max(0, self._cells[cell] + change)
 

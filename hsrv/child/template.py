@@ -62,7 +62,7 @@ from hsrv.ipc.messages import (
 from hsrv.ipc.socketfile import remove_socket_file
 from hsrv.logs import logging, output
 from hsrv.options.stopbudget import KILL_MARGIN, SHUTDOWNS, STREAM_END
-from hsrv.system import held, metricsdir
+from hsrv.system import blockedsignals, metricsdir
 from hsrv.system.importing import few_collections
 from hsrv.system.platform import go_first_when_memory_is_short
 
@@ -120,7 +120,7 @@ class Template:
         self._poll.register(self._wake_read, select.POLLIN)
         self._leftovers = Leftovers()
         self._take_signals()
-        held.let_through()
+        blockedsignals.unblock()
 
     def _take_signals(self) -> None:
         """SIGCHLD wakes the template. The others are ignored: a terminal sends them to all processes, and the

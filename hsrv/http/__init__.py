@@ -6,5 +6,5 @@ other), `observer` (what observers are told), `ending` (how a connection ends), 
 process), `preface` (a PROXY header comes first), `bodies` (how the body of a request is read), `connection` (what is
 done in each state), `backlog` (what takes more than its share of a turn to read), `failure` (errors that leave the
 application), `host` (what the connections of a process share), `activity` (what it is busy with), `overdue` (requests
-that take too long), `teller` (the observer that tells collectors).
+that take too long), `emitter` (the observer that tells collectors).
 """

@@ -118,7 +118,7 @@ class BodyConnection(MovingConnection):
             self.conn.watch(self._on_readable)
 
     def body_taken(self) -> None:
-        """The application took the body bytes that waited: make room for more. (`Link`)"""
+        """The application took the body bytes that waited: make room for more. (`ExchangeConnection`)"""
         if self.buffer:
             self._read_ahead()
         if self.state is State.RUNNING and self.exchange is not None and not self.exchange.half_closed:
@@ -129,7 +129,8 @@ class BodyConnection(MovingConnection):
                 self.exchange.pace.run(now)
 
     def body_awaited(self) -> None:
-        """The application waits for body bytes: from now on, at the latest, their client is timed. (`Link`)"""
+        """The application waits for body bytes: from now on, at the latest, their client is timed.
+        (`ExchangeConnection`)"""
         exchange = self.exchange
         if exchange is not None and exchange.pace is not None:
             now = self._loop.time()

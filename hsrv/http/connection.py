@@ -278,15 +278,15 @@ class HTTPConnection(BodyConnection):
         else:
             self._answer(exchange, 500, "Internal Server Error")
 
-    # writing (Link)
+    # writing (ExchangeConnection)
 
     def response_begun(self) -> None:
-        """Part of the response is written and more will follow. (`Link`, once)"""
+        """Part of the response is written and more will follow. (`ExchangeConnection`, once)"""
         if self.exchange is not None:
             self.host.response_begun(self, self.exchange)
 
     def response_complete(self) -> None:
-        """The application has sent its response whole. (`Link`)"""
+        """The application has sent its response whole. (`ExchangeConnection`)"""
         if self.conn.pending_bytes:
             self.move(Event.RESPONSE_KEPT)
             self.conn.on_flushed = self._on_flushed
@@ -294,19 +294,19 @@ class HTTPConnection(BodyConnection):
             self._after_response()
 
     def held_up(self, exchange: Exchange) -> None:
-        """The application call waits for its client. (`Link`)"""
+        """The application call waits for its client. (`ExchangeConnection`)"""
         self.host.held_up(exchange)
 
     def goes_on(self, exchange: Exchange) -> None:
-        """It does so no more. (`Link`)"""
+        """It does so no more. (`ExchangeConnection`)"""
         self.host.goes_on(exchange)
 
     def client_lost(self) -> None:
-        """A write failed. (`Link`)"""
+        """A write failed. (`ExchangeConnection`)"""
         self.cut()
 
     def overdue(self) -> None:
-        """The application has taken too long for its response. (`Link`)"""
+        """The application has taken too long for its response. (`ExchangeConnection`)"""
         exchange = self.exchange
         if exchange is None or exchange.encoder.started:
             self.cut(EndReason.REQUEST_TIMEOUT)

@@ -24,18 +24,18 @@ from hsrv.http.activity import Activity, activities, by_path, oldest
 from hsrv.http.backlog import Backlog
 from hsrv.http.connection import HTTPConnection
 from hsrv.http.contract import Connection, Host, Outcome
+from hsrv.http.emitter import EventEmitter
 from hsrv.http.request.call import Call
 from hsrv.http.request.exchange import Exchange
 from hsrv.http.request.scope import ScopeBuilder
 from hsrv.http.states import State
-from hsrv.http.teller import Teller
 from hsrv.http.wire.forwarded import TrustedProxies
 from hsrv.http.wire.head import HeadLimits
 from hsrv.http.wire.parser import choose_parser
 from hsrv.http.wire.response import DefaultHeaders
 from hsrv.ipc.messages import Trace
 from hsrv.logs.accesslog import AccessLog, AccessRecord
-from hsrv.logs.floods import worth_a_line
+from hsrv.logs.floods import lines_due
 from hsrv.logs.logging import current_trace, get_logger
 from hsrv.net.conn import Conn
 from hsrv.net.context import later, own_context, soon
@@ -74,7 +74,7 @@ class HTTPHost(Host):
         self.loop = loop
         self.board = board
         self.turn = turn_of(loop)
-        self.observer = Teller(collectors, self.turn) if collectors is not None else None
+        self.observer = EventEmitter(collectors, self.turn) if collectors is not None else None
         self.backlog = Backlog(loop)
         self.context = own_context(loop)
         self.state = {}
@@ -166,7 +166,7 @@ class HTTPHost(Host):
         for connection in self.connections:
             idle += connection.unused
             waiting += connection.state is State.WAITING
-            self.tally(connection.conn)
+            self.count_traffic(connection.conn)
         board.gauge(Gauge.IDLE, idle)
         board.gauge(Gauge.WAITING, waiting)
         oldest = min(self.unfinished(), key=lambda exchange: exchange.busy_since, default=None)
@@ -183,9 +183,9 @@ class HTTPHost(Host):
             and not exchange.encoder.event_stream
         )
 
-    def tally(self, conn: Conn) -> None:
+    def count_traffic(self, conn: Conn) -> None:
         """Count what was received and sent on a connection since the last time."""
-        received, sent = conn.untold()
+        received, sent = conn.take_traffic()
         if received or sent:
             self.board.transferred(received, sent)
 
@@ -267,7 +267,7 @@ class HTTPHost(Host):
         if connection.cause is None:
             self.count(reason)
         self.board.gauge(Gauge.CONNECTIONS, len(self.connections))
-        self.tally(connection.conn)
+        self.count_traffic(connection.conn)
 
     def started(self, connection: Connection, exchange: Exchange) -> None:
         self.exchanges.add(exchange)
@@ -328,14 +328,14 @@ class HTTPHost(Host):
         self.count(cause)
         if connection.exchange is None:
             self.board.responded(error.status, 0.0)  # else it is when the exchange is finished
-        if count := worth_a_line("request refused", cause, error.status):
+        if count := lines_due("request refused", cause, error.status):
             client, why = connection.conn.origin.client, str(error)
             log.info(
                 "request refused", status=error.status, reason=why, cause=cause, client=client, count=count
             )
 
     def proxy_refused(self, connection: Connection, why: str) -> None:
-        if count := worth_a_line("proxy refused", why):  # one of a few sentences
+        if count := lines_due("proxy refused", why):  # one of a few sentences
             log.warning("proxy refused", reason=why, peer=connection.conn.origin.client, count=count)
 
     def report_app_error(self, exchange: Exchange, error: BaseException | None) -> None:

@@ -1,4 +1,4 @@
-"""What observers are told of connections, requests and streams: the port. For collectors: `hsrv.http.teller`.
+"""What observers are told of connections, requests and streams: the port. For collectors: `hsrv.http.emitter`.
 
 A process without collectors has no observer. Whoever has one tells it holding the lock of connections.
 """

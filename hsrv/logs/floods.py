@@ -30,7 +30,7 @@ class _Kind:
 _kinds: Final[dict[Hashable, _Kind]] = {}
 
 
-def worth_a_line(*kind: Hashable) -> int:
+def lines_due(*kind: Hashable) -> int:
     """Count one more event of this kind. Returns the count so far if it should be logged; else 0."""
     now = time.monotonic()
     key: Hashable = kind if kind in _kinds or len(_kinds) < KINDS else None

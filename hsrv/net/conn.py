@@ -332,7 +332,7 @@ class Conn:
             waiter.set_exception(ClientDisconnected(errno.EPIPE, "the client is gone"))
             waiter.exception()  # marks it as retrieved: there may be no waiter any more
 
-    def untold(self) -> tuple[int, int]:
+    def take_traffic(self) -> tuple[int, int]:
         """Bytes received and sent since the last call."""
         received, sent = self._told
         self._told = self.received_bytes, self.sent_bytes

@@ -21,7 +21,7 @@ import anyio.lowlevel
 import msgspec
 from anyio.abc import TaskStatus
 
-from hsrv.logs.floods import worth_a_line
+from hsrv.logs.floods import lines_due
 from hsrv.logs.logging import get_logger
 from hsrv.rpc.credentials import Credentials
 from hsrv.rpc.inbound import FINAL_WRITE_TIMEOUT, PROGRESS, Context, Inbound, OnNotify, OnRequest
@@ -222,7 +222,7 @@ class Dispatcher:
 
     def _report_invalid(self, error: Exception) -> None:
         self.invalid += 1
-        if count := worth_a_line("invalid message", self.name):
+        if count := lines_due("invalid message", self.name):
             log.warning("invalid message", peer=self.name, error=str(error), count=count)
 
     def _on_response(self, message: Message) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from hsrv.logs.floods import worth_a_line
+from hsrv.logs.floods import lines_due
 from hsrv.logs.logging import get_logger
 from hsrv.rpc import meta
 from hsrv.rpc.credentials import Credentials
@@ -181,7 +181,7 @@ class Inbound:
 
     def _drop(self, why: str) -> None:
         self.dropped += 1
-        if count := worth_a_line("message dropped", self._channel.name):
+        if count := lines_due("message dropped", self._channel.name):
             log.warning("message dropped", peer=self._channel.name, why=why, count=count)
 
     # requests

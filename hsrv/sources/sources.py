@@ -27,7 +27,7 @@ OPTIONS: Final = {option.name: option for option in options()}
 CONFIG_FILES: Final = ("hsrv.toml", "pyproject.toml")
 NOT_OPTIONS: Final = frozenset({"HSRV_CONFIG", "HSRV_COMPILE", "HSRV_SUCCEEDS"})
 """HSRV_COMPILE: may still be set in a shell that has just installed hsrv. HSRV_SUCCEEDS: how a server that takes over
-finds the old one (`hsrv.supervisor.succession.succession`)."""
+finds the old one (`hsrv.supervisor.upgrade.takeover`)."""
 
 _service_link: Final = re.compile(
     r"HSRV_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)"

@@ -43,7 +43,7 @@ log = get_logger("hsrv.supervisor")
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ManagerEnvironment:
     """What the manager has set up for this service."""
 
     notify: str = ""

@@ -16,7 +16,7 @@ from hsrv.rpc.credentials import Credentials
 from hsrv.rpc.inbound import Context
 from hsrv.rpc.messages import ErrorCode, Message, RpcError
 from hsrv.rpc.methods import Method
-from hsrv.supervisor.admin.http.route import Request, Response, Route, json_response, problem
+from hsrv.supervisor.admin.http.route import AdminRoute, Request, Response, json_response, problem
 from hsrv.supervisor.operators.operator import Desk
 
 ANSWER_WITHIN: Final = 20.0
@@ -31,7 +31,7 @@ PATHS: Final[Mapping[str, Method[Any, Any]]] = {
 log = get_logger("hsrv.supervisor")
 
 
-class _Nobody:
+class _NoProgress:
     """Instead of an operator's connection: nobody hears of steps."""
 
     name = "admin"
@@ -47,15 +47,15 @@ class _Nobody:
         raise RpcError(ErrorCode.METHOD_NOT_FOUND, "who asks by HTTP answers nothing")
 
 
-def action_routes(desk: Desk) -> dict[str, Route]:
+def action_routes(desk: Desk) -> dict[str, AdminRoute]:
     """POST, the parameters as a JSON object."""
     table = desk.table()
 
-    def route(method: Method[Any, Any]) -> Route:
+    def route(method: Method[Any, Any]) -> AdminRoute:
         async def handle(request: Request) -> Response:
             return await _answer(method, table[method], request)
 
-        return Route(handle, methods=("POST",), writes=True)
+        return AdminRoute(handle, methods=("POST",), writes=True)
 
     return {path: route(method) for path, method in PATHS.items()}
 
@@ -68,7 +68,7 @@ async def _answer(method: Method[Any, Any], handler: Callable[..., Any], request
     log.info("asked by HTTP", method=method.name, params=msgspec.to_builtins(params))
     try:
         with anyio.fail_after(ANSWER_WITHIN):
-            result = await handler(Context(_Nobody(), None, {}), params)
+            result = await handler(Context(_NoProgress(), None, {}), params)
     except TimeoutError:
         return json_response({"pending": f"{method.name} goes on"}, 202)
     except RpcError as error:

@@ -10,7 +10,7 @@ from hsrv.common.terms import Role
 from hsrv.supervisor.admin.http.route import Request, Response, json_response
 from hsrv.supervisor.plan.capacity import not_ready
 from hsrv.supervisor.plan.fleet import ChildState
-from hsrv.supervisor.plan.state import Phase, View
+from hsrv.supervisor.plan.state import ServerPhase, View
 
 UNAVAILABLE: Final = 503
 
@@ -43,7 +43,7 @@ class Probes:
         )
 
     def _why_not_started(self) -> str:
-        if self._plan.phase is not Phase.RUNNING:
+        if self._plan.phase is not ServerPhase.RUNNING:
             return "stopping"
         states = Counter(
             child.state.name.lower()

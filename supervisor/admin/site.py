@@ -14,12 +14,12 @@ from hsrv.supervisor.admin.dashboard.dashboard import Dashboard
 from hsrv.supervisor.admin.dashboard.feed import Feed
 from hsrv.supervisor.admin.http.address import AdminAddress
 from hsrv.supervisor.admin.http.guard import Guard
-from hsrv.supervisor.admin.http.route import Request, Response, Route, json_response
+from hsrv.supervisor.admin.http.route import AdminRoute, Request, Response, json_response
 from hsrv.supervisor.admin.http.server import AdminServer
 from hsrv.supervisor.admin.probes import Probes
 from hsrv.supervisor.operators.operator import Desk
 from hsrv.supervisor.plan.actions import ForPeople
-from hsrv.supervisor.runtime.aside import Aside
+from hsrv.supervisor.runtime.background import BackgroundThread
 from hsrv.supervisor.runtime.told import ProcessExited
 from hsrv.system import metricsdir
 
@@ -46,13 +46,17 @@ class Admin:
     ) -> None:
         """`app_metrics`: None when that is off."""
         self._app_metrics = app_metrics
-        self._aside = Aside()
+        self._background = BackgroundThread()
         guard = Guard(token=address.token, names=list(_names(config)), writable=config.admin_write)
         self._server = AdminServer(
             address.listeners,
             {
                 **routes(
-                    server, app_metrics, self._aside, token=bool(address.token), writable=config.admin_write
+                    server,
+                    app_metrics,
+                    self._background,
+                    token=bool(address.token),
+                    writable=config.admin_write,
                 ),
                 **action_routes(desk),
             },
@@ -77,7 +81,7 @@ class Admin:
             await anyio.sleep(CLEAN_UP_DELAY)
             self._deaths = anyio.Event()
             try:
-                await self._aside.run(app_metrics.compact)
+                await self._background.run(app_metrics.compact)
             except Exception as error:  # a full disk, or what the application has put there
                 log.warning("application metrics not put together", error=repr(error))
 
@@ -108,8 +112,13 @@ def _names(config: Config) -> Iterator[str]:
 
 
 def routes(
-    server: "Server", app_metrics: "AppMetrics | None", aside: Aside, *, token: bool, writable: bool
-) -> dict[str, Route]:
+    server: "Server",
+    app_metrics: "AppMetrics | None",
+    background: BackgroundThread,
+    *,
+    token: bool,
+    writable: bool,
+) -> dict[str, AdminRoute]:
     """Every path that changes nothing. `token`: one is needed; `writable`: there are others."""
     from hsrv.supervisor.admin.metrics.metrics import Metrics  # noqa: PLC0415  # imports prometheus-client
 
@@ -120,11 +129,11 @@ def routes(
 
     feed = Feed(server.status.read, writable=writable)
     return {
-        "/": Route(Dashboard(needs_token=token).page, public=True),
-        "/events": Route(feed.events),
-        "/livez": Route(probes.livez, public=True),
-        "/readyz": Route(probes.readyz, public=True),
-        "/startupz": Route(probes.startupz, public=True),
-        "/metrics": Route(Metrics(server, app_metrics, aside).metrics),
-        "/status.json": Route(status),
+        "/": AdminRoute(Dashboard(needs_token=token).page, public=True),
+        "/events": AdminRoute(feed.events),
+        "/livez": AdminRoute(probes.livez, public=True),
+        "/readyz": AdminRoute(probes.readyz, public=True),
+        "/startupz": AdminRoute(probes.startupz, public=True),
+        "/metrics": AdminRoute(Metrics(server, app_metrics, background).metrics),
+        "/status.json": AdminRoute(status),
     }

@@ -55,7 +55,7 @@ def _stamp(found: os.stat_result) -> Stamp:
 
 
 @dataclass
-class Picture:
+class SurveyResult:
     """What a survey found."""
 
     folders: dict[str, FolderRules] = field(default_factory=dict)
@@ -86,17 +86,17 @@ class Picture:
         return any(_identity(root) != identity for root, identity in self.roots.items())
 
 
-def survey(rules: WatchRules, is_stopped: Callable[[], bool], since: float = math.inf) -> Picture:
-    """Look at everything. Once `is_stopped`, the picture is not complete."""
-    picture = Picture(since=since)
+def survey(rules: WatchRules, is_stopped: Callable[[], bool], since: float = math.inf) -> SurveyResult:
+    """Look at everything. Once `is_stopped`, the found is not complete."""
+    found = SurveyResult(since=since)
     for root in rules.roots():
-        if root.path not in picture.roots:
-            picture.roots[root.path] = _identity(root.path)
+        if root.path not in found.roots:
+            found.roots[root.path] = _identity(root.path)
         rules_here = root
         for folder, text in _gitignores_above(root.path):
             rules_here = rules_here.under(folder, text)
-        _walk(rules_here, picture, is_stopped)
-    return picture
+        _walk(rules_here, found, is_stopped)
+    return found
 
 
 def _identity(folder: str) -> tuple[int, int] | None:
@@ -107,27 +107,27 @@ def _identity(folder: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _walk(root: FolderRules, picture: Picture, is_stopped: Callable[[], bool]) -> None:
-    seen = {_identity(folder) for folder in picture.folders}
+def _walk(root: FolderRules, found: SurveyResult, is_stopped: Callable[[], bool]) -> None:
+    seen = {_identity(folder) for folder in found.folders}
     queue = deque([root])
     while queue and not is_stopped():
         rules = queue.popleft()
         identity = _identity(rules.path)
         if identity is None or identity in seen:
             continue
-        if len(picture.folders) >= FOLDERS_LIMIT:
-            picture.is_cut = True
+        if len(found.folders) >= FOLDERS_LIMIT:
+            found.is_cut = True
             return
         seen.add(identity)
         try:
-            queue.extend(_look_into(rules, picture))
+            queue.extend(_look_into(rules, found))
         except FileNotFoundError:
             continue  # it has just gone
         except OSError as error:
-            picture.unreadable[rules.path] = error.strerror or str(error)
+            found.unreadable[rules.path] = error.strerror or str(error)
 
 
-def _look_into(rules: FolderRules, picture: Picture) -> list[FolderRules]:
+def _look_into(rules: FolderRules, found: SurveyResult) -> list[FolderRules]:
     """Note a folder and its files; the folders in it."""
     with os.scandir(rules.path) as listing:
         entries = list(listing)
@@ -135,14 +135,14 @@ def _look_into(rules: FolderRules, picture: Picture) -> list[FolderRules]:
     opened = rules.opened(names, _read(f"{rules.path}/{GITIGNORE}") if GITIGNORE in names else "")
     if opened is None:
         return []
-    picture.folders[opened.path] = opened
+    found.folders[opened.path] = opened
     inside = []
     for entry in entries:
         with suppress(OSError):  # it has just gone, or is a link that leads nowhere
             if entry.is_dir():
                 inside.append(opened.folder(entry.name))
             elif opened.counts(entry.name):
-                picture.note(os.path.join(opened.path, entry.name), os.stat(entry.path))  # noqa: PTH116, PTH118  # texts
+                found.note(os.path.join(opened.path, entry.name), os.stat(entry.path))  # noqa: PTH116, PTH118  # texts
     return [rules for rules in inside if rules is not None]
 
 

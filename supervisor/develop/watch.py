@@ -30,7 +30,7 @@ from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from hsrv.develop.watchrules import Stale, WatchRules
 from hsrv.logs.logging import get_logger
-from hsrv.supervisor.develop.survey import FOLDERS_LIMIT, Picture, Stamp, stamp_of, survey
+from hsrv.supervisor.develop.survey import FOLDERS_LIMIT, Stamp, SurveyResult, stamp_of, survey
 from hsrv.supervisor.runtime.threads import in_thread
 
 QUIET: Final = 0.025
@@ -90,7 +90,7 @@ class Watcher:
         self._on_change = on_change
         self._is_stopped = False
         self._is_polling = False
-        self._picture = Picture()
+        self._found = SurveyResult()
         self._known: dict[str, Stamp] = {}
         """As last told."""
         self._unsettled: set[str] = set()
@@ -139,7 +139,7 @@ class Watcher:
 
     async def _listen(self) -> bool:
         """Until the folders have to be watched anew. False: one of them wasn't there."""
-        folders = self._picture.folders.keys()
+        folders = self._found.folders.keys()
         try:
             notify = await in_thread(_notify, list(folders), limiter=self._thread)
         except FileNotFoundError:
@@ -150,7 +150,7 @@ class Watcher:
             return True
         with notify:
             await self._look()  # what happened while nobody told us
-            while folders == self._picture.folders.keys() and not self.is_set():
+            while folders == self._found.folders.keys() and not self.is_set():
                 if await self._hear(notify):
                     await self._look()
                     break
@@ -167,16 +167,16 @@ class Watcher:
             self._fall_back(_reason(error))
             return True
         if isinstance(reports, str):  # that there are none
-            return not self._unsettled and self._picture.roots_moved()
-        self._unsettle({path for _, path in reports if self._picture.counts(path)})
+            return not self._unsettled and self._found.roots_moved()
+        self._unsettle({path for _, path in reports if self._found.counts(path)})
         return len(reports) >= FLOOD or any(self._is_about_folders(kind, path) for kind, path in reports)
 
     def _is_about_folders(self, kind: int, path: str) -> bool:
         """Whether other folders have to be watched from now on."""
-        if path in self._picture.folders:
+        if path in self._found.folders:
             return kind != Change.modified
         folder, name = os.path.split(path)
-        rules = self._picture.folders.get(folder)
+        rules = self._found.folders.get(folder)
         if rules is None:
             return True  # nothing that we asked for
         return rules.shapes(name) or (rules.folder(name) is not None and Path(path).is_dir())
@@ -199,24 +199,24 @@ class Watcher:
         pause = max(POLL_INTERVAL, POLL_SHARE * (time.monotonic() - began))
         await anyio.sleep(min(pause, self._due_in()) if self._unsettled else pause)
 
-    async def _survey(self, rules: WatchRules, since: float = math.inf) -> Picture:
-        picture = await in_thread(survey, rules, lambda: self._is_stopped, since, limiter=self._thread)
-        await anyio.lowlevel.checkpoint()  # cancelled: the picture isn't complete
-        return picture
+    async def _survey(self, rules: WatchRules, since: float = math.inf) -> SurveyResult:
+        found = await in_thread(survey, rules, lambda: self._is_stopped, since, limiter=self._thread)
+        await anyio.lowlevel.checkpoint()  # cancelled: the found isn't complete
+        return found
 
     async def _begin(self) -> None:
         if _asked_to_poll():
             log.info("watching files by polling", why="asked for, or this is WSL", every=POLL_INTERVAL)
             self._poll_from_now_on()
-        self._picture = await self._survey(self._rules, self._since)
+        self._found = await self._survey(self._rules, self._since)
         self._complain()
-        self._know(self._picture.stamps.keys())
+        self._know(self._found.stamps.keys())
 
     async def _look(self) -> None:
         """Look at everything. What isn't as it was has to settle."""
-        before, self._picture = self._picture, await self._survey(self._rules)
+        before, self._found = self._found, await self._survey(self._rules)
         self._complain()
-        stamps = self._picture.stamps
+        stamps = self._found.stamps
         self._unsettle(
             {
                 path
@@ -229,33 +229,33 @@ class Watcher:
         self._new_rules, self._new_since = None, math.inf
         if self._is_polling:
             rules = rules.without_libraries()
-        picture = await self._survey(rules, since)
+        found = await self._survey(rules, since)
         await self._look()  # by the old ones, and later: what comes in between doesn't count only by the new
-        added = picture.stamps.keys() - self._picture.stamps.keys() - self._known.keys()
-        self._rules, self._picture = rules, picture
+        added = found.stamps.keys() - self._found.stamps.keys() - self._known.keys()
+        self._rules, self._found = rules, found
         self._complain()
         self._know(added)
-        self._unsettle({path for path, stamp in self._known.items() if picture.stamps.get(path) != stamp})
+        self._unsettle({path for path, stamp in self._known.items() if found.stamps.get(path) != stamp})
 
     def _know(self, added: Set[str]) -> None:
         """These files count from now on: as they are, but for those that have changed since they may have been
         imported."""
-        recent = self._picture.recent
-        self._known |= {path: self._picture.stamps[path] for path in added - recent}
+        recent = self._found.recent
+        self._known |= {path: self._found.stamps[path] for path in added - recent}
         self._unsettle(set(added & recent))
 
     def _complain(self) -> None:
         """Once of each thing, until it is over."""
-        rules, picture = self._rules, self._picture
-        found = {folder: f"folder not watched: {why}" for folder, why in picture.unreadable.items()}
+        rules, found = self._rules, self._found
+        complaints = {folder: f"folder not watched: {why}" for folder, why in found.unreadable.items()}
         for folder in map(str, (rules.app_dir, *rules.packages)):
-            if picture.roots.get(folder) is None:
-                found[folder] = "watched folder is gone, waiting for it"
-        if picture.is_cut:
-            found[str(rules.app_dir)] = f"only {FOLDERS_LIMIT} folders are watched"
-        for folder in found.keys() - self._complaints:
-            log.warning(found[folder], folder=folder)
-        self._complaints = set(found)
+            if found.roots.get(folder) is None:
+                complaints[folder] = "watched folder is gone, waiting for it"
+        if found.is_cut:
+            complaints[str(rules.app_dir)] = f"only {FOLDERS_LIMIT} folders are watched"
+        for folder in complaints.keys() - self._complaints:
+            log.warning(complaints[folder], folder=folder)
+        self._complaints = set(complaints)
 
     # what changed
 
@@ -291,10 +291,10 @@ class Watcher:
     def _is_news(self, path: str) -> bool:
         """Whether a file isn't as last told. From now on it is."""
         now, before = stamp_of(path), self._known.pop(path, None)
-        self._picture.stamps.pop(path, None)
-        if now is None or not self._picture.counts(path):
+        self._found.stamps.pop(path, None)
+        if now is None or not self._found.counts(path):
             return now is None and before is not None
-        self._known[path] = self._picture.stamps[path] = now
+        self._known[path] = self._found.stamps[path] = now
         return now != before
 
 

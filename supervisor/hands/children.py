@@ -12,8 +12,8 @@ from hsrv.common.globs import LearnedPaths
 from hsrv.common.terms import DeathReason, Identity, Role
 from hsrv.logs.logging import get_logger, set_level
 from hsrv.rpc import methods
-from hsrv.supervisor.health.deaths import Coroner
-from hsrv.supervisor.health.upkeep import resident_memory
+from hsrv.supervisor.health.deaths import DeathExaminer
+from hsrv.supervisor.health.recycler import resident_memory
 from hsrv.supervisor.plan import actions
 from hsrv.supervisor.plan.actions import ChildAction
 from hsrv.supervisor.processes.children import ChildHandle
@@ -30,7 +30,7 @@ log = get_logger("hsrv.supervisor")
 class Doctor(Protocol):
     """What is found out about a process that is to be killed, or was (`hsrv.supervisor.health.healing`)."""
 
-    coroner: Coroner
+    deaths: DeathExaminer
 
     async def kill_with_stacks(self, child: ChildHandle, reason: DeathReason, why: str) -> None: ...
 
@@ -212,7 +212,7 @@ class Children:
             return
         self._count(child)  # in the same moment in which it is none of the living any more
         status_told = None if child.was_killed else status
-        child.ended(*self._doctor.coroner.examine(status_told, self._loop.now()))
+        child.ended(*self._doctor.deaths.examine(status_told, self._loop.now()))
 
     def _count(self, child: ChildHandle) -> None:
         if not child.counted:

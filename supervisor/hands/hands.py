@@ -36,7 +36,7 @@ class ProcessHands(Hands):
         self._outfit = outfit
         self.children = Children(loop, configuration, doctor, living, on_stranger)
         self.templates = Templates(
-            loop, configuration, outfit, self.children, coroner=doctor.coroner, reuse=reuse
+            loop, configuration, outfit, self.children, deaths=doctor.deaths, reuse=reuse
         )
 
     def perform(self, action: Action) -> None:

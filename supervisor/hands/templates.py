@@ -17,7 +17,7 @@ from hsrv.ipc.channel import Channel
 from hsrv.ipc.messages import Exited, Forked, FromTemplate, PreloadUnsafe, TemplateFailed, TemplateReady
 from hsrv.logs.logging import get_logger
 from hsrv.supervisor.hands.children import Children
-from hsrv.supervisor.health.deaths import Coroner
+from hsrv.supervisor.health.deaths import DeathExaminer
 from hsrv.supervisor.plan.actions import ForkChild, SpawnTemplate
 from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.processes.templates import TemplateHandle
@@ -65,7 +65,7 @@ class Templates:
         outfit: Outfit,
         children: Children,
         *,
-        coroner: Coroner,
+        deaths: DeathExaminer,
         reuse: Reuse | None,
     ) -> None:
         """`reuse`: None but in development."""
@@ -73,7 +73,7 @@ class Templates:
         self._configuration = configuration
         self._outfit = outfit
         self._children = children
-        self._coroner = coroner
+        self._deaths = deaths
         self._reuse = reuse
         self.living: dict[int, TemplateHandle] = {}
         """By pid: all that have not been reaped."""
@@ -220,7 +220,7 @@ class Templates:
         """One that is not in use any more was told to quit, or killed by us."""
         template = self.living.pop(pid)
         in_use = self._current.get(template.generation) is template
-        death = self._coroner.examine(status if in_use else None, self._loop.now())[1]
+        death = self._deaths.examine(status if in_use else None, self._loop.now())[1]
         self._lose(template, death)
 
     def _lose(self, template: TemplateHandle, death: str) -> None:

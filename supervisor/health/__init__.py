@@ -1,5 +1,5 @@
 """Processes that hang, die, grow old or hold too much.
 
 In reading order: `health` (whether one hangs; pure), `deaths` (why one ended), `healing` (what is done about it),
-`upkeep` (replacement for age and memory).
+`recycler` (replacement for age and memory).
 """

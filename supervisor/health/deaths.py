@@ -12,7 +12,7 @@ FORGOTTEN_AFTER: Final = 5.0
 """Seconds after which a kill that explains no death was of another process in the control group."""
 
 
-class Coroner:
+class DeathExaminer:
     """Finds out why a process ended."""
 
     def __init__(self, group: MemoryGroup) -> None:

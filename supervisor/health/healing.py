@@ -19,13 +19,13 @@ from hsrv.common.terms import DeathReason, Role
 from hsrv.logs.logging import get_logger
 from hsrv.options.config import Config
 from hsrv.rpc.messages import RpcError
-from hsrv.supervisor.health.deaths import Coroner
+from hsrv.supervisor.health.deaths import DeathExaminer
 from hsrv.supervisor.health.health import Hang, Kind, Limits, judge
-from hsrv.supervisor.health.upkeep import Upkeep
-from hsrv.supervisor.plan.actions import Say
+from hsrv.supervisor.health.recycler import Recycler
+from hsrv.supervisor.plan.actions import LogLine
 from hsrv.supervisor.plan.fleet import ChildState
 from hsrv.supervisor.processes.children import ChildHandle
-from hsrv.supervisor.runtime.defects import Defects
+from hsrv.supervisor.runtime.errorlog import ErrorLog
 from hsrv.supervisor.runtime.loop import Loop
 from hsrv.supervisor.runtime.told import Note, ProcessHangs
 from hsrv.system.cgroupmemory import MemoryGroup
@@ -71,7 +71,7 @@ class Incident:
         return self.reported and waited
 
 
-class Healer:
+class HangMonitor:
     """Of one server."""
 
     def __init__(
@@ -84,13 +84,13 @@ class Healer:
         """`children`: by pid, all that live. `memory_pressure`: --memory-pressure as it is."""
         self._loop = loop
         self._children = children
-        self._upkeep = Upkeep(loop, children, group, memory_pressure)
-        self.coroner = Coroner(group)
+        self._recycler = Recycler(loop, children, group, memory_pressure)
+        self.deaths = DeathExaminer(group)
         self._incidents: dict[int, Incident] = {}
         """By pid."""
         self._blind_until = 0.0
         self._rounds = 0
-        self._defects = Defects("healing")
+        self._errors = ErrorLog("healing")
 
     async def run(self) -> None:
         """Look, as long as the server lives."""
@@ -101,16 +101,16 @@ class Healer:
 
     def round(self, due: float, now: float) -> None:
         """The one that was due at `due`."""
-        self._defects.remind(now)
+        self._errors.remind(now)
         if now - due > LATE:
             self._blind_until = now + min(now - due, RECOVERY)
-        with self._defects.outlived():
-            self.coroner.settle(now)
+        with self._errors.logged():
+            self.deaths.settle(now)
             self._look(now)
         self._rounds += 1
         if self._rounds % HOLDINGS_EVERY == 0:
-            with self._defects.outlived():
-                self._upkeep.look(now)
+            with self._errors.logged():
+                self._recycler.look(now)
 
     # hangs
 
@@ -142,7 +142,7 @@ class Healer:
         if incident is not None and not incident.treated and self._is_at_work(child):
             seconds = round(now - incident.hang.since, 3)
             details = {"process": child.identity.name, "child": pid, "seconds": seconds}
-            self._loop.tell(Say("warning", "process goes on", details))
+            self._loop.tell(LogLine("warning", "process goes on", details))
 
     def _handle(self, pid: int, child: ChildHandle, hang: Hang, now: float) -> None:
         incident = self._incidents.get(pid)
@@ -164,7 +164,7 @@ class Healer:
 
     async def _report(self, child: ChildHandle, incident: Incident) -> None:
         try:
-            with self._defects.outlived():
+            with self._errors.logged():
                 known = _described(child, incident.hang, incident.seen_at)
                 self._loop.tell(Note("process hangs", "error", known))
                 stacks = await self._stacks(child, tasks=incident.hang.kind is Kind.CALL_STUCK)
@@ -182,7 +182,7 @@ class Healer:
     async def kill_with_stacks(self, child: ChildHandle, reason: DeathReason, why: str) -> None:
         """Log what it was doing, then kill it."""
         try:
-            with self._defects.outlived():
+            with self._errors.logged():
                 stacks = await self._stacks(child, tasks=False)
                 name = child.identity.name
                 log.error("process is late", process=name, child=child.pid, why=why, stacks=stacks)

@@ -21,7 +21,7 @@ from hsrv.supervisor.operators.operations import Operations, new_id
 from hsrv.supervisor.operators.reloads import Reloads
 from hsrv.supervisor.plan.capacity import not_ready
 from hsrv.supervisor.plan.fleet import ChildState, Gen
-from hsrv.supervisor.plan.state import Phase, View
+from hsrv.supervisor.plan.state import ServerPhase, View
 from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.runtime.loop import Loop
 
@@ -40,17 +40,17 @@ PRESTOP_LIMIT: Final = 20
 log = get_logger("hsrv.supervisor")
 
 
-class Successor(Protocol):
+class Replacement(Protocol):
     """A server that has taken over."""
 
     pid: int
 
 
 class Upgrading(Protocol):
-    """Upgrades (`hsrv.supervisor.succession.upgrade`)."""
+    """Upgrades (`hsrv.supervisor.upgrade.upgrade`)."""
 
     @property
-    def heir(self) -> Successor | None: ...
+    def replacement(self) -> Replacement | None: ...
 
     @property
     def adopts(self) -> bool: ...
@@ -92,10 +92,10 @@ class OperatorDesk:
 
     def _check_ours(self) -> None:
         """An operator who came in before an upgrade means the server, and not what is left of the old one."""
-        heir = self._upgrades.heir
-        if heir is not None:
-            why = f"the supervisor with pid {heir.pid} has taken over: connect again"
-            raise RpcError(ErrorCode.MOVED, why, {"pid": heir.pid})
+        replacement = self._upgrades.replacement
+        if replacement is not None:
+            why = f"the supervisor with pid {replacement.pid} has taken over: connect again"
+            raise RpcError(ErrorCode.MOVED, why, {"pid": replacement.pid})
 
     def _table(self) -> dict[methods.Method[Any, Any], Handler]:
         return {
@@ -146,16 +146,18 @@ class OperatorDesk:
         operation = self._operations.open(new_id())
         upgrades.begin(operation.id)
         await operation.follow(context.progress)
-        if operation.error or upgrades.heir is None:
+        if operation.error or upgrades.replacement is None:
             raise RpcError(ErrorCode.FAILED, operation.error, {"traceback": operation.traceback})
-        return operator.UpgradeResult(upgrade_id=operation.id, pid=upgrades.heir.pid, adopts=upgrades.adopts)
+        return operator.UpgradeResult(
+            upgrade_id=operation.id, pid=upgrades.replacement.pid, adopts=upgrades.adopts
+        )
 
     async def _stop(self, context: Context, params: operator.StopParams) -> Empty:
         now = self._loop.now()
         log.info("stop requested", by=context.credentials and context.credentials.pid, now=params.now)
         if params.now:
             self._loop.perform(self._loop.plan.stop_now("hsrv stop --now", now))
-        elif self._plan.phase is Phase.RUNNING:
+        elif self._plan.phase is ServerPhase.RUNNING:
             self._loop.perform(self._loop.plan.stop(now))
         return Empty()
 
@@ -170,7 +172,7 @@ class OperatorDesk:
         with anyio.move_on_after(self._plan.budgets.startup) as patience:
             await self._until(
                 lambda: (
-                    self._plan.phase is not Phase.RUNNING
+                    self._plan.phase is not ServerPhase.RUNNING
                     or self._plan.workers != wanted
                     or self._workers_serving() >= wanted
                 )
@@ -201,7 +203,7 @@ class OperatorDesk:
         )
 
     def _check_running(self) -> None:
-        if self._plan.phase is not Phase.RUNNING:
+        if self._plan.phase is not ServerPhase.RUNNING:
             raise RpcError(ErrorCode.REFUSED, "the server stops")
 
     async def _until(self, true: Callable[[], bool]) -> None:

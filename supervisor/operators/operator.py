@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 from hsrv.common.errors import BindError
 from hsrv.ipc.messages import ListenerInfo
 from hsrv.ipc.socketfile import remove_socket_file
-from hsrv.logs.floods import worth_a_line
+from hsrv.logs.floods import lines_due
 from hsrv.logs.logging import get_logger
 from hsrv.net.poller import wait_readable
 from hsrv.rpc import methods
@@ -150,13 +150,13 @@ class OperatorSocket:
         try:
             credentials = peer_credentials(sock)
         except OSError as error:
-            if count := worth_a_line("operator not accepted", error.errno):
+            if count := lines_due("operator not accepted", error.errno):
                 log.warning("operator not accepted", error=str(error), count=count)
             sock.close()
             return
         dispatcher = Dispatcher(*socket_streams(sock), name="operator", credentials=credentials)
         if not credentials.may_operate():
-            if count := worth_a_line("operator denied"):
+            if count := lines_due("operator denied"):
                 log.warning("operator denied", uid=credentials.uid, child=credentials.pid, count=count)
             why = f"denied: user {credentials.uid} may not operate a server of user {os.geteuid()}"
             self._refuse(dispatcher, why, tasks)
@@ -172,7 +172,7 @@ class OperatorSocket:
         self._operators += 1
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + IDLE_TIMEOUT) as idle:
-                attention = _Attention(idle)
+                attention = _IdleGuard(idle)
                 table = {method: attention.while_it_runs(handler) for method, handler in desk.table().items()}
                 serve = handlers(table)
                 await dispatcher.run(serve, serve)
@@ -193,7 +193,7 @@ class OperatorSocket:
             self._refusals -= 1
 
 
-class _Attention:
+class _IdleGuard:
     """Keeps an operator's connection from idling out while anything that he asked runs."""
 
     def __init__(self, idle: anyio.CancelScope) -> None:

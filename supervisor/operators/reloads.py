@@ -9,9 +9,9 @@ from typing import Literal
 from hsrv.common.errors import HsrvError, OperatorError
 from hsrv.logs.logging import get_logger
 from hsrv.supervisor.operators.operations import new_id
-from hsrv.supervisor.plan.actions import OperationEnded, Say
+from hsrv.supervisor.plan.actions import LogLine, OperationEnded
 from hsrv.supervisor.plan.settings import settings_of
-from hsrv.supervisor.plan.state import Phase
+from hsrv.supervisor.plan.state import ServerPhase
 from hsrv.supervisor.runtime.configuration import Configuration
 from hsrv.supervisor.runtime.inoperation import in_operation
 from hsrv.supervisor.runtime.loop import Loop
@@ -43,8 +43,8 @@ class Reloads:
     def begin(self, operation: str) -> None:
         """Start the next generation, or queue it, with the configuration as it is now. Nothing follows a stop."""
         loop = self._loop
-        if loop.plan.phase is not Phase.RUNNING:
-            loop.tell(Say("info", "not reloaded", {"why": "the server stops"}))
+        if loop.plan.phase is not ServerPhase.RUNNING:
+            loop.tell(LogLine("info", "not reloaded", {"why": "the server stops"}))
             return
         loop.tell(ReloadBegun(operation=operation))
         with in_operation(operation):

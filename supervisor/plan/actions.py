@@ -142,7 +142,7 @@ class Line(ForPeople, frozen=True):
     details: dict[str, object] = msgspec.field(default_factory=dict)
 
 
-class Say(Line, frozen=True):
+class LogLine(Line, frozen=True):
     """One of which nothing else follows."""
 
 

@@ -6,17 +6,17 @@ so neither a scale-down nor a replacement loses a request.
 """
 
 from hsrv.common.terms import Role
-from hsrv.supervisor.plan.actions import Say, Steps, ended, part_of
+from hsrv.supervisor.plan.actions import LogLine, Steps, ended, part_of
 from hsrv.supervisor.plan.ending import Ending
 from hsrv.supervisor.plan.fleet import ChildState, Gen, Generation, Key, TemplateState
 from hsrv.supervisor.plan.forking import Forking
 from hsrv.supervisor.plan.starting import Starting
-from hsrv.supervisor.plan.state import Phase, State, View
+from hsrv.supervisor.plan.state import ServerPhase, State, View
 
 
 def not_ready(plan: View) -> str:
     """Why no traffic should come, or "" when it may."""
-    if plan.phase is not Phase.RUNNING:
+    if plan.phase is not ServerPhase.RUNNING:
         return "stopping"
     serving = plan.serving()
     if serving is None:
@@ -46,13 +46,13 @@ class Capacity:
     def scale(self, workers: int, now: float) -> Steps:
         """From now on this many workers, at least one."""
         state = self._state
-        if state.phase is not Phase.RUNNING or workers < 1:
-            why = "one worker is the least" if state.phase is Phase.RUNNING else "the server stops"
-            yield Say("warning", "not scaled", {"why": why})
+        if state.phase is not ServerPhase.RUNNING or workers < 1:
+            why = "one worker is the least" if state.phase is ServerPhase.RUNNING else "the server stops"
+            yield LogLine("warning", "not scaled", {"why": why})
             return
         before, state.workers = state.workers, workers
         if before != workers:
-            yield Say("info", "scaled", {"workers": workers})
+            yield LogLine("info", "scaled", {"workers": workers})
         for generation in list(state.generations.values()):
             if generation.state is not Gen.DRAINING:
                 yield from part_of(generation.operation, self._resize(generation, before, now))
@@ -97,7 +97,7 @@ class Capacity:
             yield from self._forking.recycle(child.identity, "prestop", "its streams are to end", now)
 
     def _why_not(self, generation: Generation | None, key: Key) -> str:
-        if self._state.phase is not Phase.RUNNING:
+        if self._state.phase is not ServerPhase.RUNNING:
             return "the server stops"
         if generation is None:
             return "no generation serves"

@@ -16,16 +16,16 @@ from hsrv.supervisor.plan.actions import (
     Exit,
     Finish,
     Kill,
+    LogLine,
     MoveHandoffs,
     QuitTemplate,
-    Say,
     Steps,
     StopListening,
     Stopping,
     ended,
 )
 from hsrv.supervisor.plan.fleet import Budgets, Child, ChildState, Gen, Generation, GenEvent
-from hsrv.supervisor.plan.state import NOT_SERVING, Phase, State
+from hsrv.supervisor.plan.state import NOT_SERVING, ServerPhase, State
 
 KILL_TIMEOUT: Final = 5.0
 """Seconds between SIGKILL and the end of the process. Later it hangs in the kernel, and is not waited for."""
@@ -66,7 +66,7 @@ class Ending:
 
     def _budgets(self) -> Budgets:
         state = self._state
-        return state.budgets if state.phase is Phase.RUNNING else state.settings.stop_budgets
+        return state.budgets if state.phase is ServerPhase.RUNNING else state.settings.stop_budgets
 
     def _finish(self, pool: Child, now: float) -> Steps:
         """Its workers have gone. Only now its lifespan shutdown can begin, after theirs: it has the whole time for it,
@@ -83,7 +83,7 @@ class Ending:
 
     def kill_late(self, child: Child, now: float) -> Steps:
         """Its deadline is over."""
-        if self._state.phase is Phase.STOPPING and child.reason is not DeathReason.STOPPED:
+        if self._state.phase is ServerPhase.STOPPING and child.reason is not DeathReason.STOPPED:
             self._forced()  # of one that has not served nothing is lost
         yield from self.kill(child, child.reason, child.why, now)
 
@@ -131,7 +131,7 @@ class Ending:
             if not generation.hurried:
                 generation.hurried = True
                 why = f"more than {most} generations drain (--max-draining)"
-                yield Say("warning", "streams ended early", {"generation": generation.number, "why": why})
+                yield LogLine("warning", "streams ended early", {"generation": generation.number, "why": why})
                 budgets = replace(self._state.budgets, stream_grace=0.0)
                 for child in generation.everyone():
                     if child.state is ChildState.DRAINING:
@@ -150,12 +150,14 @@ class Ending:
                     yield from self._finish(child, now)
         if not generation.everyone():
             generation.machine.move(GenEvent.ALL_EXITED)
-            yield QuitTemplate(number, template_stays=state.development and state.phase is Phase.RUNNING)
+            yield QuitTemplate(
+                number, template_stays=state.development and state.phase is ServerPhase.RUNNING
+            )
             del state.generations[number]
-        if state.phase is Phase.STOPPING and not state.generations:
-            state.phase = Phase.OVER
+        if state.phase is ServerPhase.STOPPING and not state.generations:
+            state.phase = ServerPhase.OVER
             if state.failure:  # once more: the end of the output is what people look at
-                yield Say("error", "exiting", {"code": int(state.exit_code), "error": state.failure})
+                yield LogLine("error", "exiting", {"code": int(state.exit_code), "error": state.failure})
             yield Exit(state.exit_code)
 
     # the server
@@ -163,7 +165,7 @@ class Ending:
     def stop(self, now: float) -> Steps:
         """TERM or INT. A second one is `stop_now`."""
         state = self._state
-        if state.phase is not Phase.RUNNING:
+        if state.phase is not ServerPhase.RUNNING:
             yield from self.stop_now("a second signal", now)
             return
         yield from self.forget_queued()
@@ -173,7 +175,7 @@ class Ending:
         if serving is None or delay <= 0:
             yield from self.drain_all(now)
             return
-        state.phase = Phase.DELAYING
+        state.phase = ServerPhase.DELAYING
         state.delay_end = now + delay
         for child in serving.everyone():
             if child.state is ChildState.SERVING:
@@ -182,29 +184,29 @@ class Ending:
             yield from self.drain_generation(starting, now, adopt=False)
 
     def drain_all(self, now: float) -> Steps:
-        self._state.phase = Phase.STOPPING
+        self._state.phase = ServerPhase.STOPPING
         yield StopListening()
         for generation in list(self._state.generations.values()):
             yield from self.drain_generation(generation, now, adopt=False)
 
     def leave(self, now: float, *, adopt: bool) -> Steps:
         """Another server has taken over the listeners: drain, and end. `adopt`: it takes the idle connections too."""
-        if self._state.phase is not Phase.RUNNING:
+        if self._state.phase is not ServerPhase.RUNNING:
             return
         yield from self.forget_queued()
-        yield Say("info", "leaving", {"adopted": adopt})
-        self._state.phase = Phase.STOPPING
+        yield LogLine("info", "leaving", {"adopted": adopt})
+        self._state.phase = ServerPhase.STOPPING
         for generation in list(self._state.generations.values()):
             yield from self.drain_generation(generation, now, adopt=adopt)
 
     def stop_now(self, why: str, now: float) -> Steps:
         """QUIT, or a second TERM or INT: nobody is waited for."""
         state = self._state
-        if state.phase is Phase.OVER:
+        if state.phase is ServerPhase.OVER:
             return
         self._forced()
         yield from self.forget_queued()
-        state.phase = Phase.STOPPING
+        state.phase = ServerPhase.STOPPING
         yield StopListening()
         for generation in list(state.generations.values()):
             yield from self._give_up(generation)
@@ -218,7 +220,7 @@ class Ending:
     def fail(self, why: str) -> Steps:
         """The first generation can't start: the server ends when its processes have."""
         self._state.failure = why
-        self._state.phase = Phase.STOPPING
+        self._state.phase = ServerPhase.STOPPING
         self._state.exit_code = ExitCode.APP
         yield from self.forget_queued()
 

@@ -135,7 +135,7 @@ class Child:
 
 
 @dataclass
-class WornOut:
+class RecycleReason:
     """A process is to be replaced by one that serves first."""
 
     reason: str
@@ -159,7 +159,7 @@ class Generation:
     """Those that hold no slot: they gave it up, or don't have it yet."""
     incoming: dict[Key, Child] = field(default_factory=dict)
     """Those of `leaving` that were started to take over a slot."""
-    worn_out: dict[Key, WornOut] = field(default_factory=dict)
+    worn_out: dict[Key, RecycleReason] = field(default_factory=dict)
     """Slots whose process is to be replaced, in this order, one at a time. Of the process, not of the slot: forgotten
     with it."""
     replacing: dict[Key, str] = field(default_factory=dict)
@@ -222,7 +222,7 @@ class Generation:
             if self.incoming.get(child.key) is child:
                 del self.incoming[child.key]
 
-    def to_recycle(self) -> dict[Key, WornOut]:
+    def to_recycle(self) -> dict[Key, RecycleReason]:
         """Without those that are being killed."""
         serving = {key for key, child in self.children.items() if child.state is ChildState.SERVING}
         return {key: one for key, one in self.worn_out.items() if key in serving}

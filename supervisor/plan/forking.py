@@ -13,16 +13,25 @@ from hsrv.supervisor.plan.actions import (
     BeginStartup,
     ForkChild,
     KillTemplate,
+    LogLine,
     PoolAvailable,
     ProcessGone,
-    Say,
     SpawnTemplate,
     Steps,
     part_of,
     step,
 )
-from hsrv.supervisor.plan.fleet import LEADER, Child, ChildState, Gen, Generation, Key, TemplateState, WornOut
-from hsrv.supervisor.plan.state import Phase, State
+from hsrv.supervisor.plan.fleet import (
+    LEADER,
+    Child,
+    ChildState,
+    Gen,
+    Generation,
+    Key,
+    RecycleReason,
+    TemplateState,
+)
+from hsrv.supervisor.plan.state import ServerPhase, State
 
 
 class Forking:
@@ -55,7 +64,7 @@ class Forking:
         if generation.state is Gen.SERVING:
             delay = generation.backoff(None).delay(now)
             generation.template_at = now + delay
-            yield Say("error", event, {"generation": generation.number, "delay": delay, **details})
+            yield LogLine("error", event, {"generation": generation.number, "delay": delay, **details})
 
     def _template_due(self, generation: Generation, now: float) -> Steps:
         if generation.template is TemplateState.GONE:
@@ -123,8 +132,8 @@ class Forking:
         child, generation = self._state.find(identity), self._state.generations.get(identity.generation)
         if child is None or generation is None or child.state is not ChildState.SERVING:
             return
-        if generation.state is Gen.SERVING and self._state.phase is Phase.RUNNING:
-            generation.worn_out.setdefault(child.key, WornOut(reason, why, now))
+        if generation.state is Gen.SERVING and self._state.phase is ServerPhase.RUNNING:
+            generation.worn_out.setdefault(child.key, RecycleReason(reason, why, now))
             yield from self.recycle_next(generation, now)
 
     def recycle_next(self, generation: Generation, now: float) -> Steps:
@@ -133,14 +142,14 @@ class Forking:
         key = next(key for key, one in generation.to_recycle().items() if one.at <= now)
         fresh = self._new_child(generation, key, now)
         why = generation.worn_out[key].why
-        yield Say("info", "recycling", {"process": fresh.identity.name, "why": why})
+        yield LogLine("info", "recycling", {"process": fresh.identity.name, "why": why})
         generation.take_in(fresh)
         yield ForkChild(fresh.identity, generation.broken)
 
     def _recycle_at(self, generation: Generation) -> float:
         """When the next replacement may begin, as things are."""
         begins = generation.template is TemplateState.READY and not generation.incoming
-        if self._state.phase is not Phase.RUNNING or generation.state is not Gen.SERVING or not begins:
+        if self._state.phase is not ServerPhase.RUNNING or generation.state is not Gen.SERVING or not begins:
             return inf
         return min((one.at for one in generation.to_recycle().values()), default=inf)
 

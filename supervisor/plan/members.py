@@ -4,7 +4,7 @@ from math import inf
 from typing import Final
 
 from hsrv.common.terms import DeathReason, Identity
-from hsrv.supervisor.plan.actions import ProcessGone, Recycled, Say, Steps, ended, part_of, step
+from hsrv.supervisor.plan.actions import LogLine, ProcessGone, Recycled, Steps, ended, part_of, step
 from hsrv.supervisor.plan.ending import KILL_TIMEOUT, Ending
 from hsrv.supervisor.plan.fleet import Child, ChildState, Gen, Generation
 from hsrv.supervisor.plan.forking import Forking
@@ -83,7 +83,7 @@ class Members:
             yield from self._starting.fail(generation, message, traceback, now)
         else:
             details = {"process": identity.name, "stage": stage, **failure(message, traceback)}
-            told = [Say("error", "application failed to start", details)]
+            told = [LogLine("error", "application failed to start", details)]
             yield from part_of(generation.replacement_of(child), told)
             yield from self._end_replacement(generation, child, message, traceback)
 

@@ -12,7 +12,7 @@ from math import inf
 from typing import Final
 
 from hsrv.common.terms import Identity, Preload
-from hsrv.supervisor.plan.actions import Actions, Say, Steps, part_of
+from hsrv.supervisor.plan.actions import Actions, LogLine, Steps, part_of
 from hsrv.supervisor.plan.capacity import Capacity
 from hsrv.supervisor.plan.ending import Ending
 from hsrv.supervisor.plan.fleet import Gen, Generation
@@ -20,7 +20,7 @@ from hsrv.supervisor.plan.forking import Forking
 from hsrv.supervisor.plan.members import Members
 from hsrv.supervisor.plan.settings import Settings
 from hsrv.supervisor.plan.starting import Starting, failure
-from hsrv.supervisor.plan.state import Phase, State, View
+from hsrv.supervisor.plan.state import ServerPhase, State, View
 
 ADVICE: Final = "create it in the lifespan startup instead"
 """What to do about an import that leaves what a fork would share."""
@@ -131,7 +131,7 @@ class Plan(View):
             "advice": ADVICE,
         }
         spawned = self._of(generation, self._forking.spawn_template(generation, now))
-        return (Say("warning", "preload given up", told, operation=generation.operation), *spawned)
+        return (LogLine("warning", "preload given up", told, operation=generation.operation), *spawned)
 
     def template_failed(self, number: int, message: str, traceback: str, now: float) -> Actions:
         """The application can't be imported. The template's end needs no event of its own."""
@@ -181,7 +181,7 @@ class Plan(View):
 
     def next_at(self) -> float:
         """When `tick` has something to do."""
-        times = [self._state.delay_end] if self.phase is Phase.DELAYING else []
+        times = [self._state.delay_end] if self.phase is ServerPhase.DELAYING else []
         for generation in self.generations.values():
             times += [child.deadline for child in generation.everyone()]
             times.append(self._forking.next_at(generation))
@@ -192,7 +192,7 @@ class Plan(View):
         return tuple(self._tick(now))
 
     def _tick(self, now: float) -> Steps:
-        if self.phase is Phase.DELAYING and now >= self._state.delay_end:
+        if self.phase is ServerPhase.DELAYING and now >= self._state.delay_end:
             yield from self._ending.drain_all(now)
         for generation in list(self.generations.values()):
             yield from part_of(generation.operation, self._due(generation, now))

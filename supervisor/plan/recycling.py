@@ -29,7 +29,7 @@ LONGEST_PAUSE: Final = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holding:
+class ProcessUse:
     """What a worker or pool that serves holds, and what it may."""
 
     identity: Identity
@@ -49,7 +49,7 @@ class Holding:
         return 0 < self.max_memory < self.memory - self.grown
 
 
-def too_old(workers: Iterable[Holding]) -> Iterator[tuple[Identity, str, str]]:
+def too_old(workers: Iterable[ProcessUse]) -> Iterator[tuple[Identity, str, str]]:
     """Those to be replaced: (which, reason, why)."""
     for worker in workers:
         most = worker.max_age * (1 + AGE_SPREAD * random.Random(worker.pid).random())
@@ -57,7 +57,7 @@ def too_old(workers: Iterable[Holding]) -> Iterator[tuple[Identity, str, str]]:
             yield worker.identity, "age", f"{worker.age:.0f} s old (--worker-max-age)"
 
 
-def too_large(workers: Iterable[Holding]) -> Iterator[tuple[Identity, str, str]]:
+def too_large(workers: Iterable[ProcessUse]) -> Iterator[tuple[Identity, str, str]]:
     """The same."""
     for worker in workers:
         may_stay = worker.born_large and worker.age < BORN_LARGE_PAUSE
@@ -66,7 +66,7 @@ def too_large(workers: Iterable[Holding]) -> Iterator[tuple[Identity, str, str]]
             yield worker.identity, "memory", why
 
 
-def most_grown(processes: Iterable[Holding], limit: int) -> Holding | None:
+def most_grown(processes: Iterable[ProcessUse], limit: int) -> ProcessUse | None:
     """Whom to replace when a group with this limit is short of memory; None when none of them is the cause."""
     grown = max(processes, key=lambda process: process.grown, default=None)
     return grown if grown is not None and grown.grown >= RELEVANT * limit else None

@@ -9,8 +9,8 @@ from hsrv.ipc.messages import Failure
 from hsrv.supervisor.plan.actions import (
     Announce,
     AnnounceClose,
+    LogLine,
     PoolAvailable,
-    Say,
     Serve,
     Steps,
     ended,
@@ -20,7 +20,7 @@ from hsrv.supervisor.plan.actions import (
 from hsrv.supervisor.plan.ending import Ending
 from hsrv.supervisor.plan.fleet import Child, ChildState, Gen, Generation, GenEvent
 from hsrv.supervisor.plan.forking import Forking
-from hsrv.supervisor.plan.state import Phase, State
+from hsrv.supervisor.plan.state import ServerPhase, State
 
 
 class Starting:
@@ -37,21 +37,21 @@ class Starting:
 
     def _start(self, now: float, operation: str) -> Steps:
         state = self._state
-        if state.phase is not Phase.RUNNING:
+        if state.phase is not ServerPhase.RUNNING:
             return
         if state.development:
             yield from self._make_way(now)
         if state.first(Gen.STARTING) is not None:
             # what starts at present may have read the code before its last change
             state.queued_reload = operation
-            yield Say("info", "reload queued", {"why": "a generation is starting already"})
+            yield LogLine("info", "reload queued", {"why": "a generation is starting already"})
             yield from step(operation, "queued: a generation is starting already")
             return
         state.queued_reload = None
         generation = self._next(state.settings.preload)
         generation.operation = operation
         if operation:
-            yield Say("info", "reloading", {"generation": generation.number})
+            yield LogLine("info", "reloading", {"generation": generation.number})
         yield from step(operation, f"generation {generation.number} starts")
         yield from self._forking.spawn_template(generation, now)
 
@@ -93,7 +93,7 @@ class Starting:
     def let_serve(self, generation: Generation, child: Child) -> Steps:
         child.state = ChildState.SERVING
         yield Serve(child.identity)
-        if self._state.phase is Phase.DELAYING:
+        if self._state.phase is ServerPhase.DELAYING:
             yield AnnounceClose(child.identity)
         if child.identity.role is Role.POOL:
             generation.pool_lost_at = None
@@ -107,14 +107,14 @@ class Starting:
         """It can't start. The first generation ends the server; a later one leaves the running one
         untouched."""
         if self._state.development and generation.broken is None:
-            yield Say("error", "the code is broken", failure(message, traceback))
+            yield LogLine("error", "the code is broken", failure(message, traceback))
             yield from ended(generation.operation, message, traceback)
             yield from self._ending.abandon(generation, now, "the code is broken")
             yield from self._show_broken(Failure(message, traceback), now)
             return
         first = self._state.serving() is None
         event = "application could not be started" if first else "reload failed, the running code goes on"
-        yield Say("error", event, failure(message, traceback))
+        yield LogLine("error", event, failure(message, traceback))
         if first:
             yield from self._ending.fail(message)
         yield from ended(generation.operation, message, traceback)

@@ -16,7 +16,7 @@ from hsrv.supervisor.plan.settings import Settings
 NOT_SERVING: Final = (ChildState.FORKING, ChildState.STARTING, ChildState.READY)
 
 
-class Phase(Enum):
+class ServerPhase(Enum):
     """Of the whole server."""
 
     RUNNING = auto()
@@ -37,7 +37,7 @@ class State:
         self.development = development
         self.workers = settings.workers
         """As wanted: an operator may have scaled."""
-        self.phase = Phase.RUNNING
+        self.phase = ServerPhase.RUNNING
         self.generations: dict[int, Generation] = {}
         self.exit_code = ExitCode.OK
         self.failure = ""
@@ -83,7 +83,7 @@ class View:
         self._state = state
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> ServerPhase:
         return self._state.phase
 
     @property

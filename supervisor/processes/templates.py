@@ -30,7 +30,7 @@ from hsrv.options.config import Config, options, without_secrets
 from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.runtime.inoperation import log_context
 from hsrv.supervisor.sockets.listeners import Listener
-from hsrv.system import held
+from hsrv.system import blockedsignals
 
 log = get_logger("hsrv.supervisor")
 
@@ -169,7 +169,7 @@ def _spawn(fd: int, more: Mapping[str, str]) -> int:
     environ = {name: value for name, value in os.environ.items() if name not in secret}
     try:
         # Signals wait until it can do with them what it wants: a terminal sends its own to all of us.
-        return os.posix_spawn(sys.executable, command, {**environ, **more}, setsigmask=held.HELD)
+        return os.posix_spawn(sys.executable, command, {**environ, **more}, setsigmask=blockedsignals.BLOCKED)
     finally:
         if log_fd >= 0:
             os.set_inheritable(log_fd, False)

@@ -19,7 +19,7 @@ from hsrv.supervisor.reports import unitstate
 from hsrv.supervisor.reports.unitstate import UnitState
 from hsrv.supervisor.runtime.told import ReloadBegun
 from hsrv.supervisor.sockets.addresses import Addresses
-from hsrv.supervisor.succession.estate import Office
+from hsrv.supervisor.upgrade.upgradestate import ManagerDuties
 from hsrv.system.sdnotify import Manager
 
 RETRY: Final = 1.0
@@ -28,10 +28,10 @@ RETRY: Final = 1.0
 log = get_logger("hsrv.supervisor")
 
 
-class Herald:
+class ManagerNotifier:
     """The server's voice to its manager; silent when there is none."""
 
-    def __init__(self, office: Office, plan: View, addresses: Addresses) -> None:
+    def __init__(self, duties: ManagerDuties, plan: View, addresses: Addresses) -> None:
         """`addresses`: they are kept with the manager when it keeps descriptors, from the first moment
         of being ready on."""
         self._plan = plan
@@ -40,36 +40,36 @@ class Herald:
         self._status = ""
         self._next_beat = self._next_sign = 0.0
         self._starving = False
-        self._assume(office)
+        self._assume(duties)
 
-    def _assume(self, office: Office) -> None:
-        self.office = office
-        self._manager = Manager(office.notify)
+    def _assume(self, duties: ManagerDuties) -> None:
+        self.duties = duties
+        self._manager = Manager(duties.notify)
 
     @property
-    def in_office(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether there is a manager that takes us for the main process, and can be told of another one. In a container
         process 1 is the main one whatever we tell."""
-        return bool(self.office.notify) and os.getpid() != 1
+        return bool(self.duties.notify) and os.getpid() != 1
 
-    def take_office(self, office: Office, *, main: bool = False) -> None:
+    def become_main(self, duties: ManagerDuties, *, main: bool = False) -> None:
         """We are the main process now, and ready. `main`: the manager still thinks of another one."""
         self._manager.close()
-        self._assume(office)
-        if main and self.in_office:
+        self._assume(duties)
+        if main and self.is_main_process:
             self._manager.tell(f"MAINPID={os.getpid()}")
         self._said, self._status = UnitState.STARTING, ""
         self.look()
 
-    def hand_over(self, pid: int) -> Office | None:
-        """Another process is the main one; the office that it takes. None when the manager was not reached: it would
+    def hand_over(self, pid: int) -> ManagerDuties | None:
+        """Another process is the main one; the duties that it takes. None when the manager was not reached: it would
         take our end for that of the service."""
-        office = self.office
-        if self.in_office and not self._manager.tell(f"MAINPID={pid}"):
+        duties = self.duties
+        if self.is_main_process and not self._manager.tell(f"MAINPID={pid}"):
             return None
         self._manager.close()
-        self._assume(Office())
-        return office
+        self._assume(ManagerDuties())
+        return duties
 
     def hear(self, report: ForPeople) -> None:
         if isinstance(report, ReloadBegun):
@@ -91,7 +91,7 @@ class Herald:
 
     def look(self) -> float:
         """Tell what is to be told by now; when there is more at the latest."""
-        if not self.office.notify:
+        if not self.duties.notify:
             return math.inf
         now = time.monotonic()
         retry = math.inf if self._tell_changes(now) else now + RETRY
@@ -101,7 +101,7 @@ class Herald:
         """False when the manager was not reached."""
         state, text = unitstate.unit_state(self._plan), unitstate.status_text(self._plan)
         lines = unitstate.change_lines(self._said, state, now)
-        if state is UnitState.READY and lines and self.office.store:
+        if state is UnitState.READY and lines and self.duties.store:
             self._keep_listeners()
         if text != self._status:
             lines.append(f"STATUS={text}")
@@ -127,16 +127,16 @@ class Herald:
         return self._next_beat
 
     def _live(self, now: float) -> float:
-        if not self.office.watchdog:
+        if not self.duties.watchdog:
             return math.inf
         if now >= self._next_sign:
             why = unitstate.why_starved(self._plan)
             if not why:
                 self._manager.tell("WATCHDOG=1")
             elif not self._starving:
-                log.error("no sign of life", why=why, watchdog=self.office.watchdog)
+                log.error("no sign of life", why=why, watchdog=self.duties.watchdog)
             self._starving = bool(why)
-            self._next_sign = now + self.office.watchdog * unitstate.WATCHDOG_SHARE
+            self._next_sign = now + self.duties.watchdog * unitstate.WATCHDOG_SHARE
         return self._next_sign
 
     def forget(self, names: Sequence[str]) -> None:

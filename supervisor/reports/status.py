@@ -35,8 +35,8 @@ from hsrv.supervisor.plan.state import View
 from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.reports.boards import board_status, by_role
 from hsrv.supervisor.reports.resources import Usage
-from hsrv.supervisor.reports.tally import Tally
 from hsrv.supervisor.reports.timeline import Timeline
+from hsrv.supervisor.reports.totals import ServerTotals
 from hsrv.supervisor.reports.usage import UsageReader
 from hsrv.supervisor.sockets.listeners import Listener
 
@@ -58,7 +58,7 @@ class StatusReader:
         plan: View,
         listeners: list[Listener],
         handles: Mapping[int, ChildHandle],
-        tally: Tally,
+        totals: ServerTotals,
         timeline: Timeline,
         *,
         template_pids: Mapping[int, int],
@@ -67,7 +67,7 @@ class StatusReader:
         """`handles`: by pid, all that live; `template_pids`: by generation."""
         self.usage = UsageReader(self.people)
         self._plan = plan
-        self._tally = tally
+        self._totals = totals
         self._timeline = timeline
         self._listeners = listeners
         self._handles = handles
@@ -131,13 +131,13 @@ class StatusReader:
             generations=[self._generation(one, pids, reports, usage) for one in plan.generations.values()],
             bounds=list(BOUNDS),
             totals=by_role(self.totals()),
-            deaths={" ".join(key): count for key, count in self._tally.deaths.items()},
+            deaths={" ".join(key): count for key, count in self._totals.deaths.items()},
             events=list(self._timeline),
         )
 
     def totals(self) -> dict[Key, Totals]:
         """Of every slot, at this moment."""
-        return self._tally.by_slot(
+        return self._totals.by_slot(
             (handle.identity, handle.look()) for handle in self._handles.values() if not handle.counted
         )
 

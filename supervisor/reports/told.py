@@ -2,8 +2,8 @@
 manager, the admin address)."""
 
 from hsrv.supervisor.operators.operations import Operations
-from hsrv.supervisor.reports.tally import Tally
 from hsrv.supervisor.reports.timeline import Timeline
+from hsrv.supervisor.reports.totals import ServerTotals
 from hsrv.supervisor.runtime.told import Stream
 
 
@@ -13,7 +13,7 @@ class Told:
     def __init__(self) -> None:
         self.stream = Stream()
         self.timeline = Timeline()
-        self.tally = Tally()
+        self.totals = ServerTotals()
         self.operations = Operations()
-        for listener in (self.timeline.hear, self.tally.hear, self.operations.hear):
+        for listener in (self.timeline.hear, self.totals.hear, self.operations.hear):
             self.stream.listen(listener)

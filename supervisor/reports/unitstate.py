@@ -6,7 +6,7 @@ from typing import Final
 from hsrv.common.terms import Role
 from hsrv.supervisor.plan.capacity import missing, not_ready
 from hsrv.supervisor.plan.fleet import ChildState, Gen
-from hsrv.supervisor.plan.state import Phase, View
+from hsrv.supervisor.plan.state import ServerPhase, View
 
 EXTENSION: Final = 15.0
 """Seconds that we ask for at a time, while a start or a drain that has a bound of its own is under way."""
@@ -30,7 +30,7 @@ LASTING: Final = (UnitState.STARTING, UnitState.STOPPING)
 
 
 def unit_state(plan: View) -> UnitState:
-    if plan.phase is not Phase.RUNNING:
+    if plan.phase is not ServerPhase.RUNNING:
         return UnitState.STOPPING
     if plan.serving() is None:
         return UnitState.STARTING

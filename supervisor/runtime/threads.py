@@ -1,7 +1,7 @@
 """Work in threads that hear no signals.
 
 The kernel gives a signal to any thread that doesn't block it. One that a worker thread took while the loop's own end
-was being set up for a keeper (`hsrv.supervisor.succession.keeper`) would be heard by nobody: a stop that never comes.
+was being set up for a keeper (`hsrv.supervisor.upgrade.keeper`) would be heard by nobody: a stop that never comes.
 """
 
 import signal

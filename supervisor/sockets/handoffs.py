@@ -17,8 +17,8 @@ import anyio
 from hsrv.ipc.channel import Channel, ChannelClosed, ChannelError, NoDescriptors, Packet
 from hsrv.ipc.messages import MessageError, ParkedHandoff, decode_handoff
 from hsrv.logs.logging import get_logger
-from hsrv.supervisor.runtime.defects import Defects
-from hsrv.supervisor.sockets.unserved import RECEIVE_SIZE, unavailable
+from hsrv.supervisor.runtime.errorlog import ErrorLog
+from hsrv.supervisor.sockets.noworkers import RECEIVE_SIZE, unavailable
 
 RETRY_INTERVAL: Final = 0.02
 """Seconds until a full channel is tried again. ETOOMANYREFS has no readiness event, so a timer serves all causes."""
@@ -29,7 +29,7 @@ Pair = tuple[Channel, Channel]
 log = get_logger("hsrv.supervisor")
 
 
-class Home:
+class HandoffChannel:
     """The channel of one generation."""
 
     def __init__(self, pair: Pair) -> None:
@@ -103,15 +103,15 @@ class Handoffs:
         pool."""
         self._serving = serving
         self._patience = patience
-        self._homes: dict[int, Home] = {}
+        self._homes: dict[int, HandoffChannel] = {}
         """By generation."""
         self._stuck = anyio.Event()
-        self._defects = Defects("handoffs")
+        self._errors = ErrorLog("handoffs")
 
     def pair(self, number: int) -> Pair:
         """The channel of a generation; made when there is none. Raises OSError."""
         if number not in self._homes:
-            self._homes[number] = Home(Channel.pair())
+            self._homes[number] = HandoffChannel(Channel.pair())
         return self._homes[number].pair
 
     def move(self, number: int) -> None:
@@ -119,7 +119,7 @@ class Handoffs:
         serving, home = self._serving(), self._homes.get(number)
         if home is None or serving is None or serving == number:
             return
-        with self._defects.outlived():
+        with self._errors.logged():
             moved = home.move(self._homes[serving].pair[0], time.monotonic(), self._patience())
             if moved:
                 log.info("handoffs moved", generation=number, to=serving, count=moved)
@@ -151,7 +151,7 @@ class Handoffs:
                 self._try_again()
 
     def _try_again(self) -> None:
-        self._defects.remind(time.monotonic())
+        self._errors.remind(time.monotonic())
         for number, home in list(self._homes.items()):
             if home.waits:
                 self.move(number)

@@ -11,7 +11,16 @@ from wsproto.frame_protocol import XorMaskerSimple
 
 from hsrv.asyncpool.websocket.codec import CODECS, NewCodec
 from hsrv.asyncpool.websocket.deflate import DeflateTerms
-from hsrv.asyncpool.websocket.events import Close, Event, FrameError, Part, Ping, Pong, Received, may_be_sent
+from hsrv.asyncpool.websocket.events import (
+    Close,
+    Event,
+    FrameError,
+    MessagePart,
+    Ping,
+    Pong,
+    Received,
+    may_be_sent,
+)
 from tests.fuzz import past
 from tests.fuzz.targets import PLACES, Target, cut, mutated
 
@@ -41,7 +50,7 @@ def read(new: NewCodec, pieces: list[bytes], terms: DeflateTerms | None, limit: 
         found.append([])
         try:
             while (event := codec.next_event()) is not None:
-                if not isinstance(event, Part):
+                if not isinstance(event, MessagePart):
                     found[-1].append(event)
         except FrameError as error:
             assert error.code in (1002, 1007, 1009)

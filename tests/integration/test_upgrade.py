@@ -298,12 +298,12 @@ def test_a_version_of_other_messages_takes_over_all_but_idle_connections(
     assert [entry["why"] for entry in server.logs if entry["event"] == "idle connections are closed"]
 
 
-def test_a_version_that_cannot_read_the_estate_says_so(
+def test_a_version_that_cannot_read_the_state_says_so(
     serve: Serve, code: Code, versions: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
     env = {**versions(), **code.env}
     server = serve(APP, env=env, cwd=tmp_path, workers=1)
-    versions(supervisor__succession__estate=("PROTOCOL: Final = 1\n", "PROTOCOL: Final = 2\n"))
+    versions(supervisor__upgrade__upgradestate=("PROTOCOL: Final = 1\n", "PROTOCOL: Final = 2\n"))
     with pytest.raises(OperatorError, match="speaks version 1 of upgrades, this one 2"):
         upgrade(server)
     versions(sources__sources=('"HSRV_SUCCEEDS"', '"HSRV_NOTHING"'))  # one from before there were upgrades

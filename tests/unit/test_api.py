@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import hsrv
-from hsrv.system.held import HELD
+from hsrv.system.blockedsignals import BLOCKED
 from tests.integration.wire import Wire, eventually
 
 SCRIPT = """
@@ -52,7 +52,9 @@ def ends(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
         with pytest.raises(SystemExit) as end:
             hsrv.run(*arguments, **options)
         assert end.value.code == code
-        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & HELD, "the script hears its signals again"
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & BLOCKED, (
+            "the script hears its signals again"
+        )
         return capfd.readouterr().err
 
     return run

@@ -42,11 +42,11 @@ class Server(Protocol):
     default_headers: DefaultHeaders
     """The server's own header lines."""
     turn: RLock
-    """The lock of connections. Taken here for what the application calls: each method of `Link` is called with it
-    held."""
+    """The lock of connections. Taken here for what the application calls: each method of `ExchangeConnection` is called
+    with it held."""
 
 
-class Link(Protocol):
+class ExchangeConnection(Protocol):
     """What an exchange needs of its connection."""
 
     conn: Conn
@@ -95,7 +95,7 @@ class Exchange:
 
     def __init__(
         self,
-        link: Link,
+        link: ExchangeConnection,
         head: RequestHead,
         trace: Trace,
         decoder: BodyDecoder,

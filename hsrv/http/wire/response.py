@@ -35,7 +35,9 @@ _KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
 _CHUNKED: Final = b"transfer-encoding: chunked\r\n"
 
 
-class Phase(StrEnum):  # StrEnum: looked up in a table for each message, and a plain Enum hashes in Python
+class ResponsePhase(
+    StrEnum
+):  # StrEnum: looked up in a table for each message, and a plain Enum hashes in Python
     """How far a response is. The value completes the sentence "... was sent ...", in `_after`."""
 
     EMPTY = "before http.response.start"
@@ -59,21 +61,24 @@ class Event(StrEnum):
     TRAILERS = "http.response.trailers"
 
 
-RESPONSE: Final[Table[Phase, Event]] = {
-    Phase.EMPTY: {Event.HINT: Phase.EMPTY, Event.START: Phase.HEAD},
-    Phase.HEAD: {
-        Event.MORE: Phase.BODY,
-        Event.LAST: Phase.COMPLETE,
-        Event.LAST_BEFORE_TRAILERS: Phase.TRAILERS,
-        Event.FILE: Phase.COMPLETE,
+RESPONSE: Final[Table[ResponsePhase, Event]] = {
+    ResponsePhase.EMPTY: {Event.HINT: ResponsePhase.EMPTY, Event.START: ResponsePhase.HEAD},
+    ResponsePhase.HEAD: {
+        Event.MORE: ResponsePhase.BODY,
+        Event.LAST: ResponsePhase.COMPLETE,
+        Event.LAST_BEFORE_TRAILERS: ResponsePhase.TRAILERS,
+        Event.FILE: ResponsePhase.COMPLETE,
     },
-    Phase.BODY: {
-        Event.MORE: Phase.BODY,
-        Event.LAST: Phase.COMPLETE,
-        Event.LAST_BEFORE_TRAILERS: Phase.TRAILERS,
+    ResponsePhase.BODY: {
+        Event.MORE: ResponsePhase.BODY,
+        Event.LAST: ResponsePhase.COMPLETE,
+        Event.LAST_BEFORE_TRAILERS: ResponsePhase.TRAILERS,
     },
-    Phase.TRAILERS: {Event.MORE_TRAILERS: Phase.TRAILERS, Event.TRAILERS: Phase.COMPLETE},
-    Phase.COMPLETE: {},
+    ResponsePhase.TRAILERS: {
+        Event.MORE_TRAILERS: ResponsePhase.TRAILERS,
+        Event.TRAILERS: ResponsePhase.COMPLETE,
+    },
+    ResponsePhase.COMPLETE: {},
 }
 
 
@@ -89,9 +94,9 @@ class Framing(Enum):
     """By the end of the connection: HTTP/1.0 and an unknown length."""
 
 
-_EMPTY: Final = Phase.EMPTY
-_HEAD: Final = Phase.HEAD
-_COMPLETE: Final = Phase.COMPLETE
+_EMPTY: Final = ResponsePhase.EMPTY
+_HEAD: Final = ResponsePhase.HEAD
+_COMPLETE: Final = ResponsePhase.COMPLETE
 _LAST: Final = Event.LAST
 _UNFRAMED: Final = Framing.NONE
 """On the way of every response, as in `hsrv.http.connection`."""
@@ -151,7 +156,7 @@ class ResponseEncoder:
     @property
     def started(self) -> bool:
         """The head was encoded: another response is no longer possible."""
-        return self._phase is not Phase.EMPTY and self._phase is not Phase.HEAD
+        return self._phase is not ResponsePhase.EMPTY and self._phase is not ResponsePhase.HEAD
 
     def force_close(self) -> None:
         """The connection closes after this response. Without effect once the head is encoded."""
@@ -209,9 +214,9 @@ class ResponseEncoder:
             head = self._encode_head(length, defaults)
             self.streaming = more
             if self._framing is Framing.NONE:
-                self.curtailed, phase = phase is not Phase.COMPLETE, Phase.COMPLETE
+                self.curtailed, phase = phase is not ResponsePhase.COMPLETE, ResponsePhase.COMPLETE
         self._phase = phase
-        self.complete = phase is Phase.COMPLETE
+        self.complete = phase is ResponsePhase.COMPLETE
         self.amid_chunks = more and self._framing is Framing.CHUNKS
         return self._frame(head, b"" if self._framing is Framing.NONE else data, last=not more)
 
@@ -235,7 +240,7 @@ class ResponseEncoder:
         self._check_length(size, more=False)
         head = self._encode_head(length, defaults)
         self._phase = phase
-        self.complete = phase is Phase.COMPLETE
+        self.complete = phase is ResponsePhase.COMPLETE
         self.sends_file = self._framing is not Framing.NONE and size > 0
         if self.sends_file:
             self.body_bytes = size
@@ -247,7 +252,7 @@ class ResponseEncoder:
         phase = self._after(Event.MORE_TRAILERS if more else Event.TRAILERS)
         self._trailers += collect(message.get("headers", ())).lines
         self._phase = phase
-        self.complete = phase is Phase.COMPLETE
+        self.complete = phase is ResponsePhase.COMPLETE
         if more or self._framing is not Framing.CHUNKS:
             return b""
         return b"0\r\n" + self._trailers + CRLF
@@ -278,7 +283,7 @@ class ResponseEncoder:
             data,
         )
 
-    def _after(self, event: Event) -> Phase:
+    def _after(self, event: Event) -> ResponsePhase:
         """The phase `event` leads to."""
         try:
             return RESPONSE[self._phase][event]

@@ -28,7 +28,7 @@ HISTORY: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class DashboardSnapshot:
     """One look at the server."""
 
     number: int
@@ -47,7 +47,7 @@ class Feed:
         self._writable = writable
         self._meter = Meter()
         self._history: deque[dict[str, Any]] = deque(maxlen=HISTORY)
-        self._last: Look | None = None
+        self._last: DashboardSnapshot | None = None
         self._looked_at = -STALE
         self._turn = anyio.Lock()
         """Of the viewer that looks for all."""
@@ -73,7 +73,7 @@ class Feed:
             return 0
         return self._last.number
 
-    async def _newer_than(self, number: int) -> Look:
+    async def _newer_than(self, number: int) -> DashboardSnapshot:
         """The first viewer that needs one looks, the others wait for him. If he leaves meanwhile, the next one does."""
         while self._last is None or self._last.number <= number:
             async with self._turn:
@@ -91,7 +91,7 @@ class Feed:
         shown = document(status, self._meter.feed(status))
         self._history.append(point(shown))
         number = self._last.number + 1 if self._last is not None else 1
-        self._last = Look(number, sse("look", shown), status.events)
+        self._last = DashboardSnapshot(number, sse("look", shown), status.events)
 
 
 def sse(event: str, data: Any) -> bytes:

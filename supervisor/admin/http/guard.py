@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from hsrv.supervisor.admin.http.route import Response, Route, problem
+from hsrv.supervisor.admin.http.route import AdminRoute, Response, problem
 
 ANY: Final = "*"
 """As a name: whatever it is."""
@@ -28,7 +28,7 @@ class Guard:
         self._writable = writable
 
     def refusal(
-        self, route: Route | None, method: str, headers: Mapping[str, str], *, local: bool
+        self, route: AdminRoute | None, method: str, headers: Mapping[str, str], *, local: bool
     ) -> Response | None:
         """The answer to a request that is not let in. `local`: it came by a Unix socket, which no browser reaches."""
         if not local and (why := self._misdirected(method, headers)) is not None:

@@ -50,7 +50,7 @@ Handler = Callable[[Request], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class AdminRoute:
     """What stands behind a path."""
 
     handler: Handler

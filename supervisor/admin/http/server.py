@@ -17,12 +17,12 @@ import anyio.lowlevel
 import h11
 from anyio.abc import TaskGroup
 
-from hsrv.logs.floods import worth_a_line
+from hsrv.logs.floods import lines_due
 from hsrv.logs.logging import get_logger
 from hsrv.net.poller import wait_readable, wait_writable
 from hsrv.supervisor.admin.http.address import MAX_CONNECTIONS
 from hsrv.supervisor.admin.http.guard import Guard
-from hsrv.supervisor.admin.http.route import Answer, Request, Response, Route, Stream, problem
+from hsrv.supervisor.admin.http.route import AdminRoute, Answer, Request, Response, Stream, problem
 from hsrv.supervisor.sockets.listeners import Listener
 
 MAX_STREAMS: Final = 16
@@ -74,7 +74,7 @@ log = get_logger("hsrv.supervisor")
 class AdminServer:
     """Serves a table of paths."""
 
-    def __init__(self, listeners: Sequence[Listener], routes: Mapping[str, Route], guard: Guard) -> None:
+    def __init__(self, listeners: Sequence[Listener], routes: Mapping[str, AdminRoute], guard: Guard) -> None:
         self.listeners = listeners
         self.routes = routes
         self.guard = guard
@@ -141,7 +141,7 @@ class AdminServer:
 
 
 def _tell(event: str, why: str) -> None:
-    if count := worth_a_line(event):
+    if count := lines_due(event):
         log.warning(event, why=why, count=count, limit=MAX_CONNECTIONS)
 
 
@@ -271,7 +271,7 @@ class _Connection:
         )
         return await self._handled(route, request)
 
-    async def _handled(self, route: Route, request: Request) -> Answer:
+    async def _handled(self, route: AdminRoute, request: Request) -> Answer:
         try:
             with anyio.fail_after(ANSWER_TIMEOUT):
                 return await route.handler(request)

@@ -3,8 +3,8 @@
 prometheus-client writes one file per process and kind of metric into a directory (`hsrv.system.metricsdir`). Promises:
 a counter of a process that was killed stays in the sum; the files of processes that are gone become one per kind, so
 that they don't pile up; whatever the application has put there costs no more than the limits say, and no other file
-anything. Everything here may take a while, so it runs in a thread (`aside`); the lock keeps a reader from seeing a file
-twice or not at all.
+anything. Everything here may take a while, so it runs in a thread (`background`); the lock keeps a reader from
+seeing a file twice or not at all.
 """
 
 import os

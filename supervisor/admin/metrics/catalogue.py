@@ -1,4 +1,4 @@
-"""Every metric of the server: its name, meaning, labels, and where in a picture of the server it is read. Pure.
+"""Every metric of the server: its name, meaning, labels, and where in a snapshot of the server it is read. Pure.
 
 Names and units by the Prometheus conventions. What has ended still counts: totals belong to the server, or to the slot.
 docs/metrics.md is made from this table.
@@ -18,7 +18,7 @@ from hsrv.supervisor.reports.resources import Usage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class MetricsSnapshot:
     """The server at one moment."""
 
     hsrv: str
@@ -69,7 +69,7 @@ class Metric:
     kind: Kind
     help: str
     labels: Labels
-    read: Callable[[Picture], Iterable[Sample]]
+    read: Callable[[MetricsSnapshot], Iterable[Sample]]
 
 
 SLOT: Final = ("role", "slot")
@@ -82,10 +82,10 @@ def _slot(key: Key) -> Labels:
     return str(key[0]), str(key[1])
 
 
-def _by_role(picture: Picture) -> Iterator[tuple[Role, Totals]]:
+def _by_role(snapshot: MetricsSnapshot) -> Iterator[tuple[Role, Totals]]:
     for role in _ROLES:
         whole = NOTHING
-        for (owner, _), totals in picture.slots.items():
+        for (owner, _), totals in snapshot.slots.items():
             if owner is role:
                 whole += totals
         yield role, whole
@@ -94,46 +94,46 @@ def _by_role(picture: Picture) -> Iterator[tuple[Role, Totals]]:
 # how a metric is read
 
 
-def _requests(picture: Picture) -> Iterator[Sample]:
-    for key, totals in picture.slots.items():
+def _requests(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+    for key, totals in snapshot.slots.items():
         for kind, timing in totals.durations().items():
             yield (*_slot(key), kind), timing.count
 
 
-def _durations(picture: Picture) -> Iterator[Sample]:
-    for role, totals in _by_role(picture):
+def _durations(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+    for role, totals in _by_role(snapshot):
         first, *others = totals.durations().values()
         for timing in others:
             first += timing
         yield (str(role),), first
 
 
-def _timing(histogram: Histogram) -> Callable[[Picture], Iterator[Sample]]:
-    def read(picture: Picture) -> Iterator[Sample]:
-        for role, totals in _by_role(picture):
+def _timing(histogram: Histogram) -> Callable[[MetricsSnapshot], Iterator[Sample]]:
+    def read(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+        for role, totals in _by_role(snapshot):
             yield (str(role),), totals.timing(histogram)
 
     return read
 
 
-def _count(count: Count) -> Callable[[Picture], Iterator[Sample]]:
-    def read(picture: Picture) -> Iterator[Sample]:
-        for key, totals in picture.slots.items():
+def _count(count: Count) -> Callable[[MetricsSnapshot], Iterator[Sample]]:
+    def read(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+        for key, totals in snapshot.slots.items():
             yield _slot(key), totals.count(count)
 
     return read
 
 
-def _gauge(gauge: Gauge) -> Callable[[Picture], Iterator[Sample]]:
-    def read(picture: Picture) -> Iterator[Sample]:
-        for key, gauges in picture.gauges.items():
+def _gauge(gauge: Gauge) -> Callable[[MetricsSnapshot], Iterator[Sample]]:
+    def read(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+        for key, gauges in snapshot.gauges.items():
             yield _slot(key), gauges[gauge]
 
     return read
 
 
-def _handoffs(picture: Picture) -> Iterator[Sample]:
-    whole = sum((totals for _, totals in _by_role(picture)), NOTHING)
+def _handoffs(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+    whole = sum((totals for _, totals in _by_role(snapshot)), NOTHING)
     for outcome, count in (
         ("sent", Count.HANDOFFS_SENT),
         ("refused", Count.HANDOFFS_REFUSED),
@@ -142,9 +142,11 @@ def _handoffs(picture: Picture) -> Iterator[Sample]:
         yield (outcome,), whole.count(count)
 
 
-def _ended(read_ends: Callable[[Totals], Mapping[EndReason, int]]) -> Callable[[Picture], Iterator[Sample]]:
-    def read(picture: Picture) -> Iterator[Sample]:
-        for role, totals in _by_role(picture):
+def _ended(
+    read_ends: Callable[[Totals], Mapping[EndReason, int]],
+) -> Callable[[MetricsSnapshot], Iterator[Sample]]:
+    def read(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+        for role, totals in _by_role(snapshot):
             for reason, count in read_ends(totals).items():
                 yield (str(role), str(reason)), count
 
@@ -152,31 +154,31 @@ def _ended(read_ends: Callable[[Totals], Mapping[EndReason, int]]) -> Callable[[
 
 
 def _of_processes(
-    what: Callable[[Picture], Mapping[tuple[str, str], int]], known: type[StrEnum]
-) -> Callable[[Picture], Iterator[Sample]]:
+    what: Callable[[MetricsSnapshot], Mapping[tuple[str, str], int]], known: type[StrEnum]
+) -> Callable[[MetricsSnapshot], Iterator[Sample]]:
     """`known`: each of them is shown from the beginning, so that the first one is seen as an increase."""
 
-    def read(picture: Picture) -> Iterator[Sample]:
-        counts = {(str(role), str(why)): count for (role, why), count in what(picture).items()}
+    def read(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+        counts = {(str(role), str(why)): count for (role, why), count in what(snapshot).items()}
         nothing = {(str(role), str(why)): 0 for role in _ROLES for why in known}
         yield from {**nothing, **counts}.items()
 
     return read
 
 
-def _recycled(picture: Picture) -> Iterator[Sample]:
-    for reason, count in picture.recycled.items():
+def _recycled(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+    for reason, count in snapshot.recycled.items():
         yield (str(reason),), count
 
 
-def _reloads(picture: Picture) -> Iterator[Sample]:
+def _reloads(snapshot: MetricsSnapshot) -> Iterator[Sample]:
     for outcome in _RELOADS:
-        yield (outcome,), picture.reloads.get(outcome, 0)
+        yield (outcome,), snapshot.reloads.get(outcome, 0)
 
 
-def _used(what: Callable[[Usage], float | None]) -> Callable[[Picture], Iterator[Sample]]:
-    def read(picture: Picture) -> Iterator[Sample]:
-        for key, usage in picture.usage.items():
+def _used(what: Callable[[Usage], float | None]) -> Callable[[MetricsSnapshot], Iterator[Sample]]:
+    def read(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+        for key, usage in snapshot.usage.items():
             value = what(usage)
             if value is not None:
                 yield _slot(key), value
@@ -184,33 +186,33 @@ def _used(what: Callable[[Usage], float | None]) -> Callable[[Picture], Iterator
     return read
 
 
-def _cpu(picture: Picture) -> Iterator[Sample]:
-    for key, seconds in picture.cpu_seconds.items():
+def _cpu(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+    for key, seconds in snapshot.cpu_seconds.items():
         yield _slot(key), seconds
 
 
-def _processes(picture: Picture) -> Iterator[Sample]:
-    for (role, state), count in picture.processes.items():
+def _processes(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+    for (role, state), count in snapshot.processes.items():
         yield (str(role), state), count
 
 
-def _listener(place: int) -> Callable[[Picture], Iterator[Sample]]:
-    def read(picture: Picture) -> Iterator[Sample]:
-        for url, values in picture.listeners.items():
+def _listener(place: int) -> Callable[[MetricsSnapshot], Iterator[Sample]]:
+    def read(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+        for url, values in snapshot.listeners.items():
             yield (url,), values[place]
 
     return read
 
 
-def _plain(value: Callable[[Picture], float]) -> Callable[[Picture], Iterator[Sample]]:
-    def read(picture: Picture) -> Iterator[Sample]:
-        yield (), value(picture)
+def _plain(value: Callable[[MetricsSnapshot], float]) -> Callable[[MetricsSnapshot], Iterator[Sample]]:
+    def read(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+        yield (), value(snapshot)
 
     return read
 
 
-def _build(picture: Picture) -> Iterator[Sample]:
-    yield (picture.hsrv, picture.python), 1
+def _build(snapshot: MetricsSnapshot) -> Iterator[Sample]:
+    yield (snapshot.hsrv, snapshot.python), 1
 
 
 def _slot_counter(name: str, help_: str, count: Count) -> Metric:

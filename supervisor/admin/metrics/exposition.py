@@ -1,4 +1,4 @@
-"""From the catalogue and a picture to what Prometheus reads.
+"""From the catalogue and a snapshot to what Prometheus reads.
 
 The one place that imports prometheus-client for it. Runs in a thread: the application may count many things.
 """
@@ -20,7 +20,7 @@ from prometheus_client.utils import floatToGoString
 
 from hsrv.board.layout import BOUNDS
 from hsrv.board.snapshot import Timing
-from hsrv.supervisor.admin.metrics.catalogue import CATALOGUE, Kind, Labels, Metric, Picture
+from hsrv.supervisor.admin.metrics.catalogue import CATALOGUE, Kind, Labels, Metric, MetricsSnapshot
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -37,10 +37,10 @@ class _Families(Collector):
         return self._families
 
 
-def families(picture: Picture) -> Iterator[Family]:
+def families(snapshot: MetricsSnapshot) -> Iterator[Family]:
     """All of the server's own."""
     for metric in CATALOGUE:
-        yield _family(metric, picture)
+        yield _family(metric, snapshot)
 
 
 def render(found: Iterable[Family], *, openmetrics: bool) -> bytes:
@@ -49,8 +49,8 @@ def render(found: Iterable[Family], *, openmetrics: bool) -> bytes:
     return bytes(generate(_Families(found)))
 
 
-def _family(metric: Metric, picture: Picture) -> Family:
-    samples = metric.read(picture)
+def _family(metric: Metric, snapshot: MetricsSnapshot) -> Family:
+    samples = metric.read(snapshot)
     if metric.kind is Kind.HISTOGRAM:
         histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
         for labels, timing in samples:

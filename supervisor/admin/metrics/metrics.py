@@ -1,4 +1,4 @@
-"""/metrics: a picture of the server, and what the application has counted, in the format that is asked for.
+"""/metrics: a snapshot of the server, and what the application has counted, in the format that is asked for.
 
 Promises: no process is asked, so a scrape waits for none; what takes long runs in a thread; a metric of the application
 that can't be shown costs the server's own nothing.
@@ -17,16 +17,16 @@ from hsrv.logs.logging import get_logger
 from hsrv.supervisor.admin.http.route import Request, Response
 from hsrv.supervisor.admin.metrics import exposition
 from hsrv.supervisor.admin.metrics.appmetrics import AppMetrics
-from hsrv.supervisor.admin.metrics.catalogue import Picture
+from hsrv.supervisor.admin.metrics.catalogue import MetricsSnapshot
 from hsrv.supervisor.plan.capacity import not_ready
 from hsrv.supervisor.plan.fleet import Key
 from hsrv.supervisor.plan.state import View
 from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.reports.resources import Usage
 from hsrv.supervisor.reports.status import StatusReader
-from hsrv.supervisor.reports.tally import Tally
+from hsrv.supervisor.reports.totals import ServerTotals
 from hsrv.supervisor.reports.usage import Usages
-from hsrv.supervisor.runtime.aside import Aside
+from hsrv.supervisor.runtime.background import BackgroundThread
 
 NEW_FORMAT: Final = "application/openmetrics-text"
 OLD_FORMAT: Final = ("text/plain", "text/*", "*/*")
@@ -42,28 +42,28 @@ class Server:
     children: Mapping[int, ChildHandle]
     """By pid, all that live."""
     status: StatusReader
-    tally: Tally
+    totals: ServerTotals
 
 
 class Metrics:
     """Of one server."""
 
-    def __init__(self, server: Server, app_metrics: AppMetrics | None, aside: Aside) -> None:
-        self._aside = aside
+    def __init__(self, server: Server, app_metrics: AppMetrics | None, background: BackgroundThread) -> None:
+        self._background = background
         self._server = server
         self._app_metrics = app_metrics
 
     async def metrics(self, request: Request) -> Response:
         openmetrics = prefers_openmetrics(request.headers.get("accept", ""))
-        picture = self._picture(await self._server.status.usage.read())
-        make = functools.partial(_page, picture, self._app_metrics, openmetrics=openmetrics)
-        page = await self._aside.run(make)
+        snapshot = self._picture(await self._server.status.usage.read())
+        make = functools.partial(_page, snapshot, self._app_metrics, openmetrics=openmetrics)
+        page = await self._background.run(make)
         return Response(page, exposition.OPENMETRICS if openmetrics else exposition.TEXT)
 
-    def _picture(self, usages: Usages) -> Picture:
+    def _picture(self, usages: Usages) -> MetricsSnapshot:
         server, plan = self._server, self._server.plan
-        serving, tally = plan.serving(), server.tally
-        return Picture(
+        serving, totals = plan.serving(), server.totals
+        return MetricsSnapshot(
             hsrv=__version__,
             python=platform.python_version(),
             started_at=server.status.started_at,
@@ -76,10 +76,10 @@ class Metrics:
             gauges=self._gauges(),
             usage=_by_slot(server.status.people(), usages.by_pid),
             cpu_seconds=usages.cpu_seconds,
-            deaths=dict(tally.deaths),
-            hangs=dict(tally.hangs),
-            recycled=dict(tally.recycled),
-            reloads=dict(tally.reloads),
+            deaths=dict(totals.deaths),
+            hangs=dict(totals.hangs),
+            recycled=dict(totals.recycled),
+            reloads=dict(totals.reloads),
             listeners={
                 one.url: (one.waiting, one.backlog)
                 for one in server.status.listeners()
@@ -114,8 +114,8 @@ def _by_slot(people: Mapping[int, Key], by_pid: Mapping[int, Usage]) -> dict[Key
     return found
 
 
-def _page(picture: Picture, app_metrics: AppMetrics | None, *, openmetrics: bool) -> bytes:
-    own = list(exposition.families(picture))
+def _page(snapshot: MetricsSnapshot, app_metrics: AppMetrics | None, *, openmetrics: bool) -> bytes:
+    own = list(exposition.families(snapshot))
     if app_metrics is not None:
         try:
             return exposition.render([*own, *app_metrics.collect()], openmetrics=openmetrics)

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from hsrv.board import census
-from hsrv.board.census import Census, Held
+from hsrv.board.census import Census, CensusKind
 from hsrv.ipc.messages import Origin
 from hsrv.net.conn import Conn
 from hsrv.options.config import Config
@@ -106,14 +106,14 @@ def test_a_connection_counts_until_it_leaves(mine: Census, connections: Connecti
     one, other, third = (connections.of(host) for host in (HERE, HERE, "10.9.9.9"))
     for conn in (one, other, third):
         mine.enter(conn)
-    assert mine.total(Held.CONNECTIONS) == 3
+    assert mine.total(CensusKind.CONNECTIONS) == 3
     assert mine.of_client((HERE, 1)) == 2, "whatever its port"
     one.close()
     one.close()
-    assert (mine.total(Held.CONNECTIONS), mine.of_client((HERE, 1))) == (2, 1)
+    assert (mine.total(CensusKind.CONNECTIONS), mine.of_client((HERE, 1))) == (2, 1)
     mine.leave(other)
     other.close()
-    assert (mine.total(Held.CONNECTIONS), mine.of_client((HERE, 1))) == (1, 0)
+    assert (mine.total(CensusKind.CONNECTIONS), mine.of_client((HERE, 1))) == (1, 0)
     assert mine.of_client(("10.9.9.9", 1)) == 1
 
 
@@ -133,26 +133,26 @@ def test_those_of_a_unix_socket_are_nobodys_but_count_together(
 ) -> None:
     conn = connections.of("/run/app.sock", None)
     mine.enter(conn)
-    assert mine.total(Held.CONNECTIONS) == 1
+    assert mine.total(CensusKind.CONNECTIONS) == 1
     assert mine.of_client(conn.origin.client) == 0
     assert mine.of_client(None) == 0
 
 
 def test_what_others_hold_counts_and_is_forgotten_with_them(mine: Census, elsewhere: Elsewhere) -> None:
-    mine.set(Held.STREAMS, 2)
-    pids = [elsewhere(lambda one: one.set(Held.STREAMS, 5)) for _ in range(3)]
-    assert mine.total(Held.STREAMS) == 17
+    mine.set(CensusKind.STREAMS, 2)
+    pids = [elsewhere(lambda one: one.set(CensusKind.STREAMS, 5)) for _ in range(3)]
+    assert mine.total(CensusKind.STREAMS) == 17
     mine.forget_the_dead()
-    assert mine.total(Held.STREAMS) == 17, "nobody is dead"
+    assert mine.total(CensusKind.STREAMS) == 17, "nobody is dead"
     for pid in pids[:2]:
         kill(pid)
     mine.forget_the_dead()
-    assert mine.total(Held.STREAMS) == 7
-    fourth = elsewhere(lambda one: one.set(Held.STREAMS, 1))
-    assert mine.total(Held.STREAMS) == 8
+    assert mine.total(CensusKind.STREAMS) == 7
+    fourth = elsewhere(lambda one: one.set(CensusKind.STREAMS, 1))
+    assert mine.total(CensusKind.STREAMS) == 8
     kill(fourth)
     mine.forget_the_dead()
-    assert mine.total(Held.STREAMS) == 7
+    assert mine.total(CensusKind.STREAMS) == 7
 
 
 def test_who_takes_the_row_of_a_dead_one_begins_at_nothing(
@@ -160,10 +160,10 @@ def test_who_takes_the_row_of_a_dead_one_begins_at_nothing(
 ) -> None:
     conn = connections.of(HERE)
     kill(elsewhere(lambda one: one.enter(conn)))
-    heir = Census(os.dup(table))
-    assert heir.total(Held.CONNECTIONS) == 0
-    assert heir.of_client((HERE, 1)) == 0
-    heir.close()
+    copy = Census(os.dup(table))
+    assert copy.total(CensusKind.CONNECTIONS) == 0
+    assert copy.of_client((HERE, 1)) == 0
+    copy.close()
 
 
 def test_a_closed_one_holds_nothing_and_counts_nothing(mine: Census, connections: Connections) -> None:
@@ -171,10 +171,10 @@ def test_a_closed_one_holds_nothing_and_counts_nothing(mine: Census, connections
     mine.enter(conn)
     mine.close()
     mine.close()
-    assert mine.total(Held.CONNECTIONS) == 0
+    assert mine.total(CensusKind.CONNECTIONS) == 0
     conn.close()
     mine.enter(connections.of(HERE))
-    assert mine.total(Held.CONNECTIONS) == 0
+    assert mine.total(CensusKind.CONNECTIONS) == 0
 
 
 def test_ten_thousand_clients_are_hardly_ever_taken_for_each_other(

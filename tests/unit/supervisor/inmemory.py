@@ -14,7 +14,7 @@ from hsrv.supervisor.plan import actions
 from hsrv.supervisor.plan.actions import Action, ForPeople, Line
 from hsrv.supervisor.plan.plan import Plan
 from hsrv.supervisor.plan.settings import settings_of
-from hsrv.supervisor.plan.state import Phase
+from hsrv.supervisor.plan.state import ServerPhase
 from hsrv.supervisor.reports.told import Told
 from hsrv.supervisor.runtime.configuration import Configuration
 from hsrv.supervisor.runtime.loop import Hands, Loop
@@ -181,7 +181,7 @@ class InMemory:
     def check_over(self) -> None:
         """Nothing is left behind."""
         assert self.loop.exit is not None
-        assert self.plan.phase is Phase.OVER
+        assert self.plan.phase is ServerPhase.OVER
         assert self.alive() == []
         assert not self.hands.templates
 

@@ -8,7 +8,7 @@ from hsrv.common.errors import ExitCode
 from hsrv.options.config import Config
 from hsrv.supervisor.plan.actions import Action, Actions, Kill
 from hsrv.supervisor.plan.ending import KILL_TIMEOUT
-from hsrv.supervisor.plan.state import Phase
+from hsrv.supervisor.plan.state import ServerPhase
 from tests.unit.supervisor.inmemory import DRAIN, IMPORT, STARTUP, InMemory
 
 LONG = 500.0
@@ -117,7 +117,7 @@ def test_a_reload_that_waited_starts_as_its_own_operation() -> None:
         ("bbb", {"generation": 3}),
     ]
     assert server.ended() == {"aaa": "", "bbb": ""}
-    assert server.told.tally.reloads == {"succeeded": 2}
+    assert server.told.totals.reloads == {"succeeded": 2}
 
 
 @moments
@@ -130,7 +130,7 @@ def test_a_reload_that_fails_leaves_what_serves(moment: str) -> None:
     server.run(LONG)
     assert server.ended()["mine"] == "no module"
     assert server.alive() == before
-    assert server.plan.phase is Phase.RUNNING
+    assert server.plan.phase is ServerPhase.RUNNING
 
 
 @moments
@@ -162,7 +162,7 @@ def test_a_crash_loop_backs_off_and_ends_when_the_cause_does(moment: str) -> Non
     forks = len(server.hands.operations)
     server.run(60.0)
     assert 3 <= len(server.hands.operations) - forks <= 9
-    assert server.plan.phase is Phase.RUNNING
+    assert server.plan.phase is ServerPhase.RUNNING
     server.hands.crashes = False
     server.run(LONG)
     assert server.alive() == whole(server, server.plan.workers)

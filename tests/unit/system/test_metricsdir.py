@@ -21,11 +21,11 @@ def test_it_is_ours_alone_and_empty(tmp_path: Path) -> None:
 
 def test_what_nobody_holds_any_more_is_removed_by_the_next_server(tmp_path: Path) -> None:
     first, hold = metricsdir.prepare(tmp_path, 1)
-    heir = os.dup(hold)  # as after a fork
+    copy = os.dup(hold)  # as after a fork
     os.close(hold)
     second, held = metricsdir.prepare(tmp_path, 2)
     assert first.exists(), "a process of the first server lives"
-    os.close(heir)
+    os.close(copy)
     third, last = metricsdir.prepare(tmp_path, 3)
     assert sorted(tmp_path.iterdir()) == [second, third]
     os.close(held)

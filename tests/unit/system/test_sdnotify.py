@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from hsrv.system.sdnotify import KEPT, NAME_LIMIT, VARIABLES, Manager, Surroundings, kept_name
+from hsrv.system.sdnotify import KEPT, NAME_LIMIT, VARIABLES, Manager, ManagerEnvironment, kept_name
 
 ME = 4711
 
 
-def taken(**environ: str) -> Surroundings:
-    return Surroundings.take(environ, ME)
+def taken(**environ: str) -> ManagerEnvironment:
+    return ManagerEnvironment.take(environ, ME)
 
 
 def test_nothing_set_up() -> None:
-    assert taken() == Surroundings()
+    assert taken() == ManagerEnvironment()
 
 
 def test_everything_is_taken_out_of_the_environment() -> None:
     environ = {**dict.fromkeys(VARIABLES, "1"), "OTHER": "1"}
-    Surroundings.take(environ, ME)
+    ManagerEnvironment.take(environ, ME)
     assert environ == {"OTHER": "1"}
 
 

@@ -21,7 +21,7 @@ from hsrv.worker.accept import ACCEPT_BATCH, Acceptor
 DEADLINE = 10.0
 
 
-class Landlord:
+class AcceptorHost:
     """Takes everybody in."""
 
     def __init__(self) -> None:
@@ -66,10 +66,10 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.fixture
-def landlord() -> Iterator[Landlord]:
-    landlord = Landlord()
-    yield landlord
-    for sock in landlord.socks:
+def host() -> Iterator[AcceptorHost]:
+    host = AcceptorHost()
+    yield host
+    for sock in host.socks:
         sock.close()
 
 
@@ -84,7 +84,7 @@ def listening(
 
 def accept(
     loop: asyncio.AbstractEventLoop,
-    landlord: Landlord,
+    host: AcceptorHost,
     listener: tuple[ListenerInfo, socket.socket],
     clients: int,
     *,
@@ -92,8 +92,8 @@ def accept(
     batch_time: float = BATCH_TIME,
 ) -> list[int]:
     """So many connect; how many are accepted in each turn of the loop."""
-    acceptor = Acceptor([listener], loop, landlord, patience=1.0, batch_time=batch_time)
-    landlord.acceptor = acceptor
+    acceptor = Acceptor([listener], loop, host, patience=1.0, batch_time=batch_time)
+    host.acceptor = acceptor
     target = listener[1].getsockname()
     taken = [0]
     with contextlib.ExitStack() as stack:
@@ -105,63 +105,63 @@ def accept(
         for _ in range(turns):
             loop.call_soon(loop.stop)
             loop.run_forever()
-            taken.append(len(landlord.socks))
+            taken.append(len(host.socks))
         acceptor.close(last=0)
     return [after - before for before, after in pairwise(taken)]
 
 
 def test_connections_that_are_over_at_once_are_accepted_in_one_turn(
-    loop: asyncio.AbstractEventLoop, landlord: Landlord
+    loop: asyncio.AbstractEventLoop, host: AcceptorHost
 ) -> None:
-    found = accept(loop, landlord, listening(), ACCEPT_BATCH + 3, turns=2, batch_time=DEADLINE)
+    found = accept(loop, host, listening(), ACCEPT_BATCH + 3, turns=2, batch_time=DEADLINE)
     assert found == [ACCEPT_BATCH, 3]
-    assert all(landlord.at_once)
+    assert all(host.at_once)
 
 
 def test_a_connection_that_stays_is_the_only_one_of_its_turn(
-    loop: asyncio.AbstractEventLoop, landlord: Landlord
+    loop: asyncio.AbstractEventLoop, host: AcceptorHost
 ) -> None:
     """Its siblings may be idle, and could serve the next one now."""
-    landlord.stay = True
-    assert accept(loop, landlord, listening(), 3, turns=3) == [1, 1, 1]
+    host.stay = True
+    assert accept(loop, host, listening(), 3, turns=3) == [1, 1, 1]
 
 
 def test_a_connection_that_takes_long_is_the_only_one_of_its_turn(
-    loop: asyncio.AbstractEventLoop, landlord: Landlord
+    loop: asyncio.AbstractEventLoop, host: AcceptorHost
 ) -> None:
-    landlord.takes = 2 * BATCH_TIME
-    assert accept(loop, landlord, listening(), 3, turns=3) == [1, 1, 1]
+    host.takes = 2 * BATCH_TIME
+    assert accept(loop, host, listening(), 3, turns=3) == [1, 1, 1]
 
 
 def test_nobody_is_accepted_after_a_pause_amid_a_batch(
-    loop: asyncio.AbstractEventLoop, landlord: Landlord
+    loop: asyncio.AbstractEventLoop, host: AcceptorHost
 ) -> None:
-    landlord.pause_after = 1
-    assert accept(loop, landlord, listening(), 3, turns=2) == [1, 0]
+    host.pause_after = 1
+    assert accept(loop, host, listening(), 3, turns=2) == [1, 0]
 
 
 def test_at_the_end_those_who_wait_are_accepted_also_if_they_stay(
-    loop: asyncio.AbstractEventLoop, landlord: Landlord
+    loop: asyncio.AbstractEventLoop, host: AcceptorHost
 ) -> None:
-    landlord.stay = True
+    host.stay = True
     listener = listening()
-    acceptor = Acceptor([listener], loop, landlord, patience=1.0)
+    acceptor = Acceptor([listener], loop, host, patience=1.0)
     clients = [socket.create_connection(listener[1].getsockname(), timeout=DEADLINE) for _ in range(3)]
     acceptor.close(last=2)
-    assert landlord.at_once == [False, False], "the loop goes on: they are read when it turns"
+    assert host.at_once == [False, False], "the loop goes on: they are read when it turns"
     for client in clients:
         client.close()
 
 
 @pytest.mark.parametrize("inherited", [False, True])
 def test_no_connection_delays_small_segments(
-    loop: asyncio.AbstractEventLoop, landlord: Landlord, inherited: bool
+    loop: asyncio.AbstractEventLoop, host: AcceptorHost, inherited: bool
 ) -> None:
     listener = listening()
     listener[1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(inherited))
-    landlord.stay = True
-    accept(loop, landlord, listener, 1)
-    [sock] = landlord.socks
+    host.stay = True
+    accept(loop, host, listener, 1)
+    [sock] = host.socks
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert not sock.getblocking()
     assert not os.get_inheritable(sock.fileno())
@@ -177,37 +177,37 @@ def test_no_connection_delays_small_segments(
     ],
 )
 def test_both_addresses_are_those_of_the_connection(
-    loop: asyncio.AbstractEventLoop, landlord: Landlord, bound: str, family: socket.AddressFamily
+    loop: asyncio.AbstractEventLoop, host: AcceptorHost, bound: str, family: socket.AddressFamily
 ) -> None:
     try:
         listener = listening(bound, family)
     except OSError:
         pytest.skip("no IPv6")
-    landlord.stay = True
-    accept(loop, landlord, listener, 1)
-    [origin], [sock] = landlord.origins, landlord.socks
+    host.stay = True
+    accept(loop, host, listener, 1)
+    [origin], [sock] = host.origins, host.socks
     assert origin.client == sock.getpeername()[:2]
     assert origin.server == sock.getsockname()[:2]
 
 
 def test_over_a_unix_socket_the_client_has_no_address(
-    loop: asyncio.AbstractEventLoop, landlord: Landlord, tmp_path: Path
+    loop: asyncio.AbstractEventLoop, host: AcceptorHost, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "s")
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(path)
     sock.listen()
     sock.setblocking(False)
-    accept(loop, landlord, (ListenerInfo(url="", address=(path, None)), sock), 1)
-    [origin] = landlord.origins
+    accept(loop, host, (ListenerInfo(url="", address=(path, None)), sock), 1)
+    [origin] = host.origins
     assert (origin.client, origin.server) == (None, (path, None))
 
 
 def test_accepts_that_fail_again_and_again_are_told_ever_more_rarely(
-    loop: asyncio.AbstractEventLoop, landlord: Landlord
+    loop: asyncio.AbstractEventLoop, host: AcceptorHost
 ) -> None:
     info, sock = listening()
-    acceptor = Acceptor([(info, sock)], loop, landlord, patience=1.0, batch_time=BATCH_TIME)
+    acceptor = Acceptor([(info, sock)], loop, host, patience=1.0, batch_time=BATCH_TIME)
     sock.shutdown(socket.SHUT_RDWR)  # from now on accept() fails, and the socket stays readable
     acceptor.resume()
     with capture_logs() as logs:

@@ -11,7 +11,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 from hsrv.asyncpool.websocket.awaited import PONGS
 from hsrv.asyncpool.websocket.codec import CODECS, Codec, NewCodec
 from hsrv.asyncpool.websocket.deflate import INFLATE_RATIO, INFLATED_FREELY, STEP_IN, STEP_OUT, DeflateTerms
-from hsrv.asyncpool.websocket.events import FrameError, Part, Received
+from hsrv.asyncpool.websocket.events import FrameError, MessagePart, Received
 from hsrv.asyncpool.websocket.memory import MessageMemory
 from hsrv.asyncpool.websocket.settings import CROWD, FLOOD, FRAMES_PER_TURN
 from hsrv.common.asgi import Receive, Scope, Send
@@ -432,7 +432,7 @@ def inflated(codec: Codec) -> tuple[int, int]:
     count, most, before = 0, 0, codec.held
     while (event := codec.next_event()) is not None:
         count += 1
-        if isinstance(event, Part):
+        if isinstance(event, MessagePart):
             most = max(most, codec.held - before)
         before = codec.held
     return count, most
@@ -448,7 +448,7 @@ def test_a_compressed_message_is_inflated_in_steps() -> None:
     assert count >= len(data) // STEP_IN
     assert most <= STEP_OUT
     codec.feed(frame(0xC2, data))
-    while isinstance(event := codec.next_event(), Part):
+    while isinstance(event := codec.next_event(), MessagePart):
         pass
     assert isinstance(event, Received)
     assert event.data == text
@@ -464,7 +464,7 @@ def test_a_compressed_message_has_a_limit_of_its_own(new: NewCodec) -> None:
         codec = new(16 * MIB, DeflateTerms(), limit)
         codec.feed(frame(0xC1, packed(text)))
         if fits:
-            while isinstance(event := codec.next_event(), Part):
+            while isinstance(event := codec.next_event(), MessagePart):
                 pass
             assert isinstance(event, Received)
         else:
@@ -483,7 +483,7 @@ def test_a_message_that_is_almost_nothing_but_compression_is_refused(new: NewCod
             first = (0x80 if number == len(pieces) - 1 else 0) | (0x42 if number == 0 else 0)
             codec.feed(frame(first, piece))
         if fits:
-            while isinstance(event := codec.next_event(), Part):
+            while isinstance(event := codec.next_event(), MessagePart):
                 pass
             assert event == Received(bytes(size), size)
         else:

@@ -9,7 +9,7 @@ from hsrv.asyncpool.websocket.events import (
     Close,
     Event,
     FrameError,
-    Part,
+    MessagePart,
     Ping,
     Pong,
     Received,
@@ -38,7 +38,7 @@ def events(codec: Codec, *pieces: bytes) -> list[Event]:
     for piece in pieces:
         codec.feed(piece)
         while (event := codec.next_event()) is not None:
-            if not isinstance(event, Part):
+            if not isinstance(event, MessagePart):
                 found.append(event)
     return found
 

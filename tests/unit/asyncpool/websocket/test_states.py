@@ -4,34 +4,45 @@ from itertools import product
 
 import pytest
 
-from hsrv.asyncpool.websocket.states import SAID, WIRE, Said, Say, Turn, Wire
+from hsrv.asyncpool.websocket.states import (
+    APP_STATES,
+    CONNECTION_STATES,
+    AppMessage,
+    AppState,
+    ConnectionEvent,
+    ConnectionState,
+)
 from hsrv.common.tables import IllegalMoveError, Machine
 
-LEGAL_SAID: dict[tuple[Said, Say], Said] = {
-    (Said.CONNECTING, Say.ACCEPT): Said.ACCEPTED,
-    (Said.CONNECTING, Say.CLOSE): Said.ENDED,
-    (Said.CONNECTING, Say.RESPOND): Said.RESPONDING,
-    (Said.ACCEPTED, Say.SEND): Said.ACCEPTED,
-    (Said.ACCEPTED, Say.CLOSE): Said.ENDED,
-    (Said.RESPONDING, Say.BODY): Said.RESPONDING,
-    (Said.RESPONDING, Say.LAST_BODY): Said.ENDED,
+LEGAL_SAID: dict[tuple[AppState, AppMessage], AppState] = {
+    (AppState.CONNECTING, AppMessage.ACCEPT): AppState.ACCEPTED,
+    (AppState.CONNECTING, AppMessage.CLOSE): AppState.ENDED,
+    (AppState.CONNECTING, AppMessage.RESPOND): AppState.RESPONDING,
+    (AppState.ACCEPTED, AppMessage.SEND): AppState.ACCEPTED,
+    (AppState.ACCEPTED, AppMessage.CLOSE): AppState.ENDED,
+    (AppState.RESPONDING, AppMessage.BODY): AppState.RESPONDING,
+    (AppState.RESPONDING, AppMessage.LAST_BODY): AppState.ENDED,
 }
 
-LEGAL_WIRE: dict[tuple[Wire, Turn], Wire] = {
-    (Wire.UNANSWERED, Turn.ACCEPTED): Wire.OPEN,
-    (Wire.UNANSWERED, Turn.RESPONSE_BEGUN): Wire.RESPONDING,
-    (Wire.UNANSWERED, Turn.FINISHED): Wire.LINGERING,
-    (Wire.RESPONDING, Turn.FINISHED): Wire.LINGERING,
-    (Wire.OPEN, Turn.CLOSE_SENT): Wire.CLOSING,
-    (Wire.OPEN, Turn.FINISHED): Wire.LINGERING,
-    (Wire.CLOSING, Turn.FINISHED): Wire.LINGERING,
-    **{(state, Turn.LOST): Wire.CLOSED for state in Wire if state is not Wire.CLOSED},
+LEGAL_WIRE: dict[tuple[ConnectionState, ConnectionEvent], ConnectionState] = {
+    (ConnectionState.UNANSWERED, ConnectionEvent.ACCEPTED): ConnectionState.OPEN,
+    (ConnectionState.UNANSWERED, ConnectionEvent.RESPONSE_BEGUN): ConnectionState.RESPONDING,
+    (ConnectionState.UNANSWERED, ConnectionEvent.FINISHED): ConnectionState.LINGERING,
+    (ConnectionState.RESPONDING, ConnectionEvent.FINISHED): ConnectionState.LINGERING,
+    (ConnectionState.OPEN, ConnectionEvent.CLOSE_SENT): ConnectionState.CLOSING,
+    (ConnectionState.OPEN, ConnectionEvent.FINISHED): ConnectionState.LINGERING,
+    (ConnectionState.CLOSING, ConnectionEvent.FINISHED): ConnectionState.LINGERING,
+    **{
+        (state, ConnectionEvent.LOST): ConnectionState.CLOSED
+        for state in ConnectionState
+        if state is not ConnectionState.CLOSED
+    },
 }
 
 
-@pytest.mark.parametrize(("state", "say"), list(product(Said, Say)))
-def test_the_application_may_say_only_what_the_table_allows(state: Said, say: Say) -> None:
-    machine = Machine(SAID, state)
+@pytest.mark.parametrize(("state", "say"), list(product(AppState, AppMessage)))
+def test_the_application_may_say_only_what_the_table_allows(state: AppState, say: AppMessage) -> None:
+    machine = Machine(APP_STATES, state)
     if (state, say) in LEGAL_SAID:
         assert machine.move(say) is LEGAL_SAID[state, say]
     else:
@@ -39,9 +50,9 @@ def test_the_application_may_say_only_what_the_table_allows(state: Said, say: Sa
             machine.move(say)
 
 
-@pytest.mark.parametrize(("state", "turn"), list(product(Wire, Turn)))
-def test_the_connection_moves_only_as_the_table_allows(state: Wire, turn: Turn) -> None:
-    machine = Machine(WIRE, state)
+@pytest.mark.parametrize(("state", "turn"), list(product(ConnectionState, ConnectionEvent)))
+def test_the_connection_moves_only_as_the_table_allows(state: ConnectionState, turn: ConnectionEvent) -> None:
+    machine = Machine(CONNECTION_STATES, state)
     if (state, turn) in LEGAL_WIRE:
         assert machine.move(turn) is LEGAL_WIRE[state, turn]
     else:

@@ -51,7 +51,7 @@ class Server:
         self.turn = RLock()
 
 
-class Link:
+class ExchangeConnection:
     """A connection that counts what it is told."""
 
     def __init__(self, conn: Conn) -> None:
@@ -84,11 +84,11 @@ class Link:
         raise AssertionError("it takes no time")
 
 
-def new_exchange(method: str = "GET") -> tuple[Exchange, Link, socket.socket]:
+def new_exchange(method: str = "GET") -> tuple[Exchange, ExchangeConnection, socket.socket]:
     ours, client = socket.socketpair()
     ours.setblocking(False)
     origin = Origin(client=None, server=None, accepted_at=0.0)
-    link = Link(Conn(ours, asyncio.get_running_loop(), origin))
+    link = ExchangeConnection(Conn(ours, asyncio.get_running_loop(), origin))
     encoder = ResponseEncoder(method, "1.1", keep_alive=True)
     trace = Trace(request_id="r-1")
     return Exchange(link, HEAD, trace, body_decoder(HEAD, 0), encoder, started_at=0.0), link, client

@@ -12,8 +12,8 @@ from hsrv.http.wire.response import (
     RESPONSE,
     DefaultHeaders,
     Event,
-    Phase,
     ResponseEncoder,
+    ResponsePhase,
     simple_response,
 )
 
@@ -67,24 +67,26 @@ STEPS: dict[Event, Callable[[ResponseEncoder], object]] = {
 }
 
 
-def brought_to(phase: Phase, *, trailers: bool) -> ResponseEncoder:
+def brought_to(phase: ResponsePhase, *, trailers: bool) -> ResponseEncoder:
     encoder = encoder_for()
-    if phase is Phase.EMPTY:
+    if phase is ResponsePhase.EMPTY:
         return encoder
     encoder.start({"status": 200, "trailers": trailers})
-    if phase is Phase.BODY:
+    if phase is ResponsePhase.BODY:
         encoder.body({"body": b"x", "more_body": True}, b"")
-    if phase in (Phase.TRAILERS, Phase.COMPLETE):
+    if phase in (ResponsePhase.TRAILERS, ResponsePhase.COMPLETE):
         encoder.body({"body": b"x"}, b"")
-        if trailers and phase is Phase.COMPLETE:
+        if trailers and phase is ResponsePhase.COMPLETE:
             encoder.trailers({"headers": []})
     return encoder
 
 
 @pytest.mark.parametrize("event", Event)
-@pytest.mark.parametrize("phase", Phase)
-def test_each_message_is_allowed_exactly_where_the_table_says(phase: Phase, event: Event) -> None:
-    encoder = brought_to(phase, trailers=phase is Phase.TRAILERS or event is Event.LAST_BEFORE_TRAILERS)
+@pytest.mark.parametrize("phase", ResponsePhase)
+def test_each_message_is_allowed_exactly_where_the_table_says(phase: ResponsePhase, event: Event) -> None:
+    encoder = brought_to(
+        phase, trailers=phase is ResponsePhase.TRAILERS or event is Event.LAST_BEFORE_TRAILERS
+    )
     before = (encoder.started, encoder.complete)
     target = RESPONSE[phase].get(event)
     if target is None:
@@ -93,8 +95,8 @@ def test_each_message_is_allowed_exactly_where_the_table_says(phase: Phase, even
         assert (encoder.started, encoder.complete) == before
     else:
         STEPS[event](encoder)
-        assert encoder.complete is (target is Phase.COMPLETE)
-        assert encoder.started is (target not in (Phase.EMPTY, Phase.HEAD))
+        assert encoder.complete is (target is ResponsePhase.COMPLETE)
+        assert encoder.started is (target not in (ResponsePhase.EMPTY, ResponsePhase.HEAD))
 
 
 # framing

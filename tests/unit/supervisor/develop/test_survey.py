@@ -9,10 +9,10 @@ import pytest
 
 from hsrv.develop.watchrules import WatchRules
 from hsrv.supervisor.develop import survey as surveying
-from hsrv.supervisor.develop.survey import Picture, stamp_of, survey
+from hsrv.supervisor.develop.survey import SurveyResult, stamp_of, survey
 
 
-def look(rules: WatchRules) -> Picture:
+def look(rules: WatchRules) -> SurveyResult:
     return survey(rules, lambda: False)
 
 
@@ -22,17 +22,17 @@ def write(path: Path, text: str = "1\n") -> Path:
     return path
 
 
-def names(picture: Picture, folder: Path) -> set[str]:
-    return {os.path.relpath(path, folder) for path in picture.stamps}
+def names(found: SurveyResult, folder: Path) -> set[str]:
+    return {os.path.relpath(path, folder) for path in found.stamps}
 
 
 def test_every_file_that_counts_has_a_stamp(tmp_path: Path) -> None:
     for name in ("main.py", "a/b.py", "a/b.txt", "venv/x.py", "env/pyvenv.cfg", "env/x.py", "a/c.py/d.py"):
         write(tmp_path / name)
-    picture = look(WatchRules(tmp_path))
-    assert names(picture, tmp_path) == {"main.py", "a/b.py", "a/c.py/d.py"}
-    assert picture.counts(str(tmp_path / "a" / "later.py"))
-    assert not picture.counts(str(tmp_path / "venv" / "x.py"))
+    found = look(WatchRules(tmp_path))
+    assert names(found, tmp_path) == {"main.py", "a/b.py", "a/c.py/d.py"}
+    assert found.counts(str(tmp_path / "a" / "later.py"))
+    assert not found.counts(str(tmp_path / "venv" / "x.py"))
 
 
 def test_links_may_lead_in_circles_and_each_folder_is_seen_once(tmp_path: Path) -> None:
@@ -44,9 +44,9 @@ def test_links_may_lead_in_circles_and_each_folder_is_seen_once(tmp_path: Path) 
     (app / "one").symlink_to(shared)
     (app / "two").symlink_to(shared)
     (app / "nowhere.py").symlink_to(tmp_path / "nowhere")
-    picture = look(WatchRules(app, packages=(shared,)))
-    assert names(picture, app) in ({"main.py", "one/x.py"}, {"main.py", "two/x.py"})
-    assert len(picture.folders) == 2
+    found = look(WatchRules(app, packages=(shared,)))
+    assert names(found, app) in ({"main.py", "one/x.py"}, {"main.py", "two/x.py"})
+    assert len(found.folders) == 2
 
 
 def test_the_gitignore_files_above_hold_up_to_the_repository(tmp_path: Path) -> None:
@@ -82,18 +82,18 @@ def test_a_folder_that_can_not_be_read_is_named_and_the_others_count(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    picture = look(WatchRules(tmp_path))
-    assert names(picture, tmp_path) == {"open/x.py"}
-    assert picture.unreadable == {str(tmp_path / "closed"): "Permission denied"}
+    found = look(WatchRules(tmp_path))
+    assert names(found, tmp_path) == {"open/x.py"}
+    assert found.unreadable == {str(tmp_path / "closed"): "Permission denied"}
 
 
 def test_a_root_that_is_not_there_is_noted(tmp_path: Path) -> None:
     app = tmp_path / "app"
-    picture = look(WatchRules(app))
-    assert picture.roots == {str(app): None}
-    assert not picture.roots_moved()
+    found = look(WatchRules(app))
+    assert found.roots == {str(app): None}
+    assert not found.roots_moved()
     write(app / "main.py")
-    assert picture.roots_moved()
+    assert found.roots_moved()
 
 
 def test_the_number_of_folders_has_a_bound_and_the_nearest_win(
@@ -103,10 +103,10 @@ def test_the_number_of_folders_has_a_bound_and_the_nearest_win(
     for number in range(5):
         write(tmp_path / f"p{number}" / "deep" / "x.py")
     monkeypatch.setattr(surveying, "FOLDERS_LIMIT", 6)
-    picture = look(WatchRules(tmp_path))
-    assert picture.is_cut
-    assert len(picture.folders) == 6
-    assert names(picture, tmp_path) == {"main.py"}
+    found = look(WatchRules(tmp_path))
+    assert found.is_cut
+    assert len(found.folders) == 6
+    assert names(found, tmp_path) == {"main.py"}
 
 
 def test_a_stopped_survey_ends(tmp_path: Path) -> None:

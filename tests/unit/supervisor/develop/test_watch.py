@@ -332,7 +332,7 @@ async def test_environments_and_ignored_folders_are_not_even_watched(app: Path) 
     (app / ".git").mkdir(exist_ok=True)
     (app / ".gitignore").write_text("build/\n")
     async with watched(WatchRules(app)) as (told, watcher):
-        assert set(watcher._picture.folders) == {str(app / name) for name in ("", "pkg", "pkg/deep")}
+        assert set(watcher._found.folders) == {str(app / name) for name in ("", "pkg", "pkg/deep")}
         for folder in ("env/lib", "build/lib", "node_modules/x", ".git/objects"):
             (app / folder / "x.py").touch()
         (app / ".gitignore").write_text("env/\n")
@@ -351,7 +351,7 @@ async def test_new_rules_hold_at_once_and_what_they_add_is_taken_as_it_is(app: P
     async with watched(WatchRules(app)) as (told, watcher):
         watcher.change_rules(WatchRules(app, packages=(shared,)))
         with anyio.fail_after(DEADLINE):
-            while str(shared) not in watcher._picture.folders:  # noqa: ASYNC110  # it tells nobody
+            while str(shared) not in watcher._found.folders:  # noqa: ASYNC110  # it tells nobody
                 await anyio.sleep(0.005)
         assert not told.calls
         (shared / "tools.py").write_text("2\n")
@@ -400,7 +400,7 @@ async def test_what_comes_while_new_rules_are_taken_is_told(app: Path, tmp_path:
             watcher.change_rules(WatchRules(app, packages=(first, second)))
         await told.of(app / "new.py")
         with anyio.fail_after(DEADLINE):
-            while str(second) not in watcher._picture.folders:  # noqa: ASYNC110  # it tells nobody
+            while str(second) not in watcher._found.folders:  # noqa: ASYNC110  # it tells nobody
                 await anyio.sleep(0.005)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hsrv.common.terms import DeathReason
-from hsrv.supervisor.health.deaths import FORGOTTEN_AFTER, Coroner
+from hsrv.supervisor.health.deaths import FORGOTTEN_AFTER, DeathExaminer
 from hsrv.system.cgroupmemory import MemoryGroup
 
 KILLED = int(signal.SIGKILL)
@@ -29,34 +29,34 @@ def group(tmp_path: Path, kills: int) -> MemoryGroup:
     ],
 )
 def test_by_its_exit_status(tmp_path: Path, status: int | None, reason: DeathReason, words: str) -> None:
-    assert Coroner(group(tmp_path, 5)).examine(status, 1.0) == (reason, words)
+    assert DeathExaminer(group(tmp_path, 5)).examine(status, 1.0) == (reason, words)
 
 
 def test_each_kill_of_the_kernel_explains_one_death(tmp_path: Path) -> None:
-    coroner = Coroner(group(tmp_path, 5))
+    deaths = DeathExaminer(group(tmp_path, 5))
     group(tmp_path, 6)
-    assert coroner.examine(int(signal.SIGTERM), 1.0)[0] is DeathReason.SIGNAL, "the kernel kills with SIGKILL"
+    assert deaths.examine(int(signal.SIGTERM), 1.0)[0] is DeathReason.SIGNAL, "the kernel kills with SIGKILL"
     words = "was killed by the kernel: out of memory"
-    assert coroner.examine(KILLED, 1.0) == (DeathReason.OUT_OF_MEMORY, words)
-    assert coroner.examine(KILLED, 1.0)[0] is DeathReason.SIGNAL
+    assert deaths.examine(KILLED, 1.0) == (DeathReason.OUT_OF_MEMORY, words)
+    assert deaths.examine(KILLED, 1.0)[0] is DeathReason.SIGNAL
 
 
 def test_a_kill_of_another_process_in_the_group_explains_no_later_death(tmp_path: Path) -> None:
-    coroner = Coroner(group(tmp_path, 5))
+    deaths = DeathExaminer(group(tmp_path, 5))
     group(tmp_path, 7)
-    coroner.settle(10.0)
-    coroner.settle(10.0 + FORGOTTEN_AFTER)
-    assert coroner.examine(KILLED, 10.0 + FORGOTTEN_AFTER)[0] is DeathReason.OUT_OF_MEMORY, (
+    deaths.settle(10.0)
+    deaths.settle(10.0 + FORGOTTEN_AFTER)
+    assert deaths.examine(KILLED, 10.0 + FORGOTTEN_AFTER)[0] is DeathReason.OUT_OF_MEMORY, (
         "it may be told late"
     )
-    coroner.settle(11.0 + FORGOTTEN_AFTER)
-    assert coroner.examine(KILLED, 11.0 + FORGOTTEN_AFTER)[0] is DeathReason.SIGNAL
+    deaths.settle(11.0 + FORGOTTEN_AFTER)
+    assert deaths.examine(KILLED, 11.0 + FORGOTTEN_AFTER)[0] is DeathReason.SIGNAL
 
 
 def test_where_only_the_machine_is_counted_it_is_not_sure(tmp_path: Path) -> None:
     vmstat = tmp_path / "vmstat"
     vmstat.write_text("oom_kill 1\n")
-    coroner = Coroner(MemoryGroup(tmp_path, {}, vmstat=vmstat))
+    deaths = DeathExaminer(MemoryGroup(tmp_path, {}, vmstat=vmstat))
     vmstat.write_text("oom_kill 2\n")
     words = "was killed maybe by the kernel: out of memory"
-    assert coroner.examine(KILLED, 1.0) == (DeathReason.OUT_OF_MEMORY, words)
+    assert deaths.examine(KILLED, 1.0) == (DeathReason.OUT_OF_MEMORY, words)

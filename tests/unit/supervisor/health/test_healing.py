@@ -22,14 +22,14 @@ from hsrv.board.scoreboard import Scoreboard, new_board, read_board
 from hsrv.board.snapshot import Snapshot
 from hsrv.common.terms import DeathReason, Identity
 from hsrv.options.config import Config
-from hsrv.supervisor.health import healing, upkeep
-from hsrv.supervisor.health.healing import INTERVAL, LATE, Healer
+from hsrv.supervisor.health import healing, recycler
+from hsrv.supervisor.health.healing import INTERVAL, LATE, HangMonitor
 from hsrv.supervisor.plan.actions import Action, ForkChild, Kill
 from hsrv.supervisor.plan.fleet import Budgets, ChildState
 from hsrv.supervisor.plan.plan import Plan
 from hsrv.supervisor.plan.settings import Settings
 from hsrv.supervisor.reports.told import Told
-from hsrv.supervisor.runtime.defects import REMINDER
+from hsrv.supervisor.runtime.errorlog import REMINDER
 from hsrv.supervisor.runtime.loop import Hands, Loop
 from hsrv.system.cgroupmemory import MemoryGroup
 
@@ -40,7 +40,7 @@ BUDGETS = Budgets(startup=60, graceful=30, stream_grace=10, lifespan_shutdown=10
 
 
 class Process:
-    """What the healer uses of a child: it has a board, but no process."""
+    """What the monitor uses of a child: it has a board, but no process."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -88,7 +88,7 @@ class Noting(Hands):
 
 @dataclass
 class Server:
-    """What the healer uses of a server."""
+    """What the monitor uses of a server."""
 
     config: Config
     plan: Plan
@@ -100,11 +100,11 @@ class Server:
     def __post_init__(self) -> None:
         self.loop = Loop(self.plan, self.told.stream.tell, lambda: self.now)
         self.loop.hands = Noting(self.done)
-        self.tally, self.perform = self.told.tally, self.loop.perform
+        self.totals, self.perform = self.told.totals, self.loop.perform
 
-    def healer(self) -> Healer:
+    def monitor(self) -> HangMonitor:
         pressure = lambda: self.config.memory_pressure  # noqa: E731  # asked each time
-        return Healer(self.loop, cast("Any", self.children), MemoryGroup(), pressure)
+        return HangMonitor(self.loop, cast("Any", self.children), MemoryGroup(), pressure)
 
     def kills(self) -> list[str]:
         return [action.identity.name for action in self.done if isinstance(action, Kill)]
@@ -119,12 +119,12 @@ class Server:
     def worker(self) -> Process:
         return self.children[1]
 
-    async def pass_time(self, healer: Healer, seconds: float) -> None:
+    async def pass_time(self, monitor: HangMonitor, seconds: float) -> None:
         """In rounds; what these start has a turn after each."""
         end = self.now + seconds
         while self.now < end:
             self.now += INTERVAL
-            healer.round(self.now, self.now)
+            monitor.round(self.now, self.now)
             await checkpoint()
             await checkpoint()
 
@@ -145,13 +145,13 @@ def server() -> Iterator[Server]:
         os.close(process.fd)
 
 
-def heal(server: Server, scenario: Callable[[Healer], Any]) -> list[Any]:
+def heal(server: Server, scenario: Callable[[HangMonitor], Any]) -> list[Any]:
     """Run it; what was logged."""
 
     async def run() -> None:
         async with anyio.create_task_group() as server.loop.tasks:
             with anyio.fail_after(DEADLINE):
-                await scenario(server.healer())
+                await scenario(server.monitor())
 
     with capture_logs() as lines:
         anyio.run(run)
@@ -171,12 +171,12 @@ def test_a_defect_in_a_round_is_told_and_the_next_round_comes(
 ) -> None:
     look = server.worker.look
 
-    async def scenario(healer: Healer) -> None:
+    async def scenario(monitor: HangMonitor) -> None:
         monkeypatch.setattr(server.worker, "look", lambda: 1 // 0)
-        await server.pass_time(healer, 1.0)
+        await server.pass_time(monitor, 1.0)
         monkeypatch.setattr(server.worker, "look", look)
         server.worker.stands_still(server.now - 4)
-        await server.pass_time(healer, 1.0)
+        await server.pass_time(monitor, 1.0)
 
     lines = heal(server, scenario)
     assert "defect in healing" in [line["event"] for line in lines]
@@ -186,9 +186,9 @@ def test_a_defect_in_a_round_is_told_and_the_next_round_comes(
 def test_a_defect_in_every_round_is_told_once_and_then_once_a_minute(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def scenario(healer: Healer) -> None:
+    async def scenario(monitor: HangMonitor) -> None:
         monkeypatch.setattr(server.worker, "look", lambda: 1 // 0)
-        await server.pass_time(healer, 10 * REMINDER)
+        await server.pass_time(monitor, 10 * REMINDER)
 
     lines = heal(server, scenario)
     assert [line["event"] for line in lines] == ["defect in healing"] + ["defect in healing goes on"] * 9
@@ -204,9 +204,9 @@ def test_a_defect_in_every_round_is_told_once_and_then_once_a_minute(
 def test_who_has_no_stacks_for_a_defect_is_killed_all_the_same(server: Server) -> None:
     server.worker.error = OSError(24, "Too many open files")
 
-    async def scenario(healer: Healer) -> None:
+    async def scenario(monitor: HangMonitor) -> None:
         child = cast("Any", server.worker)
-        server.loop.tasks.start_soon(healer.kill_with_stacks, child, DeathReason.DRAIN_TIMEOUT, "late")
+        server.loop.tasks.start_soon(monitor.kill_with_stacks, child, DeathReason.DRAIN_TIMEOUT, "late")
 
     lines = heal(server, scenario)
     assert server.worker.killed == [(DeathReason.DRAIN_TIMEOUT, "late")]
@@ -216,9 +216,9 @@ def test_who_has_no_stacks_for_a_defect_is_killed_all_the_same(server: Server) -
 def test_a_report_that_fails_ends_nothing(server: Server) -> None:
     server.worker.error = OSError(24, "Too many open files")
 
-    async def scenario(healer: Healer) -> None:
+    async def scenario(monitor: HangMonitor) -> None:
         server.worker.stands_still(server.now - 4)
-        await server.pass_time(healer, 1.0)
+        await server.pass_time(monitor, 1.0)
 
     assert "defect in healing" in [line["event"] for line in heal(server, scenario)]
 
@@ -229,54 +229,54 @@ def test_without_descriptors_the_state_of_a_process_is_not_known(monkeypatch: py
 
     monkeypatch.setattr(psutil, "Process", full)
     assert healing._state(1) == "unknown"
-    assert upkeep.resident_memory(1) == 0
-    assert upkeep.proportional_memory(1, 5) == 5
+    assert recycler.resident_memory(1) == 0
+    assert recycler.proportional_memory(1, 5) == 5
 
 
 # hangs
 
 
 def test_who_goes_on_is_told(server: Server) -> None:
-    async def scenario(healer: Healer) -> None:
+    async def scenario(monitor: HangMonitor) -> None:
         server.worker.stands_still(server.now - 4)
-        await server.pass_time(healer, 1.0)
+        await server.pass_time(monitor, 1.0)
         server.worker.stands_still(server.now)
-        await server.pass_time(healer, 1.0)
+        await server.pass_time(monitor, 1.0)
 
     heal(server, scenario)
     assert server.events() == ["process hangs", "process goes on"]
-    assert server.tally.hangs == {("worker", "gil_held"): 1}
+    assert server.totals.hangs == {("worker", "gil_held"): 1}
     assert server.kills() == []
 
 
 @pytest.mark.parametrize("state", [ChildState.KILLED, ChildState.DISMISSED])
 def test_who_ends_does_not_go_on(server: Server, state: ChildState) -> None:
-    async def scenario(healer: Healer) -> None:
+    async def scenario(monitor: HangMonitor) -> None:
         server.worker.stands_still(server.now - 4)
-        await server.pass_time(healer, 1.0)
+        await server.pass_time(monitor, 1.0)
         child = server.plan.find(server.worker.identity)
         assert child is not None
         child.state = state
-        await server.pass_time(healer, 2.0)
+        await server.pass_time(monitor, 2.0)
 
     heal(server, scenario)
     assert server.events() == ["process hangs"]
 
 
 def test_who_was_killed_for_it_does_not_go_on(server: Server) -> None:
-    async def scenario(healer: Healer) -> None:
+    async def scenario(monitor: HangMonitor) -> None:
         server.worker.stands_still(server.now - 4)
-        await server.pass_time(healer, 1.0)
-        await server.pass_time(healer, 10.0)
+        await server.pass_time(monitor, 1.0)
+        await server.pass_time(monitor, 10.0)
 
     heal(server, scenario)
     assert server.kills() == ["worker-1"]
     assert server.events() == ["process hangs"]
 
 
-async def hangs(server: Server, healer: Healer) -> None:
+async def hangs(server: Server, monitor: HangMonitor) -> None:
     server.worker.stands_still(server.now - 4)
-    await server.pass_time(healer, 1.0)
+    await server.pass_time(monitor, 1.0)
 
 
 @pytest.mark.parametrize("error", [None, OSError(24, "Too many open files")])
@@ -285,11 +285,11 @@ def test_nothing_is_done_before_the_stacks_are_taken(server: Server, error: OSEr
     server.worker.may_tell = anyio.Event()
     server.worker.error = error
 
-    async def scenario(healer: Healer) -> None:
-        await hangs(server, healer)
+    async def scenario(monitor: HangMonitor) -> None:
+        await hangs(server, monitor)
         assert server.kills() == []
         server.worker.may_tell.set()
-        await server.pass_time(healer, 1.0)
+        await server.pass_time(monitor, 1.0)
         assert server.kills() == ["worker-1"]
 
     heal(server, scenario)
@@ -302,14 +302,14 @@ def test_a_worker_with_a_stuck_call_is_replaced_once_there_is_a_template_again(s
     def forked() -> list[ForkChild]:
         return [action for action in server.done if isinstance(action, ForkChild)][1:]
 
-    async def scenario(healer: Healer) -> None:
-        await server.pass_time(healer, 2.0)
+    async def scenario(monitor: HangMonitor) -> None:
+        await server.pass_time(monitor, 2.0)
         assert forked() == []
         server.perform(server.plan.tick(server.now))
         server.perform(server.plan.template_ready(1, server.now))
         [fork] = forked()
         server.perform(server.plan.child_exited(fork.identity, "exited with code 3", server.now))
-        await server.pass_time(healer, 2.0)
+        await server.pass_time(monitor, 2.0)
         assert len(forked()) == 2, "its replacement may fail"
 
     heal(server, scenario)
@@ -317,11 +317,11 @@ def test_a_worker_with_a_stuck_call_is_replaced_once_there_is_a_template_again(s
 
 
 def test_there_is_a_grace_between_the_report_and_what_follows(server: Server) -> None:
-    async def scenario(healer: Healer) -> None:
-        await hangs(server, healer)
-        await server.pass_time(healer, CONFIG.hang_grace - 1.0)
+    async def scenario(monitor: HangMonitor) -> None:
+        await hangs(server, monitor)
+        await server.pass_time(monitor, CONFIG.hang_grace - 1.0)
         assert server.kills() == []
-        await server.pass_time(healer, 1.0)
+        await server.pass_time(monitor, 1.0)
         assert server.kills() == ["worker-1"]
 
     lines = heal(server, scenario)
@@ -329,13 +329,13 @@ def test_there_is_a_grace_between_the_report_and_what_follows(server: Server) ->
 
 
 def test_after_a_time_in_which_we_did_not_run_nobody_is_judged_until_it_may_have_run(server: Server) -> None:
-    async def scenario(healer: Healer) -> None:
+    async def scenario(monitor: HangMonitor) -> None:
         server.worker.stands_still(server.now)
         server.now += LATE + 4
-        healer.round(server.now - LATE - 3, server.now)
-        await server.pass_time(healer, LATE + 2.5)
+        monitor.round(server.now - LATE - 3, server.now)
+        await server.pass_time(monitor, LATE + 2.5)
         assert server.events() == []
-        await server.pass_time(healer, 1.0)
+        await server.pass_time(monitor, 1.0)
         assert server.events() == ["process hangs"], "it had its time"
 
     heal(server, scenario)
@@ -344,26 +344,26 @@ def test_after_a_time_in_which_we_did_not_run_nobody_is_judged_until_it_may_have
 def test_a_process_is_judged_by_the_limits_that_it_was_started_with(server: Server) -> None:
     server.config = msgspec.structs.replace(CONFIG, gil_timeout=0.5)  # of a reload that is on its way
 
-    async def scenario(healer: Healer) -> None:
+    async def scenario(monitor: HangMonitor) -> None:
         server.worker.stands_still(server.now)
-        await server.pass_time(healer, 2.5)
+        await server.pass_time(monitor, 2.5)
         assert server.events() == []
-        await server.pass_time(healer, 1.0)
+        await server.pass_time(monitor, 1.0)
         assert server.events() == ["process hangs"]
 
     heal(server, scenario)
 
 
-async def hangs_and_is_left_alone(server: Server, healer: Healer) -> None:
-    await hangs(server, healer)
-    await server.pass_time(healer, 2 * CONFIG.hang_grace)
+async def hangs_and_is_left_alone(server: Server, monitor: HangMonitor) -> None:
+    await hangs(server, monitor)
+    await server.pass_time(monitor, 2 * CONFIG.hang_grace)
     assert server.events() == ["process hangs"]
     assert server.kills() == []
 
 
 def test_in_development_nobody_is_killed_in_a_debugger(server: Server) -> None:
     server.worker.config = msgspec.structs.replace(CONFIG, reload=True)
-    heal(server, lambda healer: hangs_and_is_left_alone(server, healer))
+    heal(server, lambda monitor: hangs_and_is_left_alone(server, monitor))
 
 
 def test_a_process_that_somebody_has_stopped_is_left_to_him(server: Server) -> None:
@@ -372,7 +372,7 @@ def test_a_process_that_somebody_has_stopped_is_left_to_him(server: Server) -> N
             process.send_signal(signal.SIGSTOP)
             os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
             server.worker.pid = process.pid
-            heal(server, lambda healer: hangs_and_is_left_alone(server, healer))
+            heal(server, lambda monitor: hangs_and_is_left_alone(server, monitor))
         finally:
             process.kill()
 
@@ -382,8 +382,8 @@ def test_a_crash_is_told_without_the_stacks_that_were_asked_for_before(server: S
     os.write(dump, b"Thread 0x1:\n  asked for\nFatal Python error: Segmentation fault\n\n  File...")
     child: Any = SimpleNamespace(dump=dump, reason=DeathReason.SIGNAL, identity=server.worker.identity, pid=7)
 
-    async def scenario(healer: Healer) -> None:
-        healer.tell_crash(child)
+    async def scenario(monitor: HangMonitor) -> None:
+        monitor.tell_crash(child)
 
     [line] = heal(server, scenario)
     os.close(dump)

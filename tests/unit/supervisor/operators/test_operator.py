@@ -31,7 +31,7 @@ async def test_a_connection_is_idle_only_while_nothing_that_was_asked_runs(
 
     with anyio.fail_after(10):
         with anyio.CancelScope(deadline=anyio.current_time() + 0.2) as idle:
-            handle = operator._Attention(idle).while_it_runs(work)
+            handle = operator._IdleGuard(idle).while_it_runs(work)
             async with anyio.create_task_group() as tasks:
                 for seconds in (0.3, 0.6):
                     tasks.start_soon(ask, seconds)

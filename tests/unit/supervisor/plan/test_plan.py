@@ -35,7 +35,7 @@ from hsrv.supervisor.plan.ending import KILL_TIMEOUT
 from hsrv.supervisor.plan.fleet import GENERATION, Gen, GenEvent
 from hsrv.supervisor.plan.members import SILENCE_TIMEOUT
 from hsrv.supervisor.plan.plan import Plan
-from hsrv.supervisor.plan.state import Phase, View
+from hsrv.supervisor.plan.state import ServerPhase, View
 from tests.unit.supervisor.plan.fleets import (
     BUDGETS,
     DISMISSAL,
@@ -245,7 +245,7 @@ def test_a_start_that_takes_too_long_is_a_failure() -> None:
     fleet.template_ready()
     fleet.ready("pool-1")
     assert roles(fleet.tick(BUDGETS.startup)) == ["worker-1", "worker-2"]
-    assert fleet.plan.phase is Phase.RUNNING
+    assert fleet.plan.phase is ServerPhase.RUNNING
     assert kinds(fleet.exited("worker-1", reason="was killed: not ready")) == [Dismiss]
     assert fleet.end()[-1] == Exit(ExitCode.APP)
 
@@ -327,7 +327,7 @@ def test_a_failed_reload_leaves_the_old_generation_untouched(fleet: Fleet, failu
     fleet.start()
     FAILURES[failure](fleet)
     assert list(fleet.plan.generations) == [1]
-    assert fleet.plan.phase is Phase.RUNNING
+    assert fleet.plan.phase is ServerPhase.RUNNING
     assert fleet.next_in() == inf
     assert fleet.start() == [SpawnTemplate(3, Preload.AUTO)], "the next reload may work"
 
@@ -532,7 +532,7 @@ def test_a_stop_drains_all_and_ends_with_the_last_exit(fleet: Fleet) -> None:
     assert fleet.exited("worker-2") == []
     assert fleet.exited("worker-1") == [Finish(fleet.who("pool-1"))]
     assert fleet.exited("pool-1") == [QuitTemplate(1), Exit(ExitCode.OK)]
-    assert fleet.plan.phase is Phase.OVER
+    assert fleet.plan.phase is ServerPhase.OVER
 
 
 def test_a_pool_has_its_lifespan_shutdown_after_that_of_the_last_worker(fleet: Fleet) -> None:
@@ -792,7 +792,7 @@ def test_leaving_drains_everything_and_stops_nobody_from_connecting(adopt: bool)
     workers = [fleet.who(name) for name in ("worker-1", "worker-2", "pool-1")]
     left = fleet.saw(fleet.plan.leave(fleet.now, adopt=adopt))
     assert sorted(map(str, left)) == sorted(str(drain(who, adopt=adopt)) for who in workers)
-    assert fleet.plan.phase is Phase.STOPPING
+    assert fleet.plan.phase is ServerPhase.STOPPING
     assert fleet.saw(fleet.plan.leave(fleet.now, adopt=adopt)) == []
     assert fleet.end()[-1] == Exit(ExitCode.OK)
 

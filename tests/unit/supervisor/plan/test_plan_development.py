@@ -12,7 +12,7 @@ from hsrv.supervisor.plan.actions import (
     OperationEnded,
     SpawnTemplate,
 )
-from hsrv.supervisor.plan.state import Phase
+from hsrv.supervisor.plan.state import ServerPhase
 from tests.unit.supervisor.plan.fleets import BUDGETS, Fleet, names
 
 STOP_BUDGETS = replace_budgets(
@@ -66,7 +66,7 @@ def test_in_development_what_is_broken_is_shown_by_a_generation_of_its_own(dev: 
     assert broken is not None
     assert broken.message
     assert dev.ended[0].operation == "r1"
-    assert dev.plan.phase is Phase.RUNNING
+    assert dev.plan.phase is ServerPhase.RUNNING
     dev.template_ready(3)
     dev.ready("pool-1", 3)
     dev.ready("worker-1", 3)
@@ -79,7 +79,7 @@ def test_in_development_a_page_that_can_not_be_shown_either_ends_the_server(dev:
     for name in ("pool-1", "worker-1"):
         dev.exited(name)
     dev.saw(dev.plan.template_gone(3, "was killed", dev.now))
-    assert dev.plan.phase in (Phase.STOPPING, Phase.OVER)
+    assert dev.plan.phase in (ServerPhase.STOPPING, ServerPhase.OVER)
     assert dev.plan.exit_code is ExitCode.APP
 
 

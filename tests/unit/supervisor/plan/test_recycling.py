@@ -9,16 +9,16 @@ from hsrv.supervisor.plan.recycling import (
     AGE_SPREAD,
     BORN_LARGE_PAUSE,
     PRESSURE_PAUSE,
-    Holding,
     Pressure,
+    ProcessUse,
     most_grown,
     too_large,
     too_old,
 )
 
 
-def worker(slot: int, age: float = 1.0, memory: int = 100, **more: Any) -> Holding:
-    return Holding(identity=Identity(Role.WORKER, slot, 1), pid=slot, age=age, memory=memory, **more)
+def worker(slot: int, age: float = 1.0, memory: int = 100, **more: Any) -> ProcessUse:
+    return ProcessUse(identity=Identity(Role.WORKER, slot, 1), pid=slot, age=age, memory=memory, **more)
 
 
 def slots(found: Iterable[tuple[Identity, str, str]]) -> list[int]:

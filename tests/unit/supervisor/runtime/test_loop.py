@@ -4,7 +4,7 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
 from hsrv.common.errors import ExitCode
-from hsrv.supervisor.plan.actions import Action, Exit, ForPeople, Say, StopListening
+from hsrv.supervisor.plan.actions import Action, Exit, ForPeople, LogLine, StopListening
 from hsrv.supervisor.runtime.inoperation import in_operation
 from hsrv.supervisor.runtime.loop import Hands, Loop
 from tests.unit.supervisor.plan.fleets import Fleet
@@ -32,11 +32,11 @@ class Noting(Hands):
         self.loop.perform(more)
 
 
-FIRST, SECOND = StopListening(operation="r1"), Say("info", "second", operation="r1")
+FIRST, SECOND = StopListening(operation="r1"), LogLine("info", "second", operation="r1")
 
 
 def test_what_an_action_leads_to_comes_after_what_was_decided_before_and_as_its_own_operation() -> None:
-    hands, own, nobodys = Noting(), Say("info", "more", operation="r2"), StopListening()
+    hands, own, nobodys = Noting(), LogLine("info", "more", operation="r2"), StopListening()
     hands.leads_to = (own, nobodys)
     hands.loop.perform((FIRST, SECOND))
     assert hands.done == [(FIRST, "r1"), (SECOND, "r1"), (own, "r2"), (nobodys, None)]

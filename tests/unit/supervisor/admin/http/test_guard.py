@@ -3,20 +3,20 @@
 import pytest
 
 from hsrv.supervisor.admin.http.guard import Guard
-from hsrv.supervisor.admin.http.route import Request, Response, Route
+from hsrv.supervisor.admin.http.route import AdminRoute, Request, Response
 
 
 async def nothing(request: Request) -> Response:
     return Response()
 
 
-OPEN = Route(nothing, public=True)
-CLOSED = Route(nothing)
-CHANGES = Route(nothing, methods=("POST",), writes=True)
+OPEN = AdminRoute(nothing, public=True)
+CLOSED = AdminRoute(nothing)
+CHANGES = AdminRoute(nothing, methods=("POST",), writes=True)
 HERE = {"host": "localhost:8001"}
 
 
-def status(guard: Guard, route: Route | None, headers: dict[str, str], method: str = "GET") -> int:
+def status(guard: Guard, route: AdminRoute | None, headers: dict[str, str], method: str = "GET") -> int:
     refusal = guard.refusal(route, method, headers, local=False)
     return refusal.status if refusal is not None else 200
 

@@ -13,7 +13,7 @@ from anyio.abc import SocketStream
 from hsrv.supervisor.admin.http import server as module
 from hsrv.supervisor.admin.http.address import MAX_CONNECTIONS
 from hsrv.supervisor.admin.http.guard import Guard
-from hsrv.supervisor.admin.http.route import Request, Response, Route, Stream, json_response
+from hsrv.supervisor.admin.http.route import AdminRoute, Request, Response, Stream, json_response
 from hsrv.supervisor.admin.http.server import AdminServer
 from hsrv.supervisor.sockets.listeners import close_listeners, open_listeners
 
@@ -75,16 +75,16 @@ class Site:
         finally:
             self.streams_closed += 1
 
-    def routes(self) -> dict[str, Route]:
+    def routes(self) -> dict[str, AdminRoute]:
         return {
-            "/plain": Route(self.plain, public=True),
-            "/echo": Route(self.echo, methods=("GET", "POST")),
-            "/broken": Route(self.broken),
-            "/big": Route(self.big),
-            "/slow": Route(self.slow),
-            "/stream": Route(self.stream),
-            "/flood": Route(self.flood),
-            "/fail-late": Route(self.fail_late),
+            "/plain": AdminRoute(self.plain, public=True),
+            "/echo": AdminRoute(self.echo, methods=("GET", "POST")),
+            "/broken": AdminRoute(self.broken),
+            "/big": AdminRoute(self.big),
+            "/slow": AdminRoute(self.slow),
+            "/stream": AdminRoute(self.stream),
+            "/flood": AdminRoute(self.flood),
+            "/fail-late": AdminRoute(self.fail_late),
         }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hsrv.supervisor.admin.http import server as module
 from hsrv.supervisor.admin.http.guard import Guard
-from hsrv.supervisor.admin.http.route import Answer, Request, Response, Route, Stream
+from hsrv.supervisor.admin.http.route import AdminRoute, Answer, Request, Response, Stream
 from hsrv.supervisor.admin.http.server import AdminServer
 from hsrv.supervisor.sockets.listeners import close_listeners, open_listeners
 
@@ -45,11 +45,11 @@ async def failing() -> AsyncGenerator[bytes, None]:
 async def serving(
     *streams: Callable[[], AsyncGenerator[bytes, None]],
 ) -> AsyncIterator[tuple[AdminServer, int]]:
-    def route(make: Callable[[], AsyncGenerator[bytes, None]]) -> Route:
+    def route(make: Callable[[], AsyncGenerator[bytes, None]]) -> AdminRoute:
         async def handle(request: Request) -> Answer:
             return Stream(make(), "text/event-stream")
 
-        return Route(handle)
+        return AdminRoute(handle)
 
     async def fine(request: Request) -> Answer:
         return Response(b"fine")
@@ -57,7 +57,7 @@ async def serving(
     closed.clear()
     listeners = open_listeners(("127.0.0.1:0",), backlog=64, unix_mode=0o600)
     routes = {f"/{make.__name__}": route(make) for make in streams}
-    server = AdminServer(listeners, {**routes, "/": Route(fine)}, Guard())
+    server = AdminServer(listeners, {**routes, "/": AdminRoute(fine)}, Guard())
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(server.serve)

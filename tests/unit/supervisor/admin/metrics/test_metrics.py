@@ -11,7 +11,7 @@ from hsrv.board.layout import BOUNDS, Count, Gauge, Histogram
 from hsrv.board.scoreboard import Scoreboard, new_board, read_board
 from hsrv.board.snapshot import NOTHING
 from hsrv.common.terms import EndReason, Role
-from hsrv.supervisor.admin.metrics.catalogue import CATALOGUE, Kind, Picture
+from hsrv.supervisor.admin.metrics.catalogue import CATALOGUE, Kind, MetricsSnapshot
 from hsrv.supervisor.admin.metrics.exposition import families, render
 from hsrv.supervisor.admin.metrics.metricdocs import render as render_docs
 from hsrv.supervisor.admin.metrics.metrics import prefers_openmetrics
@@ -22,7 +22,7 @@ UNITS = ("seconds", "bytes", "connections")
 
 
 @pytest.fixture
-def picture() -> Picture:
+def snapshot() -> MetricsSnapshot:
     """Of a worker that has seen something of everything."""
     board = Scoreboard(fd := new_board())
     for n in range(10):
@@ -38,7 +38,7 @@ def picture() -> Picture:
     snapshot = read_board(fd)
     assert snapshot is not None
     key = Role.WORKER, 1
-    return Picture(
+    return MetricsSnapshot(
         hsrv="1.2",
         python='3.11 "quoted"\n',
         started_at=1e9,
@@ -83,8 +83,8 @@ def test_no_two_families_share_a_name() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_both_formats_say_the_same(picture: Picture) -> None:
-    pages = [render(families(picture), openmetrics=one).decode() for one in (False, True)]
+def test_both_formats_say_the_same(snapshot: MetricsSnapshot) -> None:
+    pages = [render(families(snapshot), openmetrics=one).decode() for one in (False, True)]
     text = {(s.name, *sorted(s.labels.items())): s.value for f in parse_text(pages[0]) for s in f.samples}
     openmetrics = {
         (s.name, *sorted(s.labels.items())): s.value for f in parse_openmetrics(pages[1]) for s in f.samples
@@ -104,15 +104,15 @@ def test_both_formats_say_the_same(picture: Picture) -> None:
     assert text["hsrv_process_deaths_total", ("reason", "hung"), ("role", "worker")] == 0
     assert text["hsrv_process_hangs_total", ("kind", "loop_blocked"), ("role", "pool")] == 3
     assert text["hsrv_ready",] == 1
-    assert text["hsrv_build_info", ("python", picture.python), ("version", "1.2")] == 1
+    assert text["hsrv_build_info", ("python", snapshot.python), ("version", "1.2")] == 1
     assert not [key for key in text if key[0] == "hsrv_process_proportional_memory_bytes"], "nobody knows it"
     bounds = {key[1][1] for key in text if key[0] == "hsrv_loop_lag_seconds_bucket" and key[1][0] == "le"}
     assert len(bounds) == len(BOUNDS) + 1
     assert all(len(bound) <= len("209.7152") for bound in bounds), "no rounding error is shown"
 
 
-def test_all_that_the_scoreboards_count_is_shown(picture: Picture) -> None:
-    shown = {sample.value for family in families(picture) for sample in family.samples}
+def test_all_that_the_scoreboards_count_is_shown(snapshot: MetricsSnapshot) -> None:
+    shown = {sample.value for family in families(snapshot) for sample in family.samples}
     assert {1000 + count for count in Count} | {2000 + gauge for gauge in Gauge} <= shown
 
 

@@ -20,22 +20,22 @@ from hsrv.ipc.socketfile import remove_socket_file
 from hsrv.logs.logging import get_logger
 from hsrv.supervisor.operators.operations import Operation
 from hsrv.supervisor.operators.operator import OperatorSocket
-from hsrv.supervisor.plan.actions import Say
+from hsrv.supervisor.plan.actions import LogLine
 from hsrv.supervisor.plan.fleet import Budgets
 from hsrv.supervisor.plan.plan import Plan
-from hsrv.supervisor.plan.state import Phase
+from hsrv.supervisor.plan.state import ServerPhase
 from hsrv.supervisor.runtime.launch import SUCCEEDS
 from hsrv.supervisor.runtime.loop import Loop
 from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.sockets.inheritance import Inheritance
 from hsrv.supervisor.sockets.listeners import Listener, lent
-from hsrv.supervisor.succession.estate import Failed, Office, Ready, Step, decode_estate, encode
-from hsrv.supervisor.succession.keeper import Link
+from hsrv.supervisor.upgrade.keeper import KeeperChannel
+from hsrv.supervisor.upgrade.upgradestate import Failed, ManagerDuties, Ready, Step, decode_state, encode
 
 log = get_logger("hsrv.supervisor")
 
 
-def succession(environ: MutableMapping[str, str]) -> "Succession | None":
+def takeover_from(environ: MutableMapping[str, str]) -> "Takeover | None":
     """What an old server left us; None when there is none. Raises HsrvError."""
     text = environ.pop(SUCCEEDS, "")
     if not text:
@@ -43,27 +43,27 @@ def succession(environ: MutableMapping[str, str]) -> "Succession | None":
     if not text.isdecimal():
         raise HsrvError(f"{SUCCEEDS} = {text!r}: is for `hsrv upgrade` alone")
     os.set_inheritable(int(text), False)
-    return Succession.receive(Channel(socket.socket(fileno=int(text))))
+    return Takeover.receive(Channel(socket.socket(fileno=int(text))))
 
 
-class Succession:
+class Takeover:
     """One old server."""
 
     def __init__(self, channel: Channel, packet: Packet) -> None:
         """Raises MessageError, IndexError, OSError."""
         self._channel = channel
-        self.estate = estate = decode_estate(packet.payload)
-        sockets = [(heirloom.name, packet.take_fd()) for heirloom in estate.heirlooms]
-        self.inheritance = Inheritance(sockets, instead_of_binds=estate.instead_of_binds)
-        self.door = OperatorSocket.inherited(packet.take_socket(), estate.door) if estate.door else None
+        self.state = state = decode_state(packet.payload)
+        sockets = [(inherited.name, packet.take_fd()) for inherited in state.listeners]
+        self.inheritance = Inheritance(sockets, instead_of_binds=state.instead_of_binds)
+        self.door = OperatorSocket.inherited(packet.take_socket(), state.door) if state.door else None
         adopt = Channel(packet.take_socket()), Channel(packet.take_socket())
-        self.adopt = adopt if estate.speaks_our_messages else None
+        self.adopt = adopt if state.speaks_our_messages else None
         """Its adopt channel, when we understand what comes there."""
         if self.adopt is None:
             for end in adopt:
                 end.close()
-        self.link = Link(Channel(packet.take_socket())) if estate.kept else None
-        self.leadership = packet.take_fd() if estate.leadership else -1
+        self.keeper = KeeperChannel(Channel(packet.take_socket())) if state.kept else None
+        self.leadership = packet.take_fd() if state.leadership else -1
         """Descriptor of its file; -1: it has none."""
         self._answered = self._ready = False
         self.is_over = False
@@ -103,13 +103,13 @@ class Succession:
 
     # in the supervisor
 
-    def furnish(self, plan: Plan, start: Operation) -> None:
+    def restore(self, plan: Plan, start: Operation) -> None:
         """What the old one knew and a start doesn't. `start`: that of the server."""
-        estate = self.estate
-        plan.take_over(last_number=estate.generation, held=estate.held, workers=estate.workers)
+        state = self.state
+        plan.take_over(last_number=state.generation, held=state.held, workers=state.workers)
         self._start = start
 
-    async def run(self, loop: Loop, addresses: Addresses, on_ours: Callable[[Office], None]) -> None:
+    async def run(self, loop: Loop, addresses: Addresses, on_ours: Callable[[ManagerDuties], None]) -> None:
         """Until the old one is gone. `on_ours`: called when it has let go of everything."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._tell)
@@ -137,44 +137,44 @@ class Succession:
                 packet = self._channel.receive(expect=0)
             except ChannelClosed:
                 break
-            if packet is not None:  # there is only one word: Yours
+            if packet is not None:  # there is only one word: TakeOver
                 packet.close()
                 take_over()
         self.old_gone.set()
         if not self.is_over and self._ready:
             log.warning("the old server died when we were ready")
             take_over()
-        elif not self.is_over and loop.plan.phase is Phase.RUNNING:
+        elif not self.is_over and loop.plan.phase is ServerPhase.RUNNING:
             log.error("stopping", why="the old server is gone, and we are not ready")
             loop.perform(loop.plan.stop(loop.now()))
 
-    def _take_over(self, loop: Loop, addresses: Addresses, on_ours: Callable[[Office], None]) -> None:
+    def _take_over(self, loop: Loop, addresses: Addresses, on_ours: Callable[[ManagerDuties], None]) -> None:
         self.is_over = True
         addresses.change(self._owned)
-        if self.estate.office.store:  # kept by the service manager, also what is new
+        if self.state.duties.store:  # kept by the service manager, also what is new
             addresses.change(lent)
         wanted = {listener.name for listener in addresses.all()}
-        for heirloom in self.estate.heirlooms:
-            if heirloom.name not in wanted:
-                remove_socket_file(heirloom.info)
-        on_ours(self.estate.office)
+        for inherited in self.state.listeners:
+            if inherited.name not in wanted:
+                remove_socket_file(inherited.info)
+        on_ours(self.state.duties)
         adopts = self.adopt is not None
-        loop.tell(Say("info", "took over", {"before": self.estate.hsrv, "adopts": adopts}))
+        loop.tell(LogLine("info", "took over", {"before": self.state.hsrv, "adopts": adopts}))
 
     def _owned(self, listener: Listener) -> Listener:
         """As the old server had it."""
-        found = (one for one in self.estate.heirlooms if one.name == listener.name)
-        heirloom = next(found, None)
-        if heirloom is None:
+        found = (one for one in self.state.listeners if one.name == listener.name)
+        inherited = next(found, None)
+        if inherited is None:
             return listener
-        info: ListenerInfo = heirloom.info if heirloom.info.url == listener.info.url else listener.info
-        return replace(listener, info=info, shared=heirloom.shared)
+        info: ListenerInfo = inherited.info if inherited.info.url == listener.info.url else listener.info
+        return replace(listener, info=info, shared=inherited.shared)
 
     async def end(self, budgets: Budgets) -> None:
         """Before we end. A service manager kills what is left of the unit once its main process has ended: the old
         server may still drain, within its budgets."""
         self.answer()
-        if self.is_over and self.estate.office.notify:
+        if self.is_over and self.state.duties.notify:
             with anyio.move_on_after(budgets.drain(Role.POOL)):
                 await self.old_gone.wait()
 

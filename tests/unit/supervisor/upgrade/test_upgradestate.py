@@ -5,25 +5,27 @@ import pytest
 
 from hsrv.ipc import messages
 from hsrv.ipc.messages import ListenerInfo, MessageError
-from hsrv.supervisor.succession.estate import (
+from hsrv.supervisor.upgrade.upgradestate import (
     PROTOCOL,
-    Estate,
     Failed,
-    Heirloom,
-    Office,
+    InheritedListener,
+    ManagerDuties,
     Ready,
     Step,
+    TakeOver,
     ToOld,
-    Yours,
-    decode_estate,
+    UpgradeState,
+    decode_state,
     decode_to_old,
     encode,
 )
 
-ESTATE = Estate(
+STATE = UpgradeState(
     hsrv="0.1.0",
     upgrade_id="abc",
-    heirlooms=(Heirloom(name="n", info=ListenerInfo(url="u", address=("h", 1), unix_inode=3), shared=True),),
+    listeners=(
+        InheritedListener(name="n", info=ListenerInfo(url="u", address=("h", 1), unix_inode=3), shared=True),
+    ),
     instead_of_binds=("web",),
     door=ListenerInfo(url="unix:/d", address=("/d", None), unix_inode=4),
     kept=True,
@@ -31,13 +33,13 @@ ESTATE = Estate(
     workers=3,
     held=True,
     learned=("/a/*",),
-    office=Office(notify="@n", watchdog=3.0, store=True),
+    duties=ManagerDuties(notify="@n", watchdog=3.0, store=True),
 )
 
 
 def test_an_estate_arrives_whole() -> None:
-    assert decode_estate(encode(ESTATE)) == ESTATE
-    assert ESTATE.speaks_our_messages
+    assert decode_state(encode(STATE)) == STATE
+    assert STATE.speaks_our_messages
 
 
 @pytest.mark.parametrize("word", [Step("a"), Failed("b", "c"), Ready(adopts=True)])
@@ -46,33 +48,33 @@ def test_answers_arrive_whole(word: ToOld) -> None:
 
 
 def changed(**values: object) -> bytes:
-    return msgspec.msgpack.encode({**msgspec.to_builtins(ESTATE), **values})
+    return msgspec.msgpack.encode({**msgspec.to_builtins(STATE), **values})
 
 
 def test_fields_of_a_later_version_are_ignored() -> None:
-    assert decode_estate(changed(of_tomorrow=1)) == ESTATE
+    assert decode_state(changed(of_tomorrow=1)) == STATE
 
 
 def test_other_messages_are_known_before_any_is_read() -> None:
-    assert not decode_estate(changed(messages=messages.VERSION + 1)).speaks_our_messages
+    assert not decode_state(changed(messages=messages.VERSION + 1)).speaks_our_messages
 
 
 def test_another_protocol_is_not_read_further() -> None:
     with pytest.raises(
         MessageError, match=f"version {PROTOCOL + 1} of upgrades, this one {PROTOCOL}: restart"
     ):
-        decode_estate(changed(protocol=PROTOCOL + 1, heirlooms="of another shape"))
+        decode_state(changed(protocol=PROTOCOL + 1, heirlooms="of another shape"))
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\xff", encode(Yours()), changed(heirlooms=1), changed(generation=None)]
+    "data", [b"", b"\xff", encode(TakeOver()), changed(heirlooms=1), changed(generation=None)]
 )
 def test_what_is_none_is_refused(data: bytes) -> None:
     with pytest.raises(MessageError):
-        decode_estate(data)
+        decode_state(data)
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff", encode(Yours()), encode(ESTATE)])
+@pytest.mark.parametrize("data", [b"", b"\xff", encode(TakeOver()), encode(STATE)])
 def test_what_is_no_answer_is_refused(data: bytes) -> None:
     with pytest.raises(MessageError):
         decode_to_old(data)

@@ -1,4 +1,4 @@
-"""Defects of ours that a server must not end for: told, and outlived.
+"""ErrorLog of ours that a server must not end for: told, and logged.
 
 Promise: each is told with its traceback the first time, and from then on once per REMINDER at most, with how often it
 came; so one that comes in every round doesn't fill the log.
@@ -21,7 +21,7 @@ _Place = tuple[str, ...]
 
 
 @dataclass
-class _Defect:
+class _Repeated:
     error: str
     """The latest."""
     where: str
@@ -29,17 +29,17 @@ class _Defect:
     """How often it came since it was last told."""
 
 
-class Defects:
+class ErrorLog:
     """Of one part of the supervisor."""
 
     def __init__(self, part: str) -> None:
         self._part = part
-        self._known: dict[_Place, _Defect] = {}
+        self._known: dict[_Place, _Repeated] = {}
         """By the way through the code that led there: so there are no more than ways."""
         self._remind_at = 0.0
 
     @contextmanager
-    def outlived(self) -> Iterator[None]:
+    def logged(self) -> Iterator[None]:
         """What is raised in here ends here."""
         try:
             yield
@@ -51,7 +51,7 @@ class Defects:
         place = (type(error).__name__, *(f"{frame.filename}:{frame.lineno}" for frame in frames))
         known = self._known.get(place)
         if known is None:
-            self._known[place] = _Defect(repr(error), f"{frames[-1].filename}:{frames[-1].lineno}")
+            self._known[place] = _Repeated(repr(error), f"{frames[-1].filename}:{frames[-1].lineno}")
             log.exception(f"defect in {self._part}")
         else:
             known.error = repr(error)

@@ -23,7 +23,7 @@ from hsrv.supervisor.runtime.terminal import LOOK_INTERVAL, Terminal
 log = get_logger("hsrv.supervisor")
 
 
-class Link:
+class KeeperChannel:
     """A supervisor's end of the channel to the keeper. It is passed on from one to the next."""
 
     def __init__(self, channel: Channel) -> None:
@@ -43,7 +43,7 @@ class Link:
         return False
 
 
-class Heir:
+class ReplacementServer:
     """Whoever has taken over from us, and those after him."""
 
     def __init__(self, pid: int, channel: Channel | None) -> None:
@@ -91,10 +91,14 @@ def hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
 
 
-def keep(heir: Heir, terminal: Terminal) -> ExitCode:
+def keep(replacement: ReplacementServer, terminal: Terminal) -> ExitCode:
     """Until the server that went on without us has ended. `terminal`: what it does not have, and we may."""
-    assert heir.channel is not None
-    log.info("keeping the pid", successor=heir.pid, why="whoever started this server knows only this process")
+    assert replacement.channel is not None
+    log.info(
+        "keeping the pid",
+        successor=replacement.pid,
+        why="whoever started this server knows only this process",
+    )
     setproctitle("hsrv: keeper")
     read, write = os.pipe()
     for end in (read, write):
@@ -104,22 +108,24 @@ def keep(heir: Heir, terminal: Terminal) -> ExitCode:
             signal.signal(signum, lambda *_: None)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
-        while not heir.is_over:
+        while not replacement.is_over:
             terminal.look()
-            select.select([read, heir.channel.fileno()], [], [], LOOK_INTERVAL if terminal.matters else None)
-            heir.refresh()
+            select.select(
+                [read, replacement.channel.fileno()], [], [], LOOK_INTERVAL if terminal.matters else None
+            )
+            replacement.refresh()
             for number in _waiting(read):
                 command = command_of(number)
                 if command is Command.RELOAD and terminal.has_gone():
-                    heir.signal(signal.SIGTERM)
+                    replacement.signal(signal.SIGTERM)
                 elif command is not Command.REAP:
-                    heir.signal(number)
-            _reap(heir)
+                    replacement.signal(number)
+            _reap(replacement)
     finally:
         signal.set_wakeup_fd(-1)
         os.close(read)
         os.close(write)
-    return _exit_code(heir)
+    return _exit_code(replacement)
 
 
 def _waiting(read: int) -> bytes:
@@ -129,7 +135,7 @@ def _waiting(read: int) -> bytes:
         return b""
 
 
-def _reap(heir: Heir, flags: int = os.WNOHANG) -> None:
+def _reap(replacement: ReplacementServer, flags: int = os.WNOHANG) -> None:
     """The supervisors, and whatever of theirs became ours."""
     while True:
         try:
@@ -138,25 +144,25 @@ def _reap(heir: Heir, flags: int = os.WNOHANG) -> None:
             return
         if pid == 0:
             return
-        if pid == heir.pid:
-            heir.status = status
+        if pid == replacement.pid:
+            replacement.status = status
 
 
-def _exit_code(heir: Heir) -> ExitCode:
+def _exit_code(replacement: ReplacementServer) -> ExitCode:
     """The channel ends a moment before its process; and that is a child of its predecessor, and becomes ours when the
     predecessor is gone."""
     end = time.monotonic() + ADOPTION_TIMEOUT
-    while heir.status is None and time.monotonic() < end:
+    while replacement.status is None and time.monotonic() < end:
         try:
-            _, heir.status = os.waitpid(heir.pid, 0)
+            _, replacement.status = os.waitpid(replacement.pid, 0)
         except ChildProcessError:
             time.sleep(ADOPTION_INTERVAL)
-    if heir.status is None:
-        log.error("the server died", pid=heir.pid, why="its exit status is unknown")
+    if replacement.status is None:
+        log.error("the server died", pid=replacement.pid, why="its exit status is unknown")
         return ExitCode.INTERNAL
-    code = os.waitstatus_to_exitcode(heir.status)
+    code = os.waitstatus_to_exitcode(replacement.status)
     try:
         return ExitCode(code)
     except ValueError:
-        log.error("the server died", pid=heir.pid, status=code)
+        log.error("the server died", pid=replacement.pid, status=code)
         return ExitCode.INTERNAL

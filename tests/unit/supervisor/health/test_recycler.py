@@ -9,8 +9,8 @@ import pytest
 
 from hsrv.common.terms import Identity, Role
 from hsrv.options.config import Config
-from hsrv.supervisor.health import upkeep
-from hsrv.supervisor.health.upkeep import SHARED_KEPT, Upkeep, proportional_memory, resident_memory
+from hsrv.supervisor.health import recycler
+from hsrv.supervisor.health.recycler import SHARED_KEPT, Recycler, proportional_memory, resident_memory
 from hsrv.supervisor.plan.actions import Actions
 from hsrv.supervisor.plan.fleet import Budgets
 from hsrv.supervisor.plan.plan import Plan
@@ -57,7 +57,7 @@ class Server:
         self.used(100)
         loop = Loop(self.plan, self.told.stream.tell)
         group = MemoryGroup(directory, {"": "/"})
-        self.upkeep = Upkeep(loop, self.children, group, lambda: self.config.memory_pressure)
+        self.recycler = Recycler(loop, self.children, group, lambda: self.config.memory_pressure)
 
     def used(self, used: int) -> None:
         """By the group."""
@@ -77,23 +77,23 @@ class Server:
 def memory(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
     """Resident bytes by pid; half of them are shared."""
     held = {1: 50, 2: 60, POOL: 50}
-    monkeypatch.setattr(upkeep, "resident_memory", held.__getitem__)
-    monkeypatch.setattr(upkeep, "proportional_memory", lambda pid, resident: resident // 2)
+    monkeypatch.setattr(recycler, "resident_memory", held.__getitem__)
+    monkeypatch.setattr(recycler, "proportional_memory", lambda pid, resident: resident // 2)
     return held
 
 
 def test_who_holds_too_much_of_his_own_is_replaced(tmp_path: Path, memory: dict[int, int]) -> None:
     server = Server(Config(worker_max_memory=100, memory_pressure=0), tmp_path)
     memory[2] = 180
-    server.upkeep.look(1.0)
+    server.recycler.look(1.0)
     assert server.asked() == [], "half of it is not his own"
     memory[2] = 200
-    server.upkeep.look(2.0)
+    server.recycler.look(2.0)
     assert server.asked() == ["worker-2"], (
         "what he shares is not looked up again, but what he has grown by counts"
     )
     memory[2] = 300
-    server.upkeep.look(2.0 + SHARED_KEPT)
+    server.recycler.look(2.0 + SHARED_KEPT)
     assert server.asked() == ["worker-2"]
 
 
@@ -102,7 +102,7 @@ def test_a_limit_below_what_a_fresh_worker_holds_is_told_once(tmp_path: Path, me
     for child in server.children.values():
         child.baseline = 50
     for second in range(1, 60):
-        server.upkeep.look(float(second))
+        server.recycler.look(float(second))
     assert server.asked() == []
     assert server.warnings() == ["worker is too large from its start on"]
 
@@ -110,24 +110,24 @@ def test_a_limit_below_what_a_fresh_worker_holds_is_told_once(tmp_path: Path, me
 def test_limits_are_those_that_a_worker_was_started_with(tmp_path: Path, memory: dict[int, int]) -> None:
     server = Server(Config(memory_pressure=0), tmp_path)
     server.config = Config(memory_pressure=0, worker_max_age=1)
-    server.upkeep.look(100.0)
+    server.recycler.look(100.0)
     assert server.asked() == []
     server.children[1].config = server.config
-    server.upkeep.look(100.0)
+    server.recycler.look(100.0)
     assert server.asked() == ["worker-1"]
 
 
 def test_under_pressure_the_one_that_has_grown_most_goes(tmp_path: Path, memory: dict[int, int]) -> None:
     server = Server(Config(memory_pressure=0.9), tmp_path)
     memory.update({1: 300, 2: 240})
-    server.upkeep.look(1.0)
+    server.recycler.look(1.0)
     assert server.asked() == []
     server.used(950)
-    server.upkeep.look(2.0)
-    server.upkeep.look(3.0)
+    server.recycler.look(2.0)
+    server.recycler.look(3.0)
     assert server.asked() == ["worker-1"]
     server.used(920)
-    server.upkeep.look(2.0 + PRESSURE_PAUSE)
+    server.recycler.look(2.0 + PRESSURE_PAUSE)
     assert server.asked() == ["worker-1"]
     assert server.warnings() == [], "it helped"
 
@@ -140,10 +140,10 @@ def test_under_pressure_a_pool_goes_when_it_is_the_one_that_has_grown_most(
         if child.pid != POOL:
             child.config = Config()
     memory.update({1: 300, POOL: 800})
-    server.upkeep.look(1000.0)
+    server.recycler.look(1000.0)
     assert server.asked() == [], "the limits of workers are not a pool's"
     server.used(950)
-    server.upkeep.look(1001.0)
+    server.recycler.look(1001.0)
     assert server.asked() == ["pool-1"]
 
 
@@ -153,7 +153,7 @@ def test_pressure_that_no_replacement_eases_is_told_once(tmp_path: Path, memory:
     server.used(950)
     replaced = 0
     for second in range(1000):
-        server.upkeep.look(float(second))
+        server.recycler.look(float(second))
         replaced += len(server.asked())
     assert replaced == 6
     assert server.warnings() == ["memory pressure stays"]
@@ -165,13 +165,13 @@ def test_pressure_of_which_no_worker_is_the_cause_is_told_once(
     server = Server(Config(memory_pressure=0.9), tmp_path)
     server.used(950)
     for second in range(100):
-        server.upkeep.look(float(second))
+        server.recycler.look(float(second))
     assert server.asked() == []
     assert server.warnings() == ["memory pressure stays"]
     server.used(100)
-    server.upkeep.look(101.0)
+    server.recycler.look(101.0)
     server.used(950)
-    server.upkeep.look(102.0)
+    server.recycler.look(102.0)
     assert server.warnings() == 2 * ["memory pressure stays"], "of each time"
 
 

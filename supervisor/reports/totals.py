@@ -14,7 +14,7 @@ from hsrv.supervisor.plan.fleet import Key
 from hsrv.supervisor.runtime.told import ProcessExited, ProcessHangs, ProcessReaped, ReloadBegun
 
 
-class Tally:
+class ServerTotals:
     """Of one server, from its start on."""
 
     def __init__(self) -> None:

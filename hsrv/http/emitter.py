@@ -70,7 +70,7 @@ def fields_of(head: RequestHead) -> list[str]:
     return [found.get(name, b"").decode("latin-1") for name in FIELDS]
 
 
-class Teller(Observer):
+class EventEmitter(Observer):
     """Makes events, and gives them to the collectors of this process."""
 
     def __init__(self, collectors: Collectors, turn: RLock) -> None:

@@ -21,7 +21,7 @@ SWITCH_INTERVAL: Final = 0.0005
 would wait ten times as long."""
 
 
-class Aside:
+class BackgroundThread:
     """One piece of work at a time, in a thread."""
 
     def __init__(self) -> None:

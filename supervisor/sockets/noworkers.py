@@ -39,7 +39,7 @@ def unavailable() -> bytes:
     )
 
 
-class Unserved:
+class NoWorkerResponder:
     """Of one server."""
 
     def __init__(

@@ -3,34 +3,34 @@
 import subprocess
 import sys
 
-HELD = """
+BLOCKED = """
 import os, signal
-from hsrv.system import held
+from hsrv.system import blockedsignals
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 heard = []
 signal.signal(signal.SIGHUP, lambda *_: heard.append("HUP"))
-held.hold()
+blockedsignals.block()
 os.kill(os.getpid(), signal.SIGHUP)
-assert not held.stop_waits(), "a reload is no stop"
+assert not blockedsignals.stop_is_pending(), "a reload is no stop"
 signal.signal(signal.SIGQUIT, signal.SIG_IGN)
 os.kill(os.getpid(), signal.SIGQUIT)
-assert not held.stop_waits(), "what is ignored asks for nothing"
+assert not blockedsignals.stop_is_pending(), "what is ignored asks for nothing"
 os.kill(os.getpid(), signal.SIGINT)
-assert held.stop_waits()
+assert blockedsignals.stop_is_pending()
 assert heard == []
-held.forget()
-held.let_through()
+blockedsignals.discard_pending()
+blockedsignals.unblock()
 assert heard == [], "it was meant for what is over"
-held.hold()
+blockedsignals.block()
 os.kill(os.getpid(), signal.SIGHUP)
-held.let_through()
+blockedsignals.unblock()
 assert heard == ["HUP"], "none is lost"
 """
 
 
 def test_they_wait_and_are_heard_or_forgotten() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", HELD], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", BLOCKED], capture_output=True, text=True, timeout=20, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -21,9 +21,9 @@ from hsrv.logs.logging import get_logger
 from hsrv.options.stopbudget import START_STAGES
 from hsrv.supervisor.health.deaths import how_it_ended
 from hsrv.supervisor.operators.operator import OperatorSocket
-from hsrv.supervisor.plan.actions import OperationEnded, OperationStep, Say
+from hsrv.supervisor.plan.actions import LogLine, OperationEnded, OperationStep
 from hsrv.supervisor.plan.fleet import Budgets, Gen
-from hsrv.supervisor.plan.state import Phase, View
+from hsrv.supervisor.plan.state import ServerPhase, View
 from hsrv.supervisor.runtime.inoperation import in_operation
 from hsrv.supervisor.runtime.launch import Launch
 from hsrv.supervisor.runtime.loop import Loop
@@ -31,19 +31,19 @@ from hsrv.supervisor.runtime.signals import Command, command_of
 from hsrv.supervisor.runtime.told import Note
 from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.sockets.listeners import Listener, lent
-from hsrv.supervisor.succession.estate import (
-    Estate,
+from hsrv.supervisor.upgrade.keeper import KeeperChannel, ReplacementServer
+from hsrv.supervisor.upgrade.upgradestate import (
     Failed,
-    Heirloom,
-    Office,
+    InheritedListener,
+    ManagerDuties,
     Ready,
     Step,
+    TakeOver,
     ToOld,
-    Yours,
+    UpgradeState,
     decode_to_old,
     encode,
 )
-from hsrv.supervisor.succession.keeper import Heir, Link
 
 MARGIN: Final = 10.0
 """Seconds beyond its budgets that the new server has: to start an interpreter, and to say what was wrong."""
@@ -66,7 +66,7 @@ def stop_patience(budgets: Budgets) -> float:
 
 def why_not(plan: View, *, development: bool, upgrading: bool) -> str:
     """Why no upgrade can begin now, or ""."""
-    if plan.phase is not Phase.RUNNING:
+    if plan.phase is not ServerPhase.RUNNING:
         return "the server stops"
     if development:
         return "not with --reload: stop and start it"
@@ -80,12 +80,12 @@ def why_not(plan: View, *, development: bool, upgrading: bool) -> str:
 
 
 @dataclass
-class Successor:
+class UpgradeCandidate:
     """A new server that is not the one yet."""
 
     pid: int
     channel: Channel
-    heir: Heir
+    replacement: ReplacementServer
     """What it will be to us."""
     death: str = ""
     """How it ended, in words; "" while it lives."""
@@ -108,25 +108,25 @@ class Successor:
 
     def close(self) -> None:
         self.channel.close()
-        if self.heir.channel is not None:
-            self.heir.channel.close()
+        if self.replacement.channel is not None:
+            self.replacement.channel.close()
 
 
 class Manager(Protocol):
     """The service manager (`hsrv.supervisor.reports.notify`)."""
 
-    office: Office
+    duties: ManagerDuties
 
     @property
-    def in_office(self) -> bool: ...
+    def is_main_process(self) -> bool: ...
 
-    def hand_over(self, pid: int) -> Office | None: ...
+    def hand_over(self, pid: int) -> ManagerDuties | None: ...
 
-    def take_office(self, office: Office, *, main: bool = False) -> None: ...
+    def become_main(self, duties: ManagerDuties, *, main: bool = False) -> None: ...
 
 
 @dataclass(frozen=True)
-class Bequest:
+class HandedOver:
     """What of a server passes to the next one."""
 
     addresses: Addresses
@@ -145,40 +145,40 @@ class Upgrades:
     """What one supervisor knows of those that follow it."""
 
     def __init__(
-        self, loop: Loop, ours: Bequest, launch: Launch, link: Link | None, *, development: bool
+        self, loop: Loop, ours: HandedOver, launch: Launch, keeper: KeeperChannel | None, *, development: bool
     ) -> None:
-        """`link`: to the process that keeps the pid by which we are known; None when that is our own."""
+        """`keeper`: the process that keeps the pid by which we are known; None when that is our own."""
         self._loop = loop
         self._ours = ours
         self._development = development
         self._launch = launch
-        self._link = link
-        self._successor: Successor | None = None
+        self._keeper = keeper
+        self._candidate: UpgradeCandidate | None = None
         """One that starts."""
         self._over = anyio.Event()
         self._result: Ready | None = None
-        self._left: Successor | None = None
+        self._left: UpgradeCandidate | None = None
         """The one that has taken over."""
         self._told_to_stop = False
 
     @property
     def in_progress(self) -> bool:
-        return self._successor is not None
+        return self._candidate is not None
 
     @property
-    def heir(self) -> Heir | None:
+    def replacement(self) -> ReplacementServer | None:
         """Who has taken over; None while the server is ours."""
-        return self._left.heir if self._left is not None else None
+        return self._left.replacement if self._left is not None else None
 
     @property
     def adopts(self) -> bool:
-        """Whether the heir takes our idle connections too."""
+        """Whether the replacement takes our idle connections too."""
         return self._result is not None and self._result.adopts
 
     @property
     def stays(self) -> bool:
         """Whether this process has to outlive its server: somebody waits for it."""
-        return self.heir is not None and self.heir.channel is not None
+        return self.replacement is not None and self.replacement.channel is not None
 
     # start
 
@@ -187,91 +187,91 @@ class Upgrades:
         why = why_not(self._loop.plan, development=self._development, upgrading=self.in_progress)
         if not why:
             try:
-                self._successor = self._start(operation)
+                self._candidate = self._start(operation)
             except (OSError, ChannelError) as error:
                 why = f"the new server can't be started: {error}"
-        if self._successor is None or why:
+        if self._candidate is None or why:
             log.warning("not upgraded", why=why)
             self._loop.tell(OperationEnded(why, operation=operation))
             return
         self._over = anyio.Event()
-        self._loop.tasks.start_soon(self._await_end, self._successor)
+        self._loop.tasks.start_soon(self._await_end, self._candidate)
         self._loop.tasks.start_soon(self._see_through, operation)
 
-    def _start(self, operation: str) -> Successor:
+    def _start(self, operation: str) -> UpgradeCandidate:
         """Raises OSError or ChannelError."""
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             channel, far = Channel.pair()
             ours.callback(channel.close)
             theirs.callback(far.close)
-            kept, link = None, self._link
-            if link is None and not self._ours.manager.in_office:
+            kept, keeper = None, self._keeper
+            if keeper is None and not self._ours.manager.is_main_process:
                 kept, end = Channel.pair()
                 ours.callback(kept.close)
                 theirs.callback(end.close)
-                link = Link(end)
-            self._bequeath(channel, operation, link)
-            spawn = self._launch.spawn if link is not None else self._launch.spawn_beside
+                keeper = KeeperChannel(end)
+            self._send_state(channel, operation, keeper)
+            spawn = self._launch.spawn if keeper is not None else self._launch.spawn_beside
             pid = spawn(far.fileno())
             ours.pop_all()
-            return Successor(pid, channel, Heir(pid, kept))
+            return UpgradeCandidate(pid, channel, ReplacementServer(pid, kept))
 
-    def _bequeath(self, channel: Channel, operation: str, link: Link | None) -> None:
+    def _send_state(self, channel: Channel, operation: str, keeper: KeeperChannel | None) -> None:
         """Raises ChannelError."""
         plan, door, addresses = self._loop.plan, self._ours.door, self._ours.addresses
         listeners = addresses.all()
-        estate = Estate(
+        state = UpgradeState(
             hsrv=__version__,
             upgrade_id=operation,
-            heirlooms=tuple(_heirloom(listener) for listener in listeners),
+            listeners=tuple(_inherited(listener) for listener in listeners),
             instead_of_binds=addresses.instead_of_binds,
             door=door.info if door is not None else None,
-            kept=link is not None,
+            kept=keeper is not None,
             generation=plan.last_number,
             workers=plan.workers if plan.workers != plan.settings.workers else None,
             held=plan.held,
             leadership=True,
             learned=tuple(self._ours.learned()),
-            office=self._ours.manager.office,
+            duties=self._ours.manager.duties,
         )
         fds = [listener.sock.fileno() for listener in listeners]
         fds += [door.fileno()] if door is not None else []
         fds += [end.fileno() for end in self._ours.adopt]
-        fds += [link.channel.fileno()] if link is not None else []
+        fds += [keeper.channel.fileno()] if keeper is not None else []
         fds.append(self._ours.leadership)
         if len(fds) >= MAX_DESCRIPTORS:
             raise ChannelError(f"{len(fds)} sockets are more than a packet takes")
-        channel.send(encode(estate), *fds)
+        channel.send(encode(state), *fds)
 
     # wait
 
     async def _see_through(self, operation: str) -> None:
-        successor = self._successor
-        assert successor is not None
+        candidate = self._candidate
+        assert candidate is not None
         try:
             with in_operation(operation):
-                self._loop.tell(Say("info", "upgrading", {"successor": successor.pid}))
-                answer = await self._answer(successor, operation)
+                self._loop.tell(LogLine("info", "upgrading", {"successor": candidate.pid}))
+                answer = await self._answer(candidate, operation)
                 failed = (
-                    self._hand_over(successor, answer, operation) if isinstance(answer, Ready) else answer
+                    self._hand_over(candidate, answer, operation) if isinstance(answer, Ready) else answer
                 )
                 if failed is not None:
-                    await self._give_up(successor, failed, operation)
+                    await self._give_up(candidate, failed, operation)
         finally:
-            self._successor = None
+            self._candidate = None
             self._over.set()
 
-    async def _answer(self, successor: Successor, operation: str) -> Ready | Failed:
+    async def _answer(self, candidate: UpgradeCandidate, operation: str) -> Ready | Failed:
         """How its start ended."""
         plan, seconds = self._loop.plan, patience(self._loop.plan.budgets)
         with anyio.move_on_after(seconds):
-            while plan.phase is Phase.RUNNING:
+            while plan.phase is ServerPhase.RUNNING:
                 with anyio.move_on_after(LOOK_INTERVAL):
-                    await anyio.wait_readable(successor.channel)
+                    await anyio.wait_readable(candidate.channel)
                 try:
-                    word = _hear(successor.channel)
+                    word = _hear(candidate.channel)
                 except (ChannelClosed, MessageError) as error:
-                    return await self._last_words(successor, error)
+                    return await self._last_words(candidate, error)
                 if isinstance(word, Step):
                     self._loop.tell(OperationStep(f"new server: {word.text}", operation=operation))
                 elif word is not None:
@@ -281,63 +281,63 @@ class Upgrades:
             f"the new server is not ready after {seconds:g} s (twice --startup-timeout, and {MARGIN:g} s)"
         )
 
-    async def _last_words(self, successor: Successor, error: Exception) -> Failed:
+    async def _last_words(self, candidate: UpgradeCandidate, error: Exception) -> Failed:
         if isinstance(error, MessageError):
             return Failed(str(error))
         with anyio.move_on_after(MARGIN):
-            await successor.gone.wait()
-        how = successor.death or "closed its channel"
+            await candidate.gone.wait()
+        how = candidate.death or "closed its channel"
         return Failed(f"the new server {how} before it was ready; its own lines in the log say why")
 
-    async def _await_end(self, successor: Successor) -> None:
+    async def _await_end(self, candidate: UpgradeCandidate) -> None:
         """It may be no child of ours, whose end would be told."""
         if not hasattr(os, "pidfd_open"):
             return
         try:
-            end = os.pidfd_open(successor.pid)
+            end = os.pidfd_open(candidate.pid)
         except OSError:  # it is gone already
-            successor.vanished()
+            candidate.vanished()
             return
         try:
             await anyio.wait_readable(end)
             await anyio.sleep(LOOK_INTERVAL)  # for its status, if it is ours
-            successor.vanished()
+            candidate.vanished()
         finally:
             os.close(end)
 
     # end
 
-    def _hand_over(self, successor: Successor, answer: Ready, operation: str) -> Failed | None:
+    def _hand_over(self, candidate: UpgradeCandidate, answer: Ready, operation: str) -> Failed | None:
         """It serves: from now on the server is its own. None, or why nothing came of it."""
         ours, loop = self._ours, self._loop
-        office = ours.manager.hand_over(successor.pid)  # before the new one speaks to the manager
-        if office is None:
+        duties = ours.manager.hand_over(candidate.pid)  # before the new one speaks to the manager
+        if duties is None:
             return Failed("the service manager could not be told of the new main process")
         try:
-            successor.channel.send(encode(Yours()))
+            candidate.channel.send(encode(TakeOver()))
         except ChannelError:
-            ours.manager.take_office(office, main=True)
+            ours.manager.become_main(duties, main=True)
             loop.wake()
             return Failed("the new server died when it was ready")
         ours.addresses.change(lent)
         if ours.door is not None:
-            ours.door.hand_over(successor.pid)
+            ours.door.hand_over(candidate.pid)
         ours.own_files()
-        self._left, self._result = successor, answer
-        log.info("upgraded", successor=successor.pid, adopts=answer.adopts)
+        self._left, self._result = candidate, answer
+        log.info("upgraded", successor=candidate.pid, adopts=answer.adopts)
         if not answer.adopts:
             log.warning("idle connections are closed", why="the new version speaks other messages")
         loop.perform(loop.plan.leave(loop.now(), adopt=answer.adopts, operation=operation))
         loop.tell(OperationEnded(operation=operation))
         return None
 
-    async def _give_up(self, successor: Successor, failed: Failed, operation: str) -> None:
+    async def _give_up(self, candidate: UpgradeCandidate, failed: Failed, operation: str) -> None:
         """It must not outlive its failure; we go on as before."""
-        successor.signal(signal.SIGTERM)
+        candidate.signal(signal.SIGTERM)
         with anyio.move_on_after(stop_patience(self._loop.plan.budgets)):
-            await successor.gone.wait()
-        successor.signal(signal.SIGKILL)
-        successor.close()
+            await candidate.gone.wait()
+        candidate.signal(signal.SIGKILL)
+        candidate.close()
         details = {"exception": failed.traceback} if failed.traceback else {}
         log.error("upgrade failed, this server goes on", error=failed.message, **details)
         self._loop.tell(Note("upgrade failed", "error", {"error": failed.message}))
@@ -352,18 +352,19 @@ class Upgrades:
 
     def exited(self, pid: int, status: int) -> None:
         """A process that was none of ours by the supervisor's book."""
-        if self._successor is not None and pid == self._successor.pid:
-            self._successor.ended(status)
-        elif self.heir is not None and pid == self.heir.pid:
-            self.heir.status = status
+        if self._candidate is not None and pid == self._candidate.pid:
+            self._candidate.ended(status)
+        elif self.replacement is not None and pid == self.replacement.pid:
+            self.replacement.status = status
 
     def obey(self, signum: int) -> bool:
-        """Whether a signal was for the heir, or says what we do already. What ends the server, twice, ends us too."""
+        """Whether a signal was for the replacement, or asks for what we do already. One that ends the server, sent
+        twice, ends us too."""
         command = command_of(signum)
-        if self.heir is None or command is Command.REAP:
+        if self.replacement is None or command is Command.REAP:
             return False
         if self.stays:
-            self.heir.signal(signum)
+            self.replacement.signal(signum)
         if command is Command.STOP and not self._told_to_stop:
             self._told_to_stop = True
             return True
@@ -371,28 +372,28 @@ class Upgrades:
 
     async def heed_keeper(self) -> None:
         """Whoever keeps our pid was killed: nobody could stop us any more who knows only that one."""
-        if self._link is None:
+        if self._keeper is None:
             return
-        await anyio.wait_readable(self._link.channel)
-        if self._link.is_cut() and self.heir is None:
+        await anyio.wait_readable(self._keeper.channel)
+        if self._keeper.is_cut() and self.replacement is None:
             log.error("stopping", why="the process by which this server is known was killed")
             self._loop.perform(self._loop.plan.stop(self._loop.now()))
 
     def announce(self) -> None:
         """We have taken over."""
-        if self._link is not None:
-            self._link.announce()
+        if self._keeper is not None:
+            self._keeper.announce()
 
     def close(self) -> None:
         """All but what a keeper needs."""
-        if self._link is not None:
-            self._link.channel.close()
+        if self._keeper is not None:
+            self._keeper.channel.close()
         if self._left is not None:
             self._left.channel.close()
 
 
-def _heirloom(listener: Listener) -> Heirloom:
-    return Heirloom(name=listener.name, info=listener.info, shared=listener.shared)
+def _inherited(listener: Listener) -> InheritedListener:
+    return InheritedListener(name=listener.name, info=listener.info, shared=listener.shared)
 
 
 def _hear(channel: Channel) -> ToOld | None:

@@ -11,9 +11,9 @@ from typing import Final
 import psutil
 
 from hsrv.common.terms import Identity, Role
-from hsrv.supervisor.plan.actions import Say
+from hsrv.supervisor.plan.actions import LogLine
 from hsrv.supervisor.plan.fleet import ChildState
-from hsrv.supervisor.plan.recycling import Holding, Pressure, most_grown, too_large, too_old
+from hsrv.supervisor.plan.recycling import Pressure, ProcessUse, most_grown, too_large, too_old
 from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.runtime.loop import Loop
 from hsrv.system.cgroupmemory import MemoryGroup
@@ -22,7 +22,7 @@ SHARED_KEPT: Final = 30.0
 """Seconds for which we know how much of its memory a process shares."""
 
 
-class Upkeep:
+class Recycler:
     """Of one server."""
 
     def __init__(
@@ -46,13 +46,13 @@ class Upkeep:
 
     def look(self, now: float) -> None:
         """Once a second."""
-        processes = list(self._holdings(now))
+        processes = list(self._uses(now))
         self._tell_born_large(processes)
         tired = [*too_old(processes), *too_large(processes), *self._pressed(processes, now)]
         for identity, reason, why in tired:
             self._loop.perform(self._loop.plan.recycle(identity, reason, why, now))
 
-    def _tell_born_large(self, processes: list[Holding]) -> None:
+    def _tell_born_large(self, processes: list[ProcessUse]) -> None:
         for worker in processes:
             generation = worker.identity.generation
             if worker.born_large and generation not in self._told_born_large:
@@ -64,7 +64,7 @@ class Upkeep:
                     hint="raise --worker-max-memory",
                 )
 
-    def _pressed(self, processes: list[Holding], now: float) -> Iterator[tuple[Identity, str, str]]:
+    def _pressed(self, processes: list[ProcessUse], now: float) -> Iterator[tuple[Identity, str, str]]:
         most = self._memory_pressure()
         use = self._group.tightest() if most else None
         if use is None or use.share < most:
@@ -86,23 +86,23 @@ class Upkeep:
             self._warn("memory pressure stays", why=why, hint=hint)
 
     def _warn(self, event: str, **details: object) -> None:
-        self._loop.tell(Say("warning", event, details))
+        self._loop.tell(LogLine("warning", event, details))
 
-    def _holdings(self, now: float) -> Iterator[Holding]:
+    def _uses(self, now: float) -> Iterator[ProcessUse]:
         children = self._children
         self._shared = {pid: one for pid, one in self._shared.items() if pid in children}
         for child in children.values():
             known = self._loop.plan.find(child.identity)
             serves = known is not None and known.state is ChildState.SERVING
             if serves and child.identity.role in (Role.WORKER, Role.POOL):
-                yield self._holding(child, now)
+                yield self._use(child, now)
 
-    def _holding(self, child: ChildHandle, now: float) -> Holding:
+    def _use(self, child: ChildHandle, now: float) -> ProcessUse:
         is_worker = child.identity.role is Role.WORKER
         most = child.config.worker_max_memory if is_worker else 0
         resident = resident_memory(child.pid)
         shared = self._shared_memory(child.pid, resident, now) if 0 < most < resident else 0
-        return Holding(
+        return ProcessUse(
             identity=child.identity,
             pid=child.pid,
             age=now - child.forked_at,

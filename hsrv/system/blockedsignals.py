@@ -9,29 +9,29 @@ import signal
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2")
 
-HELD = frozenset(signal.Signals[name] for name in _NAMES if hasattr(signal, name))
+BLOCKED = frozenset(signal.Signals[name] for name in _NAMES if hasattr(signal, name))
 
-_STOPS = frozenset({signal.SIGTERM, signal.SIGINT, *(one for one in HELD if one.name == "SIGQUIT")})
+_STOPS = frozenset({signal.SIGTERM, signal.SIGINT, *(one for one in BLOCKED if one.name == "SIGQUIT")})
 
 
-def hold() -> None:
+def block() -> None:
     """Block them from now on, in this thread and the threads that it starts."""
     if hasattr(signal, "pthread_sigmask"):  # not on Windows, where hsrv exits with an error
-        signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
 
 
-def let_through() -> None:
+def unblock() -> None:
     """Unblock them, also if the parent had blocked them; pending ones are delivered at once."""
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
 
 
-def stop_waits() -> bool:
+def stop_is_pending() -> bool:
     """Whether a pending signal asks this process to stop."""
     return any(signal.getsignal(one) is not signal.SIG_IGN for one in signal.sigpending() & _STOPS)
 
 
-def forget() -> None:
+def discard_pending() -> None:
     """Discard the pending signals: they were meant for what has ended."""
-    while waiting := signal.sigpending() & HELD:
+    while waiting := signal.sigpending() & BLOCKED:
         signal.sigwait(waiting)

@@ -1,8 +1,8 @@
-"""What the old and the new supervisor of an upgrade say to each other. Pure: bytes to struct and back.
+"""The messages between the old and the new supervisor of an upgrade. Pure: bytes to struct and back.
 
 They may be of different versions of hsrv, so this part has a version of its own (PROTOCOL) and is lenient: fields may
-be added with a default, and who doesn't know them ignores them. What travels between the other processes is strict
-(`hsrv.ipc.messages`), so it is only shared when its version is the same on both sides.
+be added with a default, and a version that doesn't know them ignores them. What travels between the other processes is
+strict (`hsrv.ipc.messages`), so it is only shared when its version is the same on both sides.
 """
 
 from typing import Final, TypeVar
@@ -13,10 +13,11 @@ from hsrv.ipc import messages
 from hsrv.ipc.messages import ListenerInfo, MessageError
 
 PROTOCOL: Final = 1
-"""Raised when an older server could not understand it any more."""
+"""Raised when an older server could not understand it any more. The tags and the names given with `msgspec.field` are
+those of version 1."""
 
 
-class Heirloom(msgspec.Struct, frozen=True, kw_only=True):
+class InheritedListener(msgspec.Struct, frozen=True, kw_only=True):
     """One listening socket."""
 
     name: str
@@ -25,16 +26,16 @@ class Heirloom(msgspec.Struct, frozen=True, kw_only=True):
     shared: bool
 
 
-class Office(msgspec.Struct, frozen=True, kw_only=True):
-    """The service manager, for whoever is the main process."""
+class ManagerDuties(msgspec.Struct, frozen=True, kw_only=True):
+    """What the service manager expects of the main process."""
 
     notify: str = ""
     watchdog: float = 0.0
     store: bool = False
 
 
-class Estate(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
-    """Old to new, first packet. Descriptors, in this order: the heirlooms, the operator's socket if `door`, the send
+class UpgradeState(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
+    """Old to new, first packet. Descriptors, in this order: the listeners, the operator's socket if `door`, the send
     and the receive end of adopt, the link to the keeper if `kept`, the file of `hsrv.child.leadership` if
     `leadership`."""
 
@@ -44,7 +45,7 @@ class Estate(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
     hsrv: str
     """Version, for people."""
     upgrade_id: str
-    heirlooms: tuple[Heirloom, ...]
+    listeners: tuple[InheritedListener, ...] = msgspec.field(name="heirlooms")
     instead_of_binds: tuple[str, ...] = ()
     door: ListenerInfo | None = None
     kept: bool = False
@@ -55,7 +56,7 @@ class Estate(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
     held: bool = False
     leadership: bool = False
     learned: tuple[str, ...] = ()
-    office: Office = Office()
+    duties: ManagerDuties = msgspec.field(default=ManagerDuties(), name="office")
 
     @property
     def speaks_our_messages(self) -> bool:
@@ -82,30 +83,30 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     """It reads the old server's adopt channel."""
 
 
-class Yours(msgspec.Struct, frozen=True, tag="yours"):
+class TakeOver(msgspec.Struct, frozen=True, tag="yours"):
     """Old to new: socket files, operators and the service manager are yours from now on."""
 
 
 ToOld = Step | Failed | Ready
-Word = Estate | ToOld | Yours
+UpgradeMessage = UpgradeState | ToOld | TakeOver
 
 
 class _Preface(msgspec.Struct, tag="estate"):
     protocol: int
 
 
-W = TypeVar("W", bound=Word)
+W = TypeVar("W", bound=UpgradeMessage)
 
-_estate: "msgspec.msgpack.Decoder[Estate]" = msgspec.msgpack.Decoder(Estate)
+_state: "msgspec.msgpack.Decoder[UpgradeState]" = msgspec.msgpack.Decoder(UpgradeState)
 _preface: "msgspec.msgpack.Decoder[_Preface]" = msgspec.msgpack.Decoder(_Preface)
 _to_old: "msgspec.msgpack.Decoder[ToOld]" = msgspec.msgpack.Decoder(ToOld)
 
 
-def encode(word: Word) -> bytes:
-    return msgspec.msgpack.encode(word)
+def encode(message: UpgradeMessage) -> bytes:
+    return msgspec.msgpack.encode(message)
 
 
-def decode_estate(data: bytes) -> Estate:
+def decode_state(data: bytes) -> UpgradeState:
     """Raises MessageError for one that we would misread."""
     try:
         protocol = _preface.decode(data).protocol
@@ -113,9 +114,9 @@ def decode_estate(data: bytes) -> Estate:
             raise MessageError(
                 f"the running server speaks version {protocol} of upgrades, this one {PROTOCOL}: restart it instead"
             )
-        return _estate.decode(data)
+        return _state.decode(data)
     except msgspec.MsgspecError as error:
-        raise MessageError(f"the running server's estate can't be read: {error}") from error
+        raise MessageError(f"the running server's state can't be read: {error}") from error
 
 
 def decode_to_old(data: bytes) -> ToOld:

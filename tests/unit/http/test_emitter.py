@@ -18,8 +18,8 @@ from hsrv.common.terms import Identity, Role
 from hsrv.events import Event, Source
 from hsrv.events.collectors import Collectors
 from hsrv.events.types import ConnectionOpened, HandoffSent
+from hsrv.http.emitter import EventEmitter, fields_of, route_of
 from hsrv.http.observer import give
-from hsrv.http.teller import Teller, fields_of, route_of
 from hsrv.http.wire.head import HeadLimits, take_head
 from hsrv.http.wire.parser import choose_parser
 from hsrv.ipc.channel import Channel, ChannelFull
@@ -89,7 +89,7 @@ def test_without_collectors_nobody_observes(place: Place, role: type[Worker | As
 
 @pytest.mark.parametrize("role", [Worker, AsyncPool])
 def test_collectors_are_told_by_a_teller(place: Place, role: type[Worker | AsyncPool]) -> None:
-    assert isinstance(role(place.watched, place.loop, place.learn).observer, Teller)
+    assert isinstance(role(place.watched, place.loop, place.learn).observer, EventEmitter)
 
 
 class Kept:
@@ -104,13 +104,13 @@ class Kept:
 
 def test_a_connection_that_is_given_away_is_told_with_the_time_before_it_was() -> None:
     kept = Kept()
-    teller = Teller(Collectors(Source(Role.WORKER, 1, 1, os.getpid()), [("kept", kept)]), RLock())
+    emitter = EventEmitter(Collectors(Source(Role.WORKER, 1, 1, os.getpid()), [("kept", kept)]), RLock())
     loop = new_loop("asyncio")
     ours, client = socket.socketpair()
     here, there = Channel.pair()
     with closing(loop), closing(client), closing(here), closing(there):
-        origin = teller.opened(Origin(client=None, server=None, accepted_at=0.0))
-        give(Conn(ours, loop, origin), here, b"packet", "adopt", teller)
+        origin = emitter.opened(Origin(client=None, server=None, accepted_at=0.0))
+        give(Conn(ours, loop, origin), here, b"packet", "adopt", emitter)
         after = time.monotonic()
         packet = there.receive()
         assert packet is not None
@@ -128,13 +128,13 @@ def test_a_connection_that_finds_no_room_is_not_told() -> None:
             raise ChannelFull("no room")
 
     kept = Kept()
-    teller = Teller(Collectors(Source(Role.WORKER, 1, 1, os.getpid()), [("kept", kept)]), RLock())
+    emitter = EventEmitter(Collectors(Source(Role.WORKER, 1, 1, os.getpid()), [("kept", kept)]), RLock())
     loop = new_loop("asyncio")
     ours, client = socket.socketpair()
     with closing(loop), closing(client), closing(ours):
         conn = Conn(ours, loop, Origin(client=None, server=None, accepted_at=0.0))
         with pytest.raises(ChannelFull):
-            give(conn, Full(), b"packet", "adopt", teller)
+            give(conn, Full(), b"packet", "adopt", emitter)
     assert not kept.events
 
 

@@ -10,23 +10,23 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from hsrv.ipc.channel import Channel
-from hsrv.supervisor.succession.keeper import Heir, Link
+from hsrv.supervisor.upgrade.keeper import KeeperChannel, ReplacementServer
 
 SERVER = r"""
 import os, signal, sys
 from hsrv.ipc.channel import Channel
 from hsrv.common.errors import ExitCode
-from hsrv.supervisor.succession.keeper import Heir, Link, hold_signals, keep
+from hsrv.supervisor.upgrade.keeper import ReplacementServer, KeeperChannel, hold_signals, keep
 from hsrv.supervisor.runtime.terminal import Terminal
 
-def serve(link, successor):
+def serve(link, candidate):
     "A supervisor that ends with the number of the signal it is sent."
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    Link(link).announce()
+    KeeperChannel(link).announce()
     signal.signal(signal.SIGUSR2, lambda *_: os._exit(1))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(5))
     os.write(2, b"ready\n")
-    if successor:
+    if candidate:
         if os.fork() == 0:
             serve(link, False)
         os._exit(0)
@@ -42,7 +42,7 @@ if pid == 0:
     ours.close()
     serve(theirs, sys.argv[1] == "2")
 theirs.close()
-sys.exit(keep(Heir(pid, ours), Terminal()))
+sys.exit(keep(ReplacementServer(pid, ours), Terminal()))
 """
 
 
@@ -92,24 +92,24 @@ def test_a_server_that_is_killed_ends_its_keeper_with_a_fault() -> None:
 
 def test_the_link_tells_of_the_present_one_and_of_the_end() -> None:
     ours, theirs = Channel.pair()
-    heir, link = Heir(0, ours), Link(theirs)
-    heir.refresh()
-    assert (heir.pid, heir.is_over, link.is_cut()) == (0, False, False)
+    replacement, link = ReplacementServer(0, ours), KeeperChannel(theirs)
+    replacement.refresh()
+    assert (replacement.pid, replacement.is_over, link.is_cut()) == (0, False, False)
     link.announce()
-    heir.refresh()
-    assert heir.pid == os.getpid()
+    replacement.refresh()
+    assert replacement.pid == os.getpid()
     link.channel.close()
-    heir.refresh()
-    assert heir.is_over
-    heir.refresh()
+    replacement.refresh()
+    assert replacement.is_over
+    replacement.refresh()
     ours.close()
 
 
 def test_a_keeper_that_is_gone_is_noticed() -> None:
     ours, theirs = Channel.pair()
     ours.close()
-    link = Link(theirs)
+    link = KeeperChannel(theirs)
     assert link.is_cut()
     link.announce()
     theirs.close()
-    assert Heir(1, None).is_over
+    assert ReplacementServer(1, None).is_over
