@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -42,13 +42,14 @@ class Server:
     """Which scenarios it takes part in."""
     limit: bool = False
     """It runs no Python: shown as what the machine can do, not as a competitor."""
+    python: str = sys.executable
 
 
 TEXT_ATOMS = '%(h)s "%(r)s" %(s)s'
 JSON_ATOMS = '{"time":"%(t)s","client":"%(h)s","request":"%(r)s","status":"%(s)s"}'
 GRANIAN_JSON = '{"time":"%(time)s","client":"%(addr)s","request":"%(method)s %(path)s","status":"%(status)d"}'
 
-SERVERS: Final = (
+_SERVERS: Final = (
     Server(
         "hsrv",
         "hsrv",
@@ -128,6 +129,17 @@ SERVERS: Final = (
         "nginx", "", "nginx -p {folder} -c {folder}/nginx.conf", {LOG_OFF: ""}, kinds=("static",), limit=True
     ),
 )
+ALSO: Final = "BENCH_ALSO"
+"""Environment variable: other environments with hsrv, as `NAME=PYTHON ...`. Each is measured as hsrv-NAME in the same
+rounds: an earlier version (`before=...`), or the one that isn't compiled (`plain=...`)."""
+
+SERVERS: Final = (
+    *_SERVERS,
+    *(
+        replace(_SERVERS[0], name=f"hsrv-{name}", python=python)
+        for name, _, python in (pair.partition("=") for pair in os.environ.get(ALSO, "").split())
+    ),
+)
 BY_NAME: Final = {server.name: server for server in SERVERS}
 
 OWN_SETTINGS: Final = re.compile(r"(HSRV|UVICORN|GRANIAN|GUNICORN|HYPERCORN)_|WEB_CONCURRENCY$|PORT$")
@@ -143,13 +155,15 @@ def missing(server: Server) -> str | None:
     """Why this server can't run here."""
     if not server.package:
         return None if nginx_path() else "nginx is not installed (a package of the system)"
+    if server.python != sys.executable:
+        return None if shutil.which(server.python) else f"{server.python} ({ALSO}) can't be executed"
     found = importlib.util.find_spec(server.package) is not None
     return None if found else f"{server.package} is not installed in .bench/venv (make bench does it)"
 
 
 def version(server: Server) -> str:
     if server.package == "hsrv":  # where the servers run, and as they do: a checkout is never compiled
-        command = [sys.executable, "-m", "hsrv", "version"]
+        command = [server.python, "-m", "hsrv", "version"]
         done = subprocess.run(command, cwd=APPS, capture_output=True, text=True, check=True)
         return done.stdout.strip().removeprefix("hsrv ")
     if server.package:
@@ -166,7 +180,7 @@ def command(
     parts = [part.format(**values) for part in shlex.split(server.command)]
     if server.package:
         limits = shlex.split(server.grace.format(seconds=grace)) if grace else []
-        return [sys.executable, *parts, *shlex.split(server.log[log]), *limits]
+        return [server.python, *parts, *shlex.split(server.log[log]), *limits]
     folder.joinpath("nginx.conf").write_text(NGINX_CONF.format(**values))
     return [nginx_path() or "nginx", *parts[1:]]
 
