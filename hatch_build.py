@@ -24,6 +24,7 @@ COMPILED: Final = (
     "hsrv/board/scoreboard.py",
     "hsrv/http/wire/body.py",
     "hsrv/http/bodies.py",
+    "hsrv/http/request/calls.py",
     "hsrv/http/connection.py",
     "hsrv/http/contract.py",
     "hsrv/http/ending.py",

@@ -31,7 +31,6 @@ from hsrv.http.overdue import end_overdue
 from hsrv.http.request.exchange import Exchange
 from hsrv.http.states import State
 from hsrv.ipc.messages import Handoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff, decode_handoff
-from hsrv.logs.accesslog import AccessRecord
 from hsrv.logs.logging import get_logger
 from hsrv.net.conn import Conn
 from hsrv.net.intake import Intake
@@ -55,6 +54,8 @@ log = get_logger("hsrv.pool")
 class AsyncPool(HTTPHost):
     """Long-lived streams: receives requests from the workers, runs them, gives the connections back."""
 
+    answers_half_closed = False
+
     def __init__(self, boot: ChildBoot, loop: asyncio.AbstractEventLoop, learn: Learn) -> None:
         super().__init__(
             boot.identity,
@@ -67,7 +68,6 @@ class AsyncPool(HTTPHost):
         )
         config = boot.config
         self.send_timeout = config.stream_send_timeout
-        self.answers_half_closed = False
         self._learn = learn
         self._handoffs: Intake[Handoff] = Intake(
             boot.handoff_receive,
@@ -111,11 +111,11 @@ class AsyncPool(HTTPHost):
     def run(self) -> Coroutine[Any, Any, None]:
         """To be awaited: serve until a drain is over."""
         self._handoffs.open()
-        self.start_sweep()
+        self.sweeps.start()
         return after(self._drained, self._leave)
 
     def _leave(self) -> None:
-        self.stop_sweep()
+        self.sweeps.stop()
         self.access_log.flush()
         self._handoffs.close()
         self._lot.close()
@@ -284,20 +284,14 @@ class AsyncPool(HTTPHost):
         self._count_session(session, reason)
         if self.access_log.enabled:
             handoff = session.handoff
-            head = handoff.head
-            self.access_log.log(
-                AccessRecord(
-                    method=head.method,
-                    target=head.target,
-                    http_version=head.http_version,
-                    status=session.status,
-                    body_bytes=session.conn.sent_bytes,
-                    duration=time.monotonic() - session.started_at,
-                    client=handoff.origin.client,
-                    headers=head.headers,
-                    trace=handoff.trace,
-                    kind="websocket",
-                )
+            self.access_log.tell(
+                "websocket",
+                handoff.head,
+                handoff.trace,
+                handoff.origin.client,
+                status=session.status,
+                body_bytes=session.conn.sent_bytes,
+                duration=time.monotonic() - session.started_at,
             )
         self._check_drained()
 
@@ -315,7 +309,7 @@ class AsyncPool(HTTPHost):
         self._count_requests(exchange, is_one=False)
 
     def goes_on(self, exchange: Exchange) -> None:
-        if exchange in self.exchanges and not exchange.is_stream and not exchange.encoder.complete:
+        if exchange in self.calls.all and not exchange.is_stream and not exchange.encoder.complete:
             self._count_requests(exchange, is_one=True)
 
     def finished(self, connection: Connection, exchange: Exchange, reason: EndReason) -> None:

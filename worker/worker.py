@@ -128,11 +128,11 @@ class Worker(HTTPHost):
         """To be awaited: serve until a drain is over."""
         self._adoptions.open()
         self._acceptor.resume()
-        self.start_sweep()
+        self.sweeps.start()
         return after(self._drained, self._leave)
 
     def _leave(self) -> None:
-        self.stop_sweep()
+        self.sweeps.stop()
         self.access_log.flush()
         self._desk.close()
         if self.census is not None:
@@ -225,7 +225,7 @@ class Worker(HTTPHost):
         self._release_idle()
         if age >= drain.stream_grace:
             for connection in list(self.connections):
-                if connection.exchange in self._streams:
+                if connection.exchange is not None and connection.exchange.is_stream:
                     connection.end_stream()
         if age >= drain.graceful_timeout:
             self.cut_all()
@@ -255,14 +255,14 @@ class Worker(HTTPHost):
         if self.observer is not None:
             origin = self.observer.opened(origin)
         self.board.count(Count.ACCEPTED)
-        calls = len(self.exchanges)
+        calls = len(self.calls)
         connection = self._connect(sock, origin)
         limit = self.census is not None and over_limit(connection.conn.origin, self.census, self.settings)
         if limit:
             self._turn_away(connection, limit)
         else:
             connection.start(at_once=at_once)
-        if connection.conn.is_open or len(self.exchanges) != calls:  # a call may outlive its connection
+        if connection.conn.is_open or len(self.calls) != calls:  # a call may outlive its connection
             return Outcome.HERE
         return Outcome.OVER
 
@@ -420,7 +420,7 @@ class Worker(HTTPHost):
 
     def goes_on(self, exchange: Exchange) -> None:
         """More than there are places may go on; whoever comes waits for it."""
-        if exchange in self.exchanges and not self.is_stream(exchange):
+        if exchange in self.calls.all and not self.is_stream(exchange):
             self._places.take(exchange)
 
     # requests that take too long, and streams that nobody announced

@@ -39,7 +39,7 @@ from hsrv.common.tables import Machine
 from hsrv.common.terms import EndReason
 from hsrv.http.activity import Activity
 from hsrv.http.backlog import Backlog
-from hsrv.http.failure import error_of, let_go
+from hsrv.http.request.failure import error_of, let_go
 from hsrv.http.wire.response import ResponseEncoder, simple_response
 from hsrv.ipc.messages import WebSocketHandoff
 from hsrv.logs.floods import lines_due

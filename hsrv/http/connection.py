@@ -19,9 +19,9 @@ from hsrv.common.request import RequestHead
 from hsrv.common.terms import EndReason
 from hsrv.http.bodies import PIPELINE_LIMIT, BodyConnection
 from hsrv.http.contract import Host, Outcome
-from hsrv.http.failure import error_of, follows_from_disconnect, let_go
 from hsrv.http.preface import end_preface, preface_timed_out, read_preface
 from hsrv.http.request.exchange import Exchange
+from hsrv.http.request.failure import error_of, follows_from_disconnect, let_go
 from hsrv.http.request.pace import Pace
 from hsrv.http.states import GIVEABLE, ROWS, EndOfInput, Event, Lateness, Reading, State
 from hsrv.http.wire.body import body_decoder

@@ -1,12 +1,12 @@
 """What the connections of one process share, and the decisions they leave to it.
 
-Owns the set of connections, the application calls that are not finished, and the sweep that keeps their deadlines.
+Owns the set of connections, the application calls that are not finished (`hsrv.http.request.calls`), and the sweep that keeps
+their deadlines (`hsrv.net.sweep`).
 `hsrv.worker.worker.Worker` and `hsrv.asyncpool.pool.AsyncPool` are its two forms: they decide where a request runs and
 what becomes of an idle connection. To a connection it is a `hsrv.http.contract.Host`.
 """
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
@@ -26,6 +26,7 @@ from hsrv.http.connection import HTTPConnection
 from hsrv.http.contract import Connection, Host, Outcome
 from hsrv.http.emitter import EventEmitter
 from hsrv.http.request.call import Call
+from hsrv.http.request.calls import RunningCalls, occupant_of
 from hsrv.http.request.exchange import Exchange
 from hsrv.http.request.scope import ScopeBuilder
 from hsrv.http.states import State
@@ -34,19 +35,16 @@ from hsrv.http.wire.head import HeadLimits
 from hsrv.http.wire.parser import choose_parser
 from hsrv.http.wire.response import DefaultHeaders
 from hsrv.ipc.messages import Trace
-from hsrv.logs.accesslog import AccessLog, AccessRecord
+from hsrv.logs.accesslog import AccessLog
 from hsrv.logs.floods import lines_due
-from hsrv.logs.logging import current_trace, get_logger
+from hsrv.logs.logging import get_logger
 from hsrv.net.conn import Conn
-from hsrv.net.context import later, own_context, soon
+from hsrv.net.context import own_context, soon
 from hsrv.net.poller import turn_of
+from hsrv.net.sweep import Sweep
 from hsrv.options.config import Config
 from hsrv.rpc.methods import ChildReport
 from hsrv.system.descriptors import most_connections
-
-SWEEP_INTERVAL: Final = 0.5
-"""Seconds between two looks at all deadlines: how late a timeout may act. One timer per process instead of one
-per request."""
 
 FRESH_GRACE: Final = 1.0
 """Seconds that a drain leaves a new connection for its first request."""
@@ -56,6 +54,8 @@ log = get_logger("hsrv.http")
 
 class HTTPHost(Host):
     """The connections of one process. Subclasses override the decisions at the end."""
+
+    answers_half_closed = True
 
     def __init__(
         self,
@@ -97,14 +97,8 @@ class HTTPHost(Host):
         self.most_connections = most_connections()
         """By descriptors, for this process."""
         self.closing = False
-        self.answers_half_closed = True
         self.connections: set[HTTPConnection] = set()
-        self.exchanges: set[Exchange] = set()
-        """Application calls that have begun to wait and have not returned: also those whose response is complete."""
-        self._streams: set[Exchange] = set()
-        """Those of them whose response turned out to be long-lived."""
-        self.ended = board.ended
-        """Connections that left this process, by reason."""
+        self.calls = RunningCalls(board)
         self.default_headers = DefaultHeaders(time.time, server=config.server_header, date=config.date_header)
         self.access_log = AccessLog(config, partial(soon, loop))
         self.served = 0
@@ -113,8 +107,7 @@ class HTTPHost(Host):
         """Of them, the number after which this process is worn out; 0: never."""
         self.on_worn_out: Callable[[str, str], None] = _ignore
         """Called when this process should be replaced: with the reason in a word, and in words."""
-        self._sweep_timer: asyncio.TimerHandle | None = None
-        self._sweep_due, self._sweep_put_off = 0.0, False
+        self.sweeps = Sweep(loop, self.turn, self.sweep)
 
     def set_lifespan_state(self, state: dict[str, Any]) -> None:
         """What the application's lifespan startup left in `scope["state"]`."""
@@ -126,33 +119,13 @@ class HTTPHost(Host):
 
     # sweep
 
-    def start_sweep(self) -> None:
-        self._sweep_due = self.loop.time() + SWEEP_INTERVAL
-        self._sweep_timer = later(self.loop, SWEEP_INTERVAL, self._sweep)
-
-    def stop_sweep(self) -> None:
-        if self._sweep_timer is not None:
-            self._sweep_timer.cancel()
-
-    def _sweep(self) -> None:
-        """When this process stood still (a handler computed, the machine did something else), the loop comes to its
-        timers before its sockets: nobody is judged before what came in time is read. Put off once only, or a worker
-        that computes all the time would never sweep."""
-        now = self.loop.time()
-        late = now - self._sweep_due > SWEEP_INTERVAL
-        self._sweep_put_off = late and not self._sweep_put_off
-        self.start_sweep()
-        if not self._sweep_put_off:
-            with self.turn:
-                self.sweep(now)
-
     def sweep(self, now: float) -> None:
         """Act on every overdue deadline, and on responses that turn out to be long-lived."""
         for connection in list(self.connections):
             connection.check(now)
         if self.census is not None:
             self.census.forget_the_dead()
-        for exchange in list(self.exchanges):
+        for exchange in list(self.calls.all):
             long_open = exchange.begun_at and now - exchange.begun_at >= self.settings.stream_after
             if (
                 long_open and not exchange.held_up
@@ -173,15 +146,8 @@ class HTTPHost(Host):
         board.oldest(occupant_of(oldest) if oldest is not None else None)
 
     def unfinished(self) -> Iterator[Exchange]:
-        """Application calls that have a response to complete, streams aside: also those that have said so and not sent
-        an event yet."""
-        return (
-            exchange
-            for exchange in self.exchanges
-            if exchange not in self._streams
-            and not exchange.encoder.complete
-            and not exchange.encoder.event_stream
-        )
+        """Application calls that have a response to complete, without streams."""
+        return self.calls.unfinished()
 
     def count_traffic(self, conn: Conn) -> None:
         """Count what was received and sent on a connection since the last time."""
@@ -191,23 +157,14 @@ class HTTPHost(Host):
 
     def occupant(self, task: "asyncio.Task[Any]") -> Occupant | None:
         """Whose request this task serves. Called from another thread, while the loop stands still."""
-        running, trace = list(self.exchanges), trace_of_task(task)
-        found = [one for one in running if one.task is task or one.trace is trace]
-        if not found and len(running) == 1:
-            found = running  # a task of the application's own, and the only request that it can belong to
-        return occupant_of(found[0]) if found else None
+        return self.calls.occupant(task)
 
     def rescue(self) -> None:
         """The loop stands still: what it can't serve may be served elsewhere. Called again and again while it does, by
         another thread."""
 
     def _found_stream(self, exchange: Exchange) -> None:
-        if exchange not in self._streams and not exchange.encoder.complete and not exchange.gone:
-            self._streams.add(exchange)
-            exchange.is_stream = True
-            self.board.count(Count.STREAMS_OPENED)
-            self.board.gauge(Gauge.STREAMS, len(self._streams))
-            self.board.responded(exchange.encoder.status, exchange.begun_at - exchange.started_at)
+        if self.calls.found_stream(exchange):
             if self.observer is not None:
                 self.observer.stream_found(exchange)
             self.stream_found(exchange, exchange.pattern())
@@ -218,11 +175,11 @@ class HTTPHost(Host):
 
     def is_stream(self, exchange: Exchange) -> bool:
         """Whether its response turned out to be long-lived."""
-        return exchange in self._streams
+        return exchange.is_stream
 
     def activities(self) -> list[Activity]:
         """Everything that has to end before this process can."""
-        return list(activities(self.connections, self.exchanges, self.is_stream))
+        return list(activities(self.connections, self.calls.all, self.is_stream))
 
     def report(self) -> ChildReport:
         """What this process is doing."""
@@ -238,7 +195,7 @@ class HTTPHost(Host):
             connections=len(self.connections),
             idle=sum(connection.unused for connection in self.connections),
             waiting=sum(connection.state is State.WAITING for connection in self.connections),
-            ended={str(reason): count for reason, count in self.ended.items()},
+            ended={str(reason): count for reason, count in self.board.ended.items()},
         )
 
     # what connections report
@@ -246,7 +203,7 @@ class HTTPHost(Host):
     def count(self, reason: EndReason) -> None:
         """Something was cut, refused or ended: the one place where that is counted. Once per connection, and once more
         if it is handed on."""
-        self.ended.add(reason)
+        self.board.ended.add(reason)
 
     def response_begun(self, connection: Connection, exchange: Exchange) -> None:
         if self.observer is not None:
@@ -270,15 +227,10 @@ class HTTPHost(Host):
         self.count_traffic(connection.conn)
 
     def started(self, connection: Connection, exchange: Exchange) -> None:
-        self.exchanges.add(exchange)
-        self.board.gauge(Gauge.IN_FLIGHT, len(self.exchanges))
+        self.calls.add(exchange)
 
     def returned(self, exchange: Exchange) -> None:
-        self.exchanges.discard(exchange)
-        self.board.gauge(Gauge.IN_FLIGHT, len(self.exchanges))
-        if exchange in self._streams:
-            self._streams.discard(exchange)
-            self.board.gauge(Gauge.STREAMS, len(self._streams))
+        self.calls.remove(exchange)
 
     def held_up(self, exchange: Exchange) -> None:
         """Nothing to do."""
@@ -300,20 +252,15 @@ class HTTPHost(Host):
         else:
             self.board.responded(encoder.status, seconds)
         if self.access_log.enabled:
-            head = exchange.head
-            self.access_log.log(
-                AccessRecord(
-                    method=head.method,
-                    target=head.target,
-                    http_version=head.http_version,
-                    status=encoder.status,
-                    body_bytes=encoder.body_bytes,
-                    duration=seconds,
-                    client=connection.conn.origin.client,
-                    headers=head.headers,
-                    trace=exchange.trace,
-                    kind="http",
-                )
+            client = connection.conn.origin.client
+            self.access_log.tell(
+                "http",
+                exchange.head,
+                exchange.trace,
+                client,
+                status=encoder.status,
+                body_bytes=encoder.body_bytes,
+                duration=seconds,
             )
         if reason is not EndReason.COMPLETED:
             log.info("response cut", reason=reason, path=exchange.head.path, **trace_context(exchange.trace))
@@ -392,7 +339,7 @@ class HTTPHost(Host):
 
     def busy(self) -> bool:
         """Whether anything is still to be finished."""
-        return bool(self.connections or self.exchanges)
+        return bool(self.connections or self.calls.all)
 
     def close_idle(self) -> None:
         """Close what stands between two requests, unless a request has arrived meanwhile.
@@ -414,25 +361,8 @@ class HTTPHost(Host):
                 cut += 1
                 log.warning("connection cut", state=connection.state.name, why="drain budget is over")
             connection.cut(EndReason.DRAINED)
-        for exchange in list(self.exchanges):
-            if exchange.task is not None:
-                exchange.task.cancel()
+        self.calls.cancel()
         return cut
-
-
-def trace_of_task(task: "asyncio.Task[Any]") -> Trace | None:
-    """Of the request in whose context it was made: middlewares call their application in tasks of their own. None where
-    a task doesn't tell its context (Python 3.11)."""
-    if sys.version_info >= (3, 12):
-        return task.get_context().get(current_trace)
-    return None
-
-
-def occupant_of(exchange: Exchange) -> Occupant:
-    """Its request as the scoreboard shows it."""
-    head, client = exchange.head, exchange.origin.client
-    peer = client[0].encode() if client else b"-"
-    return Occupant(exchange.busy_since, head.method, head.raw_path, exchange.trace.request_id, peer)
 
 
 def _ignore(reason: str, why: str) -> None:

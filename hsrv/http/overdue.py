@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from hsrv.board import stacks
 from hsrv.board.layout import Count, Occupant
-from hsrv.http.host import occupant_of, trace_context
+from hsrv.http.host import trace_context
+from hsrv.http.request.calls import occupant_of
 from hsrv.http.request.exchange import Exchange
 from hsrv.logs.logging import get_logger
 
@@ -46,5 +47,5 @@ def _end(host: "HTTPHost", exchange: Exchange, now: float, hint: str) -> None:
 def _stuck(host: "HTTPHost", now: float) -> Occupant | None:
     """A call that was cancelled, and has not ended --hang-grace later."""
     grace = host.settings.hang_grace
-    stuck = [one for one in host.exchanges if one.overdue and now - one.overdue > grace]
+    stuck = [one for one in host.calls.all if one.overdue and now - one.overdue > grace]
     return occupant_of(min(stuck, key=lambda one: one.overdue)) if stuck else None

@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from hsrv.common.request import Address, Headers
+from hsrv.common.request import Address, Headers, RequestHead
 from hsrv.ipc.messages import Trace
 from hsrv.logs.logging import LEVELS, line_writer, process_fields, wants_json
 from hsrv.options.config import Config
@@ -218,6 +218,33 @@ class AccessLog:
         else:
             self._line = _text_lines(config.access_log_format)
         self._with_query = config.log_query
+
+    def tell(
+        self,
+        kind: str,
+        head: RequestHead,
+        trace: Trace,
+        client: Address | None,
+        *,
+        status: int,
+        body_bytes: int,
+        duration: float,
+    ) -> None:
+        """A request is over. `kind`: "http" or "websocket"."""
+        self.log(
+            AccessRecord(
+                method=head.method,
+                target=head.target,
+                http_version=head.http_version,
+                status=status,
+                body_bytes=body_bytes,
+                duration=duration,
+                client=client,
+                headers=head.headers,
+                trace=trace,
+                kind=kind,
+            )
+        )
 
     def log(self, record: AccessRecord) -> None:
         """Write one line, now or at the end of this turn."""

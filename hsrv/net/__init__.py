@@ -1,7 +1,7 @@
 """Sockets and event loops.
 
 In reading order: `poller` (one epoll object watched by the loop, and the lock for code that touches connections),
-`loops` (creates the loop), `context` (callbacks in the process's own context variables), `waiting` (coroutines for
-compiled modules), `eager` (tasks that start at once), `conn` (a client socket that this process owns: read, write, pass
-on), `intake` (connections received over a channel).
+`loops` (creates the loop), `context` (callbacks in the process's own context variables), `sweep` (the timer for all
+deadlines), `waiting` (coroutines for compiled modules), `eager` (tasks that start at once), `conn` (a client socket
+that this process owns: read, write, pass on), `intake` (connections received over a channel).
 """

@@ -102,7 +102,7 @@ def test_a_stream_in_a_worker_ends_when_its_client_half_closes(begun: bool) -> N
         assert bool(connection.exchange and connection.exchange.encoder.started) is begun
         client.shutdown(socket.SHUT_WR)
         async with asyncio.timeout(20):
-            while host.exchanges:  # noqa: ASYNC110  # nothing tells when it is empty
+            while host.calls.all:  # noqa: ASYNC110  # nothing tells when it is empty
                 await asyncio.sleep(0.01)
 
     with connected(streams_late, loop) as (connection, client):

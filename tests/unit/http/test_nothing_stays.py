@@ -218,7 +218,7 @@ def cut(connection: HTTPConnection, client: socket.socket) -> None:
 
 
 def timed_out(connection: HTTPConnection, client: socket.socket) -> None:
-    for exchange in list(host_of(connection).exchanges):
+    for exchange in list(host_of(connection).calls.all):
         exchange.time_out(1.0)
 
 
@@ -259,7 +259,7 @@ async def served(app: Application, asked: bytes, leave: Callable[..., None], *, 
         host.cut_all()
         connection.close(EndReason.COMPLETED)
         await asyncio.sleep(0.02)
-        assert not host.exchanges
+        assert not host.calls.all
 
 
 def run(*all_served: Coroutine[Any, Any, None], kinds: tuple[type, ...] = (*OURS, Thing)) -> None:

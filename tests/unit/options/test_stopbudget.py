@@ -10,7 +10,7 @@ from hsrv.asyncpool.pool import CLOSE_TIMEOUT, END_SPREAD_SHARE
 from hsrv.child.life import LEFTOVER_TIMEOUT
 from hsrv.common.terms import Role
 from hsrv.http.connection import END_TIMEOUT
-from hsrv.http.host import SWEEP_INTERVAL
+from hsrv.net.sweep import SWEEP_INTERVAL
 from hsrv.options.config import Config
 from hsrv.options.stopbudget import END_SPREAD, KILL_MARGIN, STOP_MARGIN, STREAM_END, longest_stop_of
 from hsrv.supervisor.hands.templates import TEMPLATE_EXIT_TIMEOUT

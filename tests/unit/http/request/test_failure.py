@@ -6,7 +6,7 @@ import weakref
 import pytest
 
 from hsrv.common.errors import ClientDisconnected
-from hsrv.http.failure import follows_from_disconnect, let_go
+from hsrv.http.request.failure import follows_from_disconnect, let_go
 
 GONE = ClientDisconnected(32, "the client is gone")
 
