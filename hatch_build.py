@@ -25,6 +25,7 @@ COMPILED: Final = (
     "hsrv/http/wire/body.py",
     "hsrv/http/bodies.py",
     "hsrv/http/request/calls.py",
+    "hsrv/http/calling.py",
     "hsrv/http/connection.py",
     "hsrv/http/contract.py",
     "hsrv/http/ending.py",

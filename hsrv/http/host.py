@@ -1,9 +1,8 @@
 """What the connections of one process share, and the decisions they leave to it.
 
-Owns the set of connections, the application calls that are not finished (`hsrv.http.request.calls`), and the sweep that keeps
-their deadlines (`hsrv.net.sweep`).
-`hsrv.worker.worker.Worker` and `hsrv.asyncpool.pool.AsyncPool` are its two forms: they decide where a request runs and
-what becomes of an idle connection. To a connection it is a `hsrv.http.contract.Host`.
+Owns the set of connections, the application calls that are not finished, and the sweep that keeps their deadlines.
+`hsrv.worker.worker.Worker` and `hsrv.asyncpool.pool.AsyncPool` are its two subclasses: they decide where a request runs
+and what is done with an idle connection. For a connection it is a `hsrv.http.contract.Host`.
 """
 
 import asyncio
