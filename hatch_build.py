@@ -29,6 +29,7 @@ COMPILED: Final = (
     "hsrv/http/connection.py",
     "hsrv/http/contract.py",
     "hsrv/http/ending.py",
+    "hsrv/http/request/boundaries.py",
     "hsrv/http/request/exchange.py",
     "hsrv/http/wire/fields.py",
     "hsrv/http/wire/grammar.py",

@@ -12,21 +12,19 @@ import asyncio
 import errno
 import os
 import time
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from hsrv.common.asgi import Message, Scope
 from hsrv.common.errors import AppError, ClientDisconnected
 from hsrv.common.globs import pattern_of
 from hsrv.common.request import RequestHead
+from hsrv.http.request.boundaries import at_boundary, cut_at_boundary, tail_of
 from hsrv.http.request.pace import Pace
 from hsrv.http.wire.body import BodyDecoder
-from hsrv.http.wire.response import DefaultHeaders, ResponseEncoder, as_bytes
+from hsrv.http.wire.response import DefaultHeaders, ResponseEncoder
 from hsrv.ipc.messages import Origin, Trace
 from hsrv.net.conn import HIGH_WATER, Conn
 from hsrv.system.realthreads import RLock
-
-EVENT_BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
-"""What ends an event of text/event-stream (WHATWG HTML section 9.2.5)."""
 
 DISCARD_LIMIT: Final = 256 * 1024
 """Bytes of an unread request body that are read and dropped to keep a connection. More costs more than a new one."""
@@ -187,7 +185,7 @@ class Exchange:
         """Ask the stream to end: the application sees http.disconnect; an event stream ends at the next event boundary,
         at once when it stands at one, and is told only then: frameworks would leave the event in two."""
         self.ending = True
-        if self._boundary_counts() and (not self._tail or self._tail.endswith(EVENT_BOUNDARIES)):
+        if self._boundary_counts() and at_boundary(self._tail):
             self._terminate()
         self._wake()
 
@@ -305,9 +303,9 @@ class Exchange:
         if kind == "http.response.pathsend":
             self._send_file(message)
         elif kind == "http.response.early_hint":
-            self._write(_some(self.encoder.early_hint(message)))
+            self._write_if_any(self.encoder.early_hint(message))
         elif kind == "http.response.trailers":
-            self._write(_some(self.encoder.trailers(message)))
+            self._write_if_any(self.encoder.trailers(message))
             self._after_write()
         else:
             raise AppError(f"unexpected ASGI message type {kind!r}")
@@ -333,16 +331,16 @@ class Exchange:
         self._write((chunk,))
         if encoder.event_stream:
             data = message["body"]
-            self._tail = data[-4:] if len(data) >= 4 else (self._tail + data)[-4:]
+            self._tail = data[-4:] if len(data) >= 4 else tail_of(self._tail, data)
         return True
 
     def _send_body(self, message: Message) -> None:
         if self.ending and self._boundary_counts():
-            message = self._cut_at_boundary(message)
+            message = cut_at_boundary(message, self._tail)
         encoder = self.encoder
         self._write(encoder.body(message, self.link.host.default_headers()))
         if encoder.event_stream:
-            self._tail = (self._tail + message.get("body", b"")[-4:])[-4:]
+            self._tail = tail_of(self._tail, message.get("body", b""))
         self._after_write()
 
     def _send_file(self, message: Message) -> None:
@@ -363,6 +361,10 @@ class Exchange:
         else:
             os.close(fd)
         self._after_write()
+
+    def _write_if_any(self, data: bytes) -> None:
+        if data:
+            self._write((data,))
 
     def _write(self, parts: tuple[bytes, ...]) -> None:
         """Write `parts`, none of them empty; there may be none at all."""
@@ -392,23 +394,6 @@ class Exchange:
     def _boundary_counts(self) -> bool:
         return self.encoder.event_stream and self.encoder.started and not self.encoder.complete
 
-    def _cut_at_boundary(self, message: Message) -> dict[str, Any]:
-        """The part of the message up to its first event boundary, as the last one; all of it if there is none.
-
-        The boundary may lie across two messages, so the bytes before count too.
-        """
-        body = as_bytes(message.get("body", b""))
-        before = len(self._tail)
-        window = self._tail + body
-        ends = [
-            at + len(mark)
-            for mark in EVENT_BOUNDARIES
-            if (at := window.find(mark, max(0, before - len(mark) + 1))) >= 0
-        ]
-        if not ends:
-            return dict(message)
-        return {"type": message["type"], "body": body[: min(ends) - before], "more_body": False}
-
     def _terminate(self) -> None:
         try:
             self._write(self.encoder.body({"type": "http.response.body"}, self.link.host.default_headers()))
@@ -421,7 +406,3 @@ def drop(message: Message) -> None:
     """Nothing reaches the client any more. Raises ClientDisconnected if more of the response is to follow."""
     if message.get("more_body") or message.get("more_trailers"):
         raise ClientDisconnected(errno.EPIPE, "the client is gone")
-
-
-def _some(data: bytes) -> tuple[bytes, ...]:
-    return (data,) if data else ()
