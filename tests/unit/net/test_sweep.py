@@ -4,10 +4,20 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import pytest
+
+from hsrv.net import sweep as module
 from hsrv.net.loops import new_loop
 from hsrv.net.poller import turn_of
-from hsrv.net.sweep import SWEEP_INTERVAL, Sweep
+from hsrv.net.sweep import Sweep
 from hsrv.system.realthreads import RLock
+
+SWEEP_INTERVAL = 0.1
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SWEEP_INTERVAL", SWEEP_INTERVAL)
 
 
 def swept(during: Callable[[asyncio.AbstractEventLoop], None], seconds: float) -> list[float]:
@@ -25,7 +35,7 @@ def swept(during: Callable[[asyncio.AbstractEventLoop], None], seconds: float) -
 
 
 def test_after_the_process_stood_still_what_has_arrived_is_read_before_anything_is_judged() -> None:
-    found = swept(lambda _: time.sleep(2 * SWEEP_INTERVAL + 0.1), 2.5 * SWEEP_INTERVAL + 0.2)
+    found = swept(lambda _: time.sleep(2 * SWEEP_INTERVAL + 0.02), 2.5 * SWEEP_INTERVAL + 0.04)
     assert not found or found[0] > 3 * SWEEP_INTERVAL, "the late one is put off"
 
 
@@ -34,7 +44,7 @@ def test_a_sweep_is_put_off_once_only() -> None:
 
     def blocks_again(loop: asyncio.AbstractEventLoop) -> None:
         loop.call_soon(blocks_again, loop)
-        time.sleep(2 * SWEEP_INTERVAL + 0.1)
+        time.sleep(2 * SWEEP_INTERVAL + 0.02)
 
     assert swept(blocks_again, 3 * SWEEP_INTERVAL)
 
