@@ -1,4 +1,4 @@
-"""What a process is busy with, for people: `hsrv status` and the reason why a drain takes its time."""
+"""What a process is busy with, for operators: `hsrv status`, and what a drain waits for."""
 
 import heapq
 from collections import defaultdict
@@ -41,7 +41,7 @@ IsStream = Callable[[Exchange], bool]
 def activities(
     connections: Iterable[HTTPConnection], exchanges: AbstractSet[Exchange], is_stream: IsStream
 ) -> Iterator[Activity]:
-    """Of every connection that isn't idle, and every application call that outlives its connection."""
+    """One for every connection that isn't idle, and for every application call that outlives its connection."""
     seen: set[Exchange] = set()
     for connection in connections:
         if connection.state not in AT_REST and not connection.unused:

@@ -1,8 +1,9 @@
-"""What was read and would take too long to interpret in one turn of the loop.
+"""Data that was read and would take too long to interpret in one turn of the loop.
 
-Owns the queue of connections that have more. Promise: however many there are and whatever they were sent, all together
-take about TURN_TIME of a turn, one slice after the other and each in its turn; so whoever sends what is dear to read
-(chunks of one byte, floods of frames, messages to inflate) waits for others of that kind, and nobody waits for them.
+Owns the queue of connections that have such data. Promise: however many they are and whatever they contain, they
+together take about TURN_TIME of a turn, one slice after the other in the order of the queue. A client that sends data
+that is expensive to interpret (chunks of one byte, floods of frames, messages to inflate) waits for others that do
+the same; no other client waits for it.
 """
 
 import asyncio
@@ -19,20 +20,20 @@ TURN_TIME: Final = 0.001
 
 
 class Backlog:
-    """Of one process."""
+    """The queue of one process."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.waiting: deque[Callable[[], object]] = deque()
-        """At most one for each connection: who waits is not read meanwhile. Others only see whether it is empty: asked
-        for every message."""
+        """At most one for each connection, which is not read while it waits. Other modules only check whether it is
+        empty, for every message."""
         self._due = False
 
     def __len__(self) -> int:
         return len(self.waiting)
 
     def add(self, slice_: Callable[[], object]) -> None:
-        """Call it when its turn has come, holding the lock of connections. Who has still more then adds it again."""
+        """Call it when its turn has come, holding the lock of connections. It adds itself again if there is more."""
         self.waiting.append(slice_)
         self._schedule()
 

@@ -1,4 +1,4 @@
-"""How the body of a request is read: before its application is called, while it runs, and when nobody wants the rest.
+"""How the body of a request is read: before its application is called, while it runs, and when the rest is dropped.
 
 Promises: no more is kept than --body-buffer and PIPELINE_LIMIT; what takes long to interpret is put off, slice by slice
 (`hsrv.http.backlog`); a client is timed only while the next bytes are its turn.

@@ -91,7 +91,7 @@ class CallingConnection(BodyConnection):
             host.started(self, exchange)
             at_end(task, partial(self._on_task_done, exchange))
         if bodiless and self.exchange is exchange and not self.conn.reading:
-            self._read_on()  # not before: until it waits, nobody could tell us of anything
+            self._read_on()  # not before: until it waits, it can't be told anything
 
     def _name_peer(self) -> bytes:
         client = self.conn.origin.client

@@ -3,7 +3,7 @@
 Owns a `Conn`, what was read from it and not yet interpreted, and where in its life it is. Promises: requests
 are answered in order; nothing after a refused request is interpreted; every state has a deadline; at any point between
 two requests the connection can be given away with all that was read. Must not decide *where* a request runs
-or whether a connection is kept when idle: its host does (`hsrv.http.contract`, which also says who holds the lock).
+or whether a connection is kept when idle: its host does (`hsrv.http.contract`, which also has the rule of the lock).
 """
 
 import math
@@ -81,7 +81,7 @@ class HTTPConnection(CallingConnection):
             self._read_on()
 
     def resume(self, head: RequestHead, buffered: bytes, trace: Trace) -> None:
-        """Serve a request whose head another process read. `buffered`: everything after the head."""
+        """Serve a request; another process has read its head. `buffered`: everything after the head."""
         self.conn.watch(self._on_readable)
         self.buffer += buffered
         self._begin_late(head, trace)

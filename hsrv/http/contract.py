@@ -4,10 +4,10 @@
 needs of the process that it is in: resources, decisions and reports. `hsrv.http.connection` and `hsrv.http.host`
 implement them and don't know each other.
 
-The lock: whoever touches connections holds `Host.turn`. The poller, the sweep and the loop's callbacks take it, and
-here `Exchange`, for what the application calls; but to write amid a response (state RUNNING) takes none, since that
-connection is nobody else's. Nobody holds it while the application runs: then another thread may take away connections
-that nobody serves meanwhile.
+The lock: code that touches connections holds `Host.turn`. The poller, the sweep and the loop's callbacks acquire it; so
+does `Exchange`, for the methods that the application calls; but writing in the middle of a response (state RUNNING)
+needs no lock, because no other code uses that connection then. The lock is free while the application runs: meanwhile
+another thread may move connections that are between two requests.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ class Host:
     answers_half_closed: bool
     """Whether a client that closed its sending side is still answered."""
     observer: Observer | None
-    """Whoever is told of events; None in a process without collectors."""
+    """Receives events; None in a process without collectors."""
 
     def call(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
         """The call of the application, to be run by a task."""
@@ -91,11 +91,11 @@ class Host:
     # decisions
 
     def identified(self, connection: "Connection") -> Outcome:
-        """A PROXY header has told whose client it is. HERE or REFUSED."""
+        """A PROXY header has named the client. HERE or REFUSED."""
         raise NotImplementedError
 
     def take(self, connection: "Connection", head: RequestHead, trace: Trace) -> Outcome:
-        """Where a request runs whose head is complete. Unless HERE, the host has seen to it."""
+        """Where a request runs, called when its head is complete. Unless HERE, the host has dealt with it."""
         raise NotImplementedError
 
     def idle(self, connection: "Connection") -> Outcome:
@@ -172,7 +172,7 @@ class Connection:
         self.conn = conn
         self.host = host
         self.served = conn.origin.requests_served
-        """Requests answered on this connection, in whichever process."""
+        """Requests answered on this connection, in all processes."""
         self.opened_at = host.loop.time()
         """loop.time() when this process got it."""
         self.peer = b""
@@ -212,7 +212,7 @@ class Connection:
         raise NotImplementedError
 
     def answer(self, status: int, text: str, *, retry_after: int | None = None) -> None:
-        """Answer the request that waits, or whoever has just come, with an error of the server, and close."""
+        """Answer the request that waits, or a new connection, with an error of the server, and close."""
         raise NotImplementedError
 
     def abort(self, reason: EndReason) -> None:

@@ -81,7 +81,7 @@ class EventEmitter(Observer):
         self._stamp: Callable[[], Stamp] = collectors.stamp
         self._new_connection = collectors.new_connection
         self._called: dict[str, Scope] = {}
-        """Of the WebSockets whose application was called, by connection."""
+        """The scopes of WebSockets, from the call of the application on, by connection."""
 
     # connections
 

@@ -1,7 +1,7 @@
 """How a connection ends: refused, answered by the server, lingering, lost, cut or closed.
 
-Promises: whatever runs for it is told that its client is gone; what was cut doesn't look complete; an answer that
-the client may not have read yet isn't destroyed by a reset; the host hears of the end once.
+Promises: an application that runs for it is told that its client is gone; a cut response doesn't look complete;
+an answer that the client may not have read yet isn't destroyed by a reset; the host hears of the end once.
 """
 
 import math
@@ -56,7 +56,7 @@ class EndingConnection(Connection):
         head_only |= self.waiting is not None and self.waiting[0].method == "HEAD"
         self.waiting = None
         if exchange is not None:
-            exchange.client_gone()  # whatever the application still sends has no reader
+            exchange.client_gone()  # nothing that the application still sends has a reader
             exchange.encoder.status = status
             self.host.finished(self, exchange, EndReason.COMPLETED)
             head_only = exchange.head.method == "HEAD"
@@ -76,7 +76,7 @@ class EndingConnection(Connection):
             self.close(EndReason.COMPLETED)
 
     def _linger(self) -> None:
-        """Say no more, and read until the client has seen it."""
+        """Send nothing more, and read until the client has closed its side."""
         self.exchange = None
         self.buffer.clear()
         self.move(Event.LAST_SAID)
@@ -88,15 +88,14 @@ class EndingConnection(Connection):
             self.conn.finish_writing()
 
     def _on_broken(self) -> None:
-        """Writing failed, and nobody who writes could be told."""
+        """Writing failed outside of a call that could raise."""
         if self.state is State.RUNNING or self.state is State.WRITING:
             self.cut()
         else:
             self.close(EndReason.CLIENT_GONE)
 
     def cut(self, reason: EndReason = EndReason.CLIENT_GONE) -> None:
-        """The client is gone, or to be cut, whatever it does: the application, if it runs, is told and goes on
-        alone."""
+        """The client is gone, or to be cut in any state: the application, if it runs, is told and goes on alone."""
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.client_gone()

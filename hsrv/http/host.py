@@ -103,7 +103,7 @@ class HTTPHost(Host):
         self.served = 0
         """Responses that are over, whether complete or cut."""
         self.wears_out_at = 0
-        """Of them, the number after which this process is worn out; 0: never."""
+        """The number of responses after which this process is worn out; 0: never."""
         self.on_worn_out: Callable[[str, str], None] = _ignore
         """Called when this process should be replaced: with the reason in a word, and in words."""
         self.sweeps = Sweep(loop, self.turn, self.sweep)
@@ -133,7 +133,7 @@ class HTTPHost(Host):
         self._tell_board()
 
     def _tell_board(self) -> None:
-        """What is not worth an update at each change."""
+        """Values that are not worth an update at each change."""
         board, idle, waiting = self.board, 0, 0
         for connection in self.connections:
             idle += connection.unused
@@ -155,11 +155,11 @@ class HTTPHost(Host):
             self.board.transferred(received, sent)
 
     def occupant(self, task: "asyncio.Task[Any]") -> Occupant | None:
-        """Whose request this task serves. Called from another thread, while the loop stands still."""
+        """The request that this task serves. Called from another thread, while the loop is blocked."""
         return self.calls.occupant(task)
 
     def rescue(self) -> None:
-        """The loop stands still: what it can't serve may be served elsewhere. Called again and again while it does, by
+        """The loop is blocked: connections that it can't serve may be served elsewhere. Called repeatedly meanwhile, by
         another thread."""
 
     def _found_stream(self, exchange: Exchange) -> None:
@@ -217,7 +217,7 @@ class HTTPHost(Host):
             self.census.enter(connection.conn)
 
     def closed(self, connection: Connection, reason: EndReason) -> None:
-        if self.observer is not None and reason is not EndReason.HANDED_OFF:  # whoever sends it away tells
+        if self.observer is not None and reason is not EndReason.HANDED_OFF:  # the sender reports that
             self.observer.closed(connection.conn, reason, connection.served)
         self.connections.discard(connection)
         if connection.cause is None:
@@ -341,7 +341,7 @@ class HTTPHost(Host):
         return bool(self.connections or self.calls.all)
 
     def close_idle(self) -> None:
-        """Close what stands between two requests, unless a request has arrived meanwhile.
+        """Close connections that are between two requests, unless a request has arrived meanwhile.
 
         A connection that is quite new is given FRESH_GRACE to send its first: its client is about to.
         """
@@ -365,7 +365,7 @@ class HTTPHost(Host):
 
 
 def _ignore(reason: str, why: str) -> None:
-    """Nobody replaces this process."""
+    """For a process that is never replaced."""
 
 
 def scope_extension(identity: Identity) -> dict[str, Any]:

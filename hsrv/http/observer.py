@@ -1,6 +1,6 @@
 """What observers are told of connections, requests and streams: the port. For collectors: `hsrv.http.emitter`.
 
-A process without collectors has no observer. Whoever has one tells it holding the lock of connections.
+A process without collectors has no observer. Its methods are called with the lock of connections held.
 """
 
 from collections.abc import Coroutine
@@ -25,7 +25,7 @@ class Observer(Protocol):
     # connections
 
     def opened(self, origin: Origin) -> Origin:
-        """A connection was accepted: as it is called from now on."""
+        """A connection was accepted: its origin, with a name."""
         ...
 
     def adopted(self, message: M) -> M:
@@ -33,7 +33,7 @@ class Observer(Protocol):
         ...
 
     def stamp(self) -> Stamp:
-        """Of now: for `sent`, since the receiver may be faster than whoever sends."""
+        """The present moment: for `sent`, since the receiver may be faster than the sender."""
         ...
 
     def sent(self, stamp: Stamp, origin: Origin, kind: Move) -> None:
@@ -51,7 +51,7 @@ class Observer(Protocol):
     # requests
 
     def called(self, exchange: Exchange, call: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None]:
-        """`call`, to be run by a task, and before its first step the application's being called is told."""
+        """`call`, to be run by a task; before its first step it reports that the application is called."""
         ...
 
     def response_started(self, exchange: Exchange) -> None:

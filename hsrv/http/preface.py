@@ -1,7 +1,7 @@
 """State PREFACE: a PROXY header comes first, or may (--proxy-protocol). `hsrv.http.wire.proxy` reads it.
 
-Promise: once it is read its addresses are the connection's, and nobody is served before. There is nobody to answer: a
-proxy that doesn't say for whom it speaks speaks no HTTP to us either.
+Promise: no request is served before the header is read; then its addresses are those of the connection. A missing
+header is not answered: a proxy that sends none doesn't expect HTTP here.
 """
 
 from typing import Final

@@ -37,7 +37,7 @@ class State(Enum):
     DISCARDING = auto()
     """The response is written; the rest of the request's body is read and dropped."""
     LINGERING = auto()
-    """We said all we will; what the client still sends is read and dropped until it closes."""
+    """Everything is written; what the client still sends is read and dropped until it closes."""
     CLOSED = auto()
     HANDED_OFF = auto()
 
@@ -68,13 +68,13 @@ class Event(Enum):
     GIVEN = auto()
     """The socket is another process's."""
     ENDED = auto()
-    """The socket is closed, for whichever reason."""
+    """The socket is closed, for any reason."""
 
     __hash__ = object.__hash__
 
 
 class Reading(Enum):
-    """What becomes of bytes that have arrived."""
+    """What is done with bytes that have arrived."""
 
     PREFACE = auto()
     HEAD = auto()
@@ -97,7 +97,7 @@ class EndOfInput(Enum):
     UNKNOWN = auto()
     """It is found again when the connection is read again, if ever."""
     DONE = auto()
-    """What was waited for."""
+    """The end that was waited for."""
 
 
 class Lateness(Enum):
@@ -133,7 +133,7 @@ _ANY: Final[dict[Event, State]] = {E.LAST_SAID: S.LINGERING, E.ENDED: S.CLOSED}
 """What may happen to a connection that is not over yet."""
 
 _SERVE: Final[dict[Event, State]] = {E.BODY_AWAITED: S.BODY, E.CALLED: S.RUNNING, E.GIVEN: S.HANDED_OFF}
-"""What may become of a request whose head is complete."""
+"""What may happen to a request once its head is complete."""
 
 _HEAD: Final[dict[Event, State]] = {**_SERVE, E.HELD: S.WAITING}
 

@@ -1,6 +1,6 @@
 """One call of the application: its receive() and send(), where they wait. What they do: `hsrv.http.request.exchange`.
 
-Promises: whoever waits for the client takes nobody's place meanwhile; once the application has returned, nothing that
+Promises: a call that waits for its client occupies no place meanwhile; once the application has returned, nothing that
 it keeps of its request keeps the exchange or its connection. So also what waits lets go of the exchange when it is
 done: task groups make cycles of the tracebacks of what they cancelled, and these lead here. Never compiled, for the
 reason in `hsrv.net.waiting`.

@@ -1,7 +1,7 @@
 """The application calls of a process that are not finished.
 
-Owns the set of calls that have begun to wait and have not returned, also those whose response is complete, and the
-gauges of them on the scoreboard.
+Owns the set of calls that have begun to wait and have not returned, also those that have completed their response, and
+their gauges on the scoreboard.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from hsrv.logs.logging import current_trace
 
 
 class RunningCalls:
-    """Of one process."""
+    """Those of one process."""
 
     def __init__(self, board: Scoreboard) -> None:
         self.all: set[Exchange] = set()
@@ -32,7 +32,7 @@ class RunningCalls:
         self._board.gauge(Gauge.IN_FLIGHT, len(self.all))
 
     def remove(self, exchange: Exchange) -> None:
-        """The call has returned. It may be one that never waited, but whose response was found to be a stream."""
+        """The call has returned. It may be one that never waited, if its response was found to be a stream."""
         self.all.discard(exchange)
         self._board.gauge(Gauge.IN_FLIGHT, len(self.all))
         if exchange.is_stream:

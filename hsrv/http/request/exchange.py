@@ -111,7 +111,7 @@ class Exchange:
         self.busy_since = started_at
         """The same, or when it last stopped waiting for its client: what --request-timeout counts from."""
         self.pace: Pace | None = None
-        """Of a request with a body."""
+        """None for a request without a body."""
         self.body = bytearray()
         """Decoded, not yet taken by the application."""
         self.is_stream = False
@@ -129,7 +129,7 @@ class Exchange:
         self.ending = False
         """We want this stream to end."""
         self.held_up = 0
-        """How many times the application call waits for its client. As long as it does, it takes nobody's place."""
+        """How many times the application call waits for its client. As long as it does, it occupies no place."""
         self.receiving = 0
         """How many receive() of the application wait. One that was cancelled does so no more."""
         self._body_delivered = False
@@ -141,7 +141,7 @@ class Exchange:
 
     @property
     def origin(self) -> Origin:
-        """Of its connection."""
+        """The origin of its connection."""
         return self.link.conn.origin
 
     def pattern(self) -> str:
@@ -211,7 +211,7 @@ class Exchange:
 
     @property
     def waits_for_client(self) -> bool:
-        """It is the client who is slow: with the request's body, or to take the response."""
+        """The client is slow: with the request's body, or to read the response."""
         return self.waits_for_body or self.link.conn.pending_bytes > HIGH_WATER
 
     def time_out(self, now: float) -> None:
@@ -278,8 +278,8 @@ class Exchange:
         """Act on a message of send(). True: the client should take something before the application says more.
 
         Raises AppError on misuse, ClientDisconnected when nothing reaches the client any more and the message is not
-        the last: who has a response whole never notices, and what follows it (background tasks) runs; who streams must
-        end."""
+        the last: an application that sends a whole response never notices, and what follows it (background tasks) runs;
+        a stream must end."""
         if (self.gone or self.ending) and self.released:
             # Also when we ended the response in its stead, maybe while it slept: that is no misuse of its.
             drop(message)
@@ -321,7 +321,7 @@ class Exchange:
         """One more event of a stream, the short way. False: it is something else, and nothing was done.
 
         Without the lock, which would cost an event five percent: it moves nothing, and while the application runs its
-        connection is touched by nobody else."""
+        connection is used by no other code."""
         if self.ending:
             return False
         encoder = self.encoder

@@ -17,11 +17,11 @@ class Done(Protocol):
 
 def error_of(task: Done) -> BaseException | None:
     """What it ended with, if not well. Taken by `result()`, after which the task itself keeps no traceback;
-    `exception()` would leave it one, and whoever keeps the task (asyncio's TaskGroup, in the frame that raised) a
+    `exception()` would leave it one, and code that keeps the task (asyncio's TaskGroup, in the frame that raised) a
     cycle."""
     try:
         task.result()
-    except BaseException as error:  # the application's, whatever it is
+    except BaseException as error:  # the application's, of any kind
         if error.__traceback__ is not None:
             error.__traceback__ = error.__traceback__.tb_next  # without this frame
         return error
@@ -47,9 +47,9 @@ def _follows(error: BaseException | None, seen: set[int]) -> bool:
 
 
 def let_go(error: BaseException) -> None:
-    """Drop the tracebacks of an error and of what led to it. Their frames hold whatever the request used, a generator
-    whose `finally` is still to run among it; and when one of them has the error in a variable, as Starlette's have, it
-    is a cycle that only the garbage collector would end."""
+    """Drop the tracebacks of an error and of what led to it. Their frames hold everything that the request used, for
+    example a generator with a `finally` that is still to run. A frame that has the error in a variable, as Starlette's
+    do, forms a cycle with it that only the garbage collector would break."""
     seen: set[int] = set()
     found: list[BaseException | None] = [error]
     while found:

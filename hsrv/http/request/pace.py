@@ -19,7 +19,7 @@ class Pace:
         self._window = window
         self._bytes = 0
         self._seconds = 0.0
-        """Of this window, up to `_since`."""
+        """Seconds of this window, up to `_since`."""
         self._since = math.inf
         """When the clock was started; inf: it stands."""
 

@@ -28,8 +28,8 @@ MAX_TRAILERS: Final = 16 * 1024
 """Bytes of trailer fields. They are read to find the end, and dropped."""
 
 FORBIDDEN_TRAILERS: Final = frozenset({b"content-length", b"host", b"transfer-encoding"})
-"""Who sends framing or routing after the body (RFC 9110 section 6.5.1) hopes for somebody who merges it into the
-head. The others that have no business in a trailer section do no harm by being dropped."""
+"""Refused: framing or routing after the body (RFC 9110 section 6.5.1) is an attack on software that merges trailers
+into the head. Other fields that don't belong in a trailer section are dropped, which does no harm."""
 
 _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+"'
 _EXTENSION: Final = (

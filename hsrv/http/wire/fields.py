@@ -35,7 +35,7 @@ class Fields:
 
 
 NO_FIELDS: Final = Fields()
-"""Of a response that is still to begin. One for all: nobody writes to it."""
+"""For a response that has not begun. Shared by all, and never written to."""
 
 _Note = Callable[[Fields, object], bool]
 

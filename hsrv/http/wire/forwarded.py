@@ -1,4 +1,4 @@
-"""Who the client is when proxies stand between: X-Forwarded-For/-Proto and Forwarded (RFC 7239). Pure.
+"""Which client it is when proxies are in between: X-Forwarded-For/-Proto and Forwarded (RFC 7239). Pure.
 
 Promises: a field is believed only as far as trusted proxies wrote it. Each proxy appends what it saw, so the
 list is read from its end: while the node that wrote an entry is trusted, the entry is true; the first that
@@ -47,10 +47,10 @@ Hop = tuple[bytes, bytes]
 
 
 class TrustedProxies:
-    """Whose forwarding headers are believed."""
+    """The peers that may name a client by forwarding headers."""
 
     def __init__(self, entries: Sequence[str]) -> None:
-        """Entries: an address or CIDR network, "*" for everybody, "unix" for peers of Unix sockets.
+        """Entries: an address or CIDR network, "*" for all, "unix" for peers of Unix sockets.
 
         Raises ValueError(entry).
         """
@@ -148,7 +148,7 @@ def _length(values: list[bytes]) -> int:
 def _forwarded(value: bytes) -> Iterator[Hop]:
     """The elements of a Forwarded field. Ends before the first that is malformed.
 
-    Each is found from the end: what a proxy appended stays readable whatever the client had put before it.
+    Each is found from the end: what a proxy appended stays readable, however the client had begun the field.
     """
     end = start = len(value)
     left = LOOK_LIMIT

@@ -21,13 +21,13 @@ MAX_EMPTY_LINES: Final = 8
 """Empty lines ignored before a request line. RFC 9112 section 2.2 asks for at least one."""
 
 MAX_LENGTH_DIGITS: Final = 18
-"""Of a Content-Length. More exceed every limit on the body, and don't deserve big-number arithmetic."""
+"""Maximum digits of a Content-Length. More exceed every limit on the body, and would cost big-number arithmetic."""
 
 _is_host: Final = re.compile(
     rb"(?:\[[0-9a-f:.]+\]|(?:[a-z0-9._~-]|%[0-9a-f]{2})*+)(?::[0-9]{0,5})?"
 ).fullmatch
 """A lower-case Host (RFC 9110 section 7.2) without the sub-delims that RFC 3986 permits and no name service
-knows: a comma or quote there only serves to confuse whoever compares or prints it."""
+knows: a comma or quote there only serves to confuse software that compares or prints it."""
 _absolute_target: Final = re.compile(rb"(https?)://([^/?]++)([^?]*+)(.*+)", re.IGNORECASE).fullmatch
 _websocket_key: Final = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
 _zero_quality: Final = re.compile(rb"q=0(?:\.0*)?").fullmatch
@@ -43,7 +43,7 @@ _SINGLE: Final = {
 """Fields that decide where a request ends and where it belongs: two of one kind have more than one reading."""
 
 split: Final = choose_parser("split")
-"""Checks the grammar, whichever parser's result is used."""
+"""Checks the grammar for all parsers."""
 
 
 Fields = dict[bytes, bytes]
@@ -163,7 +163,7 @@ def _drop_empty_lines(buffer: bytearray) -> int:
 
 
 def _check_incomplete(buffer: bytearray, searched: int, limits: HeadLimits) -> None:
-    """Refuse early what can't become acceptable: nobody should wait for the rest of it."""
+    """Refuse early what can't become acceptable: there is no point in waiting for the rest of it."""
     if not buffer or buffer == b"\r":
         return
     if is_token(buffer[:1]) is None:
@@ -273,7 +273,7 @@ def _visible(raw: RawHead, fields: Fields, host: bytes | None, header_map: Heade
         headers = _with_host(raw.target, headers)
     if (
         b"transfer-encoding" in fields
-    ):  # h11 lowers the coding's name, whose case means nothing: then all parsers do
+    ):  # h11 lowers the coding's name, which is case-insensitive: so it is lowered for all parsers
         headers = [(name, b"chunked" if name == b"transfer-encoding" else value) for name, value in headers]
     return headers
 

@@ -28,7 +28,7 @@ _LOWER: Final = {
     for name in _USUAL_NAMES.split()
     for spelling in (name.encode(), name.lower().encode())
 }
-"""Names as they mostly come, in lower case: always the same objects, whose hashes are known."""
+"""Common spellings of names, in lower case: always the same objects, with their hashes cached."""
 
 
 class SplitHeadParser:

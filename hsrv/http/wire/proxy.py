@@ -1,4 +1,4 @@
-"""The PROXY protocol, versions 1 and 2: who the client is, told by a proxy before the first request. Pure.
+"""The PROXY protocol, versions 1 and 2: a proxy names the client before the first request. Pure.
 
 Spec: https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt. Promises: strict, so that a header that is taken
 can be read in one way only; incremental, so that it may arrive in pieces of any size; bounded. Whose header is believed
@@ -44,7 +44,7 @@ _unknown: Final = re.compile(rb"PROXY UNKNOWN(?: [^\r\n]*)?").fullmatch
 _could_be_v1: Final = re.compile(
     rb"PROXY (?:U|UN|UNK.*|T|TC|TCP|TCP[46]|TCP[46] [0-9A-Fa-f:. ]*)?\r?", re.DOTALL
 ).fullmatch
-"""What may stand before the CRLF has come: nobody should wait for the rest of something else."""
+"""What may stand before the CRLF has come: anything else is refused at once."""
 
 
 class ProxyError(ValueError):
@@ -148,7 +148,7 @@ def _read_v2(buffer: bytes | bytearray) -> ProxyHeader | None:
     if command == _PROXY and family in (_TCP4, _TCP6):
         client, server = _v2_addresses(bytes(buffer[V2_FIXED:end]), family)
         return ProxyHeader(end, client, server)
-    return ProxyHeader(end)  # a Unix socket of the proxy's machine names nobody here
+    return ProxyHeader(end)  # a Unix socket of the proxy's machine names no client
 
 
 def _v2_addresses(block: bytes, family: int) -> tuple[Address, Address]:

@@ -86,7 +86,7 @@ class Framing(Enum):
     """How the client finds the end of the body."""
 
     NONE = auto()
-    """There is none whatever the application sends: HEAD, 204, 205, 304. The response is complete with its head
+    """There is none, whatever the application sends: HEAD, 204, 205, 304. The response is complete with its head
     (RFC 9112 section 6.3)."""
     LENGTH = auto()
     CHUNKS = auto()
@@ -144,7 +144,7 @@ class ResponseEncoder:
         self.amid_chunks = False
         """More of a body in chunks is to follow: `chunk` may be worth a try."""
         self.body_bytes = 0
-        """Of the body as written, without its framing."""
+        """Bytes of the body as written, without its framing."""
         self._phase = _EMPTY
         self._fields = NO_FIELDS
         self._framing = _UNFRAMED
