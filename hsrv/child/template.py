@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
-from os import fork, waitpid  # the application may replace the module's functions (gevent)
+from os import fork  # the application may replace the module's functions (gevent)
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -65,6 +65,7 @@ from hsrv.options.stopbudget import KILL_MARGIN, SHUTDOWNS, STREAM_END
 from hsrv.system import blockedsignals, metricsdir
 from hsrv.system.importing import few_collections
 from hsrv.system.platform import go_first_when_memory_is_short
+from hsrv.system.reaping import reap
 
 ROLES: Final = {Role.WORKER: "hsrv.worker.main:main", Role.POOL: "hsrv.asyncpool.main:main"}
 """Entry points of the children. By name: `hsrv/` imports none of the roles."""
@@ -418,19 +419,6 @@ def _pipe() -> tuple[int, int]:
     os.set_blocking(read, False)
     os.set_blocking(write, False)
     return read, write
-
-
-def reap() -> list[tuple[int, int]]:
-    """Every child that has died: (pid, status)."""
-    dead: list[tuple[int, int]] = []
-    while True:
-        try:
-            pid, status = waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return dead
-        if pid == 0:
-            return dead
-        dead.append((pid, status))
 
 
 def entry_point(role: Role) -> Callable[[ChildBoot], int]:

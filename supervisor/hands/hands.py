@@ -4,8 +4,7 @@ Owns the descriptors that all generations share: the handoff channels and both e
 behind.
 """
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from hsrv.supervisor.hands.children import Children, Doctor
 from hsrv.supervisor.hands.templates import Outfit, Reuse, Templates
@@ -15,6 +14,7 @@ from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.runtime.configuration import Configuration
 from hsrv.supervisor.runtime.loop import Hands, Loop
 from hsrv.supervisor.sockets.listeners import refuse_connections, stop_new_connections
+from hsrv.system.reaping import reap
 
 
 class ProcessHands(Hands):
@@ -79,7 +79,7 @@ class ProcessHands(Hands):
 
         Templates first: what one said last may be that it forked one of the others.
         """
-        dead = dict(_reap_all())
+        dead = dict(reap())
         for pid in dead.keys() & self.templates.living.keys():
             self.templates.exited(pid, dead.pop(pid))
         for pid, status in dead.items():
@@ -91,15 +91,3 @@ class ProcessHands(Hands):
         for channel in self._outfit.adopt:
             channel.close()
         await self.templates.end(hurry)
-
-
-def _reap_all() -> Iterable[tuple[int, int]]:
-    """Pid and status of every child that has died."""
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        yield pid, status

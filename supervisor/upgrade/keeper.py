@@ -19,6 +19,7 @@ from hsrv.ipc.channel import Channel, ChannelClosed, ChannelError
 from hsrv.logs.logging import get_logger
 from hsrv.supervisor.runtime.signals import Command, command_of, handled
 from hsrv.supervisor.runtime.terminal import LOOK_INTERVAL, Terminal
+from hsrv.system.reaping import reap
 
 log = get_logger("hsrv.supervisor")
 
@@ -135,15 +136,9 @@ def _waiting(read: int) -> bytes:
         return b""
 
 
-def _reap(replacement: ReplacementServer, flags: int = os.WNOHANG) -> None:
-    """The supervisors, and whatever of theirs became ours."""
-    while True:
-        try:
-            pid, status = os.waitpid(-1, flags)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
+def _reap(replacement: ReplacementServer) -> None:
+    """Collect the supervisors, and what they left to us."""
+    for pid, status in reap():
         if pid == replacement.pid:
             replacement.status = status
 
