@@ -95,17 +95,18 @@ class PathStreams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChildReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker or pool is doing, and what it has done since its start."""
+    """What a worker or pool is doing, and what it has done since its start. The counters are those of its scoreboard,
+    from which the supervisor fills them in."""
 
     running: int
     oldest: list[Running]
     """The oldest REPORT_LIMIT of them."""
     streams: dict[str, PathStreams]
     """By path, the REPORT_LIMIT with the most; also WebSockets."""
-    connections: int
-    idle: int
+    connections: int = 0
+    idle: int = 0
     """Of those: between two requests."""
-    waiting: int
+    waiting: int = 0
     """Requests that wait for a place, or for room in the handoff channel."""
     handoffs_sent: int = 0
     handoffs_received: int = 0

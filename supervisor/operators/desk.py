@@ -245,11 +245,9 @@ class OperatorDesk:
         return operator.PrestopResult(seconds=seconds, quiet=quiet, running=running[:PRESTOP_LIMIT])
 
     async def _accepted(self) -> int:
-        """New connections so far, of every process that lives. A process that ends or is busy makes it differ, and
-        that is right: then we don't know."""
+        """New connections so far, of all processes of this server, also of those that have ended."""
         status = await self._read_status()
-        reports = [child.report for one in status.generations for child in one.processes]
-        return sum(report.accepted for report in reports if report is not None)
+        return sum(role.counts["accepted"] for role in status.totals.values())
 
     # looking inside
 

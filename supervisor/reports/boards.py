@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from hsrv.board.layout import STALLED_AFTER, Count, Gauge, Histogram
 from hsrv.board.snapshot import NOTHING, BoardRequest, Snapshot, Totals
 from hsrv.common.terms import EndReason, Role
+from hsrv.rpc.methods import ChildReport
 from hsrv.rpc.operator import BoardStatus, Occupying, RoleTotals
 from hsrv.supervisor.plan.fleet import Key
 
@@ -26,6 +29,27 @@ def board_status(snapshot: Snapshot | None, now: float) -> BoardStatus | None:
         note="" if turns else snapshot.note,
         gauges={gauge.name.lower(): snapshot.gauge(gauge) for gauge in Gauge},
         requests={kind: timing.count for kind, timing in snapshot.totals.durations().items()},
+    )
+
+
+def with_counters(report: ChildReport, snapshot: Snapshot | None) -> ChildReport:
+    """The report of a process, with what its scoreboard counts: nothing is counted in two places."""
+    if snapshot is None:
+        return report
+    gauge, count = snapshot.gauge, snapshot.totals.count
+    parked = gauge(Gauge.PARKED)
+    return msgspec.structs.replace(
+        report,
+        connections=gauge(Gauge.CONNECTIONS) + gauge(Gauge.WEBSOCKETS) + parked,
+        idle=gauge(Gauge.IDLE),
+        waiting=gauge(Gauge.WAITING),
+        handoffs_sent=count(Count.HANDOFFS_SENT),
+        handoffs_received=count(Count.HANDOFFS_RECEIVED),
+        parked=count(Count.PARKED) + parked,
+        adopted=count(Count.ADOPTED),
+        undecodable=count(Count.UNDECODABLE),
+        accepted=count(Count.ACCEPTED),
+        ended=_happened(snapshot.totals.ended()),
     )
 
 

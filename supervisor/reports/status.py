@@ -33,7 +33,7 @@ from hsrv.supervisor.plan.capacity import not_ready
 from hsrv.supervisor.plan.fleet import Child, Generation, Key
 from hsrv.supervisor.plan.state import View
 from hsrv.supervisor.processes.children import ChildHandle
-from hsrv.supervisor.reports.boards import board_status, by_role
+from hsrv.supervisor.reports.boards import board_status, by_role, with_counters
 from hsrv.supervisor.reports.resources import Usage
 from hsrv.supervisor.reports.timeline import Timeline
 from hsrv.supervisor.reports.totals import ServerTotals
@@ -177,7 +177,8 @@ class StatusReader:
         reports: Mapping[int, ChildReport | None],
         usage: Mapping[int, Usage],
     ) -> ProcessStatus:
-        taken = usage.get(pid)
+        taken, report = usage.get(pid), reports.get(pid)
+        snapshot = handle.look() if handle is not None else None
         identity, left = child.identity, child.deadline - time.monotonic()
         return ProcessStatus(
             name=identity.name,
@@ -189,9 +190,9 @@ class StatusReader:
             leader=identity.leader,
             age=round(time.monotonic() - handle.forked_at, 3) if handle is not None else 0.0,
             answers=pid in reports,
-            report=reports.get(pid),
+            report=with_counters(report, snapshot) if report is not None else None,
             deadline=round(left, 3) if left < 1e9 else None,
-            board=board_status(handle.look(), time.monotonic()) if handle is not None else None,
+            board=board_status(snapshot, time.monotonic()),
             rss=taken.rss if taken is not None else None,
             pss=taken.pss if taken is not None else None,
             cpu_seconds=round(taken.cpu_seconds, 2) if taken is not None else None,

@@ -9,8 +9,9 @@ from hsrv.board.layout import STALLED_AFTER, Count, Gauge, Histogram, Occupant
 from hsrv.board.scoreboard import Scoreboard, bucket_of, new_board, read_board
 from hsrv.board.snapshot import NOTHING, Snapshot
 from hsrv.common.terms import EndReason, Role
+from hsrv.rpc.methods import ChildReport
 from hsrv.rpc.operator import BoardStatus, Occupying
-from hsrv.supervisor.reports.boards import board_status, by_role
+from hsrv.supervisor.reports.boards import board_status, by_role, with_counters
 
 NOW = 1000.0
 SILENT = NOW - STALLED_AFTER
@@ -47,6 +48,40 @@ def told(fd: int) -> BoardStatus:
 
 
 # one board
+
+
+def test_the_counters_of_a_report_are_those_of_the_board(fd: int, board: Scoreboard) -> None:
+    """A worker has no parking lot and a pool parks nothing elsewhere, so one sum is right for both."""
+    for gauge, value in ((Gauge.CONNECTIONS, 5), (Gauge.WEBSOCKETS, 2), (Gauge.PARKED, 3)):
+        board.gauge(gauge, value)
+    board.gauge(Gauge.IDLE, 4)
+    board.gauge(Gauge.WAITING, 1)
+    board.put(Count.UNDECODABLE, 6)
+    for count in (Count.HANDOFFS_SENT, Count.HANDOFFS_RECEIVED, Count.PARKED, Count.ADOPTED, Count.ACCEPTED):
+        board.count(count)
+    board.count(Count.ACCEPTED)
+    board.ended.add(EndReason.COMPLETED)
+    said = ChildReport(running=9, oldest=[], streams={}, connections=77, accepted=77, ended={"x": 77})
+    assert with_counters(said, read(fd)) == ChildReport(
+        running=9,
+        oldest=[],
+        streams={},
+        connections=10,
+        idle=4,
+        waiting=1,
+        handoffs_sent=1,
+        handoffs_received=1,
+        parked=4,
+        adopted=1,
+        undecodable=6,
+        accepted=2,
+        ended={str(EndReason.COMPLETED): 1},
+    )
+
+
+def test_without_a_board_a_report_is_left_as_it_is(fd: int) -> None:
+    report = ChildReport(running=1, oldest=[], streams={})
+    assert with_counters(report, read_board(fd)) is report
 
 
 def test_without_a_board_there_is_nothing_to_tell(fd: int) -> None:
