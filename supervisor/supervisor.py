@@ -175,7 +175,7 @@ class Supervisor:
             self._hands.children.on_modules = self._development.imported
         if begun.takeover is not None:
             state = begun.takeover.state
-            begun.takeover.restore(self._loop.plan, self._told.operations.open(state.upgrade_id))
+            begun.takeover.restore(self._loop.plan, self._told.operations.open(state.operation))
             self._hands.children.learn(list(state.learned))
 
     async def run(self) -> ExitCode:
@@ -185,8 +185,8 @@ class Supervisor:
             loop.tasks = self._status.tasks = tasks
             await tasks.start(self._commands.hear_signals)
             self._start_tasks()
-            upgrade = takeover.state.upgrade_id if takeover is not None else ""
-            loop.perform(loop.plan.start(loop.now(), upgrade))
+            operation = takeover.state.operation if takeover is not None else ""
+            loop.perform(loop.plan.start(loop.now(), operation))
             code = await loop.run()
             await self._upgrades.end()
             if self._upgrades.stays:

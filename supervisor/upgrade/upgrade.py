@@ -222,7 +222,7 @@ class Upgrades:
         listeners = addresses.all()
         state = UpgradeState(
             hsrv=__version__,
-            upgrade_id=operation,
+            operation=operation,
             listeners=tuple(_inherited(listener) for listener in listeners),
             instead_of_binds=addresses.instead_of_binds,
             door=door.info if door is not None else None,

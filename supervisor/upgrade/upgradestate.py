@@ -44,7 +44,8 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
     """Of what travels in adopt."""
     hsrv: str
     """Version, for people."""
-    upgrade_id: str
+    operation: str = msgspec.field(name="upgrade_id")
+    """The id of the upgrade."""
     listeners: tuple[InheritedListener, ...] = msgspec.field(name="heirlooms")
     instead_of_binds: tuple[str, ...] = ()
     door: ListenerInfo | None = None

@@ -22,7 +22,7 @@ from hsrv.supervisor.upgrade.upgradestate import (
 
 STATE = UpgradeState(
     hsrv="0.1.0",
-    upgrade_id="abc",
+    operation="abc",
     listeners=(
         InheritedListener(name="n", info=ListenerInfo(url="u", address=("h", 1), unix_inode=3), shared=True),
     ),
@@ -40,6 +40,14 @@ STATE = UpgradeState(
 def test_an_estate_arrives_whole() -> None:
     assert decode_state(encode(STATE)) == STATE
     assert STATE.speaks_our_messages
+
+
+def test_the_names_on_the_wire_are_those_of_the_protocol() -> None:
+    """A server of another version reads them: a field may be added, with a default, and none renamed."""
+    assert set(msgspec.msgpack.decode(encode(STATE))) == set(
+        "type protocol messages hsrv upgrade_id heirlooms instead_of_binds door kept generation workers held "
+        "leadership learned office".split()
+    )
 
 
 @pytest.mark.parametrize("word", [Step("a"), Failed("b", "c"), Ready(adopts=True)])
