@@ -41,9 +41,10 @@ from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.sockets.handoffs import Handoffs
 from hsrv.supervisor.sockets.listeners import close_listeners
 from hsrv.supervisor.sockets.noworkers import NoWorkerResponder
+from hsrv.supervisor.upgrade.handover import HandedOver
 from hsrv.supervisor.upgrade.keeper import ReplacementServer, hold_signals
 from hsrv.supervisor.upgrade.takeover import Takeover
-from hsrv.supervisor.upgrade.upgrade import HandedOver, Upgrades
+from hsrv.supervisor.upgrade.upgrade import Upgrades
 from hsrv.supervisor.upgrade.upgradestate import ManagerDuties
 from hsrv.system import blockedsignals, metricsdir
 from hsrv.system.cgroupmemory import MemoryGroup

@@ -5,140 +5,32 @@ what we still need (socket files, operators, the service manager), and we end no
 address is without a listener at any moment.
 """
 
-import contextlib
-import os
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 
-from hsrv.common.version import __version__
-from hsrv.ipc.channel import MAX_DESCRIPTORS, Channel, ChannelClosed, ChannelError
+from hsrv.ipc.channel import ChannelClosed, ChannelError
 from hsrv.ipc.messages import MessageError
 from hsrv.logs.logging import get_logger
 from hsrv.options.stopbudget import START_STAGES
-from hsrv.supervisor.health.deaths import how_it_ended
-from hsrv.supervisor.operators.operator import OperatorSocket
 from hsrv.supervisor.plan.actions import LogLine, OperationEnded, OperationStep
-from hsrv.supervisor.plan.fleet import Budgets, Gen
-from hsrv.supervisor.plan.state import ServerPhase, View
+from hsrv.supervisor.plan.state import ServerPhase
 from hsrv.supervisor.runtime.inoperation import in_operation
 from hsrv.supervisor.runtime.launch import Launch
 from hsrv.supervisor.runtime.loop import Loop
 from hsrv.supervisor.runtime.signals import Command, command_of
 from hsrv.supervisor.runtime.told import Note
-from hsrv.supervisor.sockets.addresses import Addresses
-from hsrv.supervisor.sockets.listeners import Listener, lent
+from hsrv.supervisor.sockets.listeners import lent
+from hsrv.supervisor.upgrade.candidate import MARGIN, UpgradeCandidate, patience, stop_patience
+from hsrv.supervisor.upgrade.handover import HandedOver, start, why_not
 from hsrv.supervisor.upgrade.keeper import KeeperChannel, ReplacementServer
-from hsrv.supervisor.upgrade.upgradestate import (
-    Failed,
-    InheritedListener,
-    ManagerDuties,
-    Ready,
-    Step,
-    TakeOver,
-    ToOld,
-    UpgradeState,
-    decode_to_old,
-    encode,
-)
-
-MARGIN: Final = 10.0
-"""Seconds beyond its budgets that the new server has: to start an interpreter, and to say what was wrong."""
+from hsrv.supervisor.upgrade.upgradestate import Failed, Ready, Step, TakeOver, encode
 
 LOOK_INTERVAL: Final = 0.25
 """Seconds between two looks at whether the new server is still wanted."""
 
 log = get_logger("hsrv.supervisor")
-
-
-def patience(budgets: Budgets) -> float:
-    """Seconds that the new server may take until it serves. It keeps the budgets of its start itself."""
-    return START_STAGES * budgets.startup + MARGIN
-
-
-def stop_patience(budgets: Budgets) -> float:
-    """Seconds that a new server which isn't wanted may take to end."""
-    return budgets.dismissal() + MARGIN
-
-
-def why_not(plan: View, *, development: bool, upgrading: bool) -> str:
-    """Why no upgrade can begin now, or ""."""
-    if plan.phase is not ServerPhase.RUNNING:
-        return "the server stops"
-    if development:
-        return "not with --reload: stop and start it"
-    if upgrading:
-        return "an upgrade is under way already"
-    if plan.serving() is None:
-        return "the server starts"
-    if any(one.state is Gen.STARTING for one in plan.generations.values()):
-        return "a reload is under way"
-    return ""
-
-
-@dataclass
-class UpgradeCandidate:
-    """A new server that is not the one yet."""
-
-    pid: int
-    channel: Channel
-    replacement: ReplacementServer
-    """What it will be to us."""
-    death: str = ""
-    """How it ended, in words; "" while it lives."""
-    gone: anyio.Event = field(default_factory=anyio.Event)
-
-    def ended(self, status: int) -> None:
-        self.death = how_it_ended(status)
-        self.gone.set()
-
-    def vanished(self) -> None:
-        """It ended, and nobody told us how."""
-        if not self.gone.is_set():
-            self.death = "ended"
-            self.gone.set()
-
-    def signal(self, signum: int) -> None:
-        if not self.gone.is_set():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signum)
-
-    def close(self) -> None:
-        self.channel.close()
-        if self.replacement.channel is not None:
-            self.replacement.channel.close()
-
-
-class Manager(Protocol):
-    """The service manager (`hsrv.supervisor.reports.notify`)."""
-
-    duties: ManagerDuties
-
-    @property
-    def is_main_process(self) -> bool: ...
-
-    def hand_over(self, pid: int) -> ManagerDuties | None: ...
-
-    def become_main(self, duties: ManagerDuties, *, main: bool = False) -> None: ...
-
-
-@dataclass(frozen=True)
-class HandedOver:
-    """What of a server passes to the next one."""
-
-    addresses: Addresses
-    door: OperatorSocket | None
-    adopt: tuple[Channel, Channel]
-    leadership: int
-    """Descriptor of the file of `hsrv.child.leadership`."""
-    manager: Manager
-    learned: Callable[[], list[str]]
-    """Paths that turned out to be streams."""
-    own_files: Callable[[], None]
-    """Tell whoever removes socket files when we die which of them end with us."""
 
 
 class Upgrades:
@@ -187,7 +79,7 @@ class Upgrades:
         why = why_not(self._loop.plan, development=self._development, upgrading=self.in_progress)
         if not why:
             try:
-                self._candidate = self._start(operation)
+                self._candidate = start(self._ours, self._loop.plan, self._launch, operation, self._keeper)
             except (OSError, ChannelError) as error:
                 why = f"the new server can't be started: {error}"
         if self._candidate is None or why:
@@ -195,53 +87,8 @@ class Upgrades:
             self._loop.tell(OperationEnded(why, operation=operation))
             return
         self._over = anyio.Event()
-        self._loop.tasks.start_soon(self._await_end, self._candidate)
+        self._loop.tasks.start_soon(self._candidate.watch_end)
         self._loop.tasks.start_soon(self._see_through, operation)
-
-    def _start(self, operation: str) -> UpgradeCandidate:
-        """Raises OSError or ChannelError."""
-        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
-            channel, far = Channel.pair()
-            ours.callback(channel.close)
-            theirs.callback(far.close)
-            kept, keeper = None, self._keeper
-            if keeper is None and not self._ours.manager.is_main_process:
-                kept, end = Channel.pair()
-                ours.callback(kept.close)
-                theirs.callback(end.close)
-                keeper = KeeperChannel(end)
-            self._send_state(channel, operation, keeper)
-            spawn = self._launch.spawn if keeper is not None else self._launch.spawn_beside
-            pid = spawn(far.fileno())
-            ours.pop_all()
-            return UpgradeCandidate(pid, channel, ReplacementServer(pid, kept))
-
-    def _send_state(self, channel: Channel, operation: str, keeper: KeeperChannel | None) -> None:
-        """Raises ChannelError."""
-        plan, door, addresses = self._loop.plan, self._ours.door, self._ours.addresses
-        listeners = addresses.all()
-        state = UpgradeState(
-            hsrv=__version__,
-            operation=operation,
-            listeners=tuple(_inherited(listener) for listener in listeners),
-            instead_of_binds=addresses.instead_of_binds,
-            door=door.info if door is not None else None,
-            kept=keeper is not None,
-            generation=plan.last_number,
-            workers=plan.workers if plan.workers != plan.settings.workers else None,
-            held=plan.held,
-            leadership=True,
-            learned=tuple(self._ours.learned()),
-            duties=self._ours.manager.duties,
-        )
-        fds = [listener.sock.fileno() for listener in listeners]
-        fds += [door.fileno()] if door is not None else []
-        fds += [end.fileno() for end in self._ours.adopt]
-        fds += [keeper.channel.fileno()] if keeper is not None else []
-        fds.append(self._ours.leadership)
-        if len(fds) >= MAX_DESCRIPTORS:
-            raise ChannelError(f"{len(fds)} sockets are more than a packet takes")
-        channel.send(encode(state), *fds)
 
     # wait
 
@@ -269,41 +116,17 @@ class Upgrades:
                 with anyio.move_on_after(LOOK_INTERVAL):
                     await anyio.wait_readable(candidate.channel)
                 try:
-                    word = _hear(candidate.channel)
+                    word = candidate.hear()
                 except (ChannelClosed, MessageError) as error:
-                    return await self._last_words(candidate, error)
+                    return await candidate.why_lost(error)
                 if isinstance(word, Step):
                     self._loop.tell(OperationStep(f"new server: {word.text}", operation=operation))
                 elif word is not None:
                     return word
             return Failed("the server stops")
         return Failed(
-            f"the new server is not ready after {seconds:g} s (twice --startup-timeout, and {MARGIN:g} s)"
+            f"the new server is not ready after {seconds:g} s ({START_STAGES} x --startup-timeout + {MARGIN:g} s)"
         )
-
-    async def _last_words(self, candidate: UpgradeCandidate, error: Exception) -> Failed:
-        if isinstance(error, MessageError):
-            return Failed(str(error))
-        with anyio.move_on_after(MARGIN):
-            await candidate.gone.wait()
-        how = candidate.death or "closed its channel"
-        return Failed(f"the new server {how} before it was ready; its own lines in the log say why")
-
-    async def _await_end(self, candidate: UpgradeCandidate) -> None:
-        """It may be no child of ours, whose end would be told."""
-        if not hasattr(os, "pidfd_open"):
-            return
-        try:
-            end = os.pidfd_open(candidate.pid)
-        except OSError:  # it is gone already
-            candidate.vanished()
-            return
-        try:
-            await anyio.wait_readable(end)
-            await anyio.sleep(LOOK_INTERVAL)  # for its status, if it is ours
-            candidate.vanished()
-        finally:
-            os.close(end)
 
     # end
 
@@ -390,16 +213,3 @@ class Upgrades:
             self._keeper.channel.close()
         if self._left is not None:
             self._left.channel.close()
-
-
-def _inherited(listener: Listener) -> InheritedListener:
-    return InheritedListener(name=listener.name, info=listener.info, shared=listener.shared)
-
-
-def _hear(channel: Channel) -> ToOld | None:
-    """What it has said; None when nothing. Raises ChannelClosed, MessageError."""
-    packet = channel.receive(expect=0)
-    if packet is None:
-        return None
-    with packet:
-        return decode_to_old(packet.payload)
