@@ -29,6 +29,7 @@ from hsrv.operate.client import (
 from hsrv.options.config import SERVER_LOG_LEVELS
 from hsrv.rpc import operator
 from hsrv.rpc.methods import Empty, Method
+from hsrv.status.model import unfinished
 from hsrv.system import rundir
 
 _TARGET: Final = (
@@ -222,9 +223,7 @@ async def _see_it_end(session: Session) -> None:
     told, next_at = "", time.monotonic() + WATCH_INTERVAL
     while True:
         found = await session.ask(operator.STATUS, operator.StatusParams())
-        reports = [child.report for one in found.generations for child in one.processes]
-        running = sum(report.running for report in reports if report is not None)
-        text = f"waiting for {running} requests and streams (hsrv status --why names them)"
+        text = f"waiting for {unfinished(found)} requests and streams (hsrv status --why names them)"
         if time.monotonic() >= next_at and text != told:
             told = text
             say(text)

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from hsrv.common.visible import visible
 from hsrv.operate.views import duration, size
-from hsrv.rpc.operator import Occupying, ProcessStatus, ServerStatus, TimelineEvent
-from hsrv.status import glance
-from hsrv.status.rates import ProcessRates, Rates, processes
+from hsrv.rpc.operator import Occupying, ServerStatus, TimelineEvent
+from hsrv.status.model import ProcessView, process_views, streams_by_path
+from hsrv.status.rates import Rates
 
 GAP: Final = 2
 """Cells between two columns."""
@@ -33,17 +33,6 @@ EVENT_LINES: Final = 5
 
 _LEVELS: Final = {"warning": "yellow", "error": "bold red", "critical": "bold red"}
 _STATES: Final = {"serving": "green", "draining": "yellow", "dismissed": "yellow", "killed": "red"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """A process."""
-
-    process: ProcessStatus
-    rates: ProcessRates | None
-
-    def gauge(self, name: str) -> int | None:
-        return None if self.process.board is None else self.process.board.gauges.get(name, 0)
 
 
 @dataclass(frozen=True)
@@ -67,20 +56,18 @@ class Order:
     """The key that selects it."""
     name: str
     short: str
-    of: Callable[[Row], Any]
+    of: Callable[[ProcessView], Any]
     largest_first: bool = True
 
 
 ORDERS: Final = (
-    Order(
-        "n", "name", "name", lambda row: (row.process.generation, row.process.role, row.process.slot), False
-    ),
-    Order("c", "cpu", "cpu", lambda row: (row.rates.cpu if row.rates is not None else None) or 0.0),
-    Order("m", "memory", "mem", lambda row: glance.memory(row.process) or 0),
-    Order("r", "requests", "req", lambda row: (row.rates.requests if row.rates is not None else None) or 0.0),
-    Order("f", "in flight", "run", lambda row: glance.running(row.process) or 0),
-    Order("s", "streams", "str", lambda row: glance.streams(row.process) or 0),
-    Order("a", "age", "age", lambda row: row.process.age),
+    Order("n", "name", "name", lambda row: (row.status.generation, row.status.role, row.status.slot), False),
+    Order("c", "cpu", "cpu", lambda row: row.cpu or 0.0),
+    Order("m", "memory", "mem", lambda row: row.memory or 0),
+    Order("r", "requests", "req", lambda row: row.requests or 0.0),
+    Order("f", "in flight", "run", lambda row: row.running or 0),
+    Order("s", "streams", "str", lambda row: row.streams or 0),
+    Order("a", "age", "age", lambda row: row.status.age),
 )
 
 
@@ -102,25 +89,25 @@ class ViewSettings:
 
 
 PROCESS_COLUMNS: Final = (
-    Column("PROCESS", 9, lambda row: row.process.name, left=True),
-    Column("GEN", 3, lambda row: str(row.process.generation), 4),
-    Column("PID", 7, lambda row: str(row.process.pid or "-"), 3),
+    Column("PROCESS", 9, lambda row: row.status.name, left=True),
+    Column("GEN", 3, lambda row: str(row.status.generation), 4),
+    Column("PID", 7, lambda row: str(row.status.pid or "-"), 3),
     Column(
         "STATE",
         9,
-        lambda row: row.process.state,
+        lambda row: row.status.state,
         1,
         left=True,
-        style=lambda row: _STATES.get(row.process.state, "cyan"),
+        style=lambda row: _STATES.get(row.status.state, "cyan"),
     ),
-    Column("AGE", 11, lambda row: duration(row.process.age), 5),
-    Column("REQ/S", 7, lambda row: rate(row.rates.requests if row.rates is not None else None)),
-    Column("RUN", 4, lambda row: count(glance.running(row.process))),
-    Column("STREAMS", 7, lambda row: count(glance.streams(row.process)), 6),
+    Column("AGE", 11, lambda row: duration(row.status.age), 5),
+    Column("REQ/S", 7, lambda row: rate(row.requests)),
+    Column("RUN", 4, lambda row: count(row.running)),
+    Column("STREAMS", 7, lambda row: count(row.streams), 6),
     Column("CONN", 5, lambda row: count(row.gauge("connections")), 7),
-    Column("CPU", 5, lambda row: percent(row.rates.cpu if row.rates is not None else None)),
-    Column("MEM", 6, lambda row: size(glance.memory(row.process))),
-    Column("DOING", 20, lambda row: doing(row.process), 2, left=True, grows=True),
+    Column("CPU", 5, lambda row: percent(row.cpu)),
+    Column("MEM", 6, lambda row: size(row.memory)),
+    Column("DOING", 20, lambda row: doing(row), 2, left=True, grows=True),  # noqa: PLW0108  # defined below
 )
 
 ROLE_COLUMNS: Final = (
@@ -211,25 +198,23 @@ def _processes(
     yield from lines
 
 
-def _sorted(status: ServerStatus, rates: Rates | None, settings: ViewSettings) -> list[Row]:
-    known: dict[int, ProcessRates] = rates.processes if rates is not None else {}
-    rows = [Row(process, known.get(process.pid)) for process in processes(status)]
-    rows.sort(key=ORDERS[0].of)  # the second sort is stable
+def _sorted(status: ServerStatus, rates: Rates | None, settings: ViewSettings) -> list[ProcessView]:
+    rows = sorted(process_views(status, rates), key=ORDERS[0].of)  # the second sort is stable
     return sorted(rows, key=settings.order.of, reverse=settings.order.largest_first != settings.reverse)
 
 
-def _beneath(columns: Sequence[Column], row: Row) -> Iterator[Text]:
+def _beneath(columns: Sequence[Column], row: ProcessView) -> Iterator[Text]:
     """A notable activity, if the DOING column doesn't fit."""
-    board = row.process.board
+    board = row.status.board
     if board is None or any(column.title == "DOING" for column in columns):
         return
     busy = board.current or board.oldest
     if board.loop_silence >= SILENT or (busy is not None and busy.seconds >= LONG):
-        yield Text(f"  {visible(doing(row.process))}", "yellow")
+        yield Text(f"  {visible(doing(row))}", "yellow")
 
 
 def _streams(status: ServerStatus, width: int) -> list[Text]:
-    most = glance.streams_by_path(status)
+    most = streams_by_path(status)
     if not most:
         return []
     columns: tuple[Column, ...] = (
@@ -306,10 +291,10 @@ def _cell(column: Column, text: str) -> str:
     return text + pad if column.left else pad + text
 
 
-def doing(process: ProcessStatus) -> str:
+def doing(process: ProcessView) -> str:
     """What a process is doing, according to its scoreboard: also when it can't answer."""
-    board = process.board
-    if board is None or process.state in ("forking", "starting", "ready"):
+    board = process.status.board
+    if board is None or process.is_starting:
         return ""
     parts = []
     if board.thread_silence >= SILENT:
@@ -322,8 +307,8 @@ def doing(process: ProcessStatus) -> str:
         parts.append(board.note.splitlines()[0])
     if waiting := board.gauges.get("waiting", 0):
         parts.append(f"{waiting} waiting")
-    if process.deadline is not None:
-        parts.append(f"killed in {duration(process.deadline)}")
+    if process.status.deadline is not None:
+        parts.append(f"killed in {duration(process.status.deadline)}")
     return "; ".join(parts)
 
 

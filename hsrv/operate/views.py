@@ -9,6 +9,7 @@ from typing import Final
 from hsrv.common.visible import visible
 from hsrv.rpc.methods import Running
 from hsrv.rpc.operator import GenerationStatus, PrestopResult, ProcessStacks, ProcessStatus, ServerStatus
+from hsrv.status.model import ProcessView, process_views, streams
 
 _COLUMNS: Final = ("PROCESS", "PID", "STATE", "AGE", "RSS", "PSS", "CPU", "DOING")
 _LEFT: Final = frozenset({"PROCESS", "STATE", "DOING"})
@@ -23,20 +24,20 @@ def status_text(status: ServerStatus) -> str:
         *(f"  {one.url}{_queue(one.waiting, one.backlog)}" for one in status.listeners),
     ]
     for generation in status.generations:
-        parts += ["", _title(generation), *_table(_row(process) for process in generation.processes)]
-    if streams := list(_streams(status)):
-        parts += ["", "streams", *_table(streams, ("PATH", "COUNT", "OLDEST"), left={"PATH"})]
+        parts += [
+            "",
+            _title(generation),
+            *_table(_row(ProcessView(process)) for process in generation.processes),
+        ]
+    if rows := list(_streams(status)):
+        parts += ["", "streams", *_table(rows, ("PATH", "COUNT", "OLDEST"), left={"PATH"})]
     return _text(parts)
 
 
 def why_text(status: ServerStatus) -> str:
     """What `hsrv status --why` adds: what each process that drains is waiting for."""
     lines = [
-        line
-        for generation in status.generations
-        for process in generation.processes
-        if process.state in ("draining", "dismissed", "killed")
-        for line in _waits_for(process)
+        line for process in process_views(status) if process.is_ending for line in _waits_for(process.status)
     ]
     if status.phase == "delaying":
         lines.insert(0, "the server stops: it still accepts until --drain-delay is over")
@@ -121,23 +122,24 @@ def _title(generation: GenerationStatus) -> str:
     return f"generation {generation.number}  {generation.state}{reload_id}"
 
 
-def _row(process: ProcessStatus) -> tuple[str, ...]:
+def _row(view: ProcessView) -> tuple[str, ...]:
+    process = view.status
     cpu = "-" if process.cpu_percent is None else f"{process.cpu_percent:.0f} %"
-    state = process.state
     return (
         process.name,
         str(process.pid or "-"),
-        state,
+        process.state,
         duration(process.age),
         size(process.rss),
         size(process.pss),
         cpu,
-        _doing(process),
+        _doing(view),
     )
 
 
-def _doing(process: ProcessStatus) -> str:
-    if process.state in ("forking", "starting", "ready"):
+def _doing(view: ProcessView) -> str:
+    process = view.status
+    if view.is_starting:
         return ""
     if not process.answers or process.report is None:
         return "no answer: busy or hung (see hsrv stacks)"
@@ -154,10 +156,8 @@ def _doing(process: ProcessStatus) -> str:
 
 
 def _streams(status: ServerStatus) -> Iterable[tuple[str, ...]]:
-    for generation in status.generations:
-        for process in generation.processes:
-            for path, one in (process.report.streams if process.report is not None else {}).items():
-                yield f"{path} in {process.name} g{generation.number}", str(one.count), duration(one.oldest)
+    for process, path, one in streams(status):
+        yield f"{path} in {process.name} g{process.generation}", str(one.count), duration(one.oldest)
 
 
 def _table(

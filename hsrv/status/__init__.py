@@ -1,4 +1,4 @@
-"""Computations for `hsrv top` and the dashboard. Pure.
+"""Computations for everything that displays a status: `hsrv status`, `hsrv top`, the dashboard. Pure.
 
-In reading order: `rates` (rates from two answers of `status`), `glance` (figures of a process).
+In reading order: `rates` (rates from two answers of `status`), `model` (what it says of each process and of all).
 """

@@ -16,6 +16,7 @@ from hsrv.rpc.calls import Handler
 from hsrv.rpc.dispatcher import Context
 from hsrv.rpc.messages import ErrorCode, RpcError
 from hsrv.rpc.methods import Empty
+from hsrv.status.model import oldest
 from hsrv.supervisor.hands.children import Children
 from hsrv.supervisor.operators.operations import Operations, new_id
 from hsrv.supervisor.operators.reloads import Reloads
@@ -239,8 +240,7 @@ class OperatorDesk:
             await context.progress("the streams are ended")
             self._loop.perform(self._loop.plan.end_streams(self._loop.now()))
         status = await self._read_status()
-        reports = [child.report for one in status.generations for child in one.processes]
-        running = [running for report in reports if report is not None for running in report.oldest]
+        running = oldest(status)
         seconds = round(anyio.current_time() - began, 3)
         return operator.PrestopResult(seconds=seconds, quiet=quiet, running=running[:PRESTOP_LIMIT])
 

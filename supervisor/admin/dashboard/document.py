@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
-from hsrv.rpc.operator import BoardStatus, ProcessStatus, ServerStatus
-from hsrv.status import glance
-from hsrv.status.rates import ProcessRates, Rates, RoleRates, processes
+from hsrv.rpc.operator import BoardStatus, ServerStatus
+from hsrv.status.model import ProcessView, process_views, streams_by_path
+from hsrv.status.rates import Rates, RoleRates
 
 PATHS_LIMIT: Final = 50
 """Of the paths with streams, those with the most."""
@@ -34,8 +34,6 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
 def document(status: ServerStatus, rates: Rates | None) -> dict[str, Any]:
     """What is sent each second."""
-    known = rates.processes if rates is not None else {}
-    shown = [_process(process, known.get(process.pid)) for process in processes(status)]
     return {
         "at": round(status.started_at + status.uptime, 3),
         "server": _server(status),
@@ -45,10 +43,10 @@ def document(status: ServerStatus, rates: Rates | None) -> dict[str, Any]:
             for one in status.generations
         ],
         "roles": roles(status, rates),
-        "processes": shown,
+        "processes": [_process(process) for process in process_views(status, rates)],
         "streams": [
             {"path": path, "count": number, "oldest": oldest}
-            for path, number, oldest in glance.streams_by_path(status)[:PATHS_LIMIT]
+            for path, number, oldest in streams_by_path(status)[:PATHS_LIMIT]
         ],
         "deaths": status.deaths,
     }
@@ -72,30 +70,27 @@ def _server(status: ServerStatus) -> dict[str, Any]:
 
 def roles(status: ServerStatus, rates: Rates | None) -> dict[str, Role]:
     """By name, also one that has no process at present."""
+    everyone = process_views(status, rates)
+    known = rates.roles if rates is not None else {}
     return {
-        name: _role(
-            [process for process in processes(status) if process.role == name],
-            rates.processes if rates is not None else {},
-            rates.roles.get(name) if rates is not None else None,
-        )
+        name: _role([process for process in everyone if process.status.role == name], known.get(name))
         for name in status.totals
     }
 
 
-def _role(members: list[ProcessStatus], known: dict[int, ProcessRates], rates: RoleRates | None) -> Role:
-    boards = [process.board for process in members if process.board is not None]
+def _role(members: list[ProcessView], rates: RoleRates | None) -> Role:
     return Role(
         rates=rates,
-        running=sum(glance.running(process) or 0 for process in members),
-        streams=sum(glance.streams(process) or 0 for process in members),
-        gauges={name: sum(board.gauges.get(name, 0) for board in boards) for name in _SUMS},
-        cpu=round(sum(one.cpu or 0.0 for process in members if (one := known.get(process.pid))), 3),
-        memory=sum(glance.memory(process) or 0 for process in members),
+        running=sum(process.running or 0 for process in members),
+        streams=sum(process.streams or 0 for process in members),
+        gauges={name: sum(process.gauge(name) or 0 for process in members) for name in _SUMS},
+        cpu=round(sum(process.cpu or 0.0 for process in members), 3),
+        memory=sum(process.memory or 0 for process in members),
     )
 
 
-def _process(process: ProcessStatus, rates: ProcessRates | None) -> dict[str, Any]:
-    board = process.board
+def _process(view: ProcessView) -> dict[str, Any]:
+    process, board = view.status, view.status.board
     return {
         "name": process.name,
         "role": process.role,
@@ -106,12 +101,12 @@ def _process(process: ProcessStatus, rates: ProcessRates | None) -> dict[str, An
         "leader": process.leader,
         "age": process.age,
         "deadline": process.deadline,
-        "memory": glance.memory(process),
-        "cpu": rates.cpu if rates is not None else None,
-        "requests": rates.requests if rates is not None else None,
-        "running": glance.running(process),
-        "streams": glance.streams(process),
-        "connections": None if board is None else board.gauges.get("connections", 0),
+        "memory": view.memory,
+        "cpu": view.cpu,
+        "requests": view.requests,
+        "running": view.running,
+        "streams": view.streams,
+        "connections": view.gauge("connections"),
         "board": _board(board) if board is not None else None,
     }
 
