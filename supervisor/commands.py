@@ -1,4 +1,4 @@
-"""What signals ask of the server, and what the end of its terminal means."""
+"""Commands by signal, and what the server does when its terminal is closed."""
 
 import signal
 from typing import Any
@@ -20,7 +20,7 @@ log = get_logger("hsrv.supervisor")
 
 
 class Commands:
-    """Of one server."""
+    """The signal handlers of one server."""
 
     def __init__(self, loop: Loop, hands: ProcessHands, reloads: Reloads, upgrades: Upgrades) -> None:
         self._loop = loop
@@ -29,8 +29,8 @@ class Commands:
         self._upgrades = upgrades
         self.terminal = Terminal()
 
-    async def hear_signals(self, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
-        """Until cancelled."""
+    async def handle_signals(self, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
+        """Handle signals until cancelled."""
         with anyio.open_signal_receiver(*handled()) as signals:
             blockedsignals.unblock()
             task_status.started()
@@ -61,13 +61,14 @@ class Commands:
             loop.perform(plan.scale(plan.workers + (1 if command is Command.MORE else -1), now))
 
     def _hang_up(self, now: float) -> None:
-        """A closed terminal may send HUP twice, itself and by its shell: not the second one of two stops."""
+        """When a terminal closes, HUP may come twice, from the kernel and from the shell. The second must not count as
+        a second stop."""
         if self._loop.plan.phase is ServerPhase.RUNNING:
             log.info("terminal closed")
             self._loop.perform(self._loop.plan.stop(now))
 
     async def watch_terminal(self) -> None:
-        """As long as its end would be that of the server."""
+        """Note whether the server runs in the foreground of its terminal, as long as it has one."""
         while self.terminal.matters:
             self.terminal.look()
             await anyio.sleep(LOOK_INTERVAL)

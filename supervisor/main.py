@@ -40,11 +40,12 @@ def run(
     reread: Callable[[], Config] | None = None,
     set_by_us: Collection[str] = (),
 ) -> ExitCode:
-    """Serve until told to stop. Before anything runs it raises BindError, AppLoadError (nothing found), ConfigError
-    (--user, --group) and PlatformError. `reread`: the configuration as it is now, for a reload; raises HsrvError.
-    `set_by_us`: variables that came from --env-file, as they are at any time."""
+    """Serve until told to stop. Before anything runs, raises BindError, AppLoadError (nothing found), ConfigError
+    (--user, --group) and PlatformError. `reread`: reads the configuration again, for a reload; raises HsrvError.
+    `set_by_us`: the names of the variables that came from --env-file; a reload may change it."""
     check_supported()
-    # Whoever started us may have blocked some, and all of us would inherit it. Those that are held are heard later.
+    # The parent may have blocked some, and every process would inherit that. Those that we block ourselves are handled
+    # later.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals() - blockedsignals.BLOCKED)
     launch = Launch.here(set_by_us)
     manager_environment = ManagerEnvironment.take(os.environ, os.getpid())
@@ -88,7 +89,7 @@ def _run(
             log.info("admin address", urls=admin.urls)
         if unwanted := inherited.close_rest():
             log.warning("sockets closed", why="no --bind names them", names=unwanted)
-        if manager_environment.store:  # the next start goes on with them: our end is not theirs
+        if manager_environment.store:  # the next start uses them: they don't end with this process
             listeners = [lent(listener) for listener in listeners]
             admin = replace(admin, listeners=tuple(lent(listener) for listener in admin.listeners))
         if account is not None:
@@ -134,8 +135,8 @@ def _run(
 
 
 def _serve(supervisor: Supervisor, observer: Observer | None) -> ExitCode:
-    if blockedsignals.stop_is_pending():  # it came while we imported and bound
-        log.info("stopping", why="it was told to before anything was started")
+    if blockedsignals.stop_is_pending():  # the signal came during the imports and binds
+        log.info("stopping", why="told to stop before anything was started")
         return ExitCode.OK
     try:
         return anyio.run(supervisor.run)
@@ -145,7 +146,7 @@ def _serve(supervisor: Supervisor, observer: Observer | None) -> ExitCode:
 
 
 def _duties(manager_environment: ManagerEnvironment, unwanted: Sequence[str]) -> ManagerDuties:
-    """With the service manager, which need not keep what nobody wants."""
+    """Towards the service manager; it is told to drop the descriptors that no option names."""
     manager = Manager(manager_environment.notify)
     for name in unwanted:
         if name.startswith(KEPT):
@@ -159,19 +160,19 @@ def _duties(manager_environment: ManagerEnvironment, unwanted: Sequence[str]) ->
 
 
 def _with_binds(config: Config, inherited: Inheritance) -> Config:
-    """With the addresses that are really listened on."""
+    """With the addresses that the server really listens on."""
     return msgspec.structs.replace(config, bind=inherited.binds(config.bind))
 
 
 def _with_workers(config: Config) -> tuple[Config, str]:
-    """With a number of workers, and why so many."""
+    """With the number of workers, and the reason for it."""
     workers, why = resolve_workers(config)
     return msgspec.structs.replace(config, workers=workers), why
 
 
 def step_down(account: privileges.Account, run_dir: str | None) -> None:
-    """Become who we are to be. What only root can do was done; the operator's socket is the new user's from its first
-    moment on, in a directory that root makes for him."""
+    """Switch to --user. Everything that needs root has been done; the operator socket belongs to the new user from the
+    start, in a directory that root creates for it."""
     if account.uid != os.geteuid():
         rundir.make_for(run_dir, account.uid, account.gid)
     privileges.become(account)
@@ -179,11 +180,12 @@ def step_down(account: privileges.Account, run_dir: str | None) -> None:
 
 
 def open_door(run_dir: str | None) -> OperatorSocket | None:
-    """Where operators come in. A place that was asked for must be had; without a usual one the server does without."""
+    """Open the operator socket. With --run-dir it must succeed; if the default directory can't be used, the server runs
+    without."""
     try:
         return OperatorSocket(run_dir)
     except BindError as error:
         if run_dir is not None:
             raise
-        log.warning("no operator's socket", error=str(error), hint="name a directory with --run-dir")
+        log.warning("no operator socket", error=str(error), hint="name a directory with --run-dir")
         return None

@@ -1,7 +1,8 @@
-"""What collectors of the supervisor (`--supervisor-collector`) are told: of processes and reloads, made of the reports.
+"""Events for the collectors of the supervisor (`--supervisor-collector`): of processes and reloads, made from the
+reports.
 
-Promise: every process that was started ends in exactly one event. Must not import anything of the application: what
-the operator names for the supervisor must be installed beside it.
+Promise: there is exactly one event for the end of every process that was started. Must not import anything of the
+application: collectors of the supervisor must be installed beside it.
 """
 
 import os
@@ -29,7 +30,7 @@ from hsrv.supervisor.runtime.told import ProcessReady, ProcessReaped, ProcessSta
 
 
 def collectors_of(config: Config) -> Collectors | None:
-    """Those of the supervisor. Raises ConfigError."""
+    """The collectors of the supervisor. Raises ConfigError."""
     source = Source(Role.SUPERVISOR, 0, 0, os.getpid())
     try:
         return make(source, [(text, load(text)) for text in config.supervisor_collector])
@@ -38,14 +39,14 @@ def collectors_of(config: Config) -> Collectors | None:
 
 
 class Observer:
-    """Hears the reports and tells the collectors."""
+    """Turns reports into events and passes them to the collectors."""
 
     def __init__(self, collectors: Collectors) -> None:
         self._collectors = collectors
         self._alive: dict[int, Source] = {}
-        """By pid: processes whose end was not told."""
+        """By pid: processes without an event for their end so far."""
         self._reloads: set[str] = set()
-        """The ids of those that are not over."""
+        """The ids of reloads in progress."""
 
     def hear(self, report: ForPeople) -> None:
         if isinstance(report, ProcessStarted | ProcessReady | ProcessGone | ProcessReaped):
@@ -72,7 +73,7 @@ class Observer:
                 self._tell(WorkerReady, process=self._alive[report.pid])
         elif isinstance(report, ProcessGone):
             self._ended(WorkerEnded if report.expected else WorkerDied, report.pid, report.reason)
-        else:  # of which the plan may have known nothing any more
+        else:  # the plan may have given it up before
             self._ended(WorkerDied, report.pid, report.death)
 
     def _ended(self, kind: type[WorkerDied] | type[WorkerEnded], pid: int, reason: str) -> None:

@@ -1,8 +1,8 @@
-"""The supervisor of one server: its parts, how they hear of each other, and how long they live.
+"""The supervisor of one server: creates its parts, connects them, and ends them.
 
-What comes in (signals, operators, processes) is an event of the plan; the loop (`hsrv.supervisor.runtime.loop`) gives
-what the plan decides to the hands (`hsrv.supervisor.hands`) and to those who hear the reports. Promise: nothing is left
-behind. Must never import the application.
+Signals, commands of operators and messages of processes are events for the plan; the loop
+(`hsrv.supervisor.runtime.loop`) passes the actions that the plan decides on to the hands (`hsrv.supervisor.hands`) and
+to the listeners of the reports. Promise: nothing is left behind. Must never import the application.
 """
 
 from collections.abc import Callable, Mapping
@@ -55,29 +55,29 @@ if TYPE_CHECKING:
     from hsrv.supervisor.develop.development import Development
 
 SIGNALS_SETTLE: Final = 0.05
-"""Seconds for a signal to find its way from the interpreter through the event loop."""
+"""Seconds for a signal to get from the interpreter through the event loop."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a server begins with."""
+    """What a server starts with."""
 
     addresses: Addresses
     banner: Banner
     door: OperatorSocket | None = None
-    """Where operators come in; None when there is no such place."""
+    """The operator socket; None when there is none."""
     reread: Callable[[], Config] | None = None
-    """The configuration as it is now, for a reload; raises HsrvError."""
+    """Reads the configuration again, for a reload; raises HsrvError."""
     launch: Launch = field(default_factory=Launch.here)
-    """How to start the next version of us."""
+    """How to start the next version of this server."""
     duties: ManagerDuties = field(default_factory=ManagerDuties)
-    """With the service manager."""
+    """Towards the service manager."""
     takeover: Takeover | None = None
-    """From the server that we take over from, with its duties."""
+    """From the server that this one replaces, with its duties."""
     admin: AdminAddress = NO_ADMIN
-    """Where probes and scrapes come in."""
+    """Where probes and scrapes connect."""
     observer: Observer | None = None
-    """Who tells collectors."""
+    """Sends events to collectors."""
 
 
 class Supervisor:
@@ -114,7 +114,7 @@ class Supervisor:
         self._commands = Commands(loop, self._hands, self._reloads, self._upgrades)
         self._desk = self._make_desk()
         self._admin = self._make_admin(app_metrics) if start.admin.listeners else None
-        self._introduce()
+        self._connect()
 
     # its parts
 
@@ -161,8 +161,8 @@ class Supervisor:
         server = Server(self._loop.plan, self._hands.children.living, self._status, self._told.totals)
         return Admin(self._configuration.config, self._begun.admin, server, self._desk, app_metrics)
 
-    def _introduce(self) -> None:
-        """Who hears of what."""
+    def _connect(self) -> None:
+        """Connect the parts to each other."""
         stream, begun = self._told.stream, self._begun
         self._loop.on_change = self._status.forget
         self._hands.templates.on_ready = self._template_ready
@@ -180,11 +180,11 @@ class Supervisor:
             self._hands.children.learn(list(state.learned))
 
     async def run(self) -> ExitCode:
-        """Start everything, and return when everything has ended."""
+        """Start everything; return when everything has ended."""
         loop, takeover = self._loop, self._begun.takeover
         async with anyio.create_task_group() as tasks:
             loop.tasks = self._status.tasks = tasks
-            await tasks.start(self._commands.hear_signals)
+            await tasks.start(self._commands.handle_signals)
             self._start_tasks()
             operation = takeover.state.operation if takeover is not None else ""
             loop.perform(loop.plan.start(loop.now(), operation))
@@ -192,17 +192,18 @@ class Supervisor:
             await self._upgrades.end()
             if self._upgrades.stays:
                 hold_signals()
-                # what came before is passed on from here, the rest by the keeper
+                # signals that came before are forwarded from here, the others by the keeper
                 await anyio.sleep(SIGNALS_SETTLE)
             if takeover is not None:
                 await takeover.end(loop.plan.settings.stop_budgets)
-            blockedsignals.block()  # who listens is about to leave, and their defaults would end us before all is tidy
+            # our handlers are about to go, and the default actions would end the process before it has cleaned up
+            blockedsignals.block()
             tasks.cancel_scope.cancel()
         await self._end()
         return code
 
     def _start_tasks(self) -> None:
-        """What lives as long as the server."""
+        """Start the tasks that run as long as the server."""
         loop, begun = self._loop, self._begun
         start = loop.tasks.start_soon
         start(self._commands.watch_terminal)
@@ -230,7 +231,7 @@ class Supervisor:
         if self._admin is not None:
             self._admin.close()
 
-    # what the parts hear of each other
+    # calls from one part to another
 
     @property
     def terminal(self) -> Terminal:
@@ -238,18 +239,18 @@ class Supervisor:
 
     @property
     def replacement(self) -> ReplacementServer | None:
-        """Who goes on with the server, and needs us to stay as its keeper."""
+        """The server that has replaced this one and needs this process to stay as its keeper."""
         return self._upgrades.replacement if self._upgrades.stays else None
 
     def _take_over(self, duties: ManagerDuties) -> None:
-        """The old server has let go: files, operators and the service manager are ours."""
+        """The old server has given up files, operators and the service manager: they are ours."""
         door = self._begun.door
         if door is not None:
             door.own()
             self._loop.tasks.start_soon(door.serve, self._desk)
         self._hands.templates.own_files()
         self._notifier.become_main(duties)
-        self._loop.wake()  # the notifier slept, as there was nobody to tell
+        self._loop.wake()  # the notifier slept: until now it had no manager
         self._upgrades.announce()
 
     def _queue_timeout(self) -> float:
@@ -299,7 +300,7 @@ def _outfit(
 
 
 def _leadership(takeover: Takeover | None) -> int:
-    """Descriptor of the file of `hsrv.child.leadership`: that of the server before us, or a new one."""
+    """Descriptor of the file of `hsrv.child.leadership`: inherited from the old server, or a new one."""
     inherited = takeover.leadership if takeover is not None else -1
     return inherited if inherited >= 0 else anonymous_file("hsrv-leadership")
 

@@ -1,6 +1,6 @@
-"""All workers and pools of one server: what they are told, what they say, and how they end.
+"""All workers and pools of one server: commands to them, messages from them, and their ends.
 
-Promises: no process is signalled once its end is known; each end is told once.
+Promises: no process gets a signal after its end is known; each end is reported once.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,13 +22,13 @@ from hsrv.supervisor.runtime.loop import Loop
 from hsrv.supervisor.runtime.told import ProcessExited, ProcessReady, ProcessReaped, ProcessStarted
 
 LATE: Final = (DeathReason.STARTUP_TIMEOUT, DeathReason.DRAIN_TIMEOUT)
-"""Reasons for a kill of which nobody would know what the process was doing: its stacks are logged before."""
+"""Reasons for a kill that don't say what the process was doing: its stacks are logged first."""
 
 log = get_logger("hsrv.supervisor")
 
 
 class Doctor(Protocol):
-    """What is found out about a process that is to be killed, or was (`hsrv.supervisor.health.healing`)."""
+    """Finds out about a process that will be killed, or has ended (`hsrv.supervisor.health.healing`)."""
 
     deaths: DeathExaminer
 
@@ -38,7 +38,7 @@ class Doctor(Protocol):
 
 
 class Children:
-    """By pid: all whose end is not known."""
+    """All workers and pools whose end is not known."""
 
     def __init__(
         self,
@@ -48,20 +48,20 @@ class Children:
         living: dict[int, ChildHandle],
         on_stranger: Callable[[int, int], None],
     ) -> None:
-        """`living`: by pid, shared with those who look at them. `on_stranger`: called with the pid and the status of a
-        process that ended and is none of these."""
+        """`living`: by pid, shared with the readers of their state. `on_stranger`: called with pid and wait status of a
+        process that has ended and is none of these."""
         self.living = living
         self.forking: dict[int, list[ChildHandle]] = {}
-        """By generation, in the order in which the template was asked."""
+        """By generation, in the order of the requests to the template."""
         self.on_modules: Callable[[Mapping[str, str | None], float], None] = lambda modules, began: None
-        """Called when one says of which files the application consists, none of which was read before that time."""
+        """Called with the files that the application consists of, and a time before which none of them was read."""
         self._learned = LearnedPaths()
         self._loop = loop
         self._configuration = configuration
         self._doctor = doctor
         self._on_stranger = on_stranger
 
-    # what they are told
+    # commands
 
     def act(self, action: ChildAction) -> None:
         child, tasks = self.handle(action.identity), self._loop.tasks
@@ -86,7 +86,7 @@ class Children:
             child.dismiss()
 
     def kill(self, child: ChildHandle, reason: DeathReason, why: str) -> None:
-        """One that was forked."""
+        """Kill a process that was forked."""
         if reason in LATE:
             self._loop.tasks.start_soon(self._doctor.kill_with_stacks, child, reason, why)
         else:
@@ -102,13 +102,13 @@ class Children:
                 child.tell(self._loop.tasks, methods.POOL_AVAILABLE, params)
 
     def set_log_level(self, level: Literal["debug", "info", "warning", "error"]) -> None:
-        """In every process, also in those that come."""
+        """In every process, also in those forked later."""
         set_level(level)
         self._configuration.set_log_level(level)
         for child in self.living.values():
             child.command(self._loop.tasks, methods.LOG_LEVEL, methods.LogLevelParams(level=level))
 
-    # which there are
+    # the set of processes
 
     def handle(self, identity: Identity) -> ChildHandle | None:
         return next((child for child in self._everyone() if child.identity is identity), None)
@@ -119,12 +119,12 @@ class Children:
             yield from waiting
 
     def began(self, child: ChildHandle) -> None:
-        """Its template is about to be asked for it."""
+        """Its template is about to get the request to fork it."""
         self.forking.setdefault(child.identity.generation, []).append(child)
         self._loop.tasks.start_soon(self._hear, child)
 
     def forked(self, identity: Identity, pid: int, error: str) -> None:
-        """What a template answers, in the order in which it was asked."""
+        """The answer of a template. Answers come in the order of the requests."""
         waiting = self.forking.get(identity.generation)
         if not waiting:
             log.debug("late message of a template", message="Forked", child=pid)
@@ -139,22 +139,22 @@ class Children:
         self._loop.perform(self._loop.plan.child_forked(child.identity))
 
     def not_forked(self, generations: list[int]) -> None:
-        """Their template is gone: what it was asked for and didn't confirm is told to go, if it exists."""
+        """Their template has ended: processes that it has not confirmed are dismissed, if they exist."""
         for child in [child for number in generations for child in self.forking.pop(number, [])]:
             child.dismiss()
             child.ended(DeathReason.NOT_FORKED, "was not forked")
 
     async def all_drain(self) -> None:
-        """Until every worker has confirmed that it accepts no more, or has ended."""
+        """Wait until every worker has confirmed that it no longer accepts, or has ended."""
         for child in list(self.living.values()):
             if child.identity.role is Role.WORKER:
                 await child.draining.wait()
 
-    # what they say
+    # messages
 
     async def _hear(self, child: ChildHandle) -> None:
-        """Until its end, and all that it said before."""
-        clear_contextvars()  # of what it was forked for: the rest of its life is part of nothing
+        """Until it has ended and all of its messages were read."""
+        clear_contextvars()  # of the operation that it was forked for: what comes later belongs to none
         loop, plan, identity = self._loop, self._loop.plan, child.identity
         await child.run(self._on_ready, self._on_failed, self._on_learned, self._on_recycle)
         if not child.gone.is_set():
@@ -191,7 +191,7 @@ class Children:
         return self._learned.patterns
 
     def learn(self, patterns: list[str]) -> list[str]:
-        """Note them; those that are new."""
+        """Add them; returns those that are new."""
         new = [pattern for pattern in patterns if pattern not in self._learned]
         self._learned.add(new)
         return new
@@ -203,14 +203,14 @@ class Children:
                 if other is not child:
                     other.tell(self._loop.tasks, methods.LEARNED, news)
 
-    # how they end
+    # ends
 
     def exited(self, pid: int, status: int) -> None:
         child = self.living.pop(pid, None)
         if child is None:
             self._on_stranger(pid, status)
             return
-        self._count(child)  # in the same moment in which it is none of the living any more
+        self._count(child)  # at the moment when it leaves `living`, so it is counted once
         status_told = None if child.was_killed else status
         child.ended(*self._doctor.deaths.examine(status_told, self._loop.now()))
 

@@ -1,4 +1,4 @@
-"""The plan's actions, performed on processes and sockets.
+"""Performs the plan's actions on processes and sockets.
 
 Owns the descriptors that all generations share: the handoff channels and both ends of adopt. Promise: nothing is left
 behind.
@@ -18,7 +18,7 @@ from hsrv.system.reaping import reap
 
 
 class ProcessHands(Hands):
-    """Of one server."""
+    """The hands of one server."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class ProcessHands(Hands):
             stop_new_connections(self._outfit.addresses.listeners)
             self._loop.tasks.start_soon(self._refuse_connections)
         else:
-            raise TypeError(f"nobody performs {type(action).__name__}")
+            raise TypeError(f"no code performs {type(action).__name__}")
 
     def _kill(self, action: actions.Kill) -> None:
         child = self.children.handle(action.identity)
@@ -70,14 +70,16 @@ class ProcessHands(Hands):
             self.templates.kill(child.identity.generation, f"it did not fork {child.identity.name}")
 
     async def _refuse_connections(self) -> None:
-        """Once every worker has taken what waited in the queue. Bounded by the drain, which ends one that doesn't."""
+        """When every worker has accepted what waited in the queue. Bounded by the drain, which ends a worker that
+        doesn't."""
         await self.children.all_drain()
         refuse_connections(self._outfit.addresses.listeners)
 
     def reap(self) -> None:
-        """Collect every dead child: templates, children of dead templates, and as PID 1 strangers.
+        """Collect every child that has ended: templates, children of templates that have ended, and, as PID 1, any
+        other.
 
-        Templates first: what one said last may be that it forked one of the others.
+        Templates first: the last message of one may be that it forked one of the others.
         """
         dead = dict(reap())
         for pid in dead.keys() & self.templates.living.keys():
@@ -86,7 +88,7 @@ class ProcessHands(Hands):
             self.children.exited(pid, status)
 
     async def end(self, hurry: Callable[[], bool]) -> None:
-        """The server is over. `hurry`: whether nobody wants to wait for a template to exit."""
+        """The server has ended. `hurry`: whether not to wait for templates to exit."""
         self._outfit.handoffs.close_all()
         for channel in self._outfit.adopt:
             channel.close()

@@ -1,6 +1,6 @@
-"""All templates of one server: started, told what to fork, and seen off.
+"""All templates of one server: started, asked to fork, and ended.
 
-Promise: none outlives its use by more than TEMPLATE_EXIT_TIMEOUT.
+Promise: a template that is no longer needed ends within TEMPLATE_EXIT_TIMEOUT.
 """
 
 import os
@@ -27,36 +27,36 @@ from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.sockets.handoffs import Handoffs
 
 TEMPLATE_EXIT_TIMEOUT: Final = 2.0
-"""Seconds for a template to exit: one that is told to, and one that closed its channel."""
+"""Seconds for a template to exit, after it was told to or has closed its channel."""
 
 REAP_INTERVAL: Final = 0.01
-"""Seconds between looks at the last templates, when signals are not heard any more."""
+"""Seconds between checks of the last templates, when signals are no longer handled."""
 
 log = get_logger("hsrv.supervisor")
 
 
 class Reuse(Protocol):
-    """Development: whether a template is as good as a new one."""
+    """Development: whether a template can be used for the next generation."""
 
     def keeps_template(self) -> bool: ...
 
 
 @dataclass(frozen=True)
 class Outfit:
-    """What every template gets."""
+    """Passed to every template."""
 
     addresses: Addresses
     handoffs: Handoffs
     adopt: tuple[Channel, Channel]
     leadership: int
-    """Descriptor of the file by which one process at a time leads, of the server before us and after us too."""
+    """Descriptor of the file of `hsrv.child.leadership`, shared with the servers before and after this one."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """Variables beside our own."""
     metrics_dir: str = ""
 
 
 class Templates:
-    """Of all generations."""
+    """The templates of all generations."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Templates:
         deaths: DeathExaminer,
         reuse: Reuse | None,
     ) -> None:
-        """`reuse`: None but in development."""
+        """`reuse`: None except in development."""
         self._loop = loop
         self._configuration = configuration
         self._outfit = outfit
@@ -78,13 +78,13 @@ class Templates:
         self.living: dict[int, TemplateHandle] = {}
         """By pid: all that have not been reaped."""
         self._current: dict[int, TemplateHandle] = {}
-        """By generation: those that may still be asked to fork."""
+        """By generation: those that can still fork."""
         self.pids: dict[int, int] = {}
-        """By generation: the latest of each that is there."""
+        """By generation: of its latest template."""
         self._tables: tuple[int, ...] = (outfit.leadership,)
-        """What all children share: the file of the leadership, and the census once a limit needs it."""
+        """Files shared by all children: that of the leadership, and the census if a limit needs it."""
         self.on_ready: Callable[[TemplateReady], None] = lambda message: None
-        """Called when one has imported what it is to import."""
+        """Called when a template has finished its imports."""
 
     # start
 
@@ -116,14 +116,14 @@ class Templates:
         self._loop.tasks.start_soon(self._hear, template)
 
     def _renew(self, number: int, operation: str) -> bool:
-        """Development: the template, with all libraries imported, goes on for the next generation. False: there is
-        none, or what it has imported is stale."""
+        """Development: use the template, which has all libraries imported, for the next generation. False: there is
+        none, or its imports are stale."""
         if self._reuse is None:
             return False
         kept = next((one for one in self._current.values() if one.is_ready), None)
         if kept is None or not self._reuse.keeps_template():
             for one in list(self._current):
-                self._see_off(one)
+                self._dismiss(one)
             return False
         del self._current[kept.generation]
         self._current[number] = kept
@@ -147,14 +147,14 @@ class Templates:
         template.fork(child, action.broken, action.operation, waits=action.waits)
 
     def own_files(self) -> None:
-        """Tell them which socket files end with us."""
+        """Tell them which socket files to remove when the supervisor dies."""
         for template in self.living.values():
             template.own(self._outfit.addresses.files())
 
-    # what they say
+    # messages
 
     async def _hear(self, template: TemplateHandle) -> None:
-        """Until its channel ends. Its exit status comes with SIGCHLD; without the channel it is of no use."""
+        """Until its channel ends. Its exit status comes with SIGCHLD; without a channel it is useless."""
         clear_contextvars()
         try:
             await template.run(self._on_message)
@@ -185,13 +185,13 @@ class Templates:
     # end
 
     def quit(self, number: int, *, stays: bool) -> None:
-        """The generation is gone. `stays`: its template goes on with the next one."""
+        """The generation is gone. `stays`: the next one uses its template."""
         self._outfit.handoffs.close(number)
         self.pids.pop(number, None)
         if number in self._current and not stays:
-            self._see_off(number)
+            self._dismiss(number)
 
-    def _see_off(self, number: int) -> None:
+    def _dismiss(self, number: int) -> None:
         template = self._current.pop(number)
         template.quit()
         self._loop.tasks.start_soon(self._await_exit, template)
@@ -203,7 +203,7 @@ class Templates:
         self._kill(template, "it did not quit")
 
     def kill(self, number: int, why: str) -> None:
-        """The one of a generation, if it has one."""
+        """Kill the template of a generation, if it has one."""
         template = self._current.get(number)
         if template is not None:
             self._kill(template, why)
@@ -217,25 +217,25 @@ class Templates:
             self._lose(template, f"was killed: {why}")
 
     def exited(self, pid: int, status: int) -> None:
-        """One that is not in use any more was told to quit, or killed by us."""
+        """A template has ended. One that is no longer in use was told to quit, or killed by us."""
         template = self.living.pop(pid)
         in_use = self._current.get(template.generation) is template
         death = self._deaths.examine(status if in_use else None, self._loop.now())[1]
         self._lose(template, death)
 
     def _lose(self, template: TemplateHandle, death: str) -> None:
-        """No template any more. What it was asked to fork and didn't confirm is told to go, if it exists."""
+        """It can't fork any more. Processes that it has not confirmed are dismissed, if they exist."""
         template.hear(self._on_message)
         if self._current.get(template.generation) is not template:
             return
         del self._current[template.generation]
-        # In development it may owe children also to generations that were given up.
+        # In development it may not have answered for generations that were given up, either.
         number = template.generation
         self._children.not_forked(list(self._children.forking) if self._reuse is not None else [number])
         self._loop.perform(self._loop.plan.template_gone(number, death, self._loop.now()))
 
     async def end(self, hurry: Callable[[], bool]) -> None:
-        """The server is over. Give them time to exit, unless there is a hurry. Nobody hears SIGCHLD any more."""
+        """The server has ended. Give them time to exit, except in a hurry. SIGCHLD is no longer handled."""
         for table in self._tables:
             os.close(table)
         for template in await self._left(hurry):
@@ -243,7 +243,7 @@ class Templates:
         await self._left(lambda: False)
 
     async def _left(self, hurry: Callable[[], bool]) -> list[TemplateHandle]:
-        """Those that did not exit in time."""
+        """The templates that did not exit in time."""
         left = list(self.living.values())
         with anyio.move_on_after(TEMPLATE_EXIT_TIMEOUT):
             while (left := [one for one in left if _alive(one.pid)]) and not hurry():  # noqa: ASYNC110  # as just said

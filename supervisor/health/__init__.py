@@ -1,5 +1,5 @@
-"""Processes that hang, die, grow old or hold too much.
+"""Processes that hang, die, grow old or use too much memory.
 
-In reading order: `health` (whether one hangs; pure), `deaths` (why one ended), `healing` (what is done about it),
-`recycler` (replacement for age and memory).
+In reading order: `health` (whether a process hangs; pure), `deaths` (why a process ended), `healing` (reports and acts
+on hangs), `recycler` (replacement for age and memory).
 """

@@ -1,4 +1,4 @@
-"""Why a process ended, by its exit status and what the kernel counts."""
+"""Why a process ended, by its wait status and the kernel's count of out-of-memory kills."""
 
 import os
 import signal
@@ -9,7 +9,8 @@ from hsrv.common.terms import DeathReason
 from hsrv.system.cgroupmemory import MemoryGroup
 
 FORGOTTEN_AFTER: Final = 5.0
-"""Seconds after which a kill that explains no death was of another process in the control group."""
+"""Seconds after which an out-of-memory kill without a matching death counts as that of another process in the control
+group."""
 
 
 class DeathExaminer:
@@ -19,17 +20,17 @@ class DeathExaminer:
         self._group = group
         self._oom_kills = group.oom_kills()
         self._unexplained: deque[float] = deque()
-        """When we noticed each of the kernel's kills that is no death's reason yet."""
+        """When each of the kernel's kills was noticed that has no matching death yet."""
 
     def settle(self, now: float) -> None:
-        """Once a second or so: forget kills that were not of ours."""
+        """To be called about once a second: forget kills of other processes."""
         self._notice(now)
         while self._unexplained and now - self._unexplained[0] > FORGOTTEN_AFTER:
             self._unexplained.popleft()
 
     def examine(self, status: int | None, now: float) -> tuple[DeathReason, str]:
-        """The reason, and the same in words, of a process that we have not killed. `status`: of waitpid(); None when
-        nobody knows it."""
+        """The reason of a death, and the same in words, for a process that we have not killed. `status`: of waitpid();
+        None if it is unknown."""
         if status is None:
             return DeathReason.UNKNOWN, "ended, its exit status is unknown"
         code = os.waitstatus_to_exitcode(status)
@@ -41,7 +42,7 @@ class DeathExaminer:
         return DeathReason.SIGNAL, f"was killed by {signal_name(-code)}"
 
     def _killed_for_memory(self, now: float) -> bool:
-        """Whether the kernel has killed one more than we know of."""
+        """Whether the kernel has killed a process whose death is not explained yet."""
         self._notice(now)
         if not self._unexplained:
             return False
@@ -62,6 +63,6 @@ def signal_name(number: int) -> str:
 
 
 def how_it_ended(status: int) -> str:
-    """A wait status in words, for a process of which no reason is counted."""
+    """A wait status in words, for a process whose deaths are not counted."""
     code = os.waitstatus_to_exitcode(status)
     return f"exited with code {code}" if code >= 0 else f"was killed by {signal_name(-code)}"

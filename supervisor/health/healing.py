@@ -1,8 +1,8 @@
-"""Looks at every process and does what is to be done about one that hangs.
+"""Checks every process, reports one that hangs, and has it replaced.
 
-Owns the look-out: one round per INTERVAL over the scoreboards. Promises: a process that hangs is reported once, with
-the stacks of its threads and the request that it stands still in, before anything is done to it; who is slow because
-the whole machine is slow is left in peace. What becomes of a process decides the plan.
+Owns the check: one round over the scoreboards per INTERVAL. Promises: a process that hangs is reported once, with the
+stacks of its threads and the request that occupies it, before anything is done to it; a process that is slow because
+the whole machine is slow is left alone. The plan decides what to do with a process.
 """
 
 import time
@@ -34,19 +34,20 @@ INTERVAL: Final = 0.5
 """Seconds between two rounds."""
 
 LATE: Final = 1.0
-"""Seconds that a round may be late. When it is later we have not run ourselves, so nobody else may have."""
+"""Seconds that a round may be late. If it is later, the supervisor did not run, so other processes may not have run
+either."""
 
 RECOVERY: Final = 10.0
-"""Seconds that others have to show signs of life after we were that late, at most."""
+"""Maximum seconds that other processes then have for new heartbeats."""
 
 HOLDINGS_EVERY: Final = 2
-"""Rounds between two looks at ages and memory."""
+"""Rounds between two checks of age and memory."""
 
 TASKS_TIMEOUT: Final = 2.0
-"""Seconds for a process to tell the stacks of its tasks."""
+"""Seconds for a process to send the stacks of its tasks."""
 
 CRASH: Final = "Fatal Python error"
-"""How `faulthandler` begins."""
+"""How a dump of `faulthandler` begins."""
 
 HELD: Final = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
@@ -60,19 +61,19 @@ class Incident:
     hang: Hang
     seen_at: float
     treated: bool = False
-    """Something was done about it, so it is over when the process is."""
+    """Its replacement was requested, so it ends with the process."""
     reported: bool = False
-    """Its stacks are taken, as far as they can be: from now on it may be treated."""
+    """Its stacks were taken, as far as possible: it may be replaced now."""
 
     def is_due(self, now: float, grace: float) -> bool:
-        """Whether something is to be done about it: in each round, for the plan may not be able to yet. A call that is
-        stuck had its grace after it was cancelled."""
+        """Whether the process is to be replaced. True in each round, because the plan may not be able to yet. A call
+        that is stuck had its grace after it was cancelled."""
         waited = self.hang.kind is Kind.CALL_STUCK or now - self.seen_at >= grace
         return self.reported and waited
 
 
 class HangMonitor:
-    """Of one server."""
+    """The health checks of one server."""
 
     def __init__(
         self,
@@ -93,14 +94,14 @@ class HangMonitor:
         self._errors = ErrorLog("healing")
 
     async def run(self) -> None:
-        """Look, as long as the server lives."""
+        """Check until cancelled."""
         while True:
             due = time.monotonic() + INTERVAL
             await anyio.sleep(INTERVAL)
             self.round(due, time.monotonic())
 
     def round(self, due: float, now: float) -> None:
-        """The one that was due at `due`."""
+        """The round that was due at `due`."""
         self._errors.remind(now)
         if now - due > LATE:
             self._blind_until = now + min(now - due, RECOVERY)
@@ -133,7 +134,7 @@ class HangMonitor:
         )
 
     def _is_at_work(self, child: ChildHandle) -> bool:
-        """Who starts or ends has deadlines of its own."""
+        """A process that starts or ends has deadlines of its own."""
         known = self._loop.plan.find(child.identity)
         return known is not None and known.state in (ChildState.SERVING, ChildState.DRAINING)
 
@@ -155,7 +156,7 @@ class HangMonitor:
             self._replace(child, hang, now)
 
     def _replace(self, child: ChildHandle, hang: Hang, now: float) -> None:
-        """Who still leads his other requests to their end gets a successor first; who doesn't is killed."""
+        """A process that can still finish its other requests is replaced first; another one is killed."""
         plan, why = self._loop.plan, f"it hangs for {now - hang.since:.0f} s ({hang.option})"
         if hang.kind is Kind.CALL_STUCK:
             self._loop.perform(plan.recycle(child.identity, "hung", why, now))
@@ -175,7 +176,7 @@ class HangMonitor:
     async def _stacks(self, child: ChildHandle, *, tasks: bool) -> str:
         text = await child.thread_stacks()
         if tasks:
-            with suppress(RpcError):  # it can't answer: then that is all there is
+            with suppress(RpcError):  # it can't answer: then only the threads' stacks are known
                 text += "\n" + await child.task_stacks(timeout=TASKS_TIMEOUT)
         return text
 
@@ -190,7 +191,7 @@ class HangMonitor:
             child.kill(reason, why)
 
     def tell_crash(self, child: ChildHandle) -> None:
-        """What a process that died of a fault of its own has left: `faulthandler` wrote it at its end."""
+        """Log what `faulthandler` wrote at the end of a process that crashed."""
         text = dump.read_dump(child.dump) if child.reason is DeathReason.SIGNAL else ""
         begin = text.find(CRASH)  # an operator may have asked for stacks before
         if begin >= 0:
@@ -198,7 +199,7 @@ class HangMonitor:
 
 
 def _state(pid: int) -> str:
-    """Whether it computes, sleeps, is stopped..."""
+    """Running, sleeping, stopped, ..."""
     try:
         return str(psutil.Process(pid).status())
     except psutil.NoSuchProcess:
@@ -216,14 +217,14 @@ def _limits(config: Config) -> Limits:
 
 
 def _may_replace(child: ChildHandle) -> bool:
-    """In development, and when somebody has stopped it, it may be in a debugger."""
+    """In development, or when it was stopped by a signal, it may be in a debugger."""
     config = child.config
     action = config.hang_action if child.identity.role is Role.WORKER else config.pool_hang_action
     return action == "replace" and not config.reload and _state(child.pid) not in HELD
 
 
 def _described(child: ChildHandle, hang: Hang, now: float) -> dict[str, object]:
-    """What is known of a hang."""
+    """The details of a hang, for the log."""
     request = hang.request
     return {
         "process": child.identity.name,

@@ -1,7 +1,7 @@
-"""Whether a process hangs, by its scoreboard. Pure.
+"""Whether a process hangs, according to its scoreboard. Pure.
 
-Three things are told apart: something holds the GIL (no thread of the process runs), the event loop stands still in one
-step of one call, or a call never ends though the loop turns. A process that starts or ends has deadlines of its own
+Distinguishes: the GIL is held (no thread of the process runs), the event loop is blocked in one step of one call, or a
+call never ends although the loop runs. A process that starts or ends has deadlines of its own
 (`hsrv.supervisor.plan.plan`), so a slow import is never taken for a hang.
 """
 
@@ -13,7 +13,7 @@ from hsrv.board.snapshot import BoardRequest, Snapshot
 from hsrv.common.terms import Role
 
 OFF: Final = 0.0
-"""As a limit: none."""
+"""Value of a limit that is switched off."""
 
 
 @unique
@@ -22,7 +22,7 @@ class Kind(StrEnum):
     """No thread of the process ran: a C call holds the GIL, or the process is stopped."""
     LOOP_BLOCKED = "loop_blocked"
     CALL_STUCK = "call_stuck"
-    """The application was cancelled and did not end."""
+    """A call of the application was cancelled and did not end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +41,17 @@ class Limits:
 class Hang:
     kind: Kind
     since: float
-    """time.monotonic(); tells one hang from the next."""
+    """time.monotonic(); distinguishes one hang from the next."""
     request: BoardRequest | None
-    """Whose, as far as is known."""
+    """The request that occupies the process, if known."""
     note: str
-    """What it stands still in, as far as is known."""
+    """Where it is blocked, if known."""
     option: str
-    """Whose limit is over."""
+    """The option whose limit was exceeded."""
 
 
 def judge(role: Role, snapshot: Snapshot, limits: Limits, now: float) -> Hang | None:
-    """The worst that is wrong with a process that serves; `now`: time.monotonic()."""
+    """The worst problem of a process that serves; `now`: time.monotonic()."""
     return _gil(snapshot, limits, now) or _loop(role, snapshot, limits, now) or _call(snapshot)
 
 
@@ -64,7 +64,8 @@ def _gil(snapshot: Snapshot, limits: Limits, now: float) -> Hang | None:
 
 
 def _loop(role: Role, snapshot: Snapshot, limits: Limits, now: float) -> Hang | None:
-    """A loop that is late is not blocked: it may have many short steps to do. So one step must have lasted for long."""
+    """A loop that is late is not necessarily blocked: it may have many short steps to run. So one step must have taken
+    long."""
     limit, option = (
         (limits.request, "--request-timeout") if role is Role.WORKER else (limits.stall, "--stall-timeout")
     )
@@ -79,12 +80,12 @@ def _loop(role: Role, snapshot: Snapshot, limits: Limits, now: float) -> Hang | 
 
 
 def _in_this_turn(snapshot: Snapshot) -> BoardRequest | None:
-    """The heartbeat's thread may not have got round to wiping out what it noted in an earlier one."""
+    """The heartbeat's thread may not have cleared yet what it recorded in an earlier turn."""
     stalled = snapshot.stalled
     return stalled if stalled is not None and stalled.since >= snapshot.loop_beat else None
 
 
 def _call(snapshot: Snapshot) -> Hang | None:
-    """The worker itself cancels a call that takes too long, and tells of one that goes on all the same."""
+    """The worker itself cancels a call that takes too long, and records one that goes on after that."""
     stuck = snapshot.stuck
     return Hang(Kind.CALL_STUCK, stuck.since, stuck, "", "--request-timeout") if stuck is not None else None

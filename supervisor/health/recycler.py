@@ -1,7 +1,7 @@
-"""Has those workers replaced that have grown old or hold too much memory, and for memory pressure a pool too.
+"""Has workers replaced that are too old or use too much memory, and under memory pressure a pool too.
 
-Owns the looks at what they hold. Promises: nobody is replaced again and again for a limit that a fresh process exceeds
-too, nor for a shortage of memory that none of them is the cause of; either is told once.
+Owns the measuring of their memory. Promises: no process is replaced again and again for a limit that a fresh process
+exceeds too, nor for a shortage of memory that none of them has caused; both are logged once.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,11 +19,11 @@ from hsrv.supervisor.runtime.loop import Loop
 from hsrv.system.cgroupmemory import MemoryGroup
 
 SHARED_KEPT: Final = 30.0
-"""Seconds for which we know how much of its memory a process shares."""
+"""Seconds for which the amount of memory that a process shares is used again."""
 
 
 class Recycler:
-    """Of one server."""
+    """Checks the age and memory of the processes of one server."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Recycler:
         self._told_born_large: set[int] = set()
         """Generations."""
         self._shared: dict[int, tuple[float, int]] = {}
-        """By pid: when we looked, and the bytes."""
+        """By pid: when it was measured, and the bytes."""
 
     def look(self, now: float) -> None:
         """Once a second."""
@@ -113,7 +113,7 @@ class Recycler:
         )
 
     def _shared_memory(self, pid: int, resident: int, now: float) -> int:
-        """To find that out the kernel walks its page tables, 14 ms per GiB, so it is not done each time."""
+        """For this the kernel walks its page tables, 14 ms per GiB, so it is not done each time."""
         at, shared = self._shared.get(pid, (-inf, 0))
         if now - at >= SHARED_KEPT:
             shared = resident - proportional_memory(pid, resident)
@@ -122,7 +122,7 @@ class Recycler:
 
 
 def resident_memory(pid: int) -> int:
-    """Bytes; 0 when it ended meanwhile, or the system keeps it to itself."""
+    """Bytes; 0 if it has ended, or the system doesn't report it."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
     except (psutil.Error, OSError):
@@ -130,7 +130,7 @@ def resident_memory(pid: int) -> int:
 
 
 def proportional_memory(pid: int, resident: int) -> int:
-    """Bytes, of what it shares its part; `resident` where that is not known."""
+    """Bytes, with shared pages divided among their users; `resident` if the system doesn't report it."""
     try:
         return min(resident, int(getattr(psutil.Process(pid).memory_full_info(), "pss", resident)))
     except (psutil.Error, OSError):

@@ -1,5 +1,5 @@
-"""What operators ask for.
+"""Commands of operators.
 
-In reading order: `operations` (what takes a while: its steps and its end), `operator` (the socket they come in by),
-`desk` (the answers), `reloads` (the configuration is read again).
+In reading order: `operations` (steps and end of what takes a while), `operator` (the operator socket),
+`desk` (the handlers), `reloads` (reloads, which read the configuration again).
 """

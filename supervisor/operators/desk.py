@@ -1,6 +1,6 @@
-"""What operators may ask, and what they are answered.
+"""The methods that operators can call, and their answers.
 
-Promise: what one asks keeps nobody else waiting.
+Promise: no request makes another one wait.
 """
 
 from collections.abc import Awaitable, Callable
@@ -27,16 +27,16 @@ from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.runtime.loop import Loop
 
 LOOK_INTERVAL: Final = 0.25
-"""Seconds between two looks at what a waiting operator waits for, when nothing else happens."""
+"""Seconds between two checks of the condition that an operator waits for, if nothing else happens."""
 
 TASKS_TIMEOUT: Final = 1.0
-"""Seconds for a process to tell the stacks of its tasks."""
+"""Seconds for a process to send the stacks of its tasks."""
 
 STACKS_LIMIT: Final = 256 * 1024
-"""Characters of all stacks of one answer: JSON may need four bytes for one, and the answer must fit a line."""
+"""Characters of all stacks in one answer: JSON may need four bytes for one, and the answer must fit into a line."""
 
 PRESTOP_LIMIT: Final = 20
-"""Of the things that still run when a prestop is over: how many are named."""
+"""Maximum number of running requests and streams that the result of a prestop names."""
 
 log = get_logger("hsrv.supervisor")
 
@@ -60,7 +60,7 @@ class Upgrading(Protocol):
 
 
 class OperatorDesk:
-    """What operators may ask of one server (`hsrv.rpc.operator`)."""
+    """The handlers of `hsrv.rpc.operator` for one server."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class OperatorDesk:
         return handle
 
     def _check_ours(self) -> None:
-        """An operator who came in before an upgrade means the server, and not what is left of the old one."""
+        """An operator that connected before an upgrade means the server, not what is left of the old one."""
         replacement = self._upgrades.replacement
         if replacement is not None:
             why = f"the supervisor with pid {replacement.pid} has taken over: connect again"
@@ -120,7 +120,7 @@ class OperatorDesk:
         self._check_ours()
         return status
 
-    # what changes the fleet
+    # commands that change processes
 
     async def _reload(self, context: Context, params: operator.ReloadParams) -> operator.ReloadResult:
         self._check_running()
@@ -208,7 +208,7 @@ class OperatorDesk:
             raise RpcError(ErrorCode.REFUSED, "the server stops")
 
     async def _until(self, true: Callable[[], bool]) -> None:
-        """Bounded by whatever changes the plan: each of its states ends by itself."""
+        """Bounded, because every state of the plan ends within a bound."""
         while not true():
             with anyio.move_on_after(LOOK_INTERVAL):
                 await self._loop.changed.wait()
@@ -249,7 +249,7 @@ class OperatorDesk:
         status = await self._read_status()
         return sum(role.counts["accepted"] for role in status.totals.values())
 
-    # looking inside
+    # diagnosis
 
     async def _stacks(self, context: Context, params: operator.StacksParams) -> operator.StacksResult:
         chosen = [child for child in self._children.living.values() if _is_meant(child, params.target)]

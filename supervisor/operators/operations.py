@@ -1,4 +1,4 @@
-"""What operators have asked for and is under way: its steps and its end, for whoever follows."""
+"""Operations in progress: their steps and their end, for those that wait for them."""
 
 import secrets
 from collections.abc import Awaitable, Callable
@@ -9,17 +9,17 @@ from hsrv.supervisor.plan.actions import ForPeople, OperationEnded, OperationSte
 
 
 def new_id() -> str:
-    """Names one operation in every process's log."""
+    """An id for an operation, in the log of every process."""
     return secrets.token_hex(6)
 
 
 class Operation:
-    """One of them."""
+    """One operation."""
 
     def __init__(self, id_: str) -> None:
         self.id = id_
         self.error = ""
-        """Why it failed; "" when it didn't, or isn't over."""
+        """Why it failed; "" if it succeeded, or has not ended."""
         self.traceback = ""
         self._steps: list[str] = []
         self._over = False
@@ -42,7 +42,7 @@ class Operation:
         self._news = anyio.Event()
 
     async def follow(self, on_step: Callable[[str], Awaitable[None]]) -> None:
-        """Until its end; `on_step` hears also what came before."""
+        """Wait for its end; `on_step` also gets the steps that came before."""
         told = 0
         while True:
             news = self._news
@@ -56,13 +56,13 @@ class Operation:
 
 
 class Operations:
-    """All that are not over, by id."""
+    """All operations in progress, by id."""
 
     def __init__(self) -> None:
         self._open: dict[str, Operation] = {}
 
     def open(self, id_: str) -> Operation:
-        """The one with this id, begun now if it isn't there."""
+        """The operation with this id; a new one if there is none."""
         return self._open.setdefault(id_, Operation(id_))
 
     def hear(self, report: ForPeople) -> None:
@@ -76,7 +76,7 @@ class Operations:
             self._open[id_].step(step)
 
     def end(self, id_: str, error: str, traceback: str) -> None:
-        """It is over; nobody need follow it."""
+        """It has ended."""
         operation = self._open.pop(id_, None)
         if operation is not None:
             operation.end(error, traceback)

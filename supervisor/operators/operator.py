@@ -1,7 +1,8 @@
-"""Operators: the socket they come in by. What they may ask: `desk`.
+"""The operator socket and its connections. Their requests are answered by `desk`.
 
-Promises: only root and the user that the server runs as are served (the kernel's word counts, whatever the file's
-mode); an operator that stalls, floods or leaves costs himself; what one asks keeps nobody else waiting.
+Promises: only root and the user that the server runs as are served (checked by the kernel's credentials of the peer,
+whatever the file's mode); an operator that stalls, floods or disconnects affects only itself; no request makes another
+one wait.
 """
 
 import errno
@@ -34,13 +35,13 @@ MAX_OPERATORS: Final = 32
 """Connections at a time. One more is refused."""
 
 MAX_REFUSALS: Final = 8
-"""Of them at a time that are told why. One more is just closed."""
+"""Refused connections at a time that get a reason. Others are just closed."""
 
 REFUSAL_TIMEOUT: Final = 1.0
-"""Seconds to tell why."""
+"""Seconds to send the reason."""
 
 IDLE_TIMEOUT: Final = 300.0
-"""Seconds after which an operator that asks nothing is disconnected."""
+"""Seconds without a request after which an operator is disconnected."""
 
 EXHAUSTED_PAUSE: Final = 0.5
 """Seconds without accepting after EMFILE."""
@@ -49,7 +50,7 @@ log = get_logger("hsrv.supervisor")
 
 
 class Desk(Protocol):
-    """What answers."""
+    """Answers requests."""
 
     def table(self) -> Mapping[methods.Method[Any, Any], Handler]: ...
 
@@ -79,11 +80,12 @@ class OperatorSocket:
     def _prepare(self) -> None:
         self._operators = 0
         self._refusals = 0
-        self._letting_in: anyio.CancelScope | None = None
+        self._accepting: anyio.CancelScope | None = None
 
     @classmethod
     def inherited(cls, sock: socket.socket, info: ListenerInfo) -> Self:
-        """Of the server that we take over from, which still serves it. Its file will have our name."""
+        """The socket of the server that this one replaces, which still serves it. Its file will be renamed to our
+        pid."""
         door = cls.__new__(cls)
         door._sock = sock
         door.path = rundir.socket_path(Path(info.address[0]).parent, os.getpid())
@@ -93,14 +95,14 @@ class OperatorSocket:
         return door
 
     def own(self) -> None:
-        """The file has our name, and is ours to remove."""
+        """The file has our name now, and is ours to remove."""
         self.info = msgspec.structs.replace(self.info, unix_inode=self._inode)
 
     def hand_over(self, pid: int) -> None:
-        """Another supervisor lets operators in from now on; those that are in stay until we end. The file is renamed,
-        so at every moment there is exactly one that leads to the server."""
-        if self._letting_in is not None:
-            self._letting_in.cancel()
+        """Another supervisor accepts operators from now on; those that are connected stay until this one ends. The file
+        is renamed, so at every moment exactly one file leads to the server."""
+        if self._accepting is not None:
+            self._accepting.cancel()
         self.info = msgspec.structs.replace(self.info, unix_inode=None)
         target = rundir.socket_path(self.path.parent, pid)
         try:
@@ -108,7 +110,7 @@ class OperatorSocket:
                 raise FileExistsError(errno.EEXIST, f"{target.name} is there, and no socket of ours")
             self.path.rename(target)
         except OSError as error:
-            log.warning("operator's socket not renamed", path=str(self.path), error=error.strerror)
+            log.warning("operator socket not renamed", path=str(self.path), error=error.strerror)
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -128,12 +130,12 @@ class OperatorSocket:
         remove_socket_file(self.info)
 
     async def serve(self, desk: "Desk") -> None:
-        """Let operators in."""
+        """Accept operators."""
         async with anyio.create_task_group() as tasks:
-            with anyio.CancelScope() as self._letting_in:
-                await self._let_in(desk, tasks)
+            with anyio.CancelScope() as self._accepting:
+                await self._accept(desk, tasks)
 
-    async def _let_in(self, desk: "Desk", tasks: TaskGroup) -> None:
+    async def _accept(self, desk: "Desk", tasks: TaskGroup) -> None:
         while True:
             await wait_readable(self._sock.fileno())
             try:
@@ -166,7 +168,7 @@ class OperatorSocket:
             tasks.start_soon(self._hear, dispatcher, desk)
 
     def _refuse(self, dispatcher: Dispatcher, why: str, tasks: TaskGroup) -> None:
-        tasks.start_soon(self._say_no, dispatcher, why, self._refusals >= MAX_REFUSALS)
+        tasks.start_soon(self._answer_refused, dispatcher, why, self._refusals >= MAX_REFUSALS)
 
     async def _hear(self, dispatcher: Dispatcher, desk: "Desk") -> None:
         self._operators += 1
@@ -179,8 +181,8 @@ class OperatorSocket:
         finally:
             self._operators -= 1
 
-    async def _say_no(self, dispatcher: Dispatcher, why: str, at_once: bool) -> None:
-        """Answer whatever is asked with the reason, for a moment."""
+    async def _answer_refused(self, dispatcher: Dispatcher, why: str, at_once: bool) -> None:
+        """Answer every request with the reason, for REFUSAL_TIMEOUT."""
 
         async def refuse(context: Context, method: str, params: Any) -> Any:
             raise RpcError(ErrorCode.REFUSED, why)
@@ -194,7 +196,7 @@ class OperatorSocket:
 
 
 class _IdleGuard:
-    """Keeps an operator's connection from idling out while anything that he asked runs."""
+    """Prevents the idle timeout of an operator's connection while one of its requests runs."""
 
     def __init__(self, idle: anyio.CancelScope) -> None:
         self._idle = idle

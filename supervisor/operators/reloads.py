@@ -21,7 +21,7 @@ log = get_logger("hsrv.supervisor")
 
 
 class Reloads:
-    """Of one server."""
+    """The reloads of one server."""
 
     def __init__(
         self,
@@ -30,18 +30,18 @@ class Reloads:
         set_log_level: Callable[[Literal["debug", "info", "warning", "error"]], None],
         in_the_way: Callable[[], str],
     ) -> None:
-        """`set_log_level`: in every process. `in_the_way`: why none can begin now, or ""."""
+        """`set_log_level`: in every process. `in_the_way`: why no reload can begin now, or ""."""
         self._loop = loop
         self._configuration = configuration
         self._set_log_level = set_log_level
         self._in_the_way = in_the_way
 
     def next_id(self) -> str:
-        """Of the reload that a request for one starts or joins: what waits already is early enough for all."""
+        """The id of the reload that a request starts, or of the queued one that it joins."""
         return self._loop.plan.queued_reload or new_id()
 
     def begin(self, operation: str) -> None:
-        """Start the next generation, or queue it, with the configuration as it is now. Nothing follows a stop."""
+        """Read the configuration again and start the next generation, or queue it. Does nothing after a stop."""
         loop = self._loop
         if loop.plan.phase is not ServerPhase.RUNNING:
             loop.tell(LogLine("info", "not reloaded", {"why": "the server stops"}))
@@ -56,7 +56,7 @@ class Reloads:
             loop.perform(loop.plan.start(loop.now(), operation))
 
     def _read(self, operation: str) -> str:
-        """Why that failed, or ""."""
+        """Read the configuration. Returns why that failed, or ""."""
         before = self._configuration.config
         try:
             if why := self._in_the_way():

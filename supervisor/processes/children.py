@@ -26,20 +26,20 @@ from hsrv.rpc.messages import RpcError
 from hsrv.rpc.methods import ChildReport, Empty, Method
 
 COMMAND_TIMEOUT: Final = 10.0
-"""Seconds for a child to confirm a command. A worker in the middle of a long computation confirms when it is
-done; its deadlines are the plan's matter, so an answer that doesn't come is only worth a line."""
+"""Seconds for a child to confirm a command. A worker in the middle of a long computation confirms after it. The plan
+enforces the deadlines, so a missing confirmation is only logged."""
 
 LAST_WORDS_TIMEOUT: Final = 2.0
-"""Seconds between a child's end and the time when all that it said has been heard."""
+"""Seconds after a child's end for reading its last messages."""
 
 MAX_TELLING: Final = 32
-"""Notifications that wait for a process to read. It is busy, and what it misses it learns again."""
+"""Notifications that wait for a busy process to read. Those that it misses are sent again."""
 
 STACKS_TIMEOUT: Final = 2.0
 """Seconds for a process to write its stacks. One that hangs in the kernel doesn't."""
 
 STACKS_QUIET: Final = 0.05
-"""Seconds without a further line after which a dump is complete: nothing marks its end."""
+"""Seconds without another line after which a dump counts as complete: its end has no mark."""
 
 DEFAULTS: Final = Config()
 
@@ -52,7 +52,7 @@ class ChildHandle:
     """One child process."""
 
     def __init__(self, identity: Identity, config: Config = DEFAULTS, template_began: float = 0.0) -> None:
-        """`config`: that it was started with. What a reload has read since is its successors'. `template_began`: see
+        """`config`: the one that it was started with, not one that a reload has read since. `template_began`: see
         `TemplateHandle.began`."""
         self.identity = identity
         self.config = config
@@ -60,22 +60,22 @@ class ChildHandle:
         self.pid = 0
         """0 until the template has forked it."""
         self.gone = anyio.Event()
-        """It has ended, or never began."""
+        """Set when it has ended, or was never started."""
         self.death = ""
         """How it ended, in words."""
         self.reason = DeathReason.UNKNOWN
-        """The same for a counter."""
+        """The same as a reason for a counter."""
         self.counted = False
-        """What it has counted is part of the server's totals: it is gone."""
+        """It has ended and its counters were added to the server's totals."""
         self.forked_at = time.monotonic()
-        """When it was asked for; then, when it was forked."""
+        """When the fork was requested; later, when it was forked."""
         self.baseline = 0
-        """Bytes that it held when it was ready."""
+        """Resident bytes when it was ready."""
         self.dump, self.board = _new_files()
         """Descriptors of the file that it writes its stacks to, and of its scoreboard."""
         self._dumping = anyio.Lock()
         self._asked: anyio.Event | None = None
-        """Set when the report that was asked for is there, or will not come."""
+        """Set when the requested report has arrived, or will not arrive."""
         self._report: ChildReport | None = None
         self._telling = 0
         try:
@@ -88,10 +88,10 @@ class ChildHandle:
         self._hearing = anyio.CancelScope()
         self._killed_for: tuple[DeathReason, str] | None = None
         self.draining = anyio.Event()
-        """It has confirmed that it drains, or has ended: it accepts no more."""
+        """Set when it has confirmed a drain, or has ended: it no longer accepts."""
 
     async def run(self, on_ready: Report, on_failed: Report, on_learned: Report, on_recycle: Report) -> None:
-        """Hear the child until its control channel ends: all it said, also when its end is known before."""
+        """Read the child's messages until its control channel ends, also after its end is known."""
 
         async def ready(context: Context, params: methods.ReadyParams) -> None:
             on_ready(self, params)
@@ -121,10 +121,10 @@ class ChildHandle:
         tasks.start_soon(self._command, method, Empty() if params is None else params)
 
     async def report(self, tasks: TaskGroup, *, timeout: float) -> ChildReport | None:
-        """What it is doing; None before it is ready. Raises TimeoutError while it computes.
+        """What it is doing; None before it is ready. Raises TimeoutError if it is busy.
 
-        One question at a time, however often it is asked: those that a busy process has not read yet would fill its
-        channel, until not even a command fits.
+        There is one request at a time, however many callers: requests that a busy process doesn't read would fill its
+        channel until no command fits.
         """
         if self._asked is None:
             self._asked = anyio.Event()
@@ -145,14 +145,14 @@ class ChildHandle:
             asked.set()
 
     async def task_stacks(self, *, timeout: float) -> str:
-        """Of the tasks of its event loop. Raises RpcError."""
+        """The stacks of the tasks of its event loop. Raises RpcError."""
         return (await calls.call(self._dispatcher, methods.TASK_STACKS, Empty(), timeout=timeout)).text
 
     async def thread_stacks(self) -> str:
-        """Of all of its threads, whatever it is doing; "" when it did not react within STACKS_TIMEOUT."""
+        """The stacks of all of its threads, whatever it is doing; "" if it doesn't react within STACKS_TIMEOUT."""
         async with self._dumping:
             text = ""
-            if self.gone.is_set():  # the pid and the descriptor may be another's
+            if self.gone.is_set():  # pid and descriptor may be those of another process
                 return text
             stacks.clear_dump(self.dump)
             with contextlib.suppress(ProcessLookupError):
@@ -178,7 +178,7 @@ class ChildHandle:
             )
 
     def tell(self, tasks: TaskGroup, method: Method[Any, Any], params: Any) -> None:
-        """Send a notification; dropped when it has MAX_TELLING that it did not read."""
+        """Send a notification; dropped if MAX_TELLING of them wait for the process to read."""
         if self._telling < MAX_TELLING:
             self._telling += 1
             tasks.start_soon(self._tell, method, params)
@@ -190,26 +190,26 @@ class ChildHandle:
             self._telling -= 1
 
     def dismiss(self) -> None:
-        """End the control channel: a child that doesn't serve yet shuts its lifespan down and exits."""
+        """End the control channel: a child that doesn't serve yet runs its lifespan shutdown and exits."""
         if self._control.fileno() >= 0:
             with contextlib.suppress(OSError):  # it has ended from the other side
                 self._control.shutdown(socket.SHUT_RDWR)
 
     def kill(self, reason: DeathReason, why: str) -> None:
-        """SIGKILL, unless its end is known. If its template reaped it a moment ago: no pid returns that
-        soon."""
+        """SIGKILL, unless its end is known. Even if its template has just reaped it, the pid isn't used again
+        that soon."""
         if self.gone.is_set():
             return
         self._killed_for = reason, why
         log.warning("killing", process=self.identity.name, child=self.pid, why=why)
         try:
             os.kill(self.pid, signal.SIGKILL)
-        except ProcessLookupError:  # reaped by a template that died before it could tell
+        except ProcessLookupError:  # reaped by a template that died before it reported it
             self.ended(DeathReason.UNKNOWN, "ended, its exit status is unknown")
 
     @property
     def was_killed(self) -> bool:
-        """By us: its exit status tells nothing more."""
+        """Whether we killed it: then its exit status says nothing."""
         return self._killed_for is not None
 
     def forked(self, pid: int) -> None:
@@ -218,17 +218,17 @@ class ChildHandle:
         self.forked_at = time.monotonic()
 
     def close(self) -> None:
-        """Give up what is left of it here. After `run`."""
+        """Close its descriptors. After `run`."""
         os.close(self.dump)
         os.close(self.board)
         self.dump = self.board = -1
 
     def look(self) -> Snapshot | None:
-        """What it is doing, without asking it; None when it has not begun to tell."""
+        """What it is doing, from its scoreboard; None before it has written one."""
         return read_board(self.board)
 
     def ended(self, reason: DeathReason, death: str) -> None:
-        """Note its end. The first account of it counts."""
+        """Note its end. Only the first call counts."""
         if not self.gone.is_set():
             self.reason, self.death = reason, death
             if self._killed_for is not None:
@@ -236,7 +236,7 @@ class ChildHandle:
                 self.death = f"was killed: {why}"
             self.gone.set()
             self.draining.set()
-            self.dismiss()  # all that it said is still read; a process that it forked would keep the channel open
+            self.dismiss()  # what it has sent is still read; a process that it forked would keep the channel open
             self._hearing.deadline = anyio.current_time() + LAST_WORDS_TIMEOUT
 
 

@@ -46,11 +46,11 @@ class TemplateHandle:
         """Starts it. Raises OSError. `environ`: variables beside our own, for it and all that it forks."""
         self.generation = generation
         self.config = Config()
-        """Of what it forks."""
+        """Of the processes that it forks."""
         self.is_ready = False
-        """It has imported what it is to import."""
+        """Its imports are complete."""
         self.began = time.time()
-        """Seconds since the epoch. What it and its children have imported was not read before."""
+        """Seconds since the epoch. It and its children have read no file before."""
         self._channel, theirs = Channel.pair()
         try:
             self.pid = _spawn(theirs.fileno(), environ)
@@ -72,9 +72,10 @@ class TemplateHandle:
         metrics_dir: str = "",
         operation: str = "",
     ) -> None:
-        """Tell it what it is for. `channels`: handoff send and receive end, adopt send and receive end. `files`: other
-        socket files to remove when we die. `tables`: the file of the leadership, the census if there is one.
-        `metrics_dir`: a directory to remove then (`hsrv.system.metricsdir`). `operation`: that it is started for."""
+        """Send it its configuration and descriptors. `channels`: handoff send and receive end, adopt send and receive
+        end. `files`: other socket files to remove when the supervisor dies. `tables`: the file of the leadership, the
+        census if there is one. `metrics_dir`: a directory to remove then (`hsrv.system.metricsdir`). `operation`: the
+        one that starts it."""
         self.config = config
         message = Boot(
             config=without_secrets(config),
@@ -91,7 +92,7 @@ class TemplateHandle:
     def renew(
         self, generation: int, config: Config, handoff: tuple[Channel, Channel], operation: str = ""
     ) -> None:
-        """What it forks from now on belongs to this generation."""
+        """Processes that it forks from now on belong to this generation."""
         self.generation = generation
         self.config = config
         message = Renew(
@@ -110,11 +111,11 @@ class TemplateHandle:
         child.theirs.close()
 
     def own(self, files: tuple[ListenerInfo, ...]) -> None:
-        """These are the socket files to remove when we die, and no others."""
+        """Only these socket files are to be removed when the supervisor dies."""
         self._send(Own(files=files))
 
     def quit(self) -> None:
-        """Tell it that it isn't needed any more."""
+        """Tell it to exit."""
         self._send(Quit())
 
     def _send(self, message: ToTemplate, *fds: int) -> None:
@@ -124,14 +125,14 @@ class TemplateHandle:
             log.error("template not reached", generation=self.generation, error=str(error))
 
     async def run(self, on_message: OnMessage) -> None:
-        """Hear the template until its channel ends."""
+        """Read its messages until its channel ends."""
         while True:
             await anyio.wait_readable(self._channel)
             if not self.hear(on_message):
                 return
 
     def hear(self, on_message: OnMessage) -> bool:
-        """Hear what it has said by now. False: it says nothing more."""
+        """Read the messages that have arrived. False: the channel has ended."""
         while True:
             try:
                 packet = self._channel.receive(expect=0)
@@ -152,7 +153,7 @@ class TemplateHandle:
 
 
 def _spawn(fd: int, more: Mapping[str, str]) -> int:
-    """Start a fresh interpreter with an inherited descriptor, and that of the log if there is one; its pid.
+    """Start a fresh interpreter with an inherited descriptor, and that of the log if there is one. Returns its pid.
 
     Not subprocess.Popen: this process reaps all of its children itself, in one place, and Popen would compete
     for them. Every other descriptor is close-on-exec (PEP 446).
@@ -168,7 +169,7 @@ def _spawn(fd: int, more: Mapping[str, str]) -> int:
     secret = {one.variable for one in options() if one.opt.secret}
     environ = {name: value for name, value in os.environ.items() if name not in secret}
     try:
-        # Signals wait until it can do with them what it wants: a terminal sends its own to all of us.
+        # Signals are blocked until it has set its handlers: a terminal sends them to all processes.
         return os.posix_spawn(sys.executable, command, {**environ, **more}, setsigmask=blockedsignals.BLOCKED)
     finally:
         if log_fd >= 0:

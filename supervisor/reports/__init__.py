@@ -1,6 +1,6 @@
-"""What people and the service manager are told.
+"""Status, reports for people, and notifications to the service manager.
 
-In reading order: `told` (who hears the reports), `totals` (what the server has counted), `resources` and `usage` (what
-it takes of the machine), `timeline` (what happened of late), `boards` and `status` (`hsrv status`), `banner` (the
-start), `unitstate` and `notify` (the service manager).
+In reading order: `told` (the listeners of the reports), `totals` (totals of the server), `resources` and `usage`
+(memory, CPU time, descriptors), `timeline` (recent events), `boards` and `status` (`hsrv status`), `banner` (output at
+the start), `unitstate` and `notify` (the service manager).
 """

@@ -1,4 +1,4 @@
-"""What the operator sees when the server serves."""
+"""Output at the start, when the server serves."""
 
 import sys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ log = get_logger("hsrv.supervisor")
 
 
 class Banner:
-    """Says once what was found and decided, then where the server listens."""
+    """Says once what was found and decided, and where the server listens."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class Banner:
         operator: str = "",
         admin: tuple[str, ...] = (),
     ) -> None:
-        """`operator`: the path of the operator's socket, "" when there is none; `admin`: URLs of the admin address."""
+        """`operator`: the path of the operator socket, "" when there is none; `admin`: URLs of the admin address."""
         self._config = config
         self._workers_why = workers_why
         self._app_found = app_found

@@ -1,4 +1,4 @@
-"""Scoreboards in the words of the operator's `status`. Pure."""
+"""Scoreboards in the format of `status`. Pure."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,7 +1,7 @@
-"""Tells the service manager how the server is. What it says is decided in `hsrv.supervisor.reports.unitstate`.
+"""Notifies the service manager of the server's state, as decided in `hsrv.supervisor.reports.unitstate`.
 
-Promises: a sign of life is given by the supervisor's own loop, and only while workers and pools serve; the manager
-hears of every change, also of one that is over at once; nothing is told any more once another server is the main one.
+Promises: signs of life come from the supervisor's own loop, and only while workers and pools serve; the manager is told
+of every change, also of one that ends at once; nothing is sent after another server has become the main process.
 """
 
 import math
@@ -23,17 +23,16 @@ from hsrv.supervisor.upgrade.upgradestate import ManagerDuties
 from hsrv.system.sdnotify import Manager
 
 RETRY: Final = 1.0
-"""Seconds until what did not reach the manager is told again."""
+"""Seconds until a message that did not reach the manager is sent again."""
 
 log = get_logger("hsrv.supervisor")
 
 
 class ManagerNotifier:
-    """The server's voice to its manager; silent when there is none."""
+    """Sends notifications; does nothing if there is no manager."""
 
     def __init__(self, duties: ManagerDuties, plan: View, addresses: Addresses) -> None:
-        """`addresses`: they are kept with the manager when it keeps descriptors, from the first moment
-        of being ready on."""
+        """`addresses`: stored with the manager, if it stores descriptors, as soon as the server is ready."""
         self._plan = plan
         self._addresses = addresses
         self._said = UnitState.STARTING
@@ -48,12 +47,12 @@ class ManagerNotifier:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether there is a manager that takes us for the main process, and can be told of another one. In a container
-        process 1 is the main one whatever we tell."""
+        """Whether there is a manager for which this is the main process, and which can be told of another one. In a
+        container process 1 is always the main process."""
         return bool(self.duties.notify) and os.getpid() != 1
 
     def become_main(self, duties: ManagerDuties, *, main: bool = False) -> None:
-        """We are the main process now, and ready. `main`: the manager still thinks of another one."""
+        """This is the main process now, and ready. `main`: the manager has to be told."""
         self._manager.close()
         self._assume(duties)
         if main and self.is_main_process:
@@ -62,8 +61,8 @@ class ManagerNotifier:
         self.look()
 
     def hand_over(self, pid: int) -> ManagerDuties | None:
-        """Another process is the main one; the duties that it takes. None when the manager was not reached: it would
-        take our end for that of the service."""
+        """Another process becomes the main one. Returns the duties that it takes over; None if the manager was not
+        reached: for it our end would be that of the service."""
         duties = self.duties
         if self.is_main_process and not self._manager.tell(f"MAINPID={pid}"):
             return None
@@ -76,7 +75,7 @@ class ManagerNotifier:
             self._reloading()
 
     def _reloading(self) -> None:
-        """A reload was asked for. Told at once: it may be over before anybody looks."""
+        """A reload was requested. Sent at once: it may have ended before the next look."""
         if self._said in (UnitState.READY, UnitState.RELOADING):
             self._manager.tell(*unitstate.reloading_lines(time.monotonic()))
             self._said = UnitState.RELOADING
@@ -90,7 +89,7 @@ class ManagerNotifier:
                 await event.wait()
 
     def look(self) -> float:
-        """Tell what is to be told by now; when there is more at the latest."""
+        """Send what is due; returns the time of the next call, at the latest."""
         if not self.duties.notify:
             return math.inf
         now = time.monotonic()
@@ -111,13 +110,14 @@ class ManagerNotifier:
         return True
 
     def _keep_listeners(self) -> None:
-        """For the next start. The manager drops what it has already. Those that it opened itself it has anyhow."""
+        """For the next start. The manager ignores those that it has already; those that it opened itself it has
+        anyway."""
         for listener in self._addresses.all():
             if listener.keepable:
                 self._manager.keep(listener.name, listener.sock.fileno())
 
     def _beat(self, now: float) -> float:
-        """While the manager counts seconds, ask for more of them."""
+        """Request more time while a timeout of the manager runs."""
         lines = unitstate.extension_lines(self._said)
         if not lines:
             return math.inf
@@ -140,7 +140,7 @@ class ManagerNotifier:
         return self._next_sign
 
     def forget(self, names: Sequence[str]) -> None:
-        """The manager need not keep these any more."""
+        """Let the manager close these."""
         for name in names:
             self._manager.forget(name)
 

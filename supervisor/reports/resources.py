@@ -1,18 +1,18 @@
-"""What a process takes of the machine: memory, CPU time, descriptors. Pure."""
+"""Resources of a process: memory, CPU time, descriptors. Pure."""
 
 from typing import NamedTuple
 
 
 class Usage(NamedTuple):
-    """Of one process."""
+    """The resources of one process."""
 
     rss: int
     """Resident bytes, shared pages counted whole."""
     pss: int | None
-    """Proportional bytes, shared pages divided among their users; None where the system doesn't tell."""
+    """Proportional bytes, shared pages divided among their users; None if the system doesn't report it."""
     cpu_seconds: float
     cpu_percent: float
-    """Of one core, since the last look; 0.0 at the first."""
+    """Of one core, since the last measurement; 0.0 at the first."""
     descriptors: int | None
 
     def plus(self, other: "Usage") -> "Usage":

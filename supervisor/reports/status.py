@@ -1,7 +1,7 @@
 """The whole server at one moment, for `hsrv status`.
 
-Promises: asking costs the same however many ask (an answer is used for STATUS_TTL); a process that doesn't answer holds
-up nobody for longer than REPORT_TIMEOUT.
+Promises: the cost doesn't depend on the number of callers (an answer is used again for STATUS_TTL); a process that
+doesn't answer delays nobody for longer than REPORT_TIMEOUT.
 """
 
 import os
@@ -51,7 +51,7 @@ _TCP_INFO_QUEUE: Final = struct.Struct("24xII")
 
 
 class StatusReader:
-    """Asks every process and the system, not more often than it must."""
+    """Asks every process and the system, at most once per STATUS_TTL."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class StatusReader:
         log_level: Callable[[], str],
     ) -> None:
         """`handles`: by pid, all that live; `template_pids`: by generation."""
-        self.usage = UsageReader(self.people)
+        self.usage = UsageReader(self.slots)
         self._plan = plan
         self._totals = totals
         self._timeline = timeline
@@ -78,11 +78,11 @@ class StatusReader:
         self._template_pids = template_pids
         self._log_level = log_level
         self.tasks: TaskGroup
-        """Set before the first question: where those run that nobody waits for any more."""
+        """Set before the first request: for requests to processes that nobody waits for any more."""
         self.app = ""
 
     def forget(self) -> None:
-        """Something changed: who asks now must not be told how it was."""
+        """Something has changed: the last answer must not be used again."""
         self._last = None
 
     async def read(self) -> ServerStatus:
@@ -96,7 +96,7 @@ class StatusReader:
             return found
 
     async def _ask_all(self) -> dict[int, ChildReport | None]:
-        """By pid: what each says; None when it has nothing to say yet. Absent: no answer."""
+        """By pid: the report of each; None if it is not ready yet. Absent: no answer."""
         reports: dict[int, ChildReport | None] = {}
 
         async def ask(pid: int, handle: ChildHandle) -> None:
@@ -136,7 +136,7 @@ class StatusReader:
         )
 
     def totals(self) -> dict[Key, Totals]:
-        """Of every slot, at this moment."""
+        """The totals of every slot, at this moment."""
         return self._totals.by_slot(
             (handle.identity, handle.look()) for handle in self._handles.values() if not handle.counted
         )
@@ -144,8 +144,8 @@ class StatusReader:
     def listeners(self) -> list[ListenerStatus]:
         return [_listener(listener) for listener in self._listeners]
 
-    def people(self) -> dict[int, Key]:
-        """Every process of the server that lives."""
+    def slots(self) -> dict[int, Key]:
+        """The slot of every process of the server that lives, by pid."""
         children = {pid: (one.identity.role, one.identity.slot) for pid, one in self._handles.items()}
         templates = dict.fromkeys(self._template_pids.values(), (Role.TEMPLATE, 0))
         return {os.getpid(): (Role.SUPERVISOR, 0), **templates, **children}

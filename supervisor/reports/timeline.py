@@ -1,7 +1,6 @@
-"""What happened to the server of late, for people who look now.
+"""Recent events of the server, for `status`, `hsrv top` and the dashboard.
 
-Promise: bounded, and in the order in which it happened. The log has the same and more; this is for the dashboard, `hsrv
-top` and `status`.
+Promise: bounded, and in order. The log has the same events and more.
 """
 
 import time
@@ -38,7 +37,7 @@ class Timeline:
         )
 
     def hear(self, report: ForPeople) -> None:
-        """What of the reports belongs here."""
+        """Add a report, if it belongs to the timeline."""
         if isinstance(report, Line | Note):
             self.note(report.event, report.level, **report.details)
         elif isinstance(report, Announce):

@@ -1,5 +1,5 @@
-"""Who hears the reports: the log, the timeline, the counters and the operations. Others join (collectors, the service
-manager, the admin address)."""
+"""The listeners of the reports: the log, the timeline, the totals and the operations. Others are added (collectors, the
+service manager, the admin address)."""
 
 from hsrv.supervisor.operators.operations import Operations
 from hsrv.supervisor.reports.timeline import Timeline
@@ -8,7 +8,7 @@ from hsrv.supervisor.runtime.told import Stream
 
 
 class Told:
-    """Of one server."""
+    """The reports of one server, and their listeners."""
 
     def __init__(self) -> None:
         self.stream = Stream()

@@ -1,7 +1,7 @@
-"""What the server has counted: the totals of each slot, whoever holds it, and how processes ended.
+"""Totals of the server: of each slot, whatever process holds it, and of the ends of processes.
 
-Promises: a total never falls, whatever dies; a process is counted once, alive by its scoreboard, and from its end on by
-what it left there.
+Promises: a total never decreases, whatever dies; a process is counted once: while it lives by its scoreboard, after its
+end by the last state of that.
 """
 
 from collections import Counter
@@ -15,24 +15,24 @@ from hsrv.supervisor.runtime.told import ProcessExited, ProcessHangs, ProcessRea
 
 
 class ServerTotals:
-    """Of one server, from its start on."""
+    """The totals of one server since its start."""
 
     def __init__(self) -> None:
         self._left: dict[Key, Totals] = {}
-        """What the processes that are gone have counted, by slot."""
+        """Totals of the processes that have ended, by slot."""
         self.deaths: Counter[tuple[str, str]] = Counter()
-        """Of processes that were to go on, or had to be killed: (role, reason)."""
+        """Unexpected ends of processes, and kills: (role, reason)."""
         self.hangs: Counter[tuple[str, str]] = Counter()
-        """Of processes that hung for a while or for good: (role, kind)."""
+        """Hangs of processes, whether they recovered or not: (role, kind)."""
         self.reloads: Counter[str] = Counter()
         """By outcome: succeeded, failed."""
         self.recycled: Counter[str] = Counter()
         """Processes that were replaced, by reason."""
         self._reloads: set[str] = set()
-        """The ids of those that are not over."""
+        """The ids of reloads in progress."""
 
     def hear(self, report: ForPeople) -> None:
-        """What of the reports is counted."""
+        """Count a report, if it belongs to the totals."""
         if isinstance(report, ProcessExited):
             self.gone(report.identity, report.last)
         elif isinstance(report, ProcessReaped) and not report.expected:
@@ -48,7 +48,7 @@ class ServerTotals:
             self.reloads["failed" if report.error else "succeeded"] += 1
 
     def gone(self, identity: Identity, last: Snapshot | None) -> None:
-        """A process has ended. `last`: what stands on its board."""
+        """A process has ended. `last`: the last state of its scoreboard."""
         if last is not None:
             key = identity.role, identity.slot
             self._left[key] = self._left.get(key, NOTHING) + last.totals

@@ -1,4 +1,4 @@
-"""What the service manager is told of the server, and whether it may take it for healthy. Pure."""
+"""What the service manager is told about the server, and whether the server counts as healthy. Pure."""
 
 from enum import Enum, auto
 from typing import Final
@@ -9,13 +9,13 @@ from hsrv.supervisor.plan.fleet import ChildState, Gen
 from hsrv.supervisor.plan.state import ServerPhase, View
 
 EXTENSION: Final = 15.0
-"""Seconds that we ask for at a time, while a start or a drain that has a bound of its own is under way."""
+"""Seconds requested at a time while a start or a drain is in progress, which has a bound of its own."""
 
 BEAT: Final = 5.0
-"""Seconds between two of these."""
+"""Seconds between two such requests."""
 
 WATCHDOG_SHARE: Final = 1 / 3
-"""Of the manager's patience, between two signs of life: one may come late."""
+"""Share of the watchdog time between two signs of life: one may be late."""
 
 
 class UnitState(Enum):
@@ -26,7 +26,7 @@ class UnitState(Enum):
 
 
 LASTING: Final = (UnitState.STARTING, UnitState.STOPPING)
-"""Those in which the manager counts the seconds."""
+"""States with a timeout of the manager."""
 
 
 def unit_state(plan: View) -> UnitState:
@@ -39,8 +39,8 @@ def unit_state(plan: View) -> UnitState:
 
 
 def change_lines(before: UnitState, after: UnitState, now: float) -> list[str]:
-    """What the manager is told of this change. A server that has served and starts again (development) is ready to
-    it all the same: it has no word for less."""
+    """The message for this change. A server that has served and starts again (development) stays ready for the manager:
+    there is no state for less."""
     if before is after:
         return []
     if after is UnitState.READY:
@@ -78,9 +78,10 @@ def status_text(plan: View) -> str:
 
 
 def why_starved(plan: View) -> str:
-    """Why the manager should see no sign of life; "" when it should.
+    """Why the manager should get no sign of life; "" if it should get one.
 
-    A start and a stop have bounds of their own, and an operator who takes readiness away doesn't make the server ill.
+    A start and a stop have bounds of their own, and a server that an operator has taken out of service is still
+    healthy.
     """
     serving = plan.serving()
     if unit_state(plan) in LASTING or serving is None:

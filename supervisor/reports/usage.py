@@ -1,7 +1,7 @@
-"""What the processes of the server take of the machine.
+"""Resources of the server's processes.
 
-Promises: the system is asked in a thread, for it walks page tables and directories, and not more often than once in
-USAGE_TTL however many want to know; CPU time belongs to the slot, so it never falls when a process ends.
+Promises: the system is read in a thread, because it walks page tables and directories, and at most once per USAGE_TTL,
+however many callers there are; CPU time belongs to the slot, so it never decreases when a process ends.
 """
 
 import time
@@ -30,7 +30,7 @@ log = get_logger("hsrv.supervisor")
 class Usages(NamedTuple):
     by_pid: dict[int, Usage]
     cpu_seconds: dict[Key, float]
-    """Of every slot: its processes by now, and those that are gone when they were looked at last."""
+    """Of every slot: of its processes, and of those that have ended at their last measurement."""
 
 
 @dataclass
@@ -43,26 +43,26 @@ class _Known:
 
 
 class UsageReader:
-    """Of one server."""
+    """Reads the resources of the processes of one server."""
 
-    def __init__(self, people: Callable[[], Mapping[int, Key]]) -> None:
-        """`people`: the slots of the processes that live, by pid."""
-        self._people = people
+    def __init__(self, slots: Callable[[], Mapping[int, Key]]) -> None:
+        """`slots`: those of the processes that live, by pid."""
+        self._slots = slots
         self._known: dict[int, _Known] = {}
         self._left: dict[Key, float] = {}
-        """CPU seconds of processes that are gone, by slot."""
+        """CPU seconds of processes that have ended, by slot."""
         self._asking = anyio.Lock()
         self._seen: Mapping[int, Key] = {}
-        """Who lived when we looked last."""
+        """The processes at the last measurement."""
         self._at = -USAGE_TTL
 
     async def read(self) -> Usages:
         """At most USAGE_TTL old."""
         async with self._asking:
-            people = self._people()
-            if time.monotonic() - self._at >= USAGE_TTL or people != self._seen:
-                await in_thread(self._look, people)
-                self._seen, self._at = people, time.monotonic()
+            slots = self._slots()
+            if time.monotonic() - self._at >= USAGE_TTL or slots != self._seen:
+                await in_thread(self._look, slots)
+                self._seen, self._at = slots, time.monotonic()
             found = {pid: one.usage for pid, one in self._known.items() if one.usage is not None}
             return Usages(found, self._cpu_seconds())
 
@@ -75,23 +75,23 @@ class UsageReader:
 
     # in the thread
 
-    def _look(self, people: Mapping[int, Key]) -> None:
-        for pid in [pid for pid, one in self._known.items() if people.get(pid) != one.key]:
+    def _look(self, slots: Mapping[int, Key]) -> None:
+        for pid in [pid for pid, one in self._known.items() if slots.get(pid) != one.key]:
             self._forget(pid)
-        for pid, key in people.items():
+        for pid, key in slots.items():
             self._look_at(pid, key)
 
     def _look_at(self, pid: int, key: Key) -> None:
         try:
             if pid in self._known and not self._known[pid].process.is_running():
-                self._forget(pid)  # another process has its number
+                self._forget(pid)  # another process has its pid
             if pid not in self._known:
                 self._known[pid] = _Known(key, psutil.Process(pid))
             one = self._known[pid]
             one.usage = _usage_of(one)
-        except psutil.Error:  # it ended meanwhile, or the system keeps it to itself
+        except psutil.Error:  # it has ended, or the system doesn't report it
             return
-        except OSError as error:  # no descriptor is free: what was seen last stands
+        except OSError as error:  # no descriptor is free: the last values stay
             log.debug("usage unknown", pid=pid, error=str(error))
 
     def _forget(self, pid: int) -> None:
@@ -114,7 +114,7 @@ def _usage_of(one: _Known) -> Usage:
 def _pss(process: psutil.Process) -> int | None:
     try:
         return getattr(process.memory_full_info(), "pss", None)
-    except psutil.AccessDenied:  # of a process that has given up privileges, only root may know
+    except psutil.AccessDenied:  # only root may read it of a process that has dropped privileges
         return None
 
 

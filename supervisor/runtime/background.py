@@ -1,7 +1,7 @@
-"""Work that takes long, beside a loop that must not wait.
+"""Long work in a thread, beside a loop that must not wait.
 
-A thread is not enough: Python's garbage collector stops all threads, for 100 ms and more when many thousand samples are
-being made, and a probe must not wait for it.
+A thread alone is not enough: Python's garbage collector stops all threads, for 100 ms and more while many thousand
+samples are created, and a probe must not wait for that.
 """
 
 import gc
@@ -17,12 +17,12 @@ from hsrv.supervisor.runtime.threads import in_thread
 T = TypeVar("T")
 
 SWITCH_INTERVAL: Final = 0.0005
-"""Seconds after which the thread lets the loop run. With Python's usual 5 ms a probe, which needs the loop a few times,
-would wait ten times as long."""
+"""Seconds after which the thread gives the GIL to the loop. With Python's default of 5 ms a probe, which needs several
+turns of the loop, would wait ten times as long."""
 
 
 class BackgroundThread:
-    """One piece of work at a time, in a thread."""
+    """Runs one piece of work at a time, in a thread."""
 
     def __init__(self) -> None:
         self._busy = anyio.Lock()
@@ -36,7 +36,7 @@ class BackgroundThread:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """What is made meanwhile goes when nobody refers to it any more, as almost everything does."""
+    """Almost all objects created meanwhile are freed by their reference count."""
     gc.disable()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The configuration in use: what the server was started with, or what the last reload has read."""
+"""The configuration in use: from the start, or from the last reload."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -10,15 +10,16 @@ from hsrv.supervisor.plan.settings import changed_config
 
 
 class Configuration:
-    """Of one server."""
+    """The configuration of one server."""
 
     def __init__(self, config: Config, reread: Callable[[], Config] | None = None) -> None:
-        """`reread`: the configuration as it is now, for a reload; raises HsrvError."""
+        """`reread`: reads the configuration again, for a reload; raises HsrvError."""
         self.config = config
         self._reread = reread
 
     def read_again(self) -> list[str]:
-        """The options that were changed and can't be by a reload. Raises HsrvError, and then nothing has changed."""
+        """Returns the options that have changed and can't be changed by a reload. If it raises HsrvError, nothing has
+        changed."""
         if self._reread is None:
             return []
         self.config, unchanged = changed_config(self.config, self._reread())

@@ -1,7 +1,7 @@
-"""ErrorLog of ours that a server must not end for: told, and logged.
+"""Unexpected errors that must not end the server: logged, and the work goes on.
 
-Promise: each is told with its traceback the first time, and from then on once per REMINDER at most, with how often it
-came; so one that comes in every round doesn't fill the log.
+Promise: each is logged with its traceback the first time, then at most once per REMINDER with the number of repeats; so
+an error in every round doesn't fill the log.
 """
 
 import traceback
@@ -26,24 +26,24 @@ class _Repeated:
     """The latest."""
     where: str
     again: int = 0
-    """How often it came since it was last told."""
+    """Repeats since it was last logged."""
 
 
 class ErrorLog:
-    """Of one part of the supervisor."""
+    """The unexpected errors of one part of the supervisor."""
 
     def __init__(self, part: str) -> None:
         self._part = part
         self._known: dict[_Place, _Repeated] = {}
-        """By the way through the code that led there: so there are no more than ways."""
+        """By the stack of the error, so their number is bounded by the code."""
         self._remind_at = 0.0
 
     @contextmanager
     def logged(self) -> Iterator[None]:
-        """What is raised in here ends here."""
+        """Exceptions end here and are logged."""
         try:
             yield
-        except Exception as error:  # whatever we did not think of
+        except Exception as error:  # any error of the supervisor's own code
             self._tell(error)
 
     def _tell(self, error: Exception) -> None:
@@ -58,7 +58,7 @@ class ErrorLog:
             known.again += 1
 
     def remind(self, now: float) -> None:
-        """Tell of those that came again, when that is due. To be called often. `now`: time.monotonic()."""
+        """Log repeats, when that is due. To be called often. `now`: time.monotonic()."""
         if now < self._remind_at:
             return
         self._remind_at = now + REMINDER

@@ -1,4 +1,4 @@
-"""The log says of which operation something is part: a reload, an upgrade, a replacement."""
+"""The id of an operation in the log context: of a reload, an upgrade, a replacement."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,12 +7,12 @@ from typing import Final
 from structlog.contextvars import bind_contextvars, get_contextvars, unbind_contextvars
 
 FIELD: Final = "reload_id"
-"""Of a line, and of the context that a command takes along."""
+"""Field of log lines, and of the context that is sent with a command."""
 
 
 @contextmanager
 def in_operation(operation: str) -> Iterator[None]:
-    """While it lasts, lines and commands carry this id; none for "", whatever was under way around it."""
+    """Log lines and commands in the block carry this id; with "" they carry none, even inside another operation."""
     before = get_contextvars().get(FIELD)
     _set(operation)
     try:
@@ -29,5 +29,5 @@ def _set(operation: object) -> None:
 
 
 def log_context(operation: str) -> dict[str, str]:
-    """The same for the log of a process that is started as part of it."""
+    """The same for the log of a process that is started by the operation."""
     return {FIELD: operation} if operation else {}

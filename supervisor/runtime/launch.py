@@ -1,4 +1,4 @@
-"""How this server was started, so that it can be started again: the same command line, place and environment."""
+"""How this server was started, to start it again: with the same command line, directory and environment."""
 
 import contextlib
 import os
@@ -11,41 +11,44 @@ from typing import Final, NoReturn, Self
 from hsrv.system.platform import be_no_subreaper, become_subreaper
 
 SUCCEEDS: Final = "HSRV_SUCCEEDS"
-"""Variable that names the descriptor of the channel to the old server. One that knows nothing of upgrades refuses it,
-as it refuses every HSRV_ variable that is no option."""
+"""Variable with the descriptor of the channel to the old server. A version without upgrades refuses it, like every
+unknown HSRV_ variable."""
 
 
 @dataclass(frozen=True)
 class Launch:
     command: tuple[str, ...]
     folder: str
-    """By its name, which may mean another directory by now: a link to the current release."""
+    """By name, because a link to the current release may point to another directory by now."""
     left_out: Collection[str]
-    """Variables that we set ourselves, and the next one finds anew. A reload may change them."""
+    """Variables that this server has set itself, and the next one will set again. A reload may change them."""
 
     @classmethod
     def here(cls, set_by_us: Collection[str] = ()) -> Self:
-        """Of this process. `set_by_us`: variables that did not come with it (--env-file), as they are at any time."""
+        """The launch of this process. `set_by_us`: names of variables that it has set itself (--env-file); may
+        change."""
         return cls((sys.executable, *sys.orig_argv[1:]), _folder(), set_by_us)
 
     def spawn(self, fd: int) -> int:
-        """Start it with one inherited descriptor; its pid. Raises OSError.
+        """Start it with one inherited descriptor; returns its pid. Raises OSError.
 
-        In a process group of its own: what a terminal or a `kill` sends to ours reaches it by us, and once.
+        In a process group of its own: signals to ours are forwarded to it, and must reach it once.
         """
         environ = {name: value for name, value in os.environ.items() if name not in self.left_out}
         environ[SUCCEEDS] = str(fd)
         os.set_inheritable(fd, True)
-        with contextlib.chdir(self.folder):  # posix_spawn knows no directory; nothing else runs meanwhile
+        with contextlib.chdir(
+            self.folder
+        ):  # posix_spawn can't change the directory; no other code runs meanwhile
             return os.posix_spawn(self.command[0], self.command, environ, setpgroup=0)
 
     def spawn_beside(self, fd: int) -> int:
-        """The same, not as our child but as that of whoever started us: a service manager waits at a stop for the main
-        process only if it is its own child, and kills at once if it isn't. Raises OSError."""
+        """The same, as a child of our parent instead of ours: at a stop a service manager waits for the main process
+        only if that is its own child, and kills it at once otherwise. Raises OSError."""
         read, write = os.pipe()
         try:
             be_no_subreaper()
-            between = os.fork()  # nothing but us runs in this process, and it starts the server and ends
+            between = os.fork()  # its only code is ours: it starts the server and exits
             if between == 0:
                 self._spawn_and_exit(fd, write)
             os.waitpid(between, 0)

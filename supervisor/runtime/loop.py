@@ -1,9 +1,9 @@
-"""The supervisor's loop: an event comes, the plan decides, its actions are performed.
+"""The supervisor's loop: passes events to the plan and performs its actions.
 
-Owns the plan: whoever has an event for it calls a method of it and gives the loop what that returns. Promises: no event
-waits for another's action; actions are performed in the order in which they were decided, what an action leads to after
-all that was decided before; a line of the log, and a command, carry the operation of the action that they are of.
-Knows no process and no socket: `Hands` does, and the time is passed in, so that it runs in memory as well.
+Owns the plan: for each event, a method of the plan is called and the loop gets the actions that it returns. Promises:
+no event waits for an action of another; actions are performed in the order in which they were decided, and actions that
+follow from them come after those; log lines and commands carry the operation of their action. Uses no process and no
+socket itself: `Hands` does. The time is passed in, so it also runs in memory.
 """
 
 import math
@@ -25,40 +25,40 @@ log = get_logger("hsrv.supervisor")
 
 
 class Hands(ABC):
-    """What performs the plan's actions."""
+    """Performs the plan's actions."""
 
     @abstractmethod
     def perform(self, action: Action) -> None:
-        """Returns at once; what comes of it is an event. May give the loop further events."""
+        """Returns at once; results are events, which it may pass to the loop before it returns."""
 
 
 class Loop:
-    """Of one server."""
+    """The loop of one server."""
 
     hands: Hands
     """Set before the first event."""
     tasks: TaskGroup
-    """Set before the first event: what takes longer runs there."""
+    """Set before the first event: for work that takes time."""
 
     def __init__(
         self, plan: Plan, tell: Callable[[ForPeople], None], now: Callable[[], float] = time.monotonic
     ) -> None:
-        """`tell`: where people hear of what happens."""
+        """`tell`: gets the reports."""
         self.plan = plan
         self.tell = tell
         self.now = now
         self.changed = anyio.Event()
-        """Set when something changes next."""
+        """Set at the next change."""
         self.on_change: Callable[[], None] = lambda: None
-        """Called at the same moment."""
+        """Called at every change."""
         self.exit: ExitCode | None = None
-        """Everything is over."""
+        """Set when everything has ended."""
         self._todo: deque[Action] = deque()
         self._acting = False
         """`perform` is on the stack."""
 
     def perform(self, wanted: Actions) -> None:
-        """Act in order. What an action leads to comes after what was decided before."""
+        """Perform actions in order. Actions that follow from them come last."""
         self._todo += wanted
         if not self._acting:
             self._acting = True
@@ -70,7 +70,7 @@ class Loop:
         self.wake()
 
     def wake(self) -> None:
-        """Something may be due now, or look different."""
+        """Something has changed: there may be something due, or something else to display."""
         self.on_change()
         self.changed.set()
 
@@ -78,7 +78,7 @@ class Loop:
         try:
             with in_operation(action.operation):
                 self._act(action)
-        except Exception:  # a defect of ours; a supervisor that acts no more would be the worse one
+        except Exception:  # a defect of ours; without its loop the supervisor would be of no use
             log.exception("action failed", action=type(action).__name__)
 
     def _act(self, action: Action) -> None:
@@ -90,7 +90,7 @@ class Loop:
             self.hands.perform(action)
 
     async def run(self) -> ExitCode:
-        """Call the plan when something is due, until it says that all is over."""
+        """Call the plan when something is due, until it says that everything has ended."""
         while self.exit is None:
             self.changed = anyio.Event()
             seconds = self.plan.next_at() - self.now()

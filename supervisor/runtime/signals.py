@@ -1,4 +1,4 @@
-"""Which signal asks for what."""
+"""Signals and their commands."""
 
 import signal
 from enum import Enum, auto
@@ -7,7 +7,7 @@ from typing import Final
 
 class Command(Enum):
     STOP = auto()
-    """Drain, then exit; the second time at once."""
+    """Drain, then exit; the second time exit at once."""
     STOP_NOW = auto()
     RELOAD = auto()
     UPGRADE = auto()
@@ -35,7 +35,7 @@ def command_of(signum: int) -> Command:
 
 
 def handled() -> list[signal.Signals]:
-    """Those to listen for: what was ignored when we were started (nohup) stays ignored."""
+    """The signals to handle. Signals that were ignored at the start (nohup) stay ignored."""
     return [
         signum
         for signum in COMMANDS

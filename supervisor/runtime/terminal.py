@@ -1,8 +1,8 @@
-"""The terminal that the server was started in, and whether it has gone.
+"""The terminal that the server was started in, and whether it was closed.
 
-HUP means two things: a reload, and that the terminal in whose foreground we run has been closed. Only the second takes
-our controlling terminal away. A server in the background, under nohup (HUP is ignored then) or a service manager goes
-on when a terminal is closed.
+HUP has two meanings: a reload, or that the terminal in whose foreground the server runs was closed. Only with the
+second the process loses its controlling terminal. A server in the background, under nohup (which ignores HUP) or under
+a service manager keeps running when a terminal is closed.
 """
 
 import contextlib
@@ -15,20 +15,20 @@ from typing import Final
 import anyio
 
 LOOK_INTERVAL: Final = 1.0
-"""Seconds between two looks at whether we run in the foreground: nothing tells of a change, and when the terminal has
-gone it is too late to ask."""
+"""Seconds between two checks whether the server runs in the foreground: a change isn't reported, and after the terminal
+was closed it is too late to check."""
 
 GONE: Final = (errno.ENXIO, errno.EIO, errno.ENOTTY)
-"""What /dev/tty is answered with where there is no controlling terminal, or not any more."""
+"""Errors of opening /dev/tty when there is no controlling terminal, or no longer one."""
 
 
 REPEATS: Final = (0.1, 0.2, 0.5, 1.0)
-"""Seconds after which Ctrl-C is passed on again to those who have not ended."""
+"""Seconds after which Ctrl-C is sent again to processes that have not ended."""
 
 
 async def repeat_interrupt(pids: Callable[[], Iterable[int]]) -> None:
-    """A process that was about to read at a debugger's prompt (`hsrv.child.debugger`) when Ctrl-C came now waits in the
-    read: Python acts on the signal when another one interrupts that."""
+    """If Ctrl-C came just before a process began to read at a debugger's prompt (`hsrv.child.debugger`), it now waits
+    in the read: Python handles the signal when another one interrupts the read."""
     for seconds in REPEATS:
         await anyio.sleep(seconds)
         for pid in list(pids()):
@@ -37,31 +37,31 @@ async def repeat_interrupt(pids: Callable[[], Iterable[int]]) -> None:
 
 
 class Terminal:
-    """Of this process."""
+    """The controlling terminal of this process."""
 
     def __init__(self) -> None:
         self._foreground = False
-        """When we looked last."""
+        """At the last check."""
         self.look()
 
     @property
     def matters(self) -> bool:
-        """Whether there is one at all."""
+        """Whether there is one."""
         return _in_foreground() is not None
 
     def look(self) -> None:
-        """Note whether we run in its foreground."""
+        """Note whether the process runs in its foreground."""
         now = _in_foreground()
         if now is not None:
             self._foreground = now
 
     def has_gone(self) -> bool:
-        """Whether we ran in the foreground of one that is no more."""
+        """Whether the process ran in the foreground of a terminal that was closed."""
         return self._foreground and _in_foreground() is None
 
 
 def _in_foreground() -> bool | None:
-    """None: there is no terminal. Of what can't be told (no descriptor is left) False: that is no reason to stop."""
+    """None: there is no terminal. False if it can't be found out (no descriptor is free): no reason to stop."""
     try:
         fd = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Work in threads that hear no signals.
+"""Work in threads that get no signals.
 
-The kernel gives a signal to any thread that doesn't block it. One that a worker thread took while the loop's own end
-was being set up for a keeper (`hsrv.supervisor.upgrade.keeper`) would be heard by nobody: a stop that never comes.
+The kernel delivers a signal to any thread that doesn't block it. If a worker thread took one while the keeper
+(`hsrv.supervisor.upgrade.keeper`) replaces the event loop, nobody would handle it: a stop would be lost.
 """
 
 import signal
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[..., T], *args: object, limiter: CapacityLimiter | None = None) -> T:
-    """What `work(*args)` returns. A cancellation waits for it."""
+    """The result of `work(*args)`. A cancellation waits for its end."""
     return await to_thread.run_sync(_deaf, work, args, limiter=limiter)
 
 
 @contextmanager
 def deaf_threads() -> Iterator[None]:
-    """Threads that are started meanwhile hear none either."""
+    """Threads that are started in the block get no signals either."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, handled())
     try:
         yield
@@ -32,6 +32,6 @@ def deaf_threads() -> Iterator[None]:
 
 
 def _deaf(work: Callable[..., T], args: tuple[object, ...]) -> T:
-    """The thread stays so for the next work, and what it starts inherits it."""
+    """The thread keeps the mask for its next work, and threads that it starts inherit it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, handled())
     return work(*args)

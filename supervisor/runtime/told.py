@@ -1,7 +1,8 @@
-"""What people are told, as one stream: the log, the timeline, the counters, the operations and the collectors hear the
-same reports, in the same order.
+"""The stream of reports: the log, the timeline, the counters, the operations and the collectors get the same reports,
+in the same order.
 
-The plan's own reports are actions of it (`hsrv.supervisor.plan.actions.ForPeople`); here are those of what happened.
+The plan's own reports are actions (`hsrv.supervisor.plan.actions.ForPeople`); those defined here come from the hands
+and the health checks.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ Listener = Callable[[ForPeople], None]
 
 
 class Note(ForPeople, frozen=True):
-    """For the timeline: the log has a line of its own about it."""
+    """Only for the timeline: there is a separate log line."""
 
     event: str
     level: str = "info"
@@ -28,7 +29,7 @@ class Note(ForPeople, frozen=True):
 
 
 class ReloadBegun(ForPeople, frozen=True):
-    """A reload was asked for; more than once with the same id when one waits already."""
+    """A reload was requested. Repeated with the same id if the request joins one that is queued."""
 
 
 class ProcessStarted(ForPeople, frozen=True):
@@ -47,15 +48,15 @@ class ProcessHangs(ForPeople, frozen=True):
 
 
 class ProcessExited(ForPeople, frozen=True):
-    """Its end is known. What it said before may still be heard."""
+    """The process has ended. Messages that it sent before may still follow."""
 
     identity: Identity
     last: Snapshot | None
-    """What stands on its board."""
+    """The last state of its scoreboard."""
 
 
 class ProcessReaped(ForPeople, frozen=True):
-    """Nothing is heard of it any more, and the plan knows."""
+    """All of its messages were read, and the plan knows of its end."""
 
     identity: Identity
     pid: int
@@ -63,11 +64,11 @@ class ProcessReaped(ForPeople, frozen=True):
     death: str
     """The same in words."""
     expected: bool
-    """It was told to end, and did."""
+    """It was told to end, and ended."""
 
 
 class Stream:
-    """Of one server."""
+    """The reports of one server."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = [log_line]

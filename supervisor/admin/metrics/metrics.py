@@ -74,7 +74,7 @@ class Metrics:
             processes=self._processes(),
             slots=server.status.totals(),
             gauges=self._gauges(),
-            usage=_by_slot(server.status.people(), usages.by_pid),
+            usage=_by_slot(server.status.slots(), usages.by_pid),
             cpu_seconds=usages.cpu_seconds,
             deaths=dict(totals.deaths),
             hangs=dict(totals.hangs),
@@ -104,10 +104,10 @@ class Metrics:
         return found
 
 
-def _by_slot(people: Mapping[int, Key], by_pid: Mapping[int, Usage]) -> dict[Key, Usage]:
+def _by_slot(slots: Mapping[int, Key], by_pid: Mapping[int, Usage]) -> dict[Key, Usage]:
     """While a slot changes hands: of both."""
     found: dict[Key, Usage] = {}
-    for pid, key in people.items():
+    for pid, key in slots.items():
         usage = by_pid.get(pid)
         if usage is not None:
             found[key] = usage if key not in found else found[key].plus(usage)
