@@ -1,6 +1,6 @@
-"""What `Plan` can ask the supervisor to do, each with the operation that it is part of. Pure data.
+"""The actions that `Plan` can decide on, each with the operation that it belongs to. Pure data.
 
-Structs: to make a dataclass of each would take 5 ms of every start.
+Structs, because creating a dataclass for each would take 5 ms of every start.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,11 +14,11 @@ from hsrv.ipc.messages import Failure
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
     operation: str = ""
-    """The id of the reload, upgrade or replacement that it is part of; "" when it is part of none."""
+    """The id of the reload, upgrade or replacement that it belongs to; "" if none."""
 
 
 class ForPeople(Action, frozen=True):
-    """Nothing is done: people are told."""
+    """Only a report: nothing is done."""
 
 
 class ChildAction(Action, frozen=True):
@@ -31,16 +31,16 @@ class SpawnTemplate(Action, frozen=True):
 
 
 class QuitTemplate(Action, frozen=True):
-    """The generation is gone: its template and its handoff channel are not needed any more. What still waits there
-    goes to the generation that serves."""
+    """The generation is gone: its template and its handoff channel are no longer needed. Handoffs that wait in the
+    channel go to the generation that serves."""
 
     generation: int
     template_stays: bool = False
-    """Development: the next generation goes on with it."""
+    """Development: the next generation uses it."""
 
 
 class MoveHandoffs(Action, frozen=True):
-    """The generation drains and has no pool any more: what waits for one goes to the generation that serves."""
+    """The generation drains and has no pool any more: its waiting handoffs go to the generation that serves."""
 
     generation: int
 
@@ -51,30 +51,30 @@ class KillTemplate(Action, frozen=True):
 
 
 class ForkChild(Action, frozen=True):
-    """The template is to fork it."""
+    """The template forks it."""
 
     identity: Identity
     broken: Failure | None = None
-    """Development: why there is no application; it serves a page that says so."""
+    """Development: why the application can't be loaded; the process serves a page that says so."""
     waits: bool = False
-    """Before its lifespan startup, for `BeginStartup`."""
+    """It waits for `BeginStartup` before its lifespan startup."""
 
 
 class BeginStartup(ChildAction, frozen=True):
-    """Tell a process that waits: the leader's lifespan startup is complete."""
+    """Tell a process that waits for it that the leader's lifespan startup is complete."""
 
 
 class Serve(ChildAction, frozen=True):
-    """It is to begin to accept or receive."""
+    """It begins to accept or receive."""
 
 
 class AnnounceClose(ChildAction, frozen=True):
-    """Its responses are to say `Connection: close`."""
+    """It sends `Connection: close` in its responses."""
 
 
 class Drain(ChildAction, frozen=True):
     adopt: bool
-    """Whether somebody is there to take over its idle connections."""
+    """Whether another process takes over its idle connections."""
     graceful: float
     """Seconds for requests."""
     stream_grace: float
@@ -82,11 +82,11 @@ class Drain(ChildAction, frozen=True):
 
 
 class Finish(ChildAction, frozen=True):
-    """A pool: no more handoffs will come."""
+    """To a pool: no more handoffs will come."""
 
 
 class Dismiss(ChildAction, frozen=True):
-    """Tell a process that serves nobody yet to go: it ends its lifespan and exits."""
+    """Tell a process that doesn't serve yet to exit, after its lifespan shutdown."""
 
 
 class Kill(ChildAction, frozen=True):
@@ -100,14 +100,14 @@ class PoolAvailable(Action, frozen=True):
 
 
 class StopListening(Action, frozen=True):
-    """No new connections: what arrives from now on waits for nobody."""
+    """Accept no new connections."""
 
 
 class Exit(Action, frozen=True):
     code: ExitCode
 
 
-# what people are told
+# reports
 
 
 class Announce(ForPeople, frozen=True):
@@ -123,19 +123,19 @@ class Recycled(ForPeople, frozen=True):
 
 
 class OperationStep(ForPeople, frozen=True):
-    """The operation goes on."""
+    """A step of the operation."""
 
     step: str
 
 
 class OperationEnded(ForPeople, frozen=True):
     error: str = ""
-    """Why it failed; "" when it didn't."""
+    """Why it failed; "" if it succeeded."""
     traceback: str = ""
 
 
 class Line(ForPeople, frozen=True):
-    """A line for the log, and for the timeline."""
+    """A log line, also for the timeline."""
 
     level: str
     event: str
@@ -143,7 +143,7 @@ class Line(ForPeople, frozen=True):
 
 
 class LogLine(Line, frozen=True):
-    """One of which nothing else follows."""
+    """A log line without further consequences."""
 
 
 class Stopping(Line, frozen=True):
@@ -154,33 +154,33 @@ class ProcessGone(Line, frozen=True):
     """A process has ended."""
 
     pid: int = 0
-    """0: it never had one."""
+    """0: it was never forked."""
     reason: str = ""
     expected: bool = False
-    """It was to end."""
+    """It was told to end."""
 
 
 Actions = tuple[Action, ...]
-"""What an event calls for, in order."""
+"""The actions for an event, in order."""
 
 Steps = Iterator[Action]
-"""The same while it is being decided: each is made when the one before it has been taken."""
+"""The same as an iterator: each action is created after the one before it was taken."""
 
 
 def part_of(operation: str, steps: Iterable[Action]) -> Steps:
-    """All of these are part of the operation, but for those that are part of another one."""
+    """The actions with this operation, except those that already have one."""
     for action in steps:
         own = action.operation or not operation
         yield action if own else msgspec.structs.replace(action, operation=operation)
 
 
 def step(operation: str, text: str) -> Steps:
-    """The operation, if there is one, goes on."""
+    """A step of the operation, if there is one."""
     if operation:
         yield OperationStep(text, operation=operation)
 
 
 def ended(operation: str, error: str = "", traceback: str = "") -> Steps:
-    """The operation, if there is one, is over."""
+    """The end of the operation, if there is one."""
     if operation:
         yield OperationEnded(error, traceback, operation=operation)

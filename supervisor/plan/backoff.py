@@ -1,17 +1,17 @@
-"""How soon a dead process is replaced. Pure."""
+"""The delay before a dead process is replaced. Pure."""
 
 from typing import Final
 
 QUIET_PERIOD: Final = 60.0
-"""Seconds of life after which a death counts as the first again."""
+"""Seconds without a death after which the next one counts as the first."""
 
 FIRST_DELAY: Final = 0.5
 LONGEST_DELAY: Final = 30.0
-"""Seconds. The delay doubles from death to death in between."""
+"""Seconds. In between the delay doubles with every death."""
 
 
 class Backoff:
-    """Delays for one slot: at once after the first death, then longer and longer while it dies young."""
+    """Delays for one slot: none after the first death, then longer and longer with repeated deaths."""
 
     __slots__ = ("_last_death", "deaths")
 

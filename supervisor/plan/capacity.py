@@ -1,7 +1,6 @@
-"""Whether there are enough processes, how many workers, and which of them makes room for a fresh one. Pure, and part of
-the plan.
+"""Whether there are enough processes; scaling, and replacement by request. Pure, and part of the plan.
 
-Promises: the new process serves before the old one drains, and what drains gives its idle connections to the others;
+Promises: the new process serves before the old one drains, and draining workers pass their idle connections to others;
 so neither a scale-down nor a replacement loses a request.
 """
 
@@ -15,7 +14,7 @@ from hsrv.supervisor.plan.state import ServerPhase, State, View
 
 
 def not_ready(plan: View) -> str:
-    """Why no traffic should come, or "" when it may."""
+    """Why the server is not ready for traffic; "" if it is."""
     if plan.phase is not ServerPhase.RUNNING:
         return "stopping"
     serving = plan.serving()
@@ -27,7 +26,7 @@ def not_ready(plan: View) -> str:
 
 
 def missing(serving: Generation) -> str:
-    """Which role has no process that serves, in words, or ""."""
+    """Which role has no process that serves, in words; "" if none."""
     for role in (Role.WORKER, Role.POOL):
         if not serving.has(role, ChildState.SERVING):
             return f"no {role} serves"
@@ -35,7 +34,7 @@ def missing(serving: Generation) -> str:
 
 
 class Capacity:
-    """Of one server."""
+    """The number of processes of one server."""
 
     def __init__(self, state: State, ending: Ending, forking: Forking, starting: Starting) -> None:
         self._state = state
@@ -44,7 +43,7 @@ class Capacity:
         self._starting = starting
 
     def scale(self, workers: int, now: float) -> Steps:
-        """From now on this many workers, at least one."""
+        """Change the number of workers, at least one."""
         state = self._state
         if state.phase is not ServerPhase.RUNNING or workers < 1:
             why = "one worker is the least" if state.phase is ServerPhase.RUNNING else "the server stops"
@@ -79,7 +78,7 @@ class Capacity:
             yield from self._ending.drain_child(child, now, adopt=True)
 
     def replace(self, slot: int, operation: str, now: float) -> Steps:
-        """Start a fresh worker for the slot, and drain the present one when the fresh one serves."""
+        """Start a new worker for the slot, and drain the present one when the new one serves."""
         key = (Role.WORKER, slot)
         generation = self._state.serving()
         why = self._why_not(generation, key)
@@ -89,7 +88,7 @@ class Capacity:
         yield from self._forking.replace_serving(generation, key, operation, now)
 
     def end_streams(self, now: float) -> Steps:
-        """Replace every pool: the one that drains ends its streams within their grace, and the server goes on
+        """Replace every pool: the old one drains and ends its streams within their grace, while the server keeps
         serving."""
         generation = self._state.serving()
         children = generation.children if generation is not None else {}

@@ -1,6 +1,6 @@
-"""How what runs comes to its end: one process, a generation, the server. Pure, and part of the plan.
+"""Ends of processes, generations and the server. Pure, and part of the plan.
 
-Promise: whatever is told to end ends within a bound.
+Promise: everything that is told to end ends within a bound.
 """
 
 from dataclasses import replace
@@ -28,11 +28,11 @@ from hsrv.supervisor.plan.fleet import Budgets, Child, ChildState, Gen, Generati
 from hsrv.supervisor.plan.state import NOT_SERVING, ServerPhase, State
 
 KILL_TIMEOUT: Final = 5.0
-"""Seconds between SIGKILL and the end of the process. Later it hangs in the kernel, and is not waited for."""
+"""Seconds for a process to end after SIGKILL. If it takes longer, it hangs in the kernel and is not waited for."""
 
 
 class Ending:
-    """Of processes and generations."""
+    """Ends of processes, generations and the server."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -69,7 +69,7 @@ class Ending:
         return state.budgets if state.phase is ServerPhase.RUNNING else state.settings.stop_budgets
 
     def _finish(self, pool: Child, now: float) -> Steps:
-        """Its workers have gone. Only now its lifespan shutdown can begin, after theirs: it has the whole time for it,
+        """Its workers have ended. Its lifespan shutdown begins only now, after theirs, and has its whole budget,
         once."""
         if not pool.finishing:
             pool.finishing = True
@@ -82,9 +82,9 @@ class Ending:
         yield Kill(child.identity, reason, why)
 
     def kill_late(self, child: Child, now: float) -> Steps:
-        """Its deadline is over."""
+        """Its deadline has passed."""
         if self._state.phase is ServerPhase.STOPPING and child.reason is not DeathReason.STOPPED:
-            self._forced()  # of one that has not served nothing is lost
+            self._forced()  # if it has not served, nothing is lost
         yield from self.kill(child, child.reason, child.why, now)
 
     # a generation
@@ -92,7 +92,7 @@ class Ending:
     def drain_generation(
         self, generation: Generation, now: float, *, adopt: bool, because: GenEvent = GenEvent.SUPERSEDED
     ) -> Steps:
-        """Let it end. Also one that drains already: there may be nobody to adopt any more."""
+        """End it. Also if it drains already: there may be no process to adopt any more."""
         if because is not GenEvent.FAILED:
             yield from self._give_up(generation)
         if generation.state is not Gen.DRAINING:
@@ -103,7 +103,7 @@ class Ending:
         yield from self.after_exit(generation, now)
 
     def abandon(self, generation: Generation, now: float, why: str) -> Steps:
-        """It serves nobody, and nobody needs it any more."""
+        """End a generation that doesn't serve."""
         yield from ended(generation.operation, why)
         generation.machine.move(GenEvent.FAILED)
         generation.want_nothing()
@@ -115,7 +115,7 @@ class Ending:
         yield from self.after_exit(generation, now)
 
     def _give_up(self, generation: Generation) -> Steps:
-        """What was to come of it will not: its start, and its replacements."""
+        """End the operations that wait for it: its start, and its replacements."""
         if generation.state is Gen.STARTING:
             yield from ended(generation.operation, "the server stops")
         for operation in generation.replacing.values():
@@ -124,7 +124,7 @@ class Ending:
         generation.incoming.clear()
 
     def hurry_oldest(self, now: float) -> Steps:
-        """Generations that drain hold memory: beyond the limit the oldest have no time left for their streams."""
+        """Draining generations use memory: beyond the limit the streams of the oldest are ended at once."""
         most = self._state.settings.max_draining
         draining = [one for one in self._state.generations.values() if one.state is Gen.DRAINING]
         for generation in draining[:-most]:
@@ -143,7 +143,7 @@ class Ending:
             return
         state, number = self._state, generation.number
         if generation.has(Role.WORKER) and not generation.has(Role.POOL) and state.serving() is not None:
-            yield MoveHandoffs(number)  # its workers may take long; the last move is QuitTemplate's
+            yield MoveHandoffs(number)  # its workers may take long; QuitTemplate moves the rest
         if not generation.has(Role.WORKER):
             for child in generation.everyone():
                 if child.state is ChildState.DRAINING:
@@ -156,7 +156,7 @@ class Ending:
             del state.generations[number]
         if state.phase is ServerPhase.STOPPING and not state.generations:
             state.phase = ServerPhase.OVER
-            if state.failure:  # once more: the end of the output is what people look at
+            if state.failure:  # again, because people look at the end of the output
                 yield LogLine("error", "exiting", {"code": int(state.exit_code), "error": state.failure})
             yield Exit(state.exit_code)
 
@@ -190,7 +190,8 @@ class Ending:
             yield from self.drain_generation(generation, now, adopt=False)
 
     def leave(self, now: float, *, adopt: bool) -> Steps:
-        """Another server has taken over the listeners: drain, and end. `adopt`: it takes the idle connections too."""
+        """Another server has taken over the listeners: drain and end. `adopt`: it takes over the idle connections
+        too."""
         if self._state.phase is not ServerPhase.RUNNING:
             return
         yield from self.forget_queued()
@@ -200,7 +201,7 @@ class Ending:
             yield from self.drain_generation(generation, now, adopt=adopt)
 
     def stop_now(self, why: str, now: float) -> Steps:
-        """QUIT, or a second TERM or INT: nobody is waited for."""
+        """QUIT, or a second TERM or INT: wait for nothing."""
         state = self._state
         if state.phase is ServerPhase.OVER:
             return
@@ -218,14 +219,14 @@ class Ending:
             yield from self.after_exit(generation, now)
 
     def fail(self, why: str) -> Steps:
-        """The first generation can't start: the server ends when its processes have."""
+        """The first generation can't start: the server ends when its processes have ended."""
         self._state.failure = why
         self._state.phase = ServerPhase.STOPPING
         self._state.exit_code = ExitCode.APP
         yield from self.forget_queued()
 
     def forget_queued(self) -> Steps:
-        """The server stops: no reload follows the one in progress."""
+        """The server stops: end a queued reload."""
         if self._state.queued_reload is not None:
             yield from ended(self._state.queued_reload, "the server stops")
             self._state.queued_reload = None

@@ -1,4 +1,4 @@
-"""The plan's picture of the processes. Pure data.
+"""The plan's state of the processes. Pure data.
 
 A generation is one version of the code: STARTING until all of its processes are ready, SERVING until the next
 one is or the server stops, DRAINING until its processes are gone.
@@ -19,7 +19,7 @@ Key = tuple[Role, int]
 """A slot."""
 
 LEADER: Final[Key] = (Role.WORKER, 1)
-"""Whose process does what must be done once."""
+"""The slot of the leader."""
 
 
 class Gen(Enum):
@@ -58,13 +58,13 @@ class TemplateState(Enum):
 
 class ChildState(Enum):
     FORKING = auto()
-    """Asked for; the template has not answered."""
+    """The fork was requested; the template has not answered."""
     STARTING = auto()
     READY = auto()
     SERVING = auto()
     DRAINING = auto()
     DISMISSED = auto()
-    """Told to go before it served."""
+    """Told to exit before it served."""
     KILLED = auto()
 
 
@@ -79,9 +79,9 @@ class Budgets:
     drain_delay: float
     handoff: float
     margin: float = KILL_MARGIN
-    """Beyond its budgets, before a process is killed."""
+    """Seconds after its budgets before a process is killed."""
     stream_end: float = STREAM_END
-    """Beyond the grace, for a pool to end its streams."""
+    """Seconds after the grace for a pool to end its streams."""
 
     def drain(self, role: Role) -> float:
         """How long a process of this role may take to drain."""
@@ -91,7 +91,7 @@ class Budgets:
         return longest + self.dismissal()
 
     def stop(self) -> float:
-        """The longest that the whole server may take from TERM to its exit: what supervisors of ours must allow."""
+        """Maximum time of the whole server from TERM to its exit, which a service manager must allow."""
         return longest_stop(
             drain_delay=self.drain_delay,
             graceful=self.graceful,
@@ -100,7 +100,7 @@ class Budgets:
         )
 
     def dismissal(self) -> float:
-        """How long a process that doesn't serve may take to go."""
+        """How long a process that doesn't serve may take to exit."""
         return self.lifespan_shutdown + self.margin
 
 
@@ -109,16 +109,16 @@ class Child:
     identity: Identity
     state: ChildState
     deadline: float
-    """When it is killed, unless it moves on."""
+    """When it is killed, unless its state changes."""
     why: str
-    """What it is killed for then."""
+    """The reason for that, in words."""
     reason: DeathReason = DeathReason.STARTUP_TIMEOUT
     waits: bool = False
-    """Its lifespan startup begins when the leader's is complete. Until then the leader's deadline bounds it too: one
-    that is late ends the generation."""
+    """Its lifespan startup begins when the leader's is complete. Until then the leader's deadline applies to it too:
+    a late leader ends the generation."""
 
     finishing: bool = False
-    """A pool: it was told that no worker will hand anything over any more."""
+    """A pool: it was told that no more handoffs will come."""
 
     @property
     def key(self) -> Key:
@@ -136,13 +136,13 @@ class Child:
 
 @dataclass
 class RecycleReason:
-    """A process is to be replaced by one that serves first."""
+    """Why a process is to be replaced by one that serves first."""
 
     reason: str
     why: str
     """In words."""
     at: float
-    """Not before: a replacement may have failed a moment ago."""
+    """Not before this time: a replacement may have failed a moment ago."""
 
 
 @dataclass
@@ -156,22 +156,22 @@ class Generation:
     children: dict[Key, Child] = field(default_factory=dict)
     """At most one per slot, pools first."""
     leaving: list[Child] = field(default_factory=list)
-    """Those that hold no slot: they gave it up, or don't have it yet."""
+    """Processes without a slot: they gave it up, or don't have it yet."""
     incoming: dict[Key, Child] = field(default_factory=dict)
     """Those of `leaving` that were started to take over a slot."""
     worn_out: dict[Key, RecycleReason] = field(default_factory=dict)
-    """Slots whose process is to be replaced, in this order, one at a time. Of the process, not of the slot: forgotten
-    with it."""
+    """Slots whose process is to be replaced, in this order, one at a time. It applies to the process, not to the slot,
+    and is removed with it."""
     replacing: dict[Key, str] = field(default_factory=dict)
-    """By which operation a fresh process for the slot was started. Until it serves, or never will."""
+    """The operation that has started a new process for the slot, until that serves or has failed."""
     operation: str = ""
     """The reload or upgrade that starts or drains it."""
     hurried: bool = False
-    """Too many generations drain: its streams were told to end."""
+    """Too many generations drain: its streams were ended early."""
     broken: Failure | None = None
-    """Development: why there is no application. It serves a page that says so."""
+    """Development: why the application can't be loaded; the generation serves a page that says so."""
     due: dict[Key, float] = field(default_factory=dict)
-    """Slots without a child, and when they get one."""
+    """Slots without a process, and when one is forked."""
     backoffs: dict[Key | None, Backoff] = field(default_factory=dict)
     """Of the slots, and of the template (None)."""
     pool_lost_at: float | None = None
@@ -185,14 +185,14 @@ class Generation:
         return [*self.children.values(), *self.leaving]
 
     def waits_for_leader(self, key: Key) -> bool:
-        """Whether a process that is started now begins its lifespan startup after the leader's."""
+        """Whether the lifespan startup of a process that is started now has to wait for the leader's."""
         leader = self.children.get(LEADER)
         ready = leader is not None and leader.state is ChildState.READY
         return self.state is Gen.STARTING and key != LEADER and not ready
 
     def is_complete(self) -> bool:
-        """Whether all that it was given to start is ready. Not what is wanted by now: a reload in the queue may have
-        read another configuration."""
+        """Whether all processes that it was started with are ready. Not those wanted now: a queued reload may have read
+        another configuration."""
         ready = all(child.state is ChildState.READY for child in self.children.values())
         return bool(self.children) and ready and not self.due
 
@@ -200,11 +200,11 @@ class Generation:
         return self.backoffs.setdefault(key, Backoff())
 
     def has(self, role: Role, *states: ChildState) -> bool:
-        """Whether a process of this role is there, in one of the states if any are given."""
+        """Whether it has a process of this role, in one of the states if any are given."""
         return any(c.identity.role is role and (not states or c.state in states) for c in self.everyone())
 
     def retire(self, key: Key) -> Child | None:
-        """Give up a slot; the process that held it."""
+        """Give up a slot; returns the process that held it."""
         self.due.pop(key, None)
         self.worn_out.pop(key, None)
         child = self.children.pop(key, None)
@@ -223,34 +223,34 @@ class Generation:
                 del self.incoming[child.key]
 
     def to_recycle(self) -> dict[Key, RecycleReason]:
-        """Without those that are being killed."""
+        """Slots to recycle, without those whose process is being killed."""
         serving = {key for key, child in self.children.items() if child.state is ChildState.SERVING}
         return {key: one for key, one in self.worn_out.items() if key in serving}
 
     def take_in(self, child: Child, operation: str = "") -> None:
-        """A process that is to take over a slot. `operation`: by which it was asked for."""
+        """Add a process that will take over a slot. `operation`: the one that has requested it."""
         self.leaving.append(child)
         self.incoming[child.key] = child
         if operation:
             self.replacing[child.key] = operation
 
     def replacement_of(self, child: Child) -> str:
-        """The operation that waits for this process to serve; "" when none does."""
+        """The operation that waits for this process to serve; "" if none does."""
         awaited = self.incoming.get(child.key) or self.children.get(child.key)
         return self.replacing.get(child.key, "") if awaited is child else ""
 
     def give_slot(self, child: Child) -> None:
-        """The slot of an incoming process is free: it is its own now."""
+        """The slot of an incoming process is free: the process takes it."""
         del self.incoming[child.key]
         self.leaving.remove(child)
         self.children[child.key] = child
 
     def want_nothing(self) -> None:
-        """No process is started any more."""
+        """Start no more processes."""
         self.due.clear()
         self.worn_out.clear()
         self.template_at = inf
 
     def pool_report_at(self) -> float:
-        """When the workers are told of a lost pool, relative to the budget for handoffs."""
+        """When the pool was lost, if the workers have to be told."""
         return inf if self.pool_lost_at is None or self.pool_lost_told else self.pool_lost_at

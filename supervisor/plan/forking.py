@@ -1,8 +1,8 @@
-"""Who is forked and when: slots that are empty, processes that died or are worn out, and the template for it. Pure, and
-part of the plan.
+"""Which processes are forked, and when: for empty slots, dead processes and those to be recycled, and the template for
+it. Pure, and part of the plan.
 
-Promises: a process that dies young is replaced ever more slowly; worn-out ones are replaced one at a time, the new one
-first; every start ends within a bound.
+Promises: the replacement of a process that dies soon after its start is delayed more and more; processes are recycled
+one at a time, the new one first; every start ends within a bound.
 """
 
 from dataclasses import replace
@@ -35,7 +35,7 @@ from hsrv.supervisor.plan.state import ServerPhase, State
 
 
 class Forking:
-    """Of templates and processes."""
+    """Starts of templates and processes."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -93,7 +93,7 @@ class Forking:
         return Child(identity, ChildState.FORKING, inf if waits else now + startup, why, waits=waits)
 
     def begin_startups(self, generation: Generation, now: float) -> Steps:
-        """The leader is ready: those that waited for it have the whole budget of a start from now on."""
+        """The leader is ready: processes that waited for it have the whole startup budget from now on."""
         for child in generation.everyone():
             if child.waits and child.state in (ChildState.FORKING, ChildState.STARTING):
                 child.waits = False
@@ -106,7 +106,7 @@ class Forking:
         incoming = generation.incoming.get(child.key)
         if incoming is None:
             generation.due[child.key] = now + delay
-        else:  # its replacement is on the way already
+        else:  # its replacement starts already
             generation.give_slot(incoming)
         name = child.identity.name
         details: dict[str, object] = {"process": name, "child": pid, "reason": reason, "delay": delay}
@@ -118,17 +118,17 @@ class Forking:
             generation.pool_lost_at = now
         yield from self.fork_due(generation, now)
 
-    # those that others replace
+    # replacements
 
     def replace_serving(self, generation: Generation, key: Key, operation: str, now: float) -> Steps:
-        """A fresh process for the slot, which takes it over when it is ready."""
+        """Start a new process for the slot, which takes it over when it is ready."""
         child = self._new_child(generation, key, now)
         generation.take_in(child, operation)
         yield from step(operation, f"a new {child.identity.name} starts")
         yield from part_of(operation, [ForkChild(child.identity, generation.broken)])
 
     def recycle(self, identity: Identity, reason: str, why: str, now: float) -> Steps:
-        """A process is to be replaced: after those that were to be before, by one that serves first."""
+        """Replace a process, in the order of requests, by one that serves first."""
         child, generation = self._state.find(identity), self._state.generations.get(identity.generation)
         if child is None or generation is None or child.state is not ChildState.SERVING:
             return
@@ -147,14 +147,14 @@ class Forking:
         yield ForkChild(fresh.identity, generation.broken)
 
     def _recycle_at(self, generation: Generation) -> float:
-        """When the next replacement may begin, as things are."""
+        """When the next replacement may begin, in the present state."""
         begins = generation.template is TemplateState.READY and not generation.incoming
         if self._state.phase is not ServerPhase.RUNNING or generation.state is not Gen.SERVING or not begins:
             return inf
         return min((one.at for one in generation.to_recycle().values()), default=inf)
 
     def try_later(self, generation: Generation, key: Key, now: float) -> None:
-        """A replacement has failed: the others come first, and each further failure makes the pause longer."""
+        """A replacement has failed: others come first, and each further failure makes the delay longer."""
         delay = generation.backoff(key).delay(now)
         worn_out = generation.worn_out.pop(key, None)
         if worn_out is not None:

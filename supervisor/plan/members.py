@@ -1,4 +1,4 @@
-"""What becomes of a generation when one of its processes gets on, fails or ends. Pure, and part of the plan."""
+"""Events of the processes of a generation: ready, failed, hung, exited. Pure, and part of the plan."""
 
 from math import inf
 from typing import Final
@@ -49,7 +49,7 @@ class Members:
             yield from self._starting.promote_if_complete(generation, now)
 
     def _begin(self, generation: Generation, child: Child, now: float) -> Steps:
-        """It is ready among others that serve."""
+        """It is ready in a generation that serves."""
         yield from self._starting.let_serve(generation, child)
         yield from self._take_over(generation, child, now)
         yield from self._end_replacement(generation, child)
@@ -68,7 +68,7 @@ class Members:
     def _end_replacement(
         self, generation: Generation, child: Child, error: str = "", traceback: str = ""
     ) -> Steps:
-        """The process that an operation waits for, if this is it, serves or never will."""
+        """End the operation that waits for this process, if there is one."""
         if operation := generation.replacement_of(child):
             del generation.replacing[child.key]
             yield from ended(operation, error, traceback)
@@ -77,7 +77,7 @@ class Members:
         """The child says that the application could not be started. Its exit follows."""
         child = self._state.find(identity)
         if child is None or child.state not in (*NOT_SERVING, ChildState.KILLED):
-            return  # one that was just about to be killed for being late has the better reason
+            return  # if it was about to be killed for being late, its own reason is the better one
         generation = self._state.generations[identity.generation]
         if generation.state is Gen.STARTING:
             yield from self._starting.fail(generation, message, traceback, now)
@@ -88,7 +88,7 @@ class Members:
             yield from self._end_replacement(generation, child, message, traceback)
 
     def silent(self, identity: Identity, now: float) -> None:
-        """Its control channel has ended, and it has not. Without one it can't be led."""
+        """Its control channel has ended, but the process has not. Without the channel it can't be controlled."""
         child = self._state.find(identity)
         if child is not None and child.state in (ChildState.STARTING, ChildState.READY, ChildState.SERVING):
             child.must_end_by(
@@ -96,13 +96,14 @@ class Members:
             )
 
     def hung(self, identity: Identity, why: str, now: float) -> Steps:
-        """It serves nobody any more and can't be led: another one takes its slot when it is gone."""
+        """It hangs: it doesn't serve and doesn't react to commands. Another process takes its slot when it has
+        ended."""
         child = self._state.find(identity)
         if child is not None and child.state is ChildState.SERVING:
             yield from self._ending.kill(child, DeathReason.HUNG, why, now)
 
     def exited(self, identity: Identity, reason: str, now: float, pid: int = 0) -> Steps:
-        """The process is gone, or there never was one."""
+        """The process has ended, or was never forked."""
         child = self._state.find(identity)
         if child is None:
             return
@@ -124,7 +125,7 @@ class Members:
             yield from self._forking.replace_dead(generation, child, reason, now, pid)
 
     def overdue(self, child: Child, now: float) -> Steps:
-        """Its deadline is over."""
+        """Its deadline has passed."""
         if child.state is ChildState.KILLED:
             yield from self.exited(child.identity, f"did not end within {KILL_TIMEOUT:g} s of SIGKILL", now)
         else:

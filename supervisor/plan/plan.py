@@ -1,10 +1,9 @@
-"""What the supervisor does next. Pure: events in, actions out, time as `now`.
+"""Decides what the supervisor does. Pure: events in, actions out, time as `now`.
 
-Owns the picture of every process: which should be there, which is, and in which state. Each method takes
-one event and returns the actions it calls for, in order; nothing here waits, sends or signals. Promises:
-every event is harmless at any time, also one about a process that is unknown or gone; whatever is told to
-end, ends within a bound, and so does every start; an action carries the operation that it is part of; nothing but
-these methods changes what is planned.
+Owns the state of every process: which should exist, which does, and its state. Each method takes one event and returns
+the actions for it, in order; nothing here waits, sends or signals. Promises: every event is harmless at any time, also
+one about a process that is unknown or gone; everything that is told to end ends within a bound, and so does every
+start; an action carries the operation that it belongs to; only these methods change the state.
 """
 
 from dataclasses import replace
@@ -23,11 +22,11 @@ from hsrv.supervisor.plan.starting import Starting, failure
 from hsrv.supervisor.plan.state import ServerPhase, State, View
 
 ADVICE: Final = "create it in the lifespan startup instead"
-"""What to do about an import that leaves what a fork would share."""
+"""Advice for an import that leaves objects that a fork would share."""
 
 
 class Plan(View):
-    """The events, each with the actions that it calls for."""
+    """One method per event; each returns the actions for it."""
 
     def __init__(self, settings: Settings, *, development: bool = False) -> None:
         """`development`: see `State`."""
@@ -40,29 +39,29 @@ class Plan(View):
         self._capacity = Capacity(state, self._ending, self._forking, self._starting)
 
     def _of(self, generation: Generation, steps: Steps) -> Actions:
-        """What happens to a generation is part of what starts or drains it."""
+        """Actions for a generation belong to the operation that starts or drains it."""
         return tuple(part_of(generation.operation, steps))
 
     def _of_child(self, identity: Identity, steps: Steps) -> Actions:
         generation = self._state.generations.get(identity.generation)
         return self._of(generation, steps) if generation is not None else tuple(steps)
 
-    # what is wanted
+    # commands
 
     def take_over(self, *, last_number: int, held: bool, workers: int | None) -> None:
-        """Before the start: another server's generations, readiness and scaling go on."""
+        """Before the start: continue the numbers, the readiness and the scaling of another server."""
         self._state.last_number = last_number
         self._state.held = held
         if workers is not None:
             self._state.workers = workers
 
     def start(self, now: float, operation: str = "") -> Actions:
-        """Start the next generation: the first one, or a reload, which `operation` names."""
+        """Start the next generation: the first one, or that of a reload, whose id is `operation`."""
         return tuple(self._starting.start(now, operation))
 
     def configure(self, settings: Settings, now: float, operation: str = "") -> Actions:
-        """A reload has read the configuration. In development budgets and preload are not of the configuration
-        alone, and stay."""
+        """A reload has read the configuration. In development budgets and preload don't only depend on the
+        configuration, and stay."""
         before = self._state.settings
         if self._state.development:
             settings = replace(
@@ -74,16 +73,16 @@ class Plan(View):
         return tuple(part_of(operation, self._capacity.scale(settings.workers, now)))
 
     def scale(self, workers: int, now: float) -> Actions:
-        """From now on this many workers, at least one."""
+        """Change the number of workers, at least one."""
         return tuple(self._capacity.scale(workers, now))
 
     def hold(self, held: bool) -> Actions:
-        """Whether the operator wants no readiness."""
+        """Report not ready, or ready again."""
         self._state.held = held
         return ()
 
     def replace(self, slot: int, operation: str, now: float) -> Actions:
-        """Start a fresh worker for the slot, and drain the present one when the fresh one serves."""
+        """Start a new worker for the slot, and drain the present one when the new one serves."""
         return tuple(self._capacity.replace(slot, operation, now))
 
     def end_streams(self, now: float) -> Actions:
@@ -91,11 +90,11 @@ class Plan(View):
         return tuple(self._capacity.end_streams(now))
 
     def recycle(self, identity: Identity, reason: str, why: str, now: float) -> Actions:
-        """A process is to be replaced: after those that were to be before, by one that serves first."""
+        """Replace a process, in the order of requests, by one that serves first."""
         return tuple(self._forking.recycle(identity, reason, why, now))
 
     def hung(self, identity: Identity, why: str, now: float) -> Actions:
-        """A process serves nobody any more and can't be led."""
+        """A process hangs: it doesn't serve and doesn't react to commands."""
         return self._of_child(identity, self._members.hung(identity, why, now))
 
     def stop(self, now: float) -> Actions:
@@ -103,12 +102,12 @@ class Plan(View):
         return tuple(self._ending.stop(now))
 
     def stop_now(self, why: str, now: float) -> Actions:
-        """QUIT, or a second TERM or INT: nobody is waited for."""
+        """QUIT, or a second TERM or INT: wait for nothing."""
         return tuple(self._ending.stop_now(why, now))
 
     def leave(self, now: float, *, adopt: bool, operation: str = "") -> Actions:
-        """Another server has taken over the listeners, which `operation` names: drain, and end. `adopt`: it takes the
-        idle connections too."""
+        """Another server has taken over the listeners in the upgrade `operation`: drain and end. `adopt`: it takes over
+        the idle connections too."""
         return tuple(part_of(operation, self._ending.leave(now, adopt=adopt)))
 
     # templates
@@ -120,7 +119,7 @@ class Plan(View):
         return self._of(generation, self._forking.template_ready(generation, now))
 
     def template_unsafe(self, number: int, reason: str, now: float) -> Actions:
-        """The import left what a fork would share: a fresh one imports nothing, its children do."""
+        """The import left objects that a fork would share: a new template imports nothing, its children do."""
         generation = self._state.generations.get(number)
         if generation is None or generation.state is Gen.DRAINING:
             return ()

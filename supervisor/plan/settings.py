@@ -1,4 +1,4 @@
-"""What the plan goes by, and what the supervisor makes of a configuration, at the start and at each reload. Pure."""
+"""The plan's settings, from the configuration at the start and at each reload. Pure."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,16 +13,17 @@ FIXED: Final = (
     *("bind", "unix_mode", "backlog", "run_dir", "reload", "log_format", "user", "group", "umask"),
     *("admin", "admin_token", "admin_host", "admin_write", "app_metrics", "supervisor_collector"),
 )
-"""Options that belong to the supervisor's own life: its sockets, the form of its log, and whom it tells."""
+"""Options that a reload can't change, because they belong to the supervisor itself: its sockets, the format of its log,
+its collectors."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What of a configuration the plan goes by."""
+    """The part of a configuration that the plan uses."""
 
     budgets: Budgets
     stop_budgets: Budgets
-    """Those of the end of the server, which may differ."""
+    """The budgets at a stop of the server, which may differ."""
     workers: int
     pools: int
     preload: Preload = Preload.AUTO
@@ -57,7 +58,7 @@ def budgets_of(config: Config) -> Budgets:
 
 
 def changed_config(before: Config, wanted: Config) -> tuple[Config, list[str]]:
-    """The configuration after a reload, and the options that a reload can't change but were."""
+    """The configuration after a reload, and the options that were changed although a reload can't change them."""
     kept = {name: getattr(before, name) for name in FIXED}
     unchanged = [name for name in FIXED if getattr(wanted, name) != kept[name]]
     return msgspec.structs.replace(wanted, **kept), unchanged

@@ -1,7 +1,7 @@
-"""How a generation comes to serve: the first one, and a reload. Pure, and part of the plan.
+"""Starts of generations: the first one, and reloads. Pure, and part of the plan.
 
-Promises: a reload that fails leaves the running generation as it is; one that is asked for while another starts begins
-when that one is over, as an operation of its own.
+Promises: a reload that fails leaves the running generation as it is; one that is requested while another is in progress
+begins when that has ended, as an operation of its own.
 """
 
 from hsrv.common.terms import Preload, Role
@@ -24,7 +24,7 @@ from hsrv.supervisor.plan.state import ServerPhase, State
 
 
 class Starting:
-    """Of generations."""
+    """Starts of generations."""
 
     def __init__(self, state: State, ending: Ending, forking: Forking) -> None:
         self._state = state
@@ -32,7 +32,7 @@ class Starting:
         self._forking = forking
 
     def start(self, now: float, operation: str) -> Steps:
-        """The next generation, as this operation; or queue it."""
+        """Start the next generation as this operation, or queue it."""
         yield from part_of(operation, self._start(now, operation))
 
     def _start(self, now: float, operation: str) -> Steps:
@@ -42,7 +42,7 @@ class Starting:
         if state.development:
             yield from self._make_way(now)
         if state.first(Gen.STARTING) is not None:
-            # what starts at present may have read the code before its last change
+            # the generation that is starting may have read the code before its last change
             state.queued_reload = operation
             yield LogLine("info", "reload queued", {"why": "a generation is starting already"})
             yield from step(operation, "queued: a generation is starting already")
@@ -62,7 +62,7 @@ class Starting:
         return state.generations[state.last_number]
 
     def _make_way(self, now: float) -> Steps:
-        """Development: nobody is served by code that has changed. What comes waits for the new one."""
+        """Development: no request is served by old code. New requests wait for the new generation."""
         for generation in list(self._state.generations.values()):
             if generation.state is Gen.STARTING:
                 yield from self._ending.abandon(generation, now, "the code has changed again")
@@ -104,7 +104,7 @@ class Starting:
             yield PoolAvailable(generation.number, available=False)
 
     def fail(self, generation: Generation, message: str, traceback: str, now: float) -> Steps:
-        """It can't start. The first generation ends the server; a later one leaves the running one
+        """It can't start. If it is the first generation, the server ends; a later one leaves the running one
         untouched."""
         if self._state.development and generation.broken is None:
             yield LogLine("error", "the code is broken", failure(message, traceback))
@@ -122,7 +122,7 @@ class Starting:
         yield from self.start_queued(now)
 
     def _show_broken(self, why: Failure, now: float) -> Steps:
-        """Development: a generation that serves nothing but the reason."""
+        """Development: start a generation that serves only an error page."""
         yield from self._forking.spawn_template(self._next(Preload.NONE, why), now)
 
 

@@ -1,6 +1,6 @@
-"""What the plan knows: the phase of the server, its generations, what is wanted. Pure data, changed by the plan alone.
+"""The plan's state: the phase of the server, its generations, the wanted numbers. Pure data, changed only by the plan.
 
-`View` is what everybody else sees of it.
+`View` is read-only access for everybody else.
 """
 
 from collections.abc import Mapping
@@ -17,41 +17,41 @@ NOT_SERVING: Final = (ChildState.FORKING, ChildState.STARTING, ChildState.READY)
 
 
 class ServerPhase(Enum):
-    """Of the whole server."""
+    """Phase of the whole server."""
 
     RUNNING = auto()
     DELAYING = auto()
-    """Told to stop, still accepting (--drain-delay)."""
+    """A stop was requested, the server still accepts (--drain-delay)."""
     STOPPING = auto()
     OVER = auto()
 
 
 class State:
-    """Of one server."""
+    """The state of one server."""
 
     def __init__(self, settings: Settings, *, development: bool = False) -> None:
-        """`development`: new code is wanted at once, and what is broken is shown instead of not served
+        """`development`: new code is served at once, and broken code is shown on a page instead of not being served
         (`hsrv.supervisor.develop.development`)."""
         self.settings = settings
         """As configured."""
         self.development = development
         self.workers = settings.workers
-        """As wanted: an operator may have scaled."""
+        """Wanted number: an operator may have scaled."""
         self.phase = ServerPhase.RUNNING
         self.generations: dict[int, Generation] = {}
         self.exit_code = ExitCode.OK
         self.failure = ""
         """Why the server ends with `ExitCode.APP`."""
         self.delay_end = inf
-        """DELAYING: when it is over."""
+        """DELAYING: when it ends."""
         self.last_number = 0
-        """Of generations. A server that takes over goes on counting from the old one's."""
+        """The last number of a generation. A server that replaces another one continues its numbers."""
         self.queued_reload: str | None = None
-        """The id of the reload that begins when the one in progress is over."""
+        """The id of the reload that begins when the one in progress has ended."""
         self.has_served = False
-        """A generation has, whatever came then."""
+        """A generation has served, whatever happened later."""
         self.held = False
-        """The operator wants no readiness (`hsrv drain`)."""
+        """An operator wants the server to be not ready (`hsrv drain`)."""
 
     @property
     def budgets(self) -> Budgets:
@@ -77,7 +77,7 @@ class State:
 
 
 class View:
-    """The plan as others read it."""
+    """Read-only view of the plan."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -101,7 +101,7 @@ class View:
 
     @property
     def workers(self) -> int:
-        """How many are wanted."""
+        """The wanted number."""
         return self._state.workers
 
     @property
@@ -110,22 +110,22 @@ class View:
 
     @property
     def held(self) -> bool:
-        """The operator wants no readiness."""
+        """An operator wants the server to be not ready."""
         return self._state.held
 
     @property
     def has_served(self) -> bool:
-        """A generation has, whatever came then."""
+        """A generation has served, whatever happened later."""
         return self._state.has_served
 
     @property
     def queued_reload(self) -> str | None:
-        """The id of the reload that begins when the one in progress is over."""
+        """The id of the reload that begins when the one in progress has ended."""
         return self._state.queued_reload
 
     @property
     def last_number(self) -> int:
-        """Of generations."""
+        """The last number of a generation."""
         return self._state.last_number
 
     @property
@@ -137,7 +137,7 @@ class View:
         return self._state.serving()
 
     def lacks_worker(self) -> bool:
-        """Whether connections are to be accepted, and nobody does."""
+        """Whether connections should be accepted, and no worker serves."""
         serving = self.serving()
         return serving is not None and not serving.has(Role.WORKER, ChildState.SERVING)
 

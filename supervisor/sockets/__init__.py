@@ -1,6 +1,6 @@
-"""What the supervisor keeps open for its processes.
+"""Sockets and channels that the supervisor keeps open for its processes.
 
-In reading order: `inheritance` (sockets that were open before us), `listeners` (the addresses, from bind to unlink),
-`addresses` (all of them, to be passed on), `handoffs` (the channels to the pools, and what is left of one that nobody
-reads), `noworkers` (answers 503 while no worker accepts).
+In reading order: `inheritance` (sockets that were open before the start), `listeners` (listening sockets, from bind to
+unlink), `addresses` (all listening sockets of a server), `handoffs` (the channels to the pools), `noworkers` (answers
+503 while no worker accepts).
 """

@@ -1,4 +1,4 @@
-"""The sockets that a server listens on, in one place: an upgrade passes them on."""
+"""All sockets that a server listens on: an upgrade passes them on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from hsrv.supervisor.sockets.listeners import Listener
 
 @dataclass
 class Addresses:
-    """Of one server."""
+    """The listening sockets of one server."""
 
     listeners: list[Listener]
-    """Those of the workers."""
+    """The sockets of the workers."""
     beside: list[Listener] = field(default_factory=list)
-    """Those that are no workers' business and pass to the next server too. Whoever opened them closes them."""
+    """Others, which pass to the next server too. Closed by the code that opened them."""
     operators: Callable[[], ListenerInfo | None] = lambda: None
-    """The operator's socket, if there is one."""
+    """The operator socket, if there is one."""
     instead_of_binds: tuple[str, ...] = ()
     """Names of the sockets that replaced --bind."""
 
@@ -24,12 +24,12 @@ class Addresses:
         return [*self.listeners, *self.beside]
 
     def change(self, how: Callable[[Listener], Listener]) -> None:
-        """Put another in the place of each."""
+        """Replace each of them."""
         for listeners in (self.listeners, self.beside):
             listeners[:] = map(how, listeners)
 
     def files_beside(self) -> tuple[ListenerInfo, ...]:
-        """The socket files that no worker listens on."""
+        """The socket files that workers don't use."""
         operators = self.operators()
         return (
             *((operators,) if operators is not None else ()),

@@ -1,8 +1,8 @@
-"""The handoff channels of all generations, and what is left in one that nobody reads any more.
+"""The handoff channels of all generations, and the packets in one that no pool reads any more.
 
-Promises: a request that waits in one goes to a pool of the generation that serves, in the order in which it came; one
-that no pool has taken within the patience is answered with 503. At most one packet per channel is held in memory: the
-others wait in the kernel.
+Promises: a request that waits there goes to a pool of the generation that serves, in order; one that no pool has
+received within --handoff-timeout is answered with 503. At most one packet per channel is held in memory: the others
+wait in the kernel.
 """
 
 import contextlib
@@ -35,21 +35,21 @@ class HandoffChannel:
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
         self.closes_at = inf
-        """When who still waits is answered, because the generation is gone."""
+        """When requests that still wait are answered, because the generation is gone."""
         self._held: Packet | None = None
-        """Taken from the channel, and refused by the one that it is to go to: it goes first."""
+        """A packet from the channel for which the target had no room: it is sent first."""
         self._held_until = inf
         self._unreadable = False
-        """No descriptor was left to receive with."""
+        """There was no descriptor to receive with."""
 
     @property
     def waits(self) -> bool:
         return self._held is not None or self._unreadable
 
     def move(self, target: Channel, now: float, patience: float) -> int:
-        """Pass on what waits; how many packets. `waits` then says whether more is left.
+        """Move the waiting packets; returns how many. `waits` then says whether more is left.
 
-        Nothing is put back: workers that live may have filled the room meanwhile.
+        No packet is put back: other workers may have filled the channel meanwhile.
         """
         moved = 0
         while self._held is not None or self._take(now + patience):
@@ -63,13 +63,14 @@ class HandoffChannel:
         return moved
 
     def refuse_late(self, now: float) -> int:
-        """Answer who has been held for too long; how many."""
+        """Answer a request that has been held for too long; returns how many."""
         if self._held is None or now < self._held_until:
             return 0
         return _refuse(self._let_go())
 
     def close(self) -> int:
-        """Both ends, and answer all that still wait there; how many. `waits` then says whether some could not be."""
+        """Answer all requests that still wait there and close both ends; returns how many were answered. `waits` then
+        says whether some could not be answered."""
         refused = 0
         while self._held is not None or self._take(inf):
             refused += _refuse(self._let_go())
@@ -96,7 +97,7 @@ class HandoffChannel:
 
 
 class Handoffs:
-    """Of one server."""
+    """The handoff channels of one server."""
 
     def __init__(self, serving: Callable[[], int | None], patience: Callable[[], float]) -> None:
         """`serving`: the number of the generation that serves. `patience`: seconds that a request may wait for a
@@ -115,7 +116,7 @@ class Handoffs:
         return self._homes[number].pair
 
     def move(self, number: int) -> None:
-        """What waits for a pool of a generation without one goes to the pools of the one that serves."""
+        """Move requests that wait for a pool of a generation without one to the generation that serves."""
         serving, home = self._serving(), self._homes.get(number)
         if home is None or serving is None or serving == number:
             return
@@ -127,7 +128,7 @@ class Handoffs:
             self._stuck.set()
 
     def close(self, number: int) -> None:
-        """The generation is gone: what can't move now has the patience to."""
+        """The generation is gone: packets that can't move now are tried again until --handoff-timeout."""
         closes_at = time.monotonic() + self._patience()
         self.move(number)
         home = self._homes.get(number)
@@ -137,12 +138,12 @@ class Handoffs:
             self._end(number)
 
     def close_all(self) -> None:
-        """The server is over."""
+        """The server has ended."""
         for number in list(self._homes):
             self._end(number)
 
     async def run(self) -> None:
-        """Try again what found no room, as long as the server lives."""
+        """Try again to move packets for which there was no room, until cancelled."""
         while True:
             await self._stuck.wait()
             self._stuck = anyio.Event()
@@ -180,7 +181,8 @@ def _tell(number: int, refused: int) -> None:
 
 
 def _refuse(packet: Packet) -> int:
-    """Answer the request with 503. An idle connection is just closed, as any server may do. How many requests."""
+    """Answer the request with 503. An idle connection is just closed, as any server may do. Returns the number of
+    requests."""
     with packet:
         try:
             message = decode_handoff(packet.payload)
@@ -196,8 +198,9 @@ def _refuse(packet: Packet) -> int:
 
 
 def _answer(sock: socket.socket) -> None:
-    """What has come by now is read, so that to close doesn't reset the answer."""
-    with contextlib.suppress(OSError):  # the client is gone, or takes nothing: there is nobody to tell
+    """Data that has arrived is read first, because closing with unread data would reset the connection and lose the
+    answer."""
+    with contextlib.suppress(OSError):  # the client is gone, or reads nothing
         with contextlib.suppress(BlockingIOError):
             sock.recv(RECEIVE_SIZE)
         sock.send(unavailable())

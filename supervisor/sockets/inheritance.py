@@ -1,7 +1,6 @@
-"""Listening sockets that were open before this process began: from a service manager, or from the server that it
-replaces.
+"""Listening sockets that were open before this process: from a service manager, or from the server that it replaces.
 
-Owns their descriptors until they are taken. Promises: what nobody takes is closed by `close_rest`. Must not listen.
+Owns their descriptors until they are taken. Promises: `close_rest` closes those that nobody takes. Must not listen.
 """
 
 import os
@@ -26,11 +25,12 @@ class Inheritance:
 
     @property
     def names(self) -> list[str]:
-        """Of what somebody else opened for us, and nobody has taken."""
+        """The names of sockets that a service manager has opened and nobody has taken."""
         return [name for name, _ in self._sockets if not name.startswith(KEPT)]
 
     def binds(self, configured: tuple[str, ...]) -> tuple[str, ...]:
-        """What to listen on: what is configured; with sockets that a manager passes and no --bind speaks of, those."""
+        """The addresses to listen on: the configured ones; but if a manager passes sockets and no --bind names one,
+        those."""
         if not self._outside or any(self._is_meant(text) for text in configured):
             return configured
         self.replaced = self._outside
@@ -43,17 +43,17 @@ class Inheritance:
         return isinstance(bind, NamedBind)
 
     def take(self, name: str) -> list[int]:
-        """All of this name, now the caller's."""
+        """All descriptors with this name; the caller owns them."""
         found = [fd for known, fd in self._sockets if known == name]
         self._sockets = [one for one in self._sockets if one[0] != name]
         return found
 
     def release(self, fd: int) -> None:
-        """Somebody else knows it by its number, and owns it."""
+        """Give up a descriptor that a --bind names by its number."""
         self._sockets = [one for one in self._sockets if one[1] != fd]
 
     def close_rest(self) -> list[str]:
-        """Close what is not wanted any more; the names."""
+        """Close the sockets that were not taken; returns their names."""
         names = [name for name, _ in self._sockets]
         for _, fd in self._sockets:
             os.close(fd)

@@ -24,12 +24,12 @@ from hsrv.supervisor.sockets.inheritance import Inheritance
 from hsrv.system.sdnotify import kept_name
 
 CONNECT_TIMEOUT: Final = 1.0
-"""Seconds to find out whether somebody still listens on an existing socket file."""
+"""Seconds to find out whether a server still listens on an existing socket file."""
 
 UNSENT_LIMIT: Final = 1024 * 1024
-"""Bytes that the kernel takes for a client ahead of what it can send to it (TCP_NOTSENT_LOWAT); accepted sockets
-inherit it. Without it, it would take 4 MB for each client that reads slowly. With less, a response of a megabyte leaves
-in several writes, for which the client is waited for: 256 KiB halve the rate. A stream has less (`hsrv.net.conn`)."""
+"""Unsent bytes that the kernel accepts for a client (TCP_NOTSENT_LOWAT); accepted sockets inherit it. Without it, it
+would accept 4 MB for each client that reads slowly. With less, a response of a megabyte needs several writes that wait
+for the client: 256 KiB halve the rate. A stream has less (`hsrv.net.conn`)."""
 
 _SO_ATTACH_FILTER: Final = 26
 _NO_NEW_CONNECTIONS: Final = (
@@ -49,15 +49,15 @@ class Listener:
     info: ListenerInfo
     sock: socket.socket
     shared: bool = False
-    """Somebody opened it for us, and may let others listen on it when we are gone."""
+    """A service manager or another server has opened it, and may let others listen on it after this one."""
     name: str = ""
-    """Under which it is passed on to whoever listens after us (`hsrv.system.sdnotify.kept_name`)."""
+    """Under which it is passed to the next server (`hsrv.system.sdnotify.kept_name`)."""
     keepable: bool = True
-    """A service manager may keep it for the next start. What it opened itself it has anyhow."""
+    """A service manager may store it for the next start. Sockets that it opened itself it has anyway."""
 
 
 def lent(listener: Listener) -> Listener:
-    """One that others go on with: its end is not the end of the address."""
+    """A listener that another server uses too: closing it doesn't end the address."""
     info = msgspec.structs.replace(listener.info, unix_inode=None)
     return replace(listener, info=info, shared=True)
 
@@ -72,7 +72,7 @@ def open_listeners(
     kind: str = "bind",
 ) -> list[Listener]:
     """Bind and listen on all, or on none. Raises BindError. `owner`: user and group of socket files, if not ours.
-    `inherited`: what is open already. `kind`: the option that names them; one's are not another's."""
+    `inherited`: what is open already. `kind`: the option that names them, part of their stored name."""
     inherited = Inheritance() if inherited is None else inherited
     listeners: list[Listener] = []
     try:
@@ -89,7 +89,7 @@ def open_listeners(
 
 
 def take_inherited(inherited: Inheritance, name: str, backlog: int) -> list[Listener]:
-    """Those of this name."""
+    """The inherited sockets with this name."""
     return [_adopt(fd, f"the socket named {name}", backlog) for fd in inherited.take(name)]
 
 
@@ -181,7 +181,7 @@ def _advice(error: OSError, port: int) -> str:
 def _open_unix(path: str, backlog: int, mode: int, owner: tuple[int, int] | None) -> Listener:
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o777 & ~mode)  # at no moment more may connect than the mode says
+    before = os.umask(0o777 & ~mode)  # no one may connect, even for a moment, whom the mode forbids
     try:
         sock.bind(path)
         if owner is not None:
@@ -235,13 +235,13 @@ def _remove_stale(path: str) -> None:
 
 
 def _adopt(fd: int, where: str, backlog: int) -> Listener:
-    """A socket that somebody opened for us. `where`: what it is, for messages."""
+    """A socket that was opened before. `where`: what it is, for messages."""
     try:
         sock = socket.socket(fileno=fd)
     except OSError as error:
         raise BindError(f"{where}: no open socket has this descriptor ({error})") from error
     try:
-        sock.set_inheritable(False)  # what the application starts must not keep it open
+        sock.set_inheritable(False)  # processes that the application starts must not keep it open
         _check_kind(sock, where)
         sock.listen(backlog)
     except OSError as error:
@@ -255,7 +255,7 @@ def _adopt(fd: int, where: str, backlog: int) -> Listener:
 
 
 def _check_kind(sock: socket.socket, where: str) -> None:
-    """Raises BindError for what could never be accepted from."""
+    """Raises BindError for a socket that can't accept."""
     if sock.type != socket.SOCK_STREAM:
         raise BindError(f"{where}: is no stream socket (ListenStream= makes one)")
     try:
@@ -280,8 +280,7 @@ def stop_new_connections(listeners: Sequence[Listener]) -> None:
     Closing the last copy of a listening socket resets what its queue holds, and while workers empty the
     queue it would fill again. So opening segments (SYN) are dropped from now on: a client repeats its own
     after a second and is then refused, or reaches another server. Linux; elsewhere the last few may be
-    reset. A shared socket is left alone: what waits in its queue is for the next one, and a filter would
-    stay.
+    reset. A shared socket is left alone: its queue belongs to the next server, and a filter would stay.
     """
     for listener in listeners:
         if listener.shared:
@@ -293,8 +292,8 @@ def stop_new_connections(listeners: Sequence[Listener]) -> None:
 
 
 def refuse_connections(listeners: Sequence[Listener]) -> None:
-    """Stop listening, in every process that holds a copy: who comes from now on is refused at once, and reaches another
-    server. Until then his segments were dropped, and he waited. What still stood in the queue is reset."""
+    """Stop listening, in every process that has a copy: new clients are refused at once, and can reach another server.
+    Until then their segments were dropped, and they waited. Connections that are still in the queue are reset."""
     for listener in listeners:
         if not listener.shared and listener.sock.family != socket.AF_UNIX:
             with contextlib.suppress(OSError):  # closed already

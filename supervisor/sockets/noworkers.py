@@ -1,8 +1,7 @@
-"""Who comes while no worker accepts: the generation that serves has none, and no new one starts.
+"""Answers clients while no worker accepts: the serving generation has none, and none could be started.
 
-Promises: a client waits no longer than --queue-timeout for a worker to come back, and is then answered with 503 instead
-of never; as soon as a worker serves again, newcomers are its. At most MOST are being answered at a time; the others
-wait in the kernel.
+Promises: a client waits for a worker for --queue-timeout at most, and is then answered with 503; as soon as a worker
+serves again, it gets all new connections. At most MOST clients are answered at a time; the others wait in the kernel.
 """
 
 import contextlib
@@ -19,12 +18,12 @@ from hsrv.logs.logging import get_logger
 from hsrv.supervisor.sockets.listeners import Listener
 
 INTERVAL: Final = 0.2
-"""Seconds between two looks at whether there is a worker."""
+"""Seconds between two checks for a worker."""
 
 MOST: Final = 64
 
 ANSWER_TIMEOUT: Final = 2.0
-"""Seconds for a client to send its request, and to take the answer."""
+"""Seconds for a client to send its request and to read the answer."""
 
 RECEIVE_SIZE: Final = 1 << 16
 
@@ -32,7 +31,7 @@ log = get_logger("hsrv.supervisor")
 
 
 def unavailable() -> bytes:
-    """The whole response: to come back a second later."""
+    """The whole response, with Retry-After."""
     return (
         b"HTTP/1.1 503 Service Unavailable\r\ndate: %b\r\nretry-after: 1\r\ncontent-length: 0\r\n"
         b"connection: close\r\n\r\n" % formatdate(usegmt=True).encode()
@@ -40,12 +39,12 @@ def unavailable() -> bytes:
 
 
 class NoWorkerResponder:
-    """Of one server."""
+    """Accepts and answers instead of the workers of one server."""
 
     def __init__(
         self, listeners: Sequence[Listener], lacks_worker: Callable[[], bool], patience: Callable[[], float]
     ) -> None:
-        """`lacks_worker`: whether there should be one and is none. `patience`: seconds of --queue-timeout."""
+        """`lacks_worker`: whether there should be a worker and is none. `patience`: --queue-timeout in seconds."""
         self._listeners = listeners
         self._lacks_worker = lacks_worker
         self._patience = patience
@@ -53,7 +52,7 @@ class NoWorkerResponder:
         self._answered = 0
 
     async def run(self) -> None:
-        """As long as the server lives."""
+        """Until cancelled."""
         since = time.monotonic()
         while True:
             if not self._lacks_worker():
@@ -63,7 +62,7 @@ class NoWorkerResponder:
             await anyio.sleep(INTERVAL)
 
     async def _answer_all(self) -> None:
-        """Until a worker serves."""
+        """Answer clients until a worker serves."""
         log.error("no worker serves, clients are refused", status=503, waited=self._patience())
         self._answered = 0
         async with anyio.create_task_group() as answers, anyio.create_task_group() as acceptors:
@@ -83,7 +82,7 @@ class NoWorkerResponder:
                 return
             try:
                 client, _ = listener.accept()
-            except OSError:  # gone already, or no descriptor is left
+            except OSError:  # the client is gone, or no descriptor is free
                 self._room.release()
                 await anyio.sleep(INTERVAL)
             else:
@@ -103,7 +102,7 @@ class NoWorkerResponder:
 
 
 async def _until_closed(client: socket.socket) -> None:
-    """To close while something of the client's is unread would reset the answer."""
+    """Closing with unread data would reset the connection and lose the answer."""
     client.shutdown(socket.SHUT_WR)
     while True:
         await anyio.wait_readable(client)
