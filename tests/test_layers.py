@@ -13,8 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 ROOT: Final = Path(__file__).parent.parent
 ROLES: Final = ("supervisor", "worker", "asyncpool")
 """Top-level folders, imported through the links in hsrv/ as hsrv.supervisor and so on."""
@@ -77,7 +75,7 @@ PUBLIC: Final = {
 }
 """What the documentation names. It moves for no reason."""
 
-CROSSINGS: Final = {("hsrv.cli", "hsrv.supervisor.main"), ("hsrv.api", "hsrv.supervisor.main")}
+CROSSINGS: Final = {("hsrv.cli", "hsrv.supervisor.main")}
 """Where the kernel starts the supervisor. The other roles are started by name: hsrv.child.template.ROLES."""
 
 SEES_THE_APPLICATION: Final = {
@@ -251,10 +249,10 @@ def test_the_rules_are_about_modules_that_exist() -> None:
 # rooms
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
-def test_folders_import_one_way(name: str) -> None:
-    rank = {folder: n for n, folder in enumerate(ORDER)}
-    assert not [one for one in graph()[name] if rank[folder_of(one)] > rank[folder_of(name)]]
+def test_folders_import_one_way() -> None:
+    rank = {name: ORDER.index(folder_of(name)) for name in modules()}
+    edges = [(name, one) for name, known in graph().items() for one in known]
+    assert not [f"{name} -> {one}" for name, one in edges if rank[one] > rank[name]]
 
 
 def test_no_files_import_each_other() -> None:
@@ -267,21 +265,21 @@ def _short(module: str) -> str:
 
 
 def _packages() -> list[str]:
-    return sorted(name for name, path in modules().items() if path.name == "__init__.py")
+    return [name for name, path in modules().items() if path.name == "__init__.py"]
 
 
-@pytest.mark.parametrize("name", _packages())
-def test_a_package_says_in_which_order_its_files_are_read(name: str) -> None:
-    folder = modules()[name].parent
-    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
-    told = re.findall(r"`(\w+)`", says(name))
-    assert files <= set(told), f"not in the docstring of {name}"
-    assert "n reading order:" in says(name)
-    assert len(files) <= FILES_PER_FOLDER
-    if name not in FACADES:
-        assert len(parsed(modules()[name]).body) == 1, (
-            "a package imports nothing: whoever needs a part names it"
-        )
+def test_a_package_says_in_which_order_its_files_are_read() -> None:
+    for name in _packages():
+        files = {path.stem for path in modules()[name].parent.glob("*.py")} - {"__init__"}
+        told = re.findall(r"`(\w+)`", says(name))
+        assert files <= set(told), f"not in the docstring of {name}"
+        assert "n reading order:" in says(name), name
+        assert len(files) <= FILES_PER_FOLDER, name
+
+
+def test_a_package_imports_nothing() -> None:
+    """Whoever needs a part names it."""
+    assert not [name for name in _packages() if name not in FACADES and len(parsed(modules()[name]).body) > 1]
 
 
 def test_every_public_event_is_a_name_of_the_package() -> None:
@@ -314,27 +312,32 @@ def test_unit_tests_stand_in_the_folders_of_what_they_test() -> None:
 # processes
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
-def test_roles_import_the_kernel_and_never_each_other(name: str) -> None:
-    crossed = [
-        f"{name} -> {target}"
-        for target in imports(modules()[name])
-        if role_of(target) not in ("kernel", role_of(name)) and (name, target) not in CROSSINGS
-    ]
-    assert not crossed
+def test_roles_import_the_kernel_and_never_each_other() -> None:
+    crossed = {
+        (name, target)
+        for name, path in modules().items()
+        for target in imports(path)
+        if role_of(target) not in ("kernel", role_of(name))
+    }
+    assert crossed == CROSSINGS
 
 
-@pytest.mark.parametrize("name", sorted(name for name in modules() if role_of(name) == "supervisor"))
-def test_the_supervisor_never_reaches_what_sees_the_application(name: str) -> None:
-    assert not forbidden(name, SEES_THE_APPLICATION)
+def test_the_supervisor_never_reaches_what_sees_the_application() -> None:
+    assert not [way for name in _supervisor() for way in forbidden(name, SEES_THE_APPLICATION)]
 
 
-@pytest.mark.parametrize("name", sorted(name for name in modules() if role_of(name) == "supervisor"))
-def test_of_the_supervisor_only_the_admin_address_speaks_http(name: str) -> None:
+def test_of_the_supervisor_only_the_admin_address_speaks_http() -> None:
     speaks = [
-        one for one in imports(modules()[name]) if one.split(".")[0] == "h11" or one.startswith("hsrv.http")
+        (name, one)
+        for name in _supervisor()
+        for one in imports(modules()[name])
+        if one.split(".")[0] == "h11" or one.startswith("hsrv.http")
     ]
-    assert speaks == (["h11"] if name == "hsrv.supervisor.admin.http.server" else [])
+    assert speaks == [("hsrv.supervisor.admin.http.server", "h11")]
+
+
+def _supervisor() -> list[str]:
+    return [name for name in modules() if role_of(name) == "supervisor"]
 
 
 def test_without_an_admin_address_nobody_imports_prometheus_client() -> None:
@@ -342,32 +345,26 @@ def test_without_an_admin_address_nobody_imports_prometheus_client() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("name", pure_modules())
-def test_pure_modules_reach_no_system_no_clock_and_no_loop(name: str) -> None:
-    assert not forbidden(name, IMPURE)
+def test_pure_modules_reach_no_system_no_clock_and_no_loop() -> None:
+    assert not [way for name in pure_modules() for way in forbidden(name, IMPURE)]
 
 
-@pytest.mark.parametrize("folder", PURE_FOLDERS)
-def test_in_a_pure_folder_every_module_says_so(folder: str) -> None:
-    inside = {name for name in modules() if folder_of(name) == folder and name != f"hsrv.{folder}"}
-    assert inside
+def test_in_a_pure_folder_every_module_says_so() -> None:
+    inside = {name for name in modules() if folder_of(name) in PURE_FOLDERS} - set(_packages())
+    assert {folder_of(name) for name in inside} == set(PURE_FOLDERS)
     assert not inside - set(pure_modules())
 
 
-def _python_files() -> list[str]:
-    folders = ("hsrv", *ROLES, "tests", "bench", "examples", "docs", "deploy")
-    return sorted(str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).rglob("*.py"))
-
-
-@pytest.mark.parametrize("name", _python_files())
-def test_roles_are_imported_as_parts_of_hsrv(name: str) -> None:
+def test_roles_are_imported_as_parts_of_hsrv() -> None:
     """`import worker` would make a second module of the same file, with a second copy of its enums."""
-    assert not [target for target in imports(ROOT / name) if target.split(".")[0] in ROLES]
+    folders = ("hsrv", *ROLES, "tests", "bench", "examples", "docs", "deploy")
+    named = re.compile(rf"^\s*(import|from) ({'|'.join(ROLES)})\b", re.MULTILINE)
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert not [path for path in files if named.search(path.read_text("utf-8"))]
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
-def test_imports_are_absolute(name: str) -> None:
-    assert not [target for target in imports(modules()[name]) if target.startswith(".")]
+def test_imports_are_absolute() -> None:
+    assert not [name for name, path in modules().items() if any(one[0] == "." for one in imports(path))]
 
 
 def test_only_the_template_names_the_entry_points_of_worker_and_pool() -> None:

@@ -235,7 +235,6 @@ def no_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
-    gc.unfreeze()
 
 
 async def served(app: Application, asked: bytes, leave: Callable[..., None], *, half: bool) -> None:

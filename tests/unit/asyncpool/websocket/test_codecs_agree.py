@@ -1,6 +1,6 @@
 """Whatever arrives, in whatever pieces: after every piece both codecs have made the same of it, or refuse it alike.
 
-A few thousand streams each time; with HSRV_TEST_LONG=1 a million. The streams are those of `make fuzz`.
+A few hundred streams each time; with HSRV_TEST_LONG=1 a million. The streams are those of `make fuzz`.
 """
 
 import pytest
@@ -11,7 +11,7 @@ from hsrv.asyncpool.websocket.events import Close, Ping, Pong, Received
 from tests.conftest import LONG
 from tests.fuzz.frames import TARGET, Input, agreed
 
-STREAMS = 2000
+STREAMS = 2000 if LONG else 500
 """In one run of hypothesis: it remembers what it tried, and of a million at once it would be too much."""
 RUNS = 500 if LONG else 1
 
@@ -29,7 +29,7 @@ def test_the_streams_reach_every_event_and_every_refusal() -> None:
     """Else the test above would say little."""
     reached: set[object] = set()
 
-    @settings(max_examples=1000, derandomize=True, database=None, deadline=None)
+    @settings(max_examples=500, derandomize=True, database=None, deadline=None)
     @given(data=TARGET.strategy)
     def look(data: Input) -> None:
         stream, _, terms, limit = data

@@ -244,5 +244,4 @@ def test_nothing_is_left_without_the_garbage_collector(
         assert held() == []
     finally:
         gc.enable()
-        gc.unfreeze()
         loop.close()
