@@ -21,7 +21,7 @@ from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
 from hsrv.testing import Child, LiveServer
 from tests.conftest import LONG
-from tests.integration.conftest import DEADLINE, ROOT, Serve, descriptors, hsrv, pids
+from tests.integration.conftest import DEADLINE, ROOT, Serve, command_line, descriptors, pids
 from tests.integration.wire import Wire, eventually, masked, request, upgrade
 
 EVENT_STREAM = "Accept: text/event-stream"
@@ -304,7 +304,7 @@ def test_secrets_are_in_no_line_for_people(tmp_path: Path) -> None:
 
 def test_a_header_with_secrets_can_not_be_asked_for() -> None:
     for name in ("Authorization", "cookie", "PROXY-AUTHORIZATION"):
-        done = hsrv("start", "tests.apps.raw:app", "--access-log-format", f"%({{{name}}}i)s")
+        done = command_line("start", "tests.apps.raw:app", "--access-log-format", f"%({{{name}}}i)s")
         assert done.returncode == 2
         assert "never logged" in done.stderr
 

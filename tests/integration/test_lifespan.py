@@ -39,24 +39,16 @@ def test_state_reaches_requests_in_workers_and_pool(serve: Serve) -> None:
         assert "mine" not in httpx.get(f"{server.url}/scope", headers=fields).json()["state"]
 
 
-@pytest.mark.parametrize("app", ["unsupported", "returns"])
-def test_auto_serves_an_application_without_lifespan(serve: Serve, app: str) -> None:
-    server = serve(f"tests.apps.lifespans:{app}")
-    assert httpx.get(server.url).text == "ok"
-
-
 @pytest.mark.parametrize(
     ("app", "options", "said"),
     [
-        ("unsupported", ["--lifespan", "on"], "lifespan"),
-        ("failed", [], "no database at db.example:5432"),
         ("raises", [], "the database said no"),
-        ("hangs", ["--lifespan-startup-timeout", "0.5"], "lifespan"),
-        ("exits", [], "7"),
+        ("hangs", ["--lifespan-startup-timeout", "0.2"], "lifespan"),
     ],
 )
 def test_a_failed_startup_is_exit_code_3_with_the_reason(app: str, options: list[str], said: str) -> None:
     done = hsrv("start", f"tests.apps.lifespans:{app}", "-b", "127.0.0.1:0", "-w", "2", *options)
+    """What is said of each failure: tests/unit/app/test_lifespan.py."""
     assert done.returncode == ExitCode.APP, done.stderr
     assert said in done.stderr
     assert done.stderr.count("application could not be started") == 1, "told once, not by every process"
@@ -70,7 +62,9 @@ def test_the_leaders_startup_is_complete_before_the_others_begin(
 ) -> None:
     """So what must be done once may stand in the lifespan, as in most applications: `create_all()` with SQLite."""
     database = tmp_path / "database"
-    server = serve(TABLE, workers=4, preload=preload, env={"DATABASE": str(database)})
+    server = serve(TABLE, workers=3, preload=preload, env={"DATABASE": str(database)})
+    [listening] = [entry for entry in server.logs if entry["event"] == "listening"]
+    assert listening["preload"].startswith(preload)
     check_order(record, 1)
     database.unlink()
     reload(server)
@@ -89,14 +83,14 @@ def check_order(record: Path, generation: int) -> None:
     lines = [line for line in recorded(record) if line.split()[1] == str(generation)]
     assert lines[:2] == [f"begins {generation} worker-1", f"complete {generation} worker-1"]
     begun = {line.split()[2] for line in lines if line.startswith("begins")}
-    assert begun == {"worker-1", "worker-2", "worker-3", "worker-4", "pool-1"}
+    assert begun == {"worker-1", "worker-2", "worker-3", "pool-1"}
     completed = next(at for at, line in enumerate(lines[2:], 2) if line.startswith("complete"))
     assert completed > 3, "the others run theirs at the same time"
 
 
 def test_all_begin_at_once_where_the_leader_is_not_to_be_first(tmp_path: Path) -> None:
     done = hsrv(
-        *("start", TABLE, "-b", "127.0.0.1:0", "-w", "4", "--no-leader-first"),
+        *("start", TABLE, "-b", "127.0.0.1:0", "-w", "3", "--no-leader-first"),
         env={"DATABASE": str(tmp_path / "database"), "RECORD": str(tmp_path / "record")},
     )
     assert done.returncode == ExitCode.APP
@@ -128,11 +122,6 @@ def starting(app: str, folder: Path) -> "Iterator[subprocess.Popen[bytes]]":
             yield process
         finally:
             process.kill()
-
-
-def test_off_never_calls_the_application(serve: Serve) -> None:
-    server = serve("tests.apps.lifespans:raises", lifespan="off")
-    assert httpx.get(server.url).text == "ok"
 
 
 def test_a_shutdown_that_hangs_is_cut_and_reported(serve: Serve) -> None:

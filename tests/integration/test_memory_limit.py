@@ -98,6 +98,7 @@ def test_the_largest_worker_is_replaced_before_the_kernel_kills_one(serve_inside
             assert wire.get("/leak?mib=1").status == 200
             return any(entry["event"] == "recycling" for entry in server.logs)
 
+        assert wire.get("/leak?mib=64").status == 200  # far from the pressure yet
         eventually(leak, "the pressure is noticed", deadline=2 * DEADLINE)
         eventually(lambda: first - pids(server, "worker"), "the largest is gone")
     assert clients.wrong == []

@@ -6,10 +6,14 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import anyio
 import pytest
 
+from hsrv.operate.client import connected
+from hsrv.rpc import operator
 from tests.integration.conftest import (
     DEADLINE,
     ROOT,
@@ -89,50 +93,36 @@ def test_a_server_that_hangs_in_the_middle_is_a_bounded_error(serve: Serve, code
     assert operate(server, "stop", "--now").returncode == 0
 
 
-def test_a_hundred_status_calls_per_second_disturb_nothing(serve: Serve) -> None:
+def test_an_operator_that_asks_without_a_pause_delays_no_change_and_no_request(serve: Serve) -> None:
     server = serve(workers=2)
-    asked = 0
-    script = (
-        "import sys, anyio, time\n"
-        "from pathlib import Path\n"
-        "from hsrv.operate.client import connected\n"
-        "from hsrv.rpc import operator\n"
-        "async def main():\n"
-        "    async with connected(Path(sys.argv[1])) as session:\n"
-        "        due = time.monotonic()\n"
-        "        while True:\n"
-        "            await session.ask(operator.STATUS, operator.StatusParams())\n"
-        "            print('asked', flush=True)\n"
-        "            due += 0.01\n"
-        "            await anyio.sleep(max(0, due - time.monotonic()))\n"
-        "anyio.run(main)\n"
-    )
-    path = socket_of(server)
-    flood = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True)
+    asked: list[operator.ServerStatus] = []
+    over = threading.Event()
 
-    def count() -> None:
-        nonlocal asked
-        assert flood.stdout is not None
-        for _ in flood.stdout:
-            asked += 1
+    async def ask_on() -> None:
+        async with connected(socket_of(server)) as session:
+            while not over.is_set():
+                asked.append(await session.ask(operator.STATUS, operator.StatusParams()))
 
-    counter = threading.Thread(target=count)
-    counter.start()
-    try:
-        eventually(lambda: asked > 30, "the flood runs")
-        victim = min(pids(server, "worker"))
-        os.kill(victim, signal.SIGKILL)
-        eventually(lambda: len(pids(server, "worker") - {victim}) == 2, "the worker is replaced")
-        reload(server)
-        assert operate(server, "scale", "3").returncode == 0
-        before = asked
-        eventually(lambda: asked > before, "and the flood is still answered")
-    finally:
-        flood.kill()
-        counter.join()
-        flood.wait()
-        if flood.stdout is not None:
-            flood.stdout.close()
+    with ThreadPoolExecutor(1) as flood:
+        flooding = flood.submit(anyio.run, ask_on)
+        try:
+            eventually(lambda: len(asked) > 30, "the flood runs")
+            victim = min(pids(server, "worker"))
+            os.kill(victim, signal.SIGKILL)
+            eventually(lambda: len(pids(server, "worker") - {victim}) == 2, "the worker is replaced")
+            reload(server)
+            assert operate(server, "scale", "3").returncode == 0
+            with Wire(server.host, server.port) as wire:
+                assert wire.get("/").status == 200
+            before = len(asked)
+            eventually(lambda: len(asked) > before, "and the flood is still answered")
+        finally:
+            over.set()
+        flooding.result(DEADLINE)
+    assert [one.not_ready_because for one in asked if not one.ready] == []
+    assert [entry["event"] for entry in server.logs if entry["level"] in ("warning", "error")] == [
+        "process died"
+    ]
 
 
 def test_rubbish_and_silence_on_the_operators_socket_cost_their_sender_only(common: Serve) -> None:

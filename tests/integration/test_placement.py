@@ -83,14 +83,11 @@ def test_a_finished_stream_goes_on_as_a_kept_connection_of_a_worker(shared: Live
             assert wire.get("/").json["role"] == "worker"
 
 
-@pytest.mark.parametrize(
-    ("options", "role"),
-    [({}, "worker"), ({"stream": ["/sse*"]}, "pool"), ({"stream": ["/s*"], "no_stream": ["/sse"]}, "worker")],
-)
-def test_the_operator_decides_by_globs(serve: Serve, options: dict[str, list[str]], role: str) -> None:
-    server = serve(workers=2, **options)
+def test_the_operator_decides_by_globs(serve: Serve) -> None:
+    """Which rule wins: tests/unit/worker/test_route.py."""
+    server = serve(stream=["/sse*"])
     with Wire(server.host, server.port) as wire:
-        assert f'"role": "{role}"'.encode() in wire.get("/sse?n=1&plain").body
+        assert b'"role": "pool"' in wire.get("/sse?n=1&plain").body
 
 
 def test_no_stream_beats_accept_but_not_an_upgrade(serve: Serve) -> None:
@@ -146,25 +143,25 @@ def test_the_pool_sees_a_client_leave_at_once(serve: Serve, record: Path) -> Non
 
 
 def test_ticks_arrive_in_order_while_every_worker_burns(serve: Serve) -> None:
-    """Must show 5: what workers do doesn't reach the streams."""
-    server = serve(workers=4)
+    """What workers do doesn't reach the streams."""
+    server = serve(workers=2)
     clients = []
-    for _ in range(200):
+    for _ in range(50):
         wire = Wire(server.host, server.port)
-        wire.send(f"GET /sse?n=15&interval=0.1 HTTP/1.1\r\nHost: x\r\n{EVENT_STREAM}\r\n\r\n".encode())
+        wire.send(f"GET /sse?n=10&interval=0.1 HTTP/1.1\r\nHost: x\r\n{EVENT_STREAM}\r\n\r\n".encode())
         clients.append(wire)
-    burners = [Wire(server.host, server.port) for _ in range(4)]
-    end = time.monotonic() + 1.5
+    burners = [Wire(server.host, server.port) for _ in range(2)]
+    end = time.monotonic() + 0.4
     burnt = 0
     while time.monotonic() < end:
         for burner in burners:
             burner.send(b"GET /burn?s=0.2 HTTP/1.1\r\nHost: x\r\n\r\n")
         burnt += sum(burner.response().status == 200 for burner in burners)
-    assert burnt >= 4
+    assert burnt >= 2
     for wire in clients:
         body = wire.response().body
         assert [line for line in body.split(b"\n") if line.startswith(b"id: ")] == [
-            b"id: %d" % number for number in range(15)
+            b"id: %d" % number for number in range(10)
         ]
         wire.sock.close()
     for burner in burners:

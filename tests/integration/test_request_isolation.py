@@ -20,9 +20,9 @@ from tests.conftest import LONG
 from tests.integration.conftest import Serve, reload
 from tests.integration.wire import masked, request, upgrade
 
-REQUESTS = 5000 if LONG else 1200
+REQUESTS = 5000 if LONG else 600
 CLIENTS = 24
-RELOADS = 5 if LONG else 2
+RELOADS = 5 if LONG else 1
 PATIENCE = 120.0
 SMALL_WINDOW = 8192
 

@@ -20,7 +20,7 @@ from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
 from hsrv.testing import LiveServer
 from tests.conftest import UPGRADES
-from tests.integration.conftest import DEADLINE, ROOT, Serve, hsrv, parked
+from tests.integration.conftest import DEADLINE, ROOT, Serve, operate, parked
 from tests.integration.conftest import status_of as status
 from tests.integration.load import Load
 from tests.integration.test_reload_under_load import (
@@ -134,8 +134,11 @@ def test_connections_between_two_requests_go_on_with_the_new_server(serve: Serve
     assert trouble(server) == []
 
 
-def test_what_an_operator_changed_goes_on(serve: Serve, code: Code) -> None:
-    server = start(serve, code, workers=1)
+def test_what_an_operator_changed_and_what_was_learned_goes_on(serve: Serve) -> None:
+    server = serve(workers=1, stream_after=0.2)
+    with Wire(server.host, server.port) as wire:
+        assert b'"role": "worker"' in wire.get("/sse?plain&n=20&interval=0.05").body
+    server.wait_for_log(lambda entry: entry["event"] == "stream in a worker")
     path = find(Target(server.run_dir))
     ask(path, operator.SCALE, operator.ScaleParams(workers=2))
     ask(path, operator.HOLD, operator.HoldParams(held=True))
@@ -143,14 +146,6 @@ def test_what_an_operator_changed_goes_on(serve: Serve, code: Code) -> None:
     found = status(server)
     assert (found.workers, found.not_ready_because) == (2, "drained by the operator")
     assert [one.number for one in found.generations if one.state == "serving"] == [2]
-
-
-def test_paths_that_were_learned_as_streams_still_are(serve: Serve) -> None:
-    server = serve(workers=1, stream_after=0.2)
-    with Wire(server.host, server.port) as wire:
-        assert b'"role": "worker"' in wire.get("/sse?plain&n=20&interval=0.05").body
-    server.wait_for_log(lambda entry: entry["event"] == "stream in a worker")
-    upgrade(server)
     with Wire(server.host, server.port) as wire:
         assert b'"role": "pool"' in wire.get("/sse?plain&n=1").body
 
@@ -165,40 +160,32 @@ BROKEN = {
 """Source, and what is said of it. The last one kills the new supervisor."""
 
 
-@pytest.mark.parametrize("source", BROKEN)
-def test_a_server_that_cannot_start_changes_nothing(
-    serve: Serve, code: Code, tmp_path: Path, source: str
-) -> None:
+def test_a_server_that_cannot_start_changes_nothing(serve: Serve, code: Code, tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
-    server, file = changing(
-        serve,
-        code,
-        bind=["127.0.0.1:0", f"unix:{path}"],
-        workers=1,
-        startup_timeout=20.0,
-        lifespan_startup_timeout=1.0,
-    )
+    binds = ["127.0.0.1:0", f"unix:{path}"]
+    server, file = changing(serve, code, bind=binds, workers=1, lifespan_startup_timeout=1.0)
     before = status(server)
-    with Wire(server.host, server.port) as wire:
-        assert wire.get("/").status == 200
-        file.write_text(source)
-        done = hsrv("upgrade", "--run-dir", server.run_dir)
-        assert (done.returncode, BROKEN[source] in done.stderr) == (1, True), done.stderr
-        assert wire.get("/").status == 200
-    eventually(lambda: len(server.children()) == 3, "nothing of the new one is left")
-    assert supervisors(server) == set()
-    assert status(server).pid == before.pid
-    for client in (httpx.Client(), httpx.Client(transport=httpx.HTTPTransport(uds=str(path)))):
-        with client:
-            assert client.get(server.url).status_code == 200
-    failed = [entry for entry in server.logs if entry["event"] == "upgrade failed, this server goes on"]
-    assert len(failed) == 1
+    for number, (source, said) in enumerate(BROKEN.items(), 1):
+        with Wire(server.host, server.port) as wire:
+            assert wire.get("/").status == 200
+            file.write_text(source)
+            done = operate(server, "upgrade")
+            assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+            assert wire.get("/").status == 200
+        eventually(lambda: len(server.children()) == 3, "nothing of the new one is left")
+        assert supervisors(server) == set()
+        assert status(server).pid == before.pid
+        for client in (httpx.Client(), httpx.Client(transport=httpx.HTTPTransport(uds=str(path)))):
+            with client:
+                assert client.get(server.url).status_code == 200
+        failed = [entry for entry in server.logs if entry["event"] == "upgrade failed, this server goes on"]
+        assert len(failed) == number
     file.write_text(GOOD)
     assert upgrade(server).pid != before.pid, "and the next one works"
 
 
 def test_one_thing_at_a_time(serve: Serve, code: Code) -> None:
-    server, file = changing(serve, code, startup_timeout=20.0, lifespan_startup_timeout=20.0)
+    server, file = changing(serve, code, workers=1)
     file.write_text("import time\ntime.sleep(60)\n" + GOOD)
     os.kill(server.pid, signal.SIGUSR2)
     server.wait_for_log(lambda entry: entry["event"] == "upgrading")

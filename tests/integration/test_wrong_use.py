@@ -62,9 +62,9 @@ UNLOADABLE: list[tuple[str, str, list[str]]] = [
     ("source", "name", "said", "preload"),
     [
         # What the loader says of each is shown in tests/unit/app/test_apploader.py: here that it comes out, or all.
-        *((*case, "auto") for case in (UNLOADABLE if LONG else UNLOADABLE[::2])),
+        *((*case, "auto") for case in (UNLOADABLE if LONG else UNLOADABLE[::5])),
         # Without preloading the same loader runs, in the worker.
-        *((*case, "none") for case in (UNLOADABLE if LONG else UNLOADABLE[1::4])),
+        *((*case, "none") for case in (UNLOADABLE if LONG else UNLOADABLE[4:5])),
     ],
 )
 def test_an_application_that_cannot_be_loaded(
@@ -80,27 +80,16 @@ def test_nothing_given_and_nothing_found(tmp_path: Path) -> None:
     refused(hsrv("start", cwd=tmp_path), ExitCode.APP, "main.py", "app.py", "asgi.py", str(tmp_path))
 
 
-@pytest.mark.parametrize(
-    ("file", "source"),
-    [  # the others: tests/unit/app/test_apptarget.py
-        ("asgi.py", GOOD.replace("def app", "def the_only_one")),
-        ("main/__init__.py", GOOD),
-    ],
-)
-def test_discovery_finds_the_application_and_says_where(tmp_path: Path, file: str, source: str) -> None:
-    (tmp_path / file).parent.mkdir(exist_ok=True)
-    (tmp_path / file).write_text(source)
-    with _discovered(tmp_path) as server:
+def test_discovery_finds_the_application(tmp_path: Path) -> None:
+    """Where it looks: tests/unit/app/test_apptarget.py."""
+    (tmp_path / "asgi.py").write_text(GOOD.replace("def app", "def the_only_one"))
+    server = LiveServer("placeholder", cwd=tmp_path)
+    server._command.remove("placeholder")
+    with server:
         assert httpx.get(server.url).text == "ok"
 
 
-def _discovered(folder: Path) -> LiveServer:
-    server = LiveServer("placeholder", cwd=folder)
-    server._command.remove("placeholder")
-    return server
-
-
-# addresses
+# addresses: what is said of each that can't be bound is shown in tests/unit/supervisor/sockets/test_listeners.py
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:
@@ -127,20 +116,6 @@ def drop_bind_right() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(24, 10, 0, 0, 0) != 0:  # PR_CAPBSET_DROP
         raise OSError(ctypes.get_errno(), "PR_CAPBSET_DROP")
-
-
-@pytest.mark.parametrize(
-    ("address", "said"),
-    [
-        ("no-such-host.invalid:80", "unknown host"),
-        ("203.0.113.1:8000", "no such address"),
-        ("unix:/nowhere/at/all.sock", "/nowhere/at does not exist"),
-        ("fd:99", "descriptor"),
-    ],
-)
-def test_an_address_that_cannot_be_bound(tmp_path: Path, address: str, said: str) -> None:
-    (tmp_path / "main.py").write_text(GOOD)
-    refused(hsrv("start", "-b", address, cwd=tmp_path), ExitCode.BIND, address.split(":")[1], said)
 
 
 def test_socket_files(serve: Serve, tmp_path: Path) -> None:
@@ -233,7 +208,7 @@ def test_unknown_commands_options_and_files(tmp_path: Path, monkeypatch: pytest.
     refused(command_line("start", "--wrokers", "2"), ExitCode.USAGE, "--workers")
     refused(command_line("start", "-c", "none.toml"), ExitCode.USAGE, "none.toml")
     (tmp_path / "hsrv.toml").write_text("workers = \n")
-    refused(hsrv("start", cwd=tmp_path), ExitCode.USAGE, "hsrv.toml", "line 1")
+    refused(command_line("start"), ExitCode.USAGE, "hsrv.toml", "line 1")
 
 
 def test_preload_falls_back_when_the_import_leaves_a_thread(tmp_path: Path) -> None:
@@ -247,40 +222,25 @@ def test_preload_falls_back_when_the_import_leaves_a_thread(tmp_path: Path) -> N
         assert "mine" in warnings[0]["why"]
 
 
-@pytest.mark.parametrize("preload", ["app", "libraries", "none"])
-def test_every_preload_policy_serves(tmp_path: Path, preload: str) -> None:
-    (tmp_path / "plain.py").write_text("import json, email.message\n" + GOOD)
-    with LiveServer("plain:app", cwd=tmp_path, preload=preload) as server:
-        assert httpx.get(server.url).text == "ok"
-        listening = next(entry for entry in server.logs if entry["event"] == "listening")
-        assert listening["preload"].startswith(preload)
-
-
 def test_the_environment_file_reaches_the_application(serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "env"
     path.write_text("# a comment\nexport VERSION='from the file'\nRECORD=ignored\n")
     server = serve(env_file=str(path))
     assert httpx.get(server.url).json()["version"] == "from the file"
     path.write_text("no equals sign\n")
-    refused(hsrv("start", "--env-file", str(path), cwd=tmp_path), ExitCode.USAGE, "line 1")
+    refused(command_line("start", "--env-file", str(path)), ExitCode.USAGE, "line 1")
 
 
-def test_config_and_version_and_completion(tmp_path: Path) -> None:
+def test_config_and_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "hsrv.toml").write_text("workers = 3\n")
-    shown = hsrv("config", "--keep-alive", "5", cwd=tmp_path, env={"HSRV_POOLS": "2", "PORT": "9000"}).stdout
+    monkeypatch.setenv("HSRV_POOLS", "2")
+    monkeypatch.setenv("PORT", "9000")
+    shown = command_line("config", "--keep-alive", "5").stdout
     lines = {line.split()[0]: line.split() for line in shown.splitlines()}
     assert lines["workers"][1:] == ["3", "hsrv.toml"]
     assert lines["pools"][1:] == ["2", "HSRV_POOLS"]
     assert lines["keep_alive"][1:] == ["5.0", "--keep-alive"]
     assert lines["bind"][-1] == "PORT"
     assert lines["backlog"][-1] == "default"
-    assert "hsrv 0" in hsrv("version", cwd=tmp_path).stdout
-    completed = subprocess.run(
-        [str(Path(sys.executable).with_name("hsrv"))],
-        env={**os.environ, "_HSRV_COMPLETE": "complete_bash", "COMP_WORDS": "hsrv st", "COMP_CWORD": "1"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert "start" in completed.stdout
+    assert "hsrv 0" in command_line("version").stdout

@@ -97,12 +97,6 @@ def elsewhere(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_script_serves_its_own_application(tmp_path: Path) -> None:
-    script = tmp_path / "served.py"
-    script.write_text(SCRIPT)
-    assert served(script, tmp_path) == b"from a script"
-
-
 def test_a_script_serves_from_wherever_it_is_called(tmp_path: Path, elsewhere: Path) -> None:
     script = tmp_path / "served.py"
     script.write_text(SCRIPT)
@@ -184,13 +178,12 @@ def test_an_application_that_can_not_be_found_ends_it_with_the_code_for_that(
     assert ends(hsrv.ExitCode.APP, "no name").startswith("hsrv: 'no name' is not an application")
 
 
-@pytest.mark.parametrize("options", [{}, {"preload": "none"}])
-def test_a_script_ends_with_the_exit_code_of_the_command(tmp_path: Path, options: dict[str, object]) -> None:
+def test_a_script_ends_with_the_exit_code_of_the_command(tmp_path: Path) -> None:
     """One whose application can't be imported, and one whose port is taken: both are known only once it runs."""
     (tmp_path / "broken.py").write_text("raise RuntimeError('no database')\n")
 
     def run(app: str, bind: str) -> "subprocess.CompletedProcess[str]":
-        call = f"import hsrv\nhsrv.run({app!r}, workers=1, bind=[{bind!r}], **{options})\n"
+        call = f"import hsrv\nhsrv.run({app!r}, workers=1, bind=[{bind!r}])\n"
         command = [sys.executable, "-c", call]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
 

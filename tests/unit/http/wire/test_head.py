@@ -270,6 +270,7 @@ def test_the_host_of_an_absolute_target_is_given_where_no_field_does() -> None:
     "line",
     [
         b"GET /",
+        b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443",
         b"GET / HTTP/1",
         b"GET / HTTP/1.10",
         b"GET / http/1.1",
