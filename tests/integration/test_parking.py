@@ -33,16 +33,7 @@ def test_a_parked_client_is_served_by_a_free_worker_while_its_old_one_is_stuck(s
             wire.sock.close()
 
 
-def test_a_parked_connection_outlives_the_death_of_its_worker(serve: Serve) -> None:
-    server = serve(workers=1, park_after=SOON)
-    with Wire(server.host, server.port) as wire:
-        first = wire.get("/").json["pid"]
-        eventually(lambda: parked(server) == 1, "it is parked")
-        os.kill(first, signal.SIGKILL)
-        assert wire.get("/").json["pid"] != first
-
-
-def test_a_parked_connection_outlives_reloads(serve: Serve) -> None:
+def test_a_parked_connection_outlives_reloads_and_the_death_of_its_worker(serve: Serve) -> None:
     server = serve(workers=1, park_after=SOON)
     with Wire(server.host, server.port) as wire:
         assert wire.get("/").json["generation"] == 1
@@ -50,6 +41,10 @@ def test_a_parked_connection_outlives_reloads(serve: Serve) -> None:
             eventually(lambda: parked(server) == 1, "it is parked")
             reload(server, wait=True)
             assert wire.get("/").json["generation"] == generation
+        first = wire.get("/").json["pid"]
+        eventually(lambda: parked(server) == 1, "it is parked")
+        os.kill(first, signal.SIGKILL)
+        assert wire.get("/").json["pid"] != first
 
 
 def test_keep_alive_is_counted_from_the_last_answer_wherever_it_stands(serve: Serve) -> None:
@@ -106,7 +101,7 @@ def test_clients_that_come_and_go_in_the_lot_lose_nothing(serve: Serve) -> None:
         pause = threading.Event()
         try:
             with Wire(server.host, server.port) as wire:
-                for turn in range(12):
+                for turn in range(6):
                     if wire.get(f"/count?key={number}-{turn}").status != 200:
                         wrong.append("status")
                     pause.wait(0.1 + (number * 37 + turn * 101) % 50 / 100)

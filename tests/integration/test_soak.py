@@ -22,7 +22,7 @@ from tests.fuzz.frames import deflated, frame
 from tests.integration.conftest import Serve, reasons
 from tests.integration.wire import Wire, eventually, request, upgrade
 
-COUNT = 20_000 if LONG else 320
+COUNT = 20_000 if LONG else 200
 AT_ONCE = 32
 SILENT_AT_ONCE = 256
 """Of those that do nothing but wait."""

@@ -20,7 +20,7 @@ def test_status_shows_processes_listeners_and_streams(common: Serve) -> None:
     with Wire(server.host, server.port) as stream:
         stream.send(request("/sse", EVENT_STREAM))
         stream.until(b"\n\n")
-        done = hsrv("status", "--json", "--run-dir", server.run_dir)
+        done = operate(server, "status", "--json")
         assert done.returncode == 0, done.stderr
         found = msgspec.json.decode(done.stdout, type=operator.ServerStatus)
         [generation] = found.generations
@@ -91,8 +91,8 @@ def test_status_watch_goes_on_until_it_is_stopped(common: Serve) -> None:
         assert "Traceback" not in watch.communicate(timeout=DEADLINE)[1]
 
 
-def test_an_answer_that_fits_no_line_is_cut_and_not_lost(serve: Serve) -> None:
-    server = serve(pools=2)
+def test_an_answer_that_fits_no_line_is_cut_and_not_lost(common: Serve) -> None:
+    server = common(workers=2, pools=2)
     wires = [Wire(server.host, server.port) for _ in range(120)]
     try:
         for number, wire in enumerate(wires):
@@ -109,8 +109,8 @@ def test_an_answer_that_fits_no_line_is_cut_and_not_lost(serve: Serve) -> None:
             wire.sock.close()
 
 
-def test_paths_that_clients_make_up_cost_the_supervisor_nothing(serve: Serve) -> None:
-    server = serve(workers=2)
+def test_paths_that_clients_make_up_cost_the_supervisor_nothing(common: Serve) -> None:
+    server = common(workers=2, pools=2)
     for number in range(150):
         with Wire(server.host, server.port) as wire:
             wire.send(request(f"/sse/{number}/{'y' * 7000}", EVENT_STREAM))

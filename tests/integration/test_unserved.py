@@ -19,7 +19,7 @@ def broken(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "options", [{"loop": "uvloop"}, {"loop": "asyncio"}, {"reload": True}, {"preload": "none"}]
+    "options", [{"loop": "uvloop"}, {"loop": "asyncio", "reload": True, "preload": "none"}]
 )
 def test_a_task_that_exits_ends_alone_in_worker_and_pool(
     serve: Serve, broken: Path, options: dict[str, object]
@@ -40,7 +40,7 @@ def test_a_task_that_exits_ends_alone_in_worker_and_pool(
         assert "child.py" not in entry["exception"], "only the application's part"
 
 
-@pytest.mark.parametrize("options", [{}, {"reload": True}, {"preload": "none"}])
+@pytest.mark.parametrize("options", [{}, {"reload": True, "preload": "none"}])
 def test_while_no_worker_can_start_clients_get_503_after_the_queue_timeout(
     serve: Serve, broken: Path, options: dict[str, object]
 ) -> None:
