@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace as changed
+from typing import Any
 
 import msgspec
 
@@ -105,8 +106,8 @@ class Fleet:
     def stop_now(self) -> list[Action]:
         return self.saw(self.plan.stop_now("QUIT", self.now))
 
-    def configure(self, **settings: int) -> list[Action]:
-        self.settings = changed(self.settings, **settings)  # type: ignore[arg-type]  # by name
+    def configure(self, **settings: Any) -> list[Action]:
+        self.settings = changed(self.settings, **settings)
         return self.saw(self.plan.configure(self.settings, self.now))
 
     def scale(self, step: int) -> list[Action]:
