@@ -53,7 +53,7 @@ def test_what_the_file_has_set_is_no_option_of_ours_at_a_reload(
         return ExitCode.OK
 
     monkeypatch.setattr("hsrv.supervisor.main.run", run)
-    monkeypatch.setattr("hsrv.system.blockedsignals.hold", lambda: None)
+    monkeypatch.setattr("hsrv.system.blockedsignals.block", lambda: None)
     with pytest.raises(SystemExit) as ended:
         cli.app(["start", "shop:app", "--env-file", str(file)])
     assert ended.value.code == ExitCode.OK
