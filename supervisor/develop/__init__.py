@@ -1,5 +1,4 @@
 """The supervisor under `--reload`.
 
-In reading order: `development` (what is different), `watch` (which files have changed), `survey` (a look at all of
-them).
+In reading order: `development` (the differences), `watch` (watches files), `survey` (looks at all files).
 """

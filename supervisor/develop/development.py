@@ -1,8 +1,8 @@
-"""`hsrv start --reload`: what is different while somebody writes the code.
+"""`hsrv start --reload`: what is different in development.
 
-A change is loaded at once: the plan lets the old generation drain first, so that whatever comes waits for the new code.
-The template stays, with the libraries imported, until one of them changes. What can't be loaded is shown in the
-browser. The end comes within a second, whatever is open.
+A change is loaded at once: the plan lets the old generation drain first, so that new requests wait for the new code.
+The template stays, with its imported libraries, until one of them changes. Errors of the code are shown in the browser.
+A stop takes less than a second, whatever is open.
 """
 
 import sysconfig
@@ -35,7 +35,7 @@ log = get_logger("hsrv.supervisor")
 
 
 class Development:
-    """The watch over the files, and what it means for the server."""
+    """Watches the files, and decides what a change means for the server."""
 
     def __init__(self, config: Config, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
@@ -56,7 +56,7 @@ class Development:
         self._watcher.change_rules(self._rules, since)
 
     def keeps_template(self) -> bool:
-        """Whether what the template has imported is as it was, and is only libraries. Asked once per generation."""
+        """Whether the template's imports are up to date and only libraries. Called once per generation."""
         stale, self._libraries_stale = self._libraries_stale, False
         return not stale and self.preload in (Preload.LIBRARIES, Preload.NONE)
 
@@ -68,7 +68,7 @@ class Development:
         log.info("files changed", files=shown, count=len(paths))
         self._on_change()
 
-    # what the plan goes by
+    # settings of the plan
 
     def settings(self, usual: Settings) -> Settings:
         return replace(
@@ -79,11 +79,11 @@ class Development:
         )
 
     def budgets(self, usual: Budgets) -> Budgets:
-        """Of a reload: requests finish under the old code, streams are told at once."""
+        """For a reload: requests finish with the old code, streams end at once."""
         return replace(usual, stream_grace=0.0, drain_delay=0.0)
 
     def stop_budgets(self, usual: Budgets) -> Budgets:
-        """Of the end."""
+        """For a stop."""
         return replace(
             usual,
             graceful=min(usual.graceful, STOP_GRACE),
@@ -96,18 +96,18 @@ class Development:
 
 
 def forget_bytecode(paths: Iterable[Path]) -> None:
-    """Remove what Python has cached of these sources. It takes a cache for good when the source has the same size and
-    was saved in the same second (PEP 3147 keeps whole seconds): then a quick second save would never be seen."""
+    """Remove Python's cached bytecode of these sources. A cache counts as valid if the source has the same size and was
+    saved in the same second (its header has whole seconds), so a quick second save would never be loaded."""
     for path in paths:
         if path.suffix == ".py":
             try:
                 Path(cache_from_source(str(path))).unlink(missing_ok=True)
-            except OSError as error:  # not ours to write: then it is nobody's who imports it here either
+            except OSError as error:  # if we may not write there, neither may the processes that import it
                 log.debug("bytecode kept", file=str(path), error=str(error))
 
 
 def rules_of(config: Config) -> WatchRules:
-    """Which files count before the application has been loaded."""
+    """The rules before the application has been loaded."""
     app_dir = Path(config.app_dir).resolve()
     files = [Path(name).absolute() for name in CONFIG_FILES]
     if config.env_file is not None:

@@ -1,7 +1,7 @@
-"""A look at the files that count: which folders they are in, and the times and sizes by which a change shows.
+"""Looks at all watched files: their folders, and the times and sizes that show a change.
 
-Blocking; meant for a thread. Each folder is seen once, by whichever name comes first: symbolic links may lead in
-circles, and the system watches folders, not names. Paths are texts here: making a Path costs more than the look.
+Blocking; for a thread. Each folder is visited once, under the first of its names: symbolic links may form a cycle, and
+the system watches folders, not names. Paths are strings here: creating a Path costs more than the look.
 """
 
 import math
@@ -18,25 +18,25 @@ from typing import Final, NamedTuple
 from hsrv.develop.watchrules import GITIGNORE, FolderRules, WatchRules, folders_above
 
 FOLDERS_LIMIT: Final = 20_000
-"""Folders that are watched, the nearest to the roots first: a project has hundreds, a disk that was linked into it
-more than we can look through."""
+"""Folders that are watched, the nearest to the roots first: a project has hundreds, a disk linked into it
+more than can be searched."""
 
 GITIGNORE_LIMIT: Final = 1024 * 1024
 """Bytes of a .gitignore that are read."""
 
 FRESH: Final = 0.02
-"""Seconds. The times of files advance in steps of a few milliseconds: a file written this very moment may be written
-again without its time showing it, so what was noted of it is no ground to say that it is the same."""
+"""Seconds. File times advance in steps of a few milliseconds: a file that was just written may be written again without
+a new time, so an equal time doesn't prove that it is unchanged."""
 
 
 class Stamp(NamedTuple):
-    """What of a file changes when it does. Not its permissions."""
+    """Attributes that change with the content of a file, so not its permissions."""
 
     modified: int
     size: int
     inode: int
     fresh: int
-    """0, or when it was noted, which makes it unlike any other."""
+    """0, or the time of the look, which makes it differ from any other."""
 
 
 def stamp_of(path: str) -> Stamp | None:
@@ -56,20 +56,20 @@ def _stamp(found: os.stat_result) -> Stamp:
 
 @dataclass
 class SurveyResult:
-    """What a survey found."""
+    """The result of a survey."""
 
     folders: dict[str, FolderRules] = field(default_factory=dict)
     stamps: dict[str, Stamp] = field(default_factory=dict)
-    """Of every file that counts."""
+    """Of every watched file."""
     roots: dict[str, tuple[int, int] | None] = field(default_factory=dict)
-    """Which folder each root is by now; None: there is none."""
+    """The identity of each root; None: it doesn't exist."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Folders to why they can't be read."""
+    """Unreadable folders, and the reasons."""
     is_cut: bool = False
     """There are more than FOLDERS_LIMIT."""
     since: float = math.inf
     recent: set[str] = field(default_factory=set)
-    """Files that were written, or took their name, since then (seconds since the epoch)."""
+    """Files that were written or renamed since then (seconds since the epoch)."""
 
     def counts(self, path: str) -> bool:
         folder, name = os.path.split(path)
@@ -78,16 +78,16 @@ class SurveyResult:
 
     def note(self, path: str, found: os.stat_result) -> None:
         self.stamps[path] = _stamp(found)
-        if found.st_ctime >= self.since - FRESH:  # what is moved here keeps its time of writing
+        if found.st_ctime >= self.since - FRESH:  # a file that was moved here keeps its modification time
             self.recent.add(path)
 
     def roots_moved(self) -> bool:
-        """Whether a root is another folder by now: replaced, gone, or come."""
+        """Whether a root is another folder now: replaced, removed or created."""
         return any(_identity(root) != identity for root, identity in self.roots.items())
 
 
 def survey(rules: WatchRules, is_stopped: Callable[[], bool], since: float = math.inf) -> SurveyResult:
-    """Look at everything. Once `is_stopped`, the found is not complete."""
+    """Look at everything. After `is_stopped`, the result is incomplete."""
     found = SurveyResult(since=since)
     for root in rules.roots():
         if root.path not in found.roots:
@@ -122,13 +122,13 @@ def _walk(root: FolderRules, found: SurveyResult, is_stopped: Callable[[], bool]
         try:
             queue.extend(_look_into(rules, found))
         except FileNotFoundError:
-            continue  # it has just gone
+            continue  # it was just removed
         except OSError as error:
             found.unreadable[rules.path] = error.strerror or str(error)
 
 
 def _look_into(rules: FolderRules, found: SurveyResult) -> list[FolderRules]:
-    """Note a folder and its files; the folders in it."""
+    """Note a folder and its files; returns the folders in it."""
     with os.scandir(rules.path) as listing:
         entries = list(listing)
     names = {entry.name for entry in entries}
@@ -138,7 +138,7 @@ def _look_into(rules: FolderRules, found: SurveyResult) -> list[FolderRules]:
     found.folders[opened.path] = opened
     inside = []
     for entry in entries:
-        with suppress(OSError):  # it has just gone, or is a link that leads nowhere
+        with suppress(OSError):  # it was just removed, or is a dangling link
             if entry.is_dir():
                 inside.append(opened.folder(entry.name))
             elif opened.counts(entry.name):
@@ -147,7 +147,7 @@ def _look_into(rules: FolderRules, found: SurveyResult) -> list[FolderRules]:
 
 
 def _gitignores_above(root: str) -> Iterator[tuple[str, str]]:
-    """The .gitignore files that hold for a root, up to the one beside .git; the outermost first."""
+    """The .gitignore files that apply to a root, up to the one beside .git; the outermost first."""
     found = []
     if not Path(root, ".git").exists():
         for folder in folders_above(root):
@@ -155,11 +155,11 @@ def _gitignores_above(root: str) -> Iterator[tuple[str, str]]:
                 found.append((folder, text))
             if Path(folder, ".git").exists():
                 return reversed(found)
-    return iter(())  # no repository: git would heed none of them
+    return iter(())  # no repository: git would use none of them
 
 
 def _read(path: str) -> str:
-    """What can't be read says nothing: it is a setting of convenience."""
+    """ "" if it can't be read: it is only a convenience."""
     try:
         with Path(path).open("rb") as file:
             return file.read(GITIGNORE_LIMIT).decode("utf-8", "replace")

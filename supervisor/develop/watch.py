@@ -1,17 +1,17 @@
-"""Tells when files that count have changed, once they have settled (`hsrv start --reload`).
+"""Reports changes of watched files, after a pause in writing (`hsrv start --reload`).
 
-What the system reports (through watchfiles) only says where to look and when; what changed is found by comparing times
-and sizes (`hsrv.supervisor.develop.survey`). So nothing is lost while folders come and go, and a report is never about
-a file that is as it was. Only the folders that count are watched, one by one: an environment or node_modules would cost
-thousands of watches.
+The system's notifications (through watchfiles) only say where to look and when; changes are found by comparing times
+and sizes (`hsrv.supervisor.develop.survey`). So no change is lost while folders are created and removed, and no
+unchanged file is reported. Only folders with watched files are watched, one by one: an environment or node_modules
+would cost thousands of watches.
 
-Between the import of a file and our first look at it nobody compares. So whoever gives us rules says since when the
-files may have been imported: those that have changed since are told.
+A change between the import of a file and the first look at it would be missed. So new rules come with a time since
+which their files may have been imported: those that have changed since then are reported.
 
-Where the system can't watch, we look ourselves every POLL_INTERVAL. watchfiles can poll too, but compares whole
-seconds: it would miss the second of two saves within one.
+If the system can't watch, all files are looked at every POLL_INTERVAL. watchfiles can poll too, but compares whole
+seconds: it would miss the second of two saves within one second.
 
-Promises: after the last write comes a call; nothing but cancellation ends it; once it has ended no thread waits here.
+Promises: there is a call after the last write; only cancellation ends it; after its end no thread is left.
 """
 
 import math
@@ -34,37 +34,39 @@ from hsrv.supervisor.develop.survey import FOLDERS_LIMIT, Stamp, SurveyResult, s
 from hsrv.supervisor.runtime.threads import in_thread
 
 QUIET: Final = 0.025
-"""Seconds without a write after which a file counts as complete. With two steps it is what a change waits."""
+"""Seconds without a write after which a file counts as complete. With two steps it is the delay of a change."""
 
 BACK_SOON: Final = 0.1
-"""Seconds for a file that is gone or empty: some editors save by removing or emptying it first."""
+"""Seconds for a file that is missing or empty: some editors remove or empty it first."""
 
 INSTALLING: Final = 0.4
-"""Seconds for libraries: what installs them writes file after file."""
+"""Seconds for libraries: an installation writes file after file."""
 
 LONGEST: Final = 0.5
 LONGEST_INSTALLING: Final = 5.0
-"""Seconds after the first change at which it is told even though writing goes on."""
+"""Seconds after the first change at which it is reported even if writing goes on."""
 
 STEP: Final = 10
 STEP_SETTLING: Final = 5
-"""Milliseconds. So often watchfiles looks whether the system has reported something."""
+"""Milliseconds between two checks of watchfiles for notifications."""
 
 GROUP: Final = 20
-"""Milliseconds for which watchfiles collects reports while more come. We collect for longer, but have to know."""
+"""Milliseconds for which watchfiles collects notifications. This module collects for longer, but has to know of
+them."""
 
 IDLE: Final = 1000
-"""Milliseconds between looks whether a root was moved away or has come back, which the system doesn't tell."""
+"""Milliseconds between checks whether a root was moved or has come back, which the system doesn't report."""
 
 FLOOD: Final = 1000
-"""Reports at once from which on the system may have dropped some (fs.inotify.max_queued_events): look at everything."""
+"""Number of notifications at once from which on the system may have dropped some (fs.inotify.max_queued_events): then
+all files are looked at."""
 
 POLL_INTERVAL: Final = 0.3
 POLL_SHARE: Final = 10
-"""Polling waits at least this many times as long as a look takes."""
+"""The pause of polling is at least this multiple of the duration of a look."""
 
 TRIES: Final = 5
-"""Times in a row that a folder may be gone before it can be watched."""
+"""Attempts in a row at which a folder was gone before it could be watched."""
 
 _HINT: Final = "on Linux raise fs.inotify.max_user_watches and max_user_instances"
 
@@ -74,12 +76,12 @@ log = get_logger("hsrv.supervisor")
 
 
 async def watch(rules: WatchRules, on_change: OnChange) -> None:
-    """Call `on_change` with the files that have changed, were added or are gone, until cancelled."""
+    """Call `on_change` with files that were changed, added or removed, until cancelled."""
     await Watcher(rules, on_change).run()
 
 
 class Watcher:
-    """One watch, whose rules may change: a new version of the code imports other modules."""
+    """A watch with rules that may change: a new version of the code imports other modules."""
 
     def __init__(self, rules: WatchRules, on_change: OnChange, since: float = math.inf) -> None:
         """`since`: see `change_rules`."""
@@ -92,21 +94,21 @@ class Watcher:
         self._is_polling = False
         self._found = SurveyResult()
         self._known: dict[str, Stamp] = {}
-        """As last told."""
+        """Stamps as last reported."""
         self._unsettled: set[str] = set()
         self._first = self._last = 0.0
-        """When the unsettled began to change, and when they last did."""
+        """Times of the first and the last change of the unsettled files."""
         self._complaints: set[str] = set()
         self._thread = CapacityLimiter(1)
 
     def change_rules(self, rules: WatchRules, since: float = math.inf) -> None:
-        """From now on these hold. What counts only by them is taken as it is, unless it has changed `since` (seconds
-        since the epoch)."""
+        """Use these rules from now on. Files that only they include are taken as they are, unless they have changed
+        `since` (seconds since the epoch)."""
         if rules != (self._new_rules or self._rules):
             self._new_rules, self._new_since = rules, min(since, self._new_since)
 
     def is_set(self) -> bool:
-        """For watchfiles, which asks in its thread: stop waiting."""
+        """Called by watchfiles in its thread: whether to stop waiting."""
         return self._is_stopped or self._new_rules is not None
 
     async def run(self) -> None:
@@ -128,17 +130,17 @@ class Watcher:
                         self._fall_back("folders go faster than they can be watched")
 
     async def _stop_at_the_end(self, *, task_status: TaskStatus[None]) -> None:
-        """anyio waits for a thread even when we are cancelled, so the thread has to be told."""
+        """anyio waits for a thread even after a cancellation, so the thread has to be told."""
         try:
             task_status.started()
             await anyio.sleep_forever()
         finally:
             self._is_stopped = True
 
-    # the system tells
+    # notifications
 
     async def _listen(self) -> bool:
-        """Until the folders have to be watched anew. False: one of them wasn't there."""
+        """Until the folders have to be watched again. False: one of them did not exist."""
         folders = self._found.folders.keys()
         try:
             notify = await in_thread(_notify, list(folders), limiter=self._thread)
@@ -149,7 +151,7 @@ class Watcher:
             self._fall_back(_reason(error))
             return True
         with notify:
-            await self._look()  # what happened while nobody told us
+            await self._look()  # changes before the watch began
             while folders == self._found.folders.keys() and not self.is_set():
                 if await self._hear(notify):
                     await self._look()
@@ -158,7 +160,7 @@ class Watcher:
         return True
 
     async def _hear(self, notify: RustNotify) -> bool:
-        """Wait for reports, as long as makes sense. True: everything has to be looked at."""
+        """Wait for notifications, until something may be due. True: everything has to be looked at."""
         wait = max(1, round(1000 * self._due_in())) if self._unsettled else IDLE
         step = STEP_SETTLING if self._unsettled else STEP
         try:
@@ -166,19 +168,19 @@ class Watcher:
         except WatchfilesRustInternalError as error:
             self._fall_back(_reason(error))
             return True
-        if isinstance(reports, str):  # that there are none
+        if isinstance(reports, str):  # there are none
             return not self._unsettled and self._found.roots_moved()
         self._unsettle({path for _, path in reports if self._found.counts(path)})
         return len(reports) >= FLOOD or any(self._is_about_folders(kind, path) for kind, path in reports)
 
     def _is_about_folders(self, kind: int, path: str) -> bool:
-        """Whether other folders have to be watched from now on."""
+        """Whether the set of watched folders changes."""
         if path in self._found.folders:
             return kind != Change.modified
         folder, name = os.path.split(path)
         rules = self._found.folders.get(folder)
         if rules is None:
-            return True  # nothing that we asked for
+            return True  # not a folder that is watched
         return rules.shapes(name) or (rules.folder(name) is not None and Path(path).is_dir())
 
     def _fall_back(self, why: str) -> None:
@@ -186,11 +188,11 @@ class Watcher:
         self._poll_from_now_on()
 
     def _poll_from_now_on(self) -> None:
-        """Libraries are left out: there are many of them, and they change seldom."""
+        """Without libraries: they are many, and change rarely."""
         self._is_polling = True
         self._rules = self._rules.without_libraries()
 
-    # we look
+    # looks
 
     async def _poll(self) -> None:
         began = time.monotonic()
@@ -201,7 +203,7 @@ class Watcher:
 
     async def _survey(self, rules: WatchRules, since: float = math.inf) -> SurveyResult:
         found = await in_thread(survey, rules, lambda: self._is_stopped, since, limiter=self._thread)
-        await anyio.lowlevel.checkpoint()  # cancelled: the found isn't complete
+        await anyio.lowlevel.checkpoint()  # if cancelled, the result is incomplete
         return found
 
     async def _begin(self) -> None:
@@ -213,7 +215,7 @@ class Watcher:
         self._know(self._found.stamps.keys())
 
     async def _look(self) -> None:
-        """Look at everything. What isn't as it was has to settle."""
+        """Look at everything. Changed files have to settle."""
         before, self._found = self._found, await self._survey(self._rules)
         self._complain()
         stamps = self._found.stamps
@@ -230,7 +232,8 @@ class Watcher:
         if self._is_polling:
             rules = rules.without_libraries()
         found = await self._survey(rules, since)
-        await self._look()  # by the old ones, and later: what comes in between doesn't count only by the new
+        # With the old rules, and later: so a file created in between isn't taken for one that only the new rules include.
+        await self._look()
         added = found.stamps.keys() - self._found.stamps.keys() - self._known.keys()
         self._rules, self._found = rules, found
         self._complain()
@@ -238,14 +241,14 @@ class Watcher:
         self._unsettle({path for path, stamp in self._known.items() if found.stamps.get(path) != stamp})
 
     def _know(self, added: Set[str]) -> None:
-        """These files count from now on: as they are, but for those that have changed since they may have been
+        """Include these files from now on, as they are, except those that have changed since they may have been
         imported."""
         recent = self._found.recent
         self._known |= {path: self._found.stamps[path] for path in added - recent}
         self._unsettle(set(added & recent))
 
     def _complain(self) -> None:
-        """Once of each thing, until it is over."""
+        """Log each problem once, until it is solved."""
         rules, found = self._rules, self._found
         complaints = {folder: f"folder not watched: {why}" for folder, why in found.unreadable.items()}
         for folder in map(str, (rules.app_dir, *rules.packages)):
@@ -257,7 +260,7 @@ class Watcher:
             log.warning(complaints[folder], folder=folder)
         self._complaints = set(complaints)
 
-    # what changed
+    # changes
 
     def _unsettle(self, paths: set[str]) -> None:
         if paths:
@@ -266,7 +269,7 @@ class Watcher:
             self._unsettled |= paths
 
     def _due_in(self) -> float:
-        """Seconds until the unsettled are to be told."""
+        """Seconds until the unsettled files are to be reported."""
         if self._rules.stale(map(Path, self._unsettled)) is Stale.LIBRARIES:
             due = min(self._last + INSTALLING, self._first + LONGEST_INSTALLING)
         else:
@@ -275,7 +278,7 @@ class Watcher:
         return max(0.0, due - time.monotonic())
 
     def _is_whole(self, path: str) -> bool:
-        """Whether there is something in it, or was nothing before."""
+        """Whether it has content, or had none before."""
         now, before = stamp_of(path), self._known.get(path)
         if now is None:
             return before is None
@@ -289,7 +292,7 @@ class Watcher:
                 self._on_change(changed)
 
     def _is_news(self, path: str) -> bool:
-        """Whether a file isn't as last told. From now on it is."""
+        """Whether a file differs from its last reported state. Its present state counts as reported then."""
         now, before = stamp_of(path), self._known.pop(path, None)
         self._found.stamps.pop(path, None)
         if now is None or not self._found.counts(path):
@@ -303,7 +306,7 @@ def _notify(folders: list[str]) -> RustNotify:
 
 
 def _asked_to_poll() -> bool:
-    """By the variable of watchfiles; and on WSL, which tells nothing of files on the Windows side."""
+    """By the variable of watchfiles, or on WSL, which doesn't report changes on the Windows side."""
     asked = os.environ.get("WATCHFILES_FORCE_POLLING", "").lower()
     if asked:
         return asked not in ("false", "disable", "disabled")
@@ -311,5 +314,5 @@ def _asked_to_poll() -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Without the folder of a folder and the debug form that follows."""
+    """The message without the paths that watchfiles appends."""
     return str(error).partition(" about [")[0]

@@ -1,4 +1,4 @@
-"""The old supervisor's view of the new server while that starts: its process, its channel, its end.
+"""The old supervisor's handle of the new server while that starts: process, channel, end.
 
 Promise: its end is noted even if it is not a child of this process.
 """
@@ -19,30 +19,30 @@ from hsrv.supervisor.upgrade.keeper import ReplacementServer
 from hsrv.supervisor.upgrade.upgradestate import Failed, ToOld, decode_to_old
 
 MARGIN: Final = 10.0
-"""Seconds beyond its budgets that the new server has: to start an interpreter, and to say what was wrong."""
+"""Seconds beyond its budgets that the new server has, to start an interpreter and to report a failure."""
 
 STATUS_DELAY: Final = 0.25
 """Seconds between the end of the process and the moment at which its wait status counts as unknown."""
 
 
 def patience(budgets: Budgets) -> float:
-    """Seconds that the new server may take until it serves. It keeps the budgets of its start itself."""
+    """Seconds for the new server until it serves. It enforces the budgets of its start itself."""
     return START_STAGES * budgets.startup + MARGIN
 
 
 def stop_patience(budgets: Budgets) -> float:
-    """Seconds that a new server which isn't wanted may take to end."""
+    """Seconds for a new server that isn't wanted to end."""
     return budgets.dismissal() + MARGIN
 
 
 @dataclass
 class UpgradeCandidate:
-    """A new server that is not the one yet."""
+    """A new server that has not taken over yet."""
 
     pid: int
     channel: Channel
     replacement: ReplacementServer
-    """What it will be to us."""
+    """The same server after it has taken over."""
     death: str = ""
     """How it ended, in words; "" while it lives."""
     gone: anyio.Event = field(default_factory=anyio.Event)
@@ -52,7 +52,7 @@ class UpgradeCandidate:
         self.gone.set()
 
     def vanished(self) -> None:
-        """It ended, and nobody told us how."""
+        """It has ended with an unknown status."""
         if not self.gone.is_set():
             self.death = "ended"
             self.gone.set()
@@ -76,7 +76,7 @@ class UpgradeCandidate:
             return decode_to_old(packet.payload)
 
     async def why_lost(self, error: Exception) -> Failed:
-        """Why it said nothing more, or nothing that can be read."""
+        """Why it sent no answer, or one that can't be decoded."""
         if isinstance(error, MessageError):
             return Failed(str(error))
         with anyio.move_on_after(MARGIN):

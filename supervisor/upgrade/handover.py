@@ -1,4 +1,4 @@
-"""What a server passes to the one that replaces it, and how that one is started.
+"""What a server passes to its replacement, and how that is started.
 
 Promises: the new server gets descriptors and state in one packet, before it runs; if it can't be started, everything
 that was opened for it is closed.
@@ -52,7 +52,7 @@ class Manager(Protocol):
 
 @dataclass(frozen=True)
 class HandedOver:
-    """What of a server passes to the next one."""
+    """The parts of a server that pass to the next one."""
 
     addresses: Addresses
     door: OperatorSocket | None
@@ -63,13 +63,13 @@ class HandedOver:
     learned: Callable[[], list[str]]
     """Paths that turned out to be streams."""
     own_files: Callable[[], None]
-    """Tell whoever removes socket files when we die which of them end with us."""
+    """Tell the templates, which remove socket files if the supervisor dies, which of them to remove."""
 
 
 def start(
     ours: HandedOver, plan: View, launch: Launch, operation: str, keeper: KeeperChannel | None
 ) -> UpgradeCandidate:
-    """Start a new server. `keeper`: the process that keeps the pid by which we are known; None when that is our own.
+    """Start a new server. `keeper`: the process whose pid others know; None if it is this one.
     Raises OSError or ChannelError."""
     with contextlib.ExitStack() as near, contextlib.ExitStack() as theirs:
         channel, far = Channel.pair()
@@ -89,7 +89,7 @@ def start(
 
 
 def state_of(ours: HandedOver, plan: View, operation: str, *, kept: bool) -> UpgradeState:
-    """What the new server can't know by itself. `kept`: whether there is a keeper of the pid."""
+    """State that the new server can't know by itself. `kept`: whether there is a keeper of the pid."""
     return UpgradeState(
         hsrv=__version__,
         operation=operation,

@@ -1,8 +1,8 @@
-"""The first process of a server that was upgraded: it stays, for whoever started it waits for it.
+"""The first process of a server that was upgraded: it stays, because its parent waits for it.
 
-A shell, a container or a process manager knows one pid. When its server has passed on everything, this process passes
-on signals to whichever supervisor is the present one, and ends with its exit code. Under a service manager that was
-told of the new main process nobody need stay.
+A shell, a container or a process manager knows one pid. When its server has handed everything over, this process
+forwards signals to the present supervisor, and exits with its exit code. Under a service manager that was told of the
+new main process no keeper is needed.
 """
 
 import contextlib
@@ -25,18 +25,18 @@ log = get_logger("hsrv.supervisor")
 
 
 class KeeperChannel:
-    """A supervisor's end of the channel to the keeper. It is passed on from one to the next."""
+    """A supervisor's end of the channel to the keeper. It passes from each server to the next."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
 
     def announce(self) -> None:
-        """We are the present supervisor."""
-        with contextlib.suppress(ChannelError):  # the keeper was killed: that is noticed elsewhere
+        """Tell the keeper that this is the present supervisor."""
+        with contextlib.suppress(ChannelError):  # the keeper was killed, which is noticed elsewhere
             self.channel.send(str(os.getpid()).encode())
 
     def is_cut(self) -> bool:
-        """Whether the keeper is gone: it says nothing."""
+        """Whether the keeper has ended. It sends nothing."""
         try:
             self.channel.receive(expect=0)
         except ChannelClosed:
@@ -45,10 +45,10 @@ class KeeperChannel:
 
 
 class ReplacementServer:
-    """Whoever has taken over from us, and those after him."""
+    """The server that has replaced this one, and its own replacements."""
 
     def __init__(self, pid: int, channel: Channel | None) -> None:
-        """`channel`: our end of the link; None when we need not stay."""
+        """`channel`: our end of the channel; None if no keeper is needed."""
         self.pid = pid
         self.status: int | None = None
         """Its wait status; None until it has ended."""
@@ -57,11 +57,11 @@ class ReplacementServer:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is no such server any more."""
+        """Whether the last of them has ended."""
         return self._over
 
     def refresh(self) -> None:
-        """Hear who is the present one."""
+        """Read which supervisor is the present one."""
         while self.channel is not None and not self._over:
             try:
                 packet = self.channel.receive(expect=0)
@@ -80,7 +80,7 @@ class ReplacementServer:
 
 
 ADOPTION_TIMEOUT: Final = 5.0
-"""Seconds for a server that is gone to become our child."""
+"""Seconds for a server that has ended to become a child of this process."""
 
 ADOPTION_INTERVAL: Final = 0.01
 
@@ -88,17 +88,18 @@ BLOCKED: Final = frozenset(handled())
 
 
 def hold_signals() -> None:
-    """None is lost, and none ends us, between the end of the event loop and `keep`."""
+    """Block signals between the end of the event loop and `keep`: none is lost, and none ends the process."""
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
 
 
 def keep(replacement: ReplacementServer, terminal: Terminal) -> ExitCode:
-    """Until the server that went on without us has ended. `terminal`: what it does not have, and we may."""
+    """Until the last server has ended. `terminal`: the controlling terminal of this process, if it has one; the servers
+    have none."""
     assert replacement.channel is not None
     log.info(
         "keeping the pid",
         successor=replacement.pid,
-        why="whoever started this server knows only this process",
+        why="the parent of this server knows only this process",
     )
     setproctitle("hsrv: keeper")
     read, write = os.pipe()
@@ -137,15 +138,15 @@ def _waiting(read: int) -> bytes:
 
 
 def _reap(replacement: ReplacementServer) -> None:
-    """Collect the supervisors, and what they left to us."""
+    """Collect supervisors that have ended, and orphans of theirs."""
     for pid, status in reap():
         if pid == replacement.pid:
             replacement.status = status
 
 
 def _exit_code(replacement: ReplacementServer) -> ExitCode:
-    """The channel ends a moment before its process; and that is a child of its predecessor, and becomes ours when the
-    predecessor is gone."""
+    """The channel ends a moment before the process; and that is a child of its predecessor, and becomes ours when the
+    predecessor has ended."""
     end = time.monotonic() + ADOPTION_TIMEOUT
     while replacement.status is None and time.monotonic() < end:
         try:

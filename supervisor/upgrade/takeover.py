@@ -1,7 +1,7 @@
-"""The new side of an upgrade: what the old supervisor left us, and the talk with it.
+"""The new side of an upgrade: what the old supervisor has passed on, and the messages to and from it.
 
-Promises: as long as the old one has not let go, nothing that ends here ends anything of it; once we serve, we take
-over, also when it dies in that moment; when it gives us up before, we end.
+Promises: until the old server has handed over, no failure here affects it; once this server serves, it takes over, also
+if the old one dies at that moment; if the old one gives it up before, it ends.
 """
 
 import os
@@ -36,7 +36,7 @@ log = get_logger("hsrv.supervisor")
 
 
 def takeover_from(environ: MutableMapping[str, str]) -> "Takeover | None":
-    """What an old server left us; None when there is none. Raises HsrvError."""
+    """What an old server has passed on; None if there is none. Raises HsrvError."""
     text = environ.pop(SUCCEEDS, "")
     if not text:
         return None
@@ -47,7 +47,7 @@ def takeover_from(environ: MutableMapping[str, str]) -> "Takeover | None":
 
 
 class Takeover:
-    """One old server."""
+    """The takeover from one old server."""
 
     def __init__(self, channel: Channel, packet: Packet) -> None:
         """Raises MessageError, IndexError, OSError."""
@@ -58,7 +58,7 @@ class Takeover:
         self.door = OperatorSocket.inherited(packet.take_socket(), state.door) if state.door else None
         adopt = Channel(packet.take_socket()), Channel(packet.take_socket())
         self.adopt = adopt if state.speaks_our_messages else None
-        """Its adopt channel, when we understand what comes there."""
+        """Its adopt channel, if this version understands its messages."""
         if self.adopt is None:
             for end in adopt:
                 end.close()
@@ -67,16 +67,16 @@ class Takeover:
         """Descriptor of its file; -1: it has none."""
         self._answered = self._ready = False
         self.is_over = False
-        """The server is ours."""
+        """Set when this server has taken over."""
         self.old_gone = anyio.Event()
 
     @classmethod
     def receive(cls, channel: Channel) -> Self:
-        """The old server has sent it before it started us. Raises HsrvError."""
+        """The old server has sent it before it started this process. Raises HsrvError."""
         try:
             packet = channel.receive()
             if packet is None:
-                raise MessageError("there is nothing in it")
+                raise MessageError("the channel is empty")
             with packet:
                 return cls(channel, packet)
         except (ChannelError, MessageError, IndexError, OSError) as error:
@@ -87,7 +87,7 @@ class Takeover:
             raise HsrvError(f"can't take over: {error}") from error
 
     def refuse(self, why: str, traceback: str = "") -> None:
-        """We can't start. The first reason counts."""
+        """Report that this server can't start. The first reason counts."""
         self._send_last(Failed(why, traceback))
 
     def _send_last(self, word: Failed | Ready) -> None:
@@ -104,13 +104,13 @@ class Takeover:
     # in the supervisor
 
     def restore(self, plan: Plan, start: Operation) -> None:
-        """What the old one knew and a start doesn't. `start`: that of the server."""
+        """Restore state of the old server. `start`: the operation of this server's start."""
         state = self.state
         plan.take_over(last_number=state.generation, held=state.held, workers=state.workers)
         self._start = start
 
     async def run(self, loop: Loop, addresses: Addresses, on_ours: Callable[[ManagerDuties], None]) -> None:
-        """Until the old one is gone. `on_ours`: called when it has let go of everything."""
+        """Until the old server has ended. `on_ours`: called when it has handed everything over."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._tell)
             await self._listen(loop, lambda: self._take_over(loop, addresses, on_ours))
@@ -123,7 +123,7 @@ class Takeover:
         self.answer()
 
     def answer(self) -> None:
-        """How our start ended, if it has."""
+        """Report the end of the start, if it has ended."""
         if self._start.is_over and self._start.error:
             self.refuse(self._start.error, self._start.traceback)
         elif self._start.is_over:
@@ -137,7 +137,7 @@ class Takeover:
                 packet = self._channel.receive(expect=0)
             except ChannelClosed:
                 break
-            if packet is not None:  # there is only one word: TakeOver
+            if packet is not None:  # there is only one message: TakeOver
                 packet.close()
                 take_over()
         self.old_gone.set()
@@ -151,7 +151,7 @@ class Takeover:
     def _take_over(self, loop: Loop, addresses: Addresses, on_ours: Callable[[ManagerDuties], None]) -> None:
         self.is_over = True
         addresses.change(self._owned)
-        if self.state.duties.store:  # kept by the service manager, also what is new
+        if self.state.duties.store:  # stored by the service manager, new ones too
             addresses.change(lent)
         wanted = {listener.name for listener in addresses.all()}
         for inherited in self.state.listeners:
@@ -162,7 +162,7 @@ class Takeover:
         loop.tell(LogLine("info", "took over", {"before": self.state.hsrv, "adopts": adopts}))
 
     def _owned(self, listener: Listener) -> Listener:
-        """As the old server had it."""
+        """The listener as the old server owned it."""
         found = (one for one in self.state.listeners if one.name == listener.name)
         inherited = next(found, None)
         if inherited is None:
@@ -171,8 +171,8 @@ class Takeover:
         return replace(listener, info=info, shared=inherited.shared)
 
     async def end(self, budgets: Budgets) -> None:
-        """Before we end. A service manager kills what is left of the unit once its main process has ended: the old
-        server may still drain, within its budgets."""
+        """Called before this process ends. A service manager kills the rest of the unit when its main process has
+        ended, but the old server may still drain, within its budgets."""
         self.answer()
         if self.is_over and self.state.duties.notify:
             with anyio.move_on_after(budgets.drain(Role.POOL)):

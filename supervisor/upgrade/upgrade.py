@@ -1,8 +1,7 @@
-"""The old side of an upgrade: another supervisor is started, takes over what we listen on, and we drain.
+"""The old side of an upgrade: another supervisor is started and takes over the listening sockets; this one drains.
 
-Promises: until the new one serves nothing of ours changes, and when it doesn't come to that we go on; it never owns
-what we still need (socket files, operators, the service manager), and we end nothing that has become its own; no
-address is without a listener at any moment.
+Promises: until the new server serves, nothing of this one changes, and if it fails, this one keeps serving; at no
+moment do both own the socket files, the operators or the service manager; no address is ever without a listener.
 """
 
 import signal
@@ -28,29 +27,29 @@ from hsrv.supervisor.upgrade.keeper import KeeperChannel, ReplacementServer
 from hsrv.supervisor.upgrade.upgradestate import Failed, Ready, Step, TakeOver, encode
 
 LOOK_INTERVAL: Final = 0.25
-"""Seconds between two looks at whether the new server is still wanted."""
+"""Seconds between two checks whether the upgrade is still wanted."""
 
 log = get_logger("hsrv.supervisor")
 
 
 class Upgrades:
-    """What one supervisor knows of those that follow it."""
+    """The upgrades of one server."""
 
     def __init__(
         self, loop: Loop, ours: HandedOver, launch: Launch, keeper: KeeperChannel | None, *, development: bool
     ) -> None:
-        """`keeper`: the process that keeps the pid by which we are known; None when that is our own."""
+        """`keeper`: the process whose pid others know; None if it is this one."""
         self._loop = loop
         self._ours = ours
         self._development = development
         self._launch = launch
         self._keeper = keeper
         self._candidate: UpgradeCandidate | None = None
-        """One that starts."""
+        """A new server that starts."""
         self._over = anyio.Event()
         self._result: Ready | None = None
         self._left: UpgradeCandidate | None = None
-        """The one that has taken over."""
+        """The new server that has taken over."""
         self._told_to_stop = False
 
     @property
@@ -59,23 +58,23 @@ class Upgrades:
 
     @property
     def replacement(self) -> ReplacementServer | None:
-        """Who has taken over; None while the server is ours."""
+        """The server that has taken over; None before that."""
         return self._left.replacement if self._left is not None else None
 
     @property
     def adopts(self) -> bool:
-        """Whether the replacement takes our idle connections too."""
+        """Whether the replacement takes over idle connections too."""
         return self._result is not None and self._result.adopts
 
     @property
     def stays(self) -> bool:
-        """Whether this process has to outlive its server: somebody waits for it."""
+        """Whether this process has to stay as the keeper: its parent waits for it."""
         return self.replacement is not None and self.replacement.channel is not None
 
-    # start
+    # begin
 
     def begin(self, operation: str) -> None:
-        """Start a new server and let it take over. Its steps and its end are told as this operation."""
+        """Start a new server and let it take over. Its steps and its end are reported with this operation."""
         why = why_not(self._loop.plan, development=self._development, upgrading=self.in_progress)
         if not why:
             try:
@@ -90,7 +89,7 @@ class Upgrades:
         self._loop.tasks.start_soon(self._candidate.watch_end)
         self._loop.tasks.start_soon(self._see_through, operation)
 
-    # wait
+    # start of the new server
 
     async def _see_through(self, operation: str) -> None:
         candidate = self._candidate
@@ -109,7 +108,7 @@ class Upgrades:
             self._over.set()
 
     async def _answer(self, candidate: UpgradeCandidate, operation: str) -> Ready | Failed:
-        """How its start ended."""
+        """Wait for the end of its start."""
         plan, seconds = self._loop.plan, patience(self._loop.plan.budgets)
         with anyio.move_on_after(seconds):
             while plan.phase is ServerPhase.RUNNING:
@@ -131,9 +130,9 @@ class Upgrades:
     # end
 
     def _hand_over(self, candidate: UpgradeCandidate, answer: Ready, operation: str) -> Failed | None:
-        """It serves: from now on the server is its own. None, or why nothing came of it."""
+        """It serves: hand everything over. None, or why that failed."""
         ours, loop = self._ours, self._loop
-        duties = ours.manager.hand_over(candidate.pid)  # before the new one speaks to the manager
+        duties = ours.manager.hand_over(candidate.pid)  # before the new server notifies the manager
         if duties is None:
             return Failed("the service manager could not be told of the new main process")
         try:
@@ -155,7 +154,7 @@ class Upgrades:
         return None
 
     async def _give_up(self, candidate: UpgradeCandidate, failed: Failed, operation: str) -> None:
-        """It must not outlive its failure; we go on as before."""
+        """End it after a failure; this server goes on as before."""
         candidate.signal(signal.SIGTERM)
         with anyio.move_on_after(stop_patience(self._loop.plan.budgets)):
             await candidate.gone.wait()
@@ -167,22 +166,22 @@ class Upgrades:
         self._loop.tell(OperationEnded(failed.message, failed.traceback, operation=operation))
 
     async def end(self) -> None:
-        """Our server has ended: so does one that was to follow it. Bounded by its own budget."""
+        """This server has ended: wait until an upgrade in progress has ended too. Bounded by its own budget."""
         if self.in_progress:
             await self._over.wait()
 
-    # news
+    # events
 
     def exited(self, pid: int, status: int) -> None:
-        """A process that was none of ours by the supervisor's book."""
+        """A process has ended that is neither a template nor a child."""
         if self._candidate is not None and pid == self._candidate.pid:
             self._candidate.ended(status)
         elif self.replacement is not None and pid == self.replacement.pid:
             self.replacement.status = status
 
     def obey(self, signum: int) -> bool:
-        """Whether a signal was for the replacement, or asks for what we do already. One that ends the server, sent
-        twice, ends us too."""
+        """Whether a signal is dealt with: it was forwarded to the replacement, or asks for the drain in progress. A
+        second stop ends this process too."""
         command = command_of(signum)
         if self.replacement is None or command is Command.REAP:
             return False
@@ -194,7 +193,7 @@ class Upgrades:
         return command not in (Command.STOP, Command.STOP_NOW)
 
     async def heed_keeper(self) -> None:
-        """Whoever keeps our pid was killed: nobody could stop us any more who knows only that one."""
+        """Stop when the keeper of the pid is killed: its parent could no longer stop this server."""
         if self._keeper is None:
             return
         await anyio.wait_readable(self._keeper.channel)
@@ -203,12 +202,12 @@ class Upgrades:
             self._loop.perform(self._loop.plan.stop(self._loop.now()))
 
     def announce(self) -> None:
-        """We have taken over."""
+        """Tell the keeper that this server has taken over."""
         if self._keeper is not None:
             self._keeper.announce()
 
     def close(self) -> None:
-        """All but what a keeper needs."""
+        """Close all channels except the keeper's."""
         if self._keeper is not None:
             self._keeper.channel.close()
         if self._left is not None:

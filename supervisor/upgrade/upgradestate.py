@@ -13,7 +13,7 @@ from hsrv.ipc import messages
 from hsrv.ipc.messages import ListenerInfo, MessageError
 
 PROTOCOL: Final = 1
-"""Raised when an older server could not understand it any more. The tags and the names given with `msgspec.field` are
+"""Increased when an older server could no longer understand it. The tags and the names given with `msgspec.field` are
 those of version 1."""
 
 
@@ -35,15 +35,15 @@ class ManagerDuties(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpgradeState(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
-    """Old to new, first packet. Descriptors, in this order: the listeners, the operator's socket if `door`, the send
-    and the receive end of adopt, the link to the keeper if `kept`, the file of `hsrv.child.leadership` if
+    """Old to new, first packet. Descriptors, in this order: the listeners, the operator socket if `door`, the send
+    and the receive end of adopt, the channel to the keeper if `kept`, the file of `hsrv.child.leadership` if
     `leadership`."""
 
     protocol: int = PROTOCOL
     messages: int = messages.VERSION
-    """Of what travels in adopt."""
+    """Version of the messages in adopt."""
     hsrv: str
-    """Version, for people."""
+    """Version, for messages to people."""
     operation: str = msgspec.field(name="upgrade_id")
     """The id of the upgrade."""
     listeners: tuple[InheritedListener, ...] = msgspec.field(name="heirlooms")
@@ -51,9 +51,9 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
     door: ListenerInfo | None = None
     kept: bool = False
     generation: int
-    """The last number that was used: those of the new server follow, so that "newer" means the same in both."""
+    """The last number that was used. The new server continues, so that "newer" means the same in both."""
     workers: int | None = None
-    """An operator has scaled to so many; None: as configured."""
+    """The number that an operator has scaled to; None: as configured."""
     held: bool = False
     leadership: bool = False
     learned: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):
-    """New to old: how far it is."""
+    """New to old: a step of its start."""
 
     text: str
 
@@ -108,7 +108,7 @@ def encode(message: UpgradeMessage) -> bytes:
 
 
 def decode_state(data: bytes) -> UpgradeState:
-    """Raises MessageError for one that we would misread."""
+    """Raises MessageError for another protocol."""
     try:
         protocol = _preface.decode(data).protocol
         if protocol != PROTOCOL:
