@@ -1,7 +1,7 @@
-"""What may be changed over HTTP: reload, scale, stacks, as operators ask for them.
+"""Commands over HTTP: reload, scale, stacks, with the same parameters as for operators.
 
-Reached only with --admin-write and the token (`guard`). A browser sends the token only where a page of ours put it into
-the request: there is no cookie that a page from elsewhere could use.
+Only with --admin-write and the token (`guard`). A browser sends the token only in requests of our own page: there is no
+cookie that a foreign page could use.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from hsrv.supervisor.admin.http.route import AdminRoute, Request, Response, json
 from hsrv.supervisor.operators.operator import Desk
 
 ANSWER_WITHIN: Final = 20.0
-"""Seconds to wait for an end. What takes longer goes on, and is told by the events."""
+"""Seconds to wait for the result. A command that takes longer goes on, and the events report its end."""
 
 PATHS: Final[Mapping[str, Method[Any, Any]]] = {
     "/reload": operator.RELOAD,
@@ -32,23 +32,23 @@ log = get_logger("hsrv.supervisor")
 
 
 class _NoProgress:
-    """Instead of an operator's connection: nobody hears of steps."""
+    """In place of an operator's connection: steps are dropped."""
 
     name = "admin"
     credentials: Credentials | None = None
 
     async def send(self, message: Message) -> None:
-        """To nobody."""
+        """Dropped."""
 
     async def notify(self, method: str, params: Any = None) -> None:
-        """To nobody."""
+        """Dropped."""
 
     async def send_raw_request(self, method: str, params: Any = None, *, timeout: float | None = None) -> Any:
-        raise RpcError(ErrorCode.METHOD_NOT_FOUND, "who asks by HTTP answers nothing")
+        raise RpcError(ErrorCode.METHOD_NOT_FOUND, "an HTTP client can't be asked")
 
 
 def action_routes(desk: Desk) -> dict[str, AdminRoute]:
-    """POST, the parameters as a JSON object."""
+    """The routes: POST, with the parameters as a JSON object."""
     table = desk.table()
 
     def route(method: Method[Any, Any]) -> AdminRoute:

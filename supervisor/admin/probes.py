@@ -1,6 +1,7 @@
-"""The probes: what a load balancer or an orchestrator asks once a second.
+"""The probes: requests of load balancers and orchestrators, about once a second.
 
-Promise: they read what the supervisor knows already, so they cost the same whatever the processes do. Nobody is asked.
+Promise: they only read the supervisor's own state, so their cost doesn't depend on what the processes do. No process is
+asked.
 """
 
 from collections import Counter
@@ -16,17 +17,17 @@ UNAVAILABLE: Final = 503
 
 
 class Probes:
-    """Of one server."""
+    """The probes of one server."""
 
     def __init__(self, plan: View) -> None:
         self._plan = plan
 
     async def livez(self, request: Request) -> Response:
-        """The supervisor's loop turns: to answer is the proof."""
+        """The supervisor's loop runs, as the answer proves."""
         return json_response({"status": "alive"})
 
     async def readyz(self, request: Request) -> Response:
-        """Traffic may come."""
+        """Whether the server is ready for traffic."""
         why = not_ready(self._plan)
         return json_response(
             {"status": "not ready" if why else "ready", "reason": why, **self._fleet()},
@@ -34,7 +35,7 @@ class Probes:
         )
 
     async def startupz(self, request: Request) -> Response:
-        """A generation has served, whatever came then: a slow start is over."""
+        """Whether a generation has served, whatever happened later: the start is over."""
         started = self._plan.has_served
         why = "" if started else self._why_not_started()
         return json_response(

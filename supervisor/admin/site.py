@@ -1,4 +1,4 @@
-"""The table of the admin address."""
+"""The paths of the admin address."""
 
 import os
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hsrv.supervisor.admin.metrics.metrics import Server
 
 CLEAN_UP_DELAY: Final = 1.0
-"""Seconds between a death and a look at the files that are left: several may die at once."""
+"""Seconds between a death and the merging of its files: several processes may die at once."""
 
 log = get_logger("hsrv.supervisor")
 
@@ -44,7 +44,7 @@ class Admin:
         desk: Desk,
         app_metrics: "AppMetrics | None",
     ) -> None:
-        """`app_metrics`: None when that is off."""
+        """`app_metrics`: None if switched off."""
         self._app_metrics = app_metrics
         self._background = BackgroundThread()
         guard = Guard(token=address.token, names=list(_names(config)), writable=config.admin_write)
@@ -72,7 +72,7 @@ class Admin:
                 tasks.start_soon(self._clean_up, self._app_metrics)
 
     def hear(self, report: ForPeople) -> None:
-        if isinstance(report, ProcessExited):  # it may have counted
+        if isinstance(report, ProcessExited):  # it may have metrics files
             self._deaths.set()
 
     async def _clean_up(self, app_metrics: "AppMetrics") -> None:
@@ -82,17 +82,17 @@ class Admin:
             self._deaths = anyio.Event()
             try:
                 await self._background.run(app_metrics.compact)
-            except Exception as error:  # a full disk, or what the application has put there
+            except Exception as error:  # a full disk, or files that the application has put there
                 log.warning("application metrics not put together", error=repr(error))
 
     def close(self) -> None:
-        """When the processes are gone."""
+        """When all processes have ended."""
         if self._app_metrics is not None:
             self._app_metrics.close()
 
 
 def app_metrics_of(config: Config) -> "AppMetrics | None":
-    """None when that is off, or the user has made a directory of his own."""
+    """None if switched off, or if the user has set a directory."""
     from hsrv.supervisor.admin.metrics.appmetrics import AppMetrics  # noqa: PLC0415  # imports prometheus-client
 
     if not config.app_metrics or metricsdir.VARIABLE in os.environ:
@@ -119,7 +119,7 @@ def routes(
     token: bool,
     writable: bool,
 ) -> dict[str, AdminRoute]:
-    """Every path that changes nothing. `token`: one is needed; `writable`: there are others."""
+    """The paths that change nothing. `token`: whether one is needed; `writable`: whether there are commands."""
     from hsrv.supervisor.admin.metrics.metrics import Metrics  # noqa: PLC0415  # imports prometheus-client
 
     probes = Probes(server.plan)

@@ -232,7 +232,7 @@ class Watcher:
         if self._is_polling:
             rules = rules.without_libraries()
         found = await self._survey(rules, since)
-        # With the old rules, and later: so a file created in between isn't taken for one that only the new rules include.
+        # With the old rules, and later: a file created in between isn't taken for one that only the new rules include.
         await self._look()
         added = found.stamps.keys() - self._found.stamps.keys() - self._known.keys()
         self._rules, self._found = rules, found

@@ -1,8 +1,8 @@
 """The messages between the old and the new supervisor of an upgrade. Pure: bytes to struct and back.
 
-They may be of different versions of hsrv, so this part has a version of its own (PROTOCOL) and is lenient: fields may
-be added with a default, and a version that doesn't know them ignores them. What travels between the other processes is
-strict (`hsrv.ipc.messages`), so it is only shared when its version is the same on both sides.
+They may be of different versions of hsrv, so these messages have a version of their own (PROTOCOL) and are lenient:
+fields may be added with a default, and unknown ones are ignored. The messages between other processes are strict
+(`hsrv.ipc.messages`), so those are only shared if both sides have the same version.
 """
 
 from typing import Final, TypeVar
@@ -117,7 +117,7 @@ def decode_state(data: bytes) -> UpgradeState:
             )
         return _state.decode(data)
     except msgspec.MsgspecError as error:
-        raise MessageError(f"the running server's state can't be read: {error}") from error
+        raise MessageError(f"the running server's state can't be decoded: {error}") from error
 
 
 def decode_to_old(data: bytes) -> ToOld:

@@ -1,5 +1,5 @@
 """The dashboard.
 
-In reading order: `dashboard` (its page, dashboard.html), `document` (a status as the page needs it), `feed` (one look
-per second for all viewers).
+In reading order: `dashboard` (the page, dashboard.html), `document` (a status in the format of the page), `feed` (the
+events, for all viewers together).
 """

@@ -1,6 +1,6 @@
-"""The dashboard's page: one file with its style and script in it, which the browser is told to take nothing else from.
+"""The dashboard's page: one file with its style and script; the browser is told to load nothing else.
 
-The page holds no data, so it is for everybody; what it shows comes from /events, with the token where there is one.
+The page contains no data, so it is public; what it shows comes from /events, which needs the token if there is one.
 """
 
 import base64
@@ -32,7 +32,7 @@ class Dashboard:
 
 
 def security_headers(html: bytes) -> Mapping[str, str]:
-    """Nothing but the page's own style and script, by their hashes, and connections to where it came from."""
+    """Allow only the page's own style and script, by their hashes, and connections to its origin."""
     hashes: dict[str, list[str]] = {"style": [], "script": []}
     for tag, content in _INLINE.findall(html):
         digest = base64.b64encode(hashlib.sha256(content).digest()).decode()

@@ -1,6 +1,6 @@
-"""A status as the dashboard needs it: flat, small, and with rates. Pure.
+"""A status in the format of the dashboard: flat, small, with rates. Pure.
 
-The page (`dashboard.html`) and this module are one: a field is added in both.
+The page (`dashboard.html`) reads these fields: a new one is added in both.
 """
 
 from typing import Any, Final
@@ -12,17 +12,17 @@ from hsrv.status.model import ProcessView, process_views, streams_by_path
 from hsrv.status.rates import Rates, RoleRates
 
 PATHS_LIMIT: Final = 50
-"""Of the paths with streams, those with the most."""
+"""Maximum number of paths with streams; those with the most are shown."""
 
 _SUMS: Final = ("connections", "idle", "waiting", "parked", "websockets")
-"""Gauges that are added up per role."""
+"""Gauges that are summed up per role."""
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
     """All processes of a role together, at this moment."""
 
     rates: RoleRates | None
-    """null at the first look."""
+    """null in the first answer."""
     running: int
     streams: int
     gauges: dict[str, int]
@@ -33,7 +33,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def document(status: ServerStatus, rates: Rates | None) -> dict[str, Any]:
-    """What is sent each second."""
+    """The data of one second."""
     return {
         "at": round(status.started_at + status.uptime, 3),
         "server": _server(status),
@@ -69,7 +69,7 @@ def _server(status: ServerStatus) -> dict[str, Any]:
 
 
 def roles(status: ServerStatus, rates: Rates | None) -> dict[str, Role]:
-    """By name, also one that has no process at present."""
+    """By name, including roles without a process."""
     everyone = process_views(status, rates)
     known = rates.roles if rates is not None else {}
     return {
@@ -123,7 +123,7 @@ def _board(board: BoardStatus) -> dict[str, Any]:
 
 
 def point(document: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of it for the curves of a page that is opened later."""
+    """The part that is kept for the charts of a page that is opened later."""
     return {
         "at": document["at"],
         "roles": {name: _kept(role) for name, role in document["roles"].items()},

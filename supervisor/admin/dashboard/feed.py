@@ -1,7 +1,7 @@
-"""The dashboard's live feed: server-sent events, one look at the server per second for all viewers together.
+"""The dashboard's live feed: server-sent events, from one status per second for all viewers.
 
-Promises: without a viewer nobody is asked; a viewer that is slow misses looks, never events, and costs no more memory
-than what is being sent to him; one that comes is told what the curves need to begin in the past.
+Promises: without a viewer no status is read; a slow viewer misses snapshots, never events, and uses no more memory than
+the data being sent to it; a new one gets the history for its charts.
 """
 
 from collections import deque
@@ -18,28 +18,28 @@ from hsrv.supervisor.admin.dashboard.document import document, point
 from hsrv.supervisor.admin.http.route import Answer, Request, Stream
 
 INTERVAL: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two snapshots."""
 
 STALE: Final = 3.0
-"""Seconds after which a look is no base for rates and nothing to show: nobody was watching."""
+"""Seconds after which a snapshot is too old to be shown or to compute rates from: there was no viewer."""
 
 HISTORY: Final = 120
-"""Looks that are kept for the curves."""
+"""Snapshots that are kept for the charts."""
 
 
 @dataclass(frozen=True, slots=True)
 class DashboardSnapshot:
-    """One look at the server."""
+    """One snapshot of the server."""
 
     number: int
     data: bytes
     """As an event."""
     events: Sequence[TimelineEvent]
-    """The timeline, as it was then."""
+    """The timeline at that time."""
 
 
 class Feed:
-    """Of one server."""
+    """The feed of one server."""
 
     def __init__(self, read: Callable[[], Awaitable[ServerStatus]], *, writable: bool) -> None:
         """`writable`: whether the page may offer to change things."""
@@ -50,7 +50,7 @@ class Feed:
         self._last: DashboardSnapshot | None = None
         self._looked_at = -STALE
         self._turn = anyio.Lock()
-        """Of the viewer that looks for all."""
+        """Held by the viewer that reads the status for all."""
 
     async def events(self, request: Request) -> Answer:
         """GET /events."""
@@ -68,13 +68,14 @@ class Feed:
             look = await self._newer_than(look.number)
 
     def _stale_number(self) -> int:
-        """Of the look that is too old to be shown; 0 when there is none."""
+        """The number of the last snapshot if that is too old to be shown; else 0."""
         if self._last is None or anyio.current_time() - self._looked_at < STALE:
             return 0
         return self._last.number
 
     async def _newer_than(self, number: int) -> DashboardSnapshot:
-        """The first viewer that needs one looks, the others wait for him. If he leaves meanwhile, the next one does."""
+        """The first viewer that needs a new one reads the status, the others wait for it. If it disconnects meanwhile,
+        the next one does."""
         while self._last is None or self._last.number <= number:
             async with self._turn:
                 if self._last is None or self._last.number <= number:
@@ -95,5 +96,5 @@ class Feed:
 
 
 def sse(event: str, data: Any) -> bytes:
-    """JSON has no line ends of its own."""
+    """One event; the JSON contains no line ends."""
     return b"event: %s\ndata: %s\n\n" % (event.encode(), msgspec.json.encode(data))

@@ -1,5 +1,5 @@
-"""A small HTTP/1.1 server for those who look after the server.
+"""A small HTTP/1.1 server for probes, scrapes and operators.
 
-In reading order: `route` (requests, answers, what a path may do), `guard` (who is let in), `address` (how it is
-opened), `server` (connections).
+In reading order: `route` (requests, responses, paths), `guard` (access), `address` (opening the address), `server`
+(connections).
 """

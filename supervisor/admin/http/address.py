@@ -1,4 +1,4 @@
-"""How the admin address is opened. Apart from what answers there (`site.py`), which most servers never import."""
+"""Opens the admin address. Separate from what answers there (`site.py`), which most servers never import."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +10,15 @@ from hsrv.supervisor.sockets.inheritance import Inheritance
 from hsrv.supervisor.sockets.listeners import Listener, open_listeners
 
 MAX_CONNECTIONS: Final = 64
-"""At a time. For one more the one that has been without a complete request for longest is closed. If all are being
-answered, the server has a few places for what is complete at once (`MAX_AT_ONCE`), and then refuses."""
+"""At a time. A further one replaces the one that has been without a complete request for longest. If all are being
+answered, a few more are accepted for requests that are complete at once (`MAX_AT_ONCE`); others are refused."""
 
 _FILE: Final = "file:"
 
 
 @dataclass(frozen=True, slots=True)
 class AdminAddress:
-    """Where to listen, and for whom. Without a listener it is off."""
+    """Where to listen, and the token. Without a listener it is off."""
 
     listeners: tuple[Listener, ...] = ()
     token: str = ""
@@ -35,8 +35,8 @@ NO_ADMIN: Final = AdminAddress()
 def open_admin(
     config: Config, *, owner: tuple[int, int] | None = None, inherited: Inheritance | None = None
 ) -> AdminAddress:
-    """What --admin says, while we may still bind and read everything. Raises BindError and ConfigError. `owner`: of a
-    socket file, if not ours. `inherited`: what is open already."""
+    """Open --admin, before privileges are dropped. Raises BindError and ConfigError. `owner`: of a socket file, if not
+    this user. `inherited`: sockets that are open already."""
     if config.admin is None:
         return NO_ADMIN
     token = read_token(config.admin_token)
@@ -55,7 +55,7 @@ def open_admin(
 
 
 def read_token(text: str | None) -> str:
-    """What --admin-token says: the token, or file:PATH. Raises ConfigError."""
+    """The token of --admin-token: the value, or the content of file:PATH. Raises ConfigError."""
     if text is None or not text.startswith(_FILE):
         return text or ""
     path = text.removeprefix(_FILE)

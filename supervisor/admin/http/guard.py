@@ -1,7 +1,7 @@
-"""Who is let in at the admin address. Pure.
+"""Access to the admin address. Pure.
 
-DNS rebinding makes a browser take an attacker's name for this address, and then his page reads what we answer. The
-name stands in the Host field, so names that are not ours are refused. A literal address is nobody's name.
+With DNS rebinding an attacker's name resolves to this address, and the attacker's page can read our responses. The name
+is in the Host field, so unknown names are refused. A literal address can't be rebound.
 """
 
 import hmac
@@ -13,16 +13,16 @@ from urllib.parse import urlsplit
 from hsrv.supervisor.admin.http.route import AdminRoute, Response, problem
 
 ANY: Final = "*"
-"""As a name: whatever it is."""
+"""As a name: any name is allowed."""
 
 _SAFE: Final = ("GET", "HEAD")
 
 
 class Guard:
-    """The rules of one server."""
+    """The access rules of one server."""
 
     def __init__(self, *, token: str = "", names: Collection[str] = (), writable: bool = False) -> None:
-        """`token`: "" for none; `names`: that the address may be called by; `writable`: --admin-write."""
+        """`token`: "" for none; `names`: allowed in the Host field; `writable`: --admin-write."""
         self._token = token.encode()
         self._names = frozenset(_plain(name) for name in names)
         self._writable = writable
@@ -30,7 +30,8 @@ class Guard:
     def refusal(
         self, route: AdminRoute | None, method: str, headers: Mapping[str, str], *, local: bool
     ) -> Response | None:
-        """The answer to a request that is not let in. `local`: it came by a Unix socket, which no browser reaches."""
+        """The response to a request without access; None if it has access. `local`: it came over a Unix socket, which
+        browsers can't reach."""
         if not local and (why := self._misdirected(method, headers)) is not None:
             return why
         if (route is None or not route.public) and not self._knows_token(headers):
@@ -47,10 +48,10 @@ class Guard:
         host = headers.get("host", "")
         if host and not self._is_ours(host):
             name = _plain(host)
-            return problem(421, f"the name {name!r} is none of ours: allow it with --admin-host {name}")
+            return problem(421, f"the name {name!r} is not allowed: allow it with --admin-host {name}")
         origin = headers.get("origin")
         if method not in _SAFE and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return problem(403, "a page from elsewhere may not do this")
+            return problem(403, "a page of another origin may not do this")
         return None
 
     def _is_ours(self, host: str) -> bool:

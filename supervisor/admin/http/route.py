@@ -1,4 +1,4 @@
-"""Requests, answers, and what stands behind a path. Pure."""
+"""Requests, responses, and the routes of paths. Pure."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ NO_HEADERS: Final[Mapping[str, str]] = {}
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
     method: str
-    """GET for HEAD too: an answer to HEAD is cut by the server."""
+    """GET for HEAD too: the server leaves out the body."""
     path: str
     """As received, without the query."""
     query: Mapping[str, str] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer."""
+    """A complete response."""
 
     body: bytes = b""
     content_type: str = TEXT
@@ -37,8 +37,8 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer that goes on until its chunks end, the client leaves, or the server ends. Its generator is closed then,
-    in its own task."""
+    """A response that goes on until its chunks end, the client disconnects, or the server ends. Its generator is then
+    closed in its own task."""
 
     chunks: AsyncGenerator[bytes, None]
     content_type: str
@@ -51,13 +51,13 @@ Handler = Callable[[Request], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class AdminRoute:
-    """What stands behind a path."""
+    """What a path does."""
 
     handler: Handler
     methods: tuple[str, ...] = ("GET",)
-    """HEAD goes with GET."""
+    """GET includes HEAD."""
     public: bool = False
-    """Also for those without the token."""
+    """Also without the token."""
     writes: bool = False
     """It changes something: only with --admin-write."""
 
@@ -71,5 +71,5 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 
 def problem(status: int, error: str, headers: Mapping[str, str] = NO_HEADERS) -> Response:
-    """What is wrong with a request."""
+    """An error response."""
     return Response(msgspec.json.encode({"error": error}) + b"\n", JSON, status, headers)

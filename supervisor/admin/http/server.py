@@ -1,8 +1,8 @@
-"""HTTP/1.1 for the few who look after the server.
+"""The HTTP/1.1 server of the admin address.
 
-Owns the connections of the admin address. Promises: a client that stalls, floods or leaves costs only itself; a handler
-that raises costs its own request; nobody is refused for the sake of one that hasn't sent a whole request. Runs on the
-supervisor's loop, so a handler must not compute for long.
+Owns its connections. Promises: a client that stalls, floods or disconnects affects only itself; a handler that raises
+affects only its own request; no client is refused because of one without a complete request. Runs on the supervisor's
+loop, so a handler must not compute for long.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ from hsrv.supervisor.admin.http.route import AdminRoute, Answer, Request, Respon
 from hsrv.supervisor.sockets.listeners import Listener
 
 MAX_STREAMS: Final = 16
-"""Of them with an answer that goes on: the others are for probes and scrapes."""
+"""Connections with a stream; the others are for probes and scrapes."""
 
 MAX_AT_ONCE: Final = 8
 """Above `MAX_CONNECTIONS`, while all of those are being answered: for requests that are complete at once, as those of
 probes are."""
 
 AT_ONCE_TIMEOUT: Final = 1.0
-"""Seconds for such a request and its answer, in all. So these places are free again soon, whatever is asked."""
+"""Seconds for such a request and its response, in total, so that these places are soon free again."""
 
 HEAD_LIMIT: Final = 16 * 1024
 """Bytes of a request's head."""
@@ -48,14 +48,14 @@ REQUEST_TIMEOUT: Final = 10.0
 """Seconds for a request to arrive, from its first byte to the last one of its body."""
 
 ANSWER_TIMEOUT: Final = 30.0
-"""Seconds for a handler: it may ask processes that don't answer."""
+"""Seconds for a handler, which may ask processes that don't answer."""
 
 SEND_TIMEOUT: Final = 10.0
-"""Seconds for a client to take what was written: a whole response, or one chunk of a stream."""
+"""Seconds for a client to read what was written: a response, or one chunk of a stream."""
 
 LINGER_TIMEOUT: Final = 1.0
-"""Seconds in which a client may read our last answer and close. To close with unread bytes would be a reset, which may
-take the answer with it (RFC 9112, 9.6)."""
+"""Seconds for a client to read the last response and close. Closing with unread data would reset the connection, and
+the response might be lost (RFC 9112, section 9.6)."""
 
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds for the generator of a stream to clean up."""
@@ -64,7 +64,7 @@ EXHAUSTED_PAUSE: Final = 0.5
 """Seconds without accepting after EMFILE."""
 
 ALWAYS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-"""Header fields of every answer that says nothing else."""
+"""Default header fields of every response."""
 
 TOO_LONG: Final = problem(413, f"the limit of a body is {BODY_LIMIT} bytes")
 
@@ -80,7 +80,7 @@ class AdminServer:
         self.guard = guard
         self.streams = 0
         self._connections: dict[_Connection, None] = {}
-        """The one that has been without a complete request for longest stands first."""
+        """In the order in which they became without a complete request."""
 
     async def serve(self) -> None:
         """Until cancelled."""
@@ -152,13 +152,13 @@ class _Connection:
         sock.setblocking(False)
         self.scope = anyio.CancelScope()
         self.is_incomplete = True
-        """No whole request has come that is still to be answered."""
+        """There is no complete request that is still to be answered."""
         self.has_begun = False
-        """Part of a request is there."""
+        """Part of a request has arrived."""
         self._deadline = 0.0
-        """For the request that has begun."""
+        """Of the request that has begun."""
         self._is_last = False
-        """Our next answer ends the connection."""
+        """The next response is the last one."""
         self._server = server
         self._sock = sock
         self._local = sock.family == socket.AF_UNIX
@@ -168,15 +168,15 @@ class _Connection:
         self._sock.close()
 
     def hurry(self) -> None:
-        """Only one request, at once."""
+        """Allow only one request, which must be complete soon."""
         self.scope.deadline = anyio.current_time() + AT_ONCE_TIMEOUT
         self._is_last = True
 
     async def run(self) -> None:
-        """Request after request."""
+        """Serve one request after another."""
         with contextlib.suppress(
             OSError, TimeoutError, h11.LocalProtocolError
-        ):  # the client is gone, or stalls
+        ):  # the client is gone or stalls
             while await self._exchange():
                 self._http.start_next_cycle()
                 self._wait_again()
@@ -188,7 +188,7 @@ class _Connection:
         self._server.became_incomplete(self)
 
     async def _exchange(self) -> bool:
-        """One request and its answer. Whether there may be another."""
+        """One request and its response. Returns whether there may be another."""
         try:
             request = await self._request()
             if request is None:
@@ -198,10 +198,10 @@ class _Connection:
             await self._refuse(error)
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
-    # in
+    # receiving
 
     async def _request(self) -> h11.Request | None:
-        """A request's head; None when there is none to come."""
+        """The head of a request; None if no further one comes."""
         if not self._http.trailing_data[0]:
             with anyio.fail_after(IDLE_TIMEOUT):
                 await wait_readable(self._sock.fileno())
@@ -218,7 +218,7 @@ class _Connection:
         while (event := self._http.next_event()) is h11.NEED_DATA:
             self._http.receive_data(await self._receive())
         assert event is not h11.NEED_DATA
-        return event  # type: ignore[return-value]  # it is neither of the other two
+        return event  # type: ignore[return-value]  # NEED_DATA is excluded above
 
     async def _receive(self) -> bytes:
         while True:
@@ -228,7 +228,7 @@ class _Connection:
                 await wait_readable(self._sock.fileno())
 
     async def _body(self) -> bytes | None:
-        """None when there is too much of it."""
+        """None if it is too large."""
         data = bytearray()
         with self._in_time():
             while isinstance(event := await self._event(), h11.Data):
@@ -238,15 +238,15 @@ class _Connection:
         return bytes(data)
 
     def _body_is_there(self) -> bool:
-        """Whether all of it has come with the head; it is not kept."""
+        """Whether all of it came with the head; it is dropped."""
         while isinstance(event := self._http.next_event(), h11.Data):
             pass
         return isinstance(event, h11.EndOfMessage)
 
-    # between
+    # handling
 
     async def _result_of(self, event: h11.Request) -> Answer:
-        """What is answered. The head is judged before a body is waited for."""
+        """The response. The head is checked before the body is read."""
         method, headers = event.method.decode(), _headers(event)
         path, _, query = event.target.decode("latin-1").partition("?")
         route = self._server.routes.get(path)
@@ -276,12 +276,12 @@ class _Connection:
             with anyio.fail_after(ANSWER_TIMEOUT):
                 return await route.handler(request)
         except TimeoutError:
-            return problem(504, f"not within {ANSWER_TIMEOUT:g} s")
-        except Exception:  # a defect of ours; the supervisor has more to do than this
+            return problem(504, f"no result within {ANSWER_TIMEOUT:g} s")
+        except Exception:  # a defect of ours; the supervisor has to go on
             log.exception("admin request failed", path=request.path)
             return problem(500, "the server's log says why")
 
-    # out
+    # sending
 
     async def _answer(self, event: h11.Request, answer: Answer) -> None:
         head_only = event.method == b"HEAD"
@@ -293,7 +293,7 @@ class _Connection:
         elif self._server.streams >= MAX_STREAMS:
             await answer.chunks.aclose()
             await self._send_whole(
-                problem(503, f"{MAX_STREAMS} look on already", {"retry-after": "5"}), head_only
+                problem(503, f"{MAX_STREAMS} streams are open already", {"retry-after": "5"}), head_only
             )
         else:
             await self._stream(answer)
@@ -311,7 +311,7 @@ class _Connection:
         return (h11.Response(status_code=status, headers=list(fields.items()), reason=reason.encode()),)
 
     async def _stream(self, answer: Stream) -> None:
-        """The connection ends with it: what the client says meanwhile is not kept."""
+        """The connection ends with it: data from the client is dropped."""
         self._server.streams += 1
         try:
             await self._send(*self._head(200, answer, {"connection": "close"}))
@@ -338,18 +338,18 @@ class _Connection:
     async def _until_gone(self, scope: anyio.CancelScope) -> None:
         with contextlib.suppress(OSError):
             while await self._receive():
-                await anyio.lowlevel.checkpoint()  # a flood must not keep the loop to itself
+                await anyio.lowlevel.checkpoint()  # a flood must not block the loop
         scope.cancel()
 
     async def _refuse(self, error: h11.RemoteProtocolError) -> None:
-        """It is no HTTP."""
+        """The request is not valid HTTP."""
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._send_whole(
                 problem(error.error_status_hint, str(error), {"connection": "close"}), False
             )
 
     async def _send(self, *events: h11.Event) -> None:
-        """Raises TimeoutError when the client takes nothing."""
+        """Raises TimeoutError if the client doesn't read."""
         view = memoryview(b"".join(self._http.send(event) or b"" for event in events))
         with anyio.fail_after(SEND_TIMEOUT):
             while view:

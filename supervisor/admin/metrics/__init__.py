@@ -1,6 +1,6 @@
 """/metrics.
 
-In reading order: `catalogue` (every metric of the server), `exposition` (to what Prometheus reads), `appmetrics` (what
-the application counts), `metricfiles` (the files it is counted in), `metricsums` (sums over processes), `metrics` (the
+In reading order: `catalogue` (every metric of the server), `exposition` (the formats of Prometheus), `appmetrics`
+(metrics of the application), `metricfiles` (the files of these), `metricsums` (sums over processes), `metrics` (the
 page), `metricdocs` (docs/metrics.md).
 """

@@ -1,10 +1,9 @@
-"""What the application counts with prometheus-client, added up over all of its processes, also those that are gone.
+"""The application's prometheus-client metrics, summed up over all of its processes, including those that have ended.
 
 prometheus-client writes one file per process and kind of metric into a directory (`hsrv.system.metricsdir`). Promises:
-a counter of a process that was killed stays in the sum; the files of processes that are gone become one per kind, so
-that they don't pile up; whatever the application has put there costs no more than the limits say, and no other file
-anything. Everything here may take a while, so it runs in a thread (`background`); the lock keeps a reader from
-seeing a file twice or not at all.
+counters of a process that was killed stay in the sum; the files of processes that have ended are merged into one per
+kind; files that the application puts there are read within limits, and don't affect other files. Everything here may
+take long, so it runs in a thread (`background`); the lock prevents a reader from seeing a file twice or not at all.
 """
 
 import os
@@ -25,25 +24,25 @@ from hsrv.supervisor.admin.metrics.metricsums import ADDED, CHOSEN, LIVE, SEPARA
 from hsrv.system import metricsdir, rundir
 
 GONE: Final = "gone"
-"""In the place of a pid: of all that are gone."""
+"""In place of a pid: of all processes that have ended."""
 
 KEPT: Final = 32
-"""Processes that are gone whose own gauges are still shown. A gauge of mode `all` is one series per process, so their
-files can't become one."""
+"""Ended processes whose own gauges are still shown. A gauge of mode `all` has one series per process, so their files
+can't be merged."""
 
 SUFFIX: Final = ".db"
 
 RESERVED: Final = "hsrv_"
-"""How no metric of an application may begin."""
+"""Prefix that metrics of the application can't have."""
 
 SUM_LIMIT: Final = 64 * 1024 * 1024
-"""Bytes of all files that are read for one look. What a look holds in memory is several times as much."""
+"""Bytes of all files that are read for one scrape. It needs several times as much memory."""
 
 FILES_LIMIT: Final = 4096
-"""Files of one look: 8 kinds of 512 processes."""
+"""Files of one scrape: 8 kinds of 512 processes."""
 
 TOLD_LIMIT: Final = 64
-"""Files and metrics that are named in the log when they are left out, each once."""
+"""Files and metrics that were left out and are named in the log, each once."""
 
 log = get_logger("hsrv.supervisor")
 
@@ -56,10 +55,10 @@ class _File(NamedTuple):
 
 
 class AppMetrics:
-    """Of one server."""
+    """The application metrics of one server."""
 
     def __init__(self, folder: Path, hold: int | None = None) -> None:
-        """`hold`: a descriptor to close with it."""
+        """`hold`: a descriptor to close at the end."""
         self.folder = folder
         self._hold = hold
         self._lock = threading.Lock()
@@ -67,7 +66,7 @@ class AppMetrics:
 
     @classmethod
     def prepare(cls, run_dir: str | None) -> Self:
-        """In the run directory where there is one, else in a temporary one. Raises OSError."""
+        """In the run directory if there is one, else in a temporary directory. Raises OSError."""
         try:
             home = rundir.prepare(run_dir)
         except BindError:
@@ -81,7 +80,7 @@ class AppMetrics:
             os.close(self._hold)
 
     def collect(self) -> list[Family]:
-        """All of them, under the application's own names."""
+        """All metrics, under the application's own names."""
         with self._lock:
             self._compact()
             sums, left, known = Sums(), SUM_LIMIT, dict[str, Key]()
@@ -90,7 +89,7 @@ class AppMetrics:
             return [family for family in sums.families(self._left_out) if self._may_be_shown(family)]
 
     def compact(self) -> None:
-        """Put the files of those that are gone together."""
+        """Merge the files of processes that have ended."""
         with self._lock:
             self._compact()
 
@@ -114,12 +113,12 @@ class AppMetrics:
                     yield one.name, kind, pid
 
     def _count(self, one: _File, sums: Sums, known: dict[str, Key], limit: int) -> int:
-        """How many bytes were read."""
+        """Add a file to the sums; returns the bytes read."""
         try:
             data = metricfiles.read(one.path, min(limit, FILE_LIMIT))
             sums.add(one.kind, one.pid, metricfiles.entries(data, known))
         except FileNotFoundError:
-            return 0  # its process ended meanwhile, or the application removed it
+            return 0  # its process has ended, or the application has removed it
         except BadFile as error:
             self._left_out(one.path.name, str(error))
             return 0
@@ -132,18 +131,18 @@ class AppMetrics:
         return True
 
     def _left_out(self, name: str, why: str) -> None:
-        """A file, or a metric."""
+        """Log a file or metric that is left out."""
         self._tell("application metrics left out", f"{name}: {why}", name)
 
     def _tell(self, event: str, why: str, name: str) -> None:
-        """Once of each name."""
+        """Log once per name."""
         if name in self._told or len(self._told) > TOLD_LIMIT:
             return
         self._told.add(name)
         last = len(self._told) > TOLD_LIMIT
         log.warning(event, why=why if not last else f"{why}; more that are left out are not named")
 
-    # those that are gone
+    # processes that have ended
 
     def _compact(self) -> None:
         gone: dict[str, list[_File]] = defaultdict(list)
@@ -154,7 +153,7 @@ class AppMetrics:
             try:
                 self._put_together(kind, files)
             except OSError as error:
-                # a full disk, or what the application has put there: they are read one by one
+                # a full disk, or files that the application has put there: they are read one by one
                 self._tell("application metrics not put together", f"{kind}: {error}", f"{kind}_{GONE}")
 
     def _put_together(self, kind: str, files: list[_File]) -> None:
@@ -173,11 +172,11 @@ class AppMetrics:
             _drop(files)
 
     def _add_up(self, kind: str, values: Values, known: dict[str, Key], path: Path, room: int) -> int:
-        """Of one more process. `room`: bytes for further keys; returns what is left."""
+        """Add one file. `room`: bytes for further keys; returns the rest."""
         try:
             found = metricfiles.entries(metricfiles.read(path), known)
         except FileNotFoundError:
-            return room  # no process was gone yet
+            return room  # no process had ended before
         except BadFile as error:
             self._left_out(path.name, str(error))
             return room
@@ -189,7 +188,7 @@ class AppMetrics:
                 room -= size
             else:
                 self._left_out(
-                    kind, f"the processes that are gone had more series than fit into {FILE_LIMIT} bytes"
+                    kind, f"the processes that have ended had more series than fit into {FILE_LIMIT} bytes"
                 )
         return room
 
@@ -203,7 +202,7 @@ def _changed_at(one: _File) -> float:
 
 def _drop(files: Iterable[_File]) -> None:
     for one in files:
-        with suppress(OSError):  # a directory of the application's, or gone
+        with suppress(OSError):  # a directory of the application, or removed
             one.path.unlink()
 
 
@@ -212,6 +211,6 @@ def _lives(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # another user's, or no process can have it
+    except (PermissionError, OverflowError):  # of another user, or not a possible pid
         return True
     return True

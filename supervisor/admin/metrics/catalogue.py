@@ -1,7 +1,7 @@
-"""Every metric of the server: its name, meaning, labels, and where in a snapshot of the server it is read. Pure.
+"""Every metric of the server: its name, meaning, labels, and how it is read from a snapshot. Pure.
 
-Names and units by the Prometheus conventions. What has ended still counts: totals belong to the server, or to the slot.
-docs/metrics.md is made from this table.
+Names and units follow the conventions of Prometheus. Totals belong to the server or the slot, so they include processes
+that have ended. docs/metrics.md is generated from this table.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,13 +34,13 @@ class MetricsSnapshot:
     processes: Mapping[tuple[Role, str], int]
     """By role and state."""
     slots: Mapping[Key, Totals]
-    """Of every slot that ever was."""
+    """Of every slot since the start."""
     gauges: Mapping[Key, tuple[int, ...]]
-    """By slot that is taken: `Gauge`."""
+    """By slot with a process; indexed by `Gauge`."""
     usage: Mapping[Key, Usage]
-    """Of those who live."""
+    """Of living processes."""
     cpu_seconds: Mapping[Key, float]
-    """Of every slot that ever was looked at."""
+    """Of every slot that was measured."""
     deaths: Mapping[tuple[str, str], int]
     """By role and reason."""
     hangs: Mapping[tuple[str, str], int]
@@ -48,7 +48,7 @@ class MetricsSnapshot:
     recycled: Mapping[str, int]
     reloads: Mapping[str, int]
     listeners: Mapping[str, tuple[int, int]]
-    """URL to how many connections wait, and how many may; of those that tell."""
+    """URL: (waiting connections, their maximum), if the system reports it."""
 
 
 Labels = tuple[str, ...]
@@ -60,7 +60,7 @@ class Kind(StrEnum):
     GAUGE = "gauge"
     HISTOGRAM = "histogram"
     INFO = "info"
-    """Always 1: the labels are what it tells."""
+    """Always 1: the information is in the labels."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _by_role(snapshot: MetricsSnapshot) -> Iterator[tuple[Role, Totals]]:
         yield role, whole
 
 
-# how a metric is read
+# readers of metrics
 
 
 def _requests(snapshot: MetricsSnapshot) -> Iterator[Sample]:
@@ -156,7 +156,7 @@ def _ended(
 def _of_processes(
     what: Callable[[MetricsSnapshot], Mapping[tuple[str, str], int]], known: type[StrEnum]
 ) -> Callable[[MetricsSnapshot], Iterator[Sample]]:
-    """`known`: each of them is shown from the beginning, so that the first one is seen as an increase."""
+    """`known`: shown from the start with 0, so that the first death is seen as an increase."""
 
     def read(snapshot: MetricsSnapshot) -> Iterator[Sample]:
         counts = {(str(role), str(why)): count for (role, why), count in what(snapshot).items()}
@@ -229,51 +229,51 @@ def _role_histogram(name: str, help_: str, histogram: Histogram) -> Metric:
 
 # fmt: off
 CATALOGUE: Final = (
-    Metric("hsrv_requests_total", Kind.COUNTER, f"Requests answered, by class of status ({', '.join(CLASSES)}; cut: before a status was sent). Streams count when they begin, WebSockets only when they are refused.", (*SLOT, "status"), _requests),
-    Metric("hsrv_request_duration_seconds", Kind.HISTOGRAM, "From the application's call to the end of its response; to the first bytes of a stream.", ("role",), _durations),
-    _role_histogram("hsrv_queue_wait_seconds", "From a complete request head to the application's call, of requests that had to wait.", Histogram.QUEUE_WAIT),
-    _role_histogram("hsrv_loop_lag_seconds", "How late a timer of the event loop acted, four times a second.", Histogram.LOOP_LAG),
-    _role_histogram("hsrv_stream_duration_seconds", "The life of streams and WebSockets that have ended.", Histogram.STREAM),
-    _slot_gauge("hsrv_connections", "Client connections at present.", Gauge.CONNECTIONS),
-    _slot_gauge("hsrv_connections_idle", "Of these: between two requests.", Gauge.IDLE),
+    Metric("hsrv_requests_total", Kind.COUNTER, f"Requests answered, by class of status ({', '.join(CLASSES)}; cut: without a status). A stream counts when it begins, a WebSocket only if it is refused.", (*SLOT, "status"), _requests),
+    Metric("hsrv_request_duration_seconds", Kind.HISTOGRAM, "Time from the application's call to the end of its response, or to the first bytes of a stream.", ("role",), _durations),
+    _role_histogram("hsrv_queue_wait_seconds", "Time from a complete request head to the application's call, for requests that had to wait.", Histogram.QUEUE_WAIT),
+    _role_histogram("hsrv_loop_lag_seconds", "Delay of a timer of the event loop, measured four times a second.", Histogram.LOOP_LAG),
+    _role_histogram("hsrv_stream_duration_seconds", "Duration of streams and WebSockets that have ended.", Histogram.STREAM),
+    _slot_gauge("hsrv_connections", "Open client connections.", Gauge.CONNECTIONS),
+    _slot_gauge("hsrv_connections_idle", "Connections between two requests.", Gauge.IDLE),
     _slot_gauge("hsrv_connections_parked", "Idle connections in the parking lot.", Gauge.PARKED),
-    _slot_gauge("hsrv_requests_waiting", "Requests that wait for a place, or for room in the handoff channel.", Gauge.WAITING),
-    _slot_gauge("hsrv_requests_in_flight", "Application calls that wait for something, streams among them.", Gauge.IN_FLIGHT),
-    _slot_gauge("hsrv_streams_open", "Responses that turned out to be long-lived.", Gauge.STREAMS),
-    _slot_gauge("hsrv_websockets_open", "WebSockets.", Gauge.WEBSOCKETS),
-    _slot_counter("hsrv_streams_opened_total", "Streams begun.", Count.STREAMS_OPENED),
+    _slot_gauge("hsrv_requests_waiting", "Requests that wait for a place or for room in the handoff channel.", Gauge.WAITING),
+    _slot_gauge("hsrv_requests_in_flight", "Application calls that wait for something, including streams.", Gauge.IN_FLIGHT),
+    _slot_gauge("hsrv_streams_open", "Open streams: responses that turned out to be long-lived.", Gauge.STREAMS),
+    _slot_gauge("hsrv_websockets_open", "Open WebSockets.", Gauge.WEBSOCKETS),
+    _slot_counter("hsrv_streams_opened_total", "Streams opened.", Count.STREAMS_OPENED),
     _slot_counter("hsrv_websockets_opened_total", "WebSockets accepted.", Count.WEBSOCKETS_OPENED),
-    _slot_counter("hsrv_streams_in_worker_total", "Streams that nobody had announced, so that they ran where they were: --stream would have helped.", Count.STREAMS_IN_WORKER),
+    _slot_counter("hsrv_streams_in_worker_total", "Streams that ran in a worker because nothing announced them; --stream avoids that.", Count.STREAMS_IN_WORKER),
     Metric("hsrv_handoffs_total", Kind.COUNTER, "Requests for the pool: sent by a worker, received by a pool, or refused with 503.", ("outcome",), _handoffs),
     _slot_counter("hsrv_connections_accepted_total", "New client connections.", Count.ACCEPTED),
     _slot_counter("hsrv_connections_adopted_total", "Idle connections taken over from another process.", Count.ADOPTED),
-    _slot_counter("hsrv_connections_rescued_total", "Connections moved to other workers because the event loop stood still.", Count.RESCUED),
+    _slot_counter("hsrv_connections_rescued_total", "Connections moved to other workers because the event loop was blocked.", Count.RESCUED),
     _slot_counter("hsrv_parkings_total", "Idle connections sent to the parking lot.", Count.PARKED),
-    Metric("hsrv_connections_ended_total", Kind.COUNTER, "Connections that left a process, by reason.", ("role", "reason"), _ended(Totals.ended)),
+    Metric("hsrv_connections_ended_total", Kind.COUNTER, "Connections that were closed or moved to another process, by reason.", ("role", "reason"), _ended(Totals.ended)),
     Metric("hsrv_streams_ended_total", Kind.COUNTER, "Streams and WebSockets that ended, by reason.", ("role", "reason"), _ended(Totals.stream_ended)),
     _slot_counter("hsrv_requests_shed_total", "Requests answered with 503 because a queue or limit was full.", Count.SHED),
-    _slot_counter("hsrv_requests_refused_total", "Requests that were malformed or over a limit.", Count.REFUSED),
-    _slot_counter("hsrv_requests_timed_out_total", "Requests that ran longer than --request-timeout and were cancelled.", Count.TIMED_OUT),
-    _slot_counter("hsrv_app_errors_total", "Application calls that raised, or broke the ASGI protocol.", Count.APP_ERRORS),
-    _slot_counter("hsrv_packets_undecodable_total", "Packets from other processes that were dropped.", Count.UNDECODABLE),
-    _slot_counter("hsrv_received_bytes_total", "Bytes from clients.", Count.BYTES_IN),
-    _slot_counter("hsrv_sent_bytes_total", "Bytes to clients.", Count.BYTES_OUT),
-    Metric("hsrv_listener_waiting_connections", Kind.GAUGE, "Connections that no worker has accepted yet, where the system tells.", ("listener",), _listener(0)),
-    Metric("hsrv_listener_backlog_connections", Kind.GAUGE, "The most that may wait.", ("listener",), _listener(1)),
-    Metric("hsrv_process_deaths_total", Kind.COUNTER, "Processes that ended though they were to go on, or had to be killed.", ("role", "reason"), _of_processes(lambda one: one.deaths, DeathReason)),
-    Metric("hsrv_process_hangs_total", Kind.COUNTER, "Processes that hung for a while or for good.", ("role", "kind"), _of_processes(lambda one: one.hangs, HangKind)),
+    _slot_counter("hsrv_requests_refused_total", "Requests refused because they were malformed or over a limit.", Count.REFUSED),
+    _slot_counter("hsrv_requests_timed_out_total", "Requests that took longer than --request-timeout and were cancelled.", Count.TIMED_OUT),
+    _slot_counter("hsrv_app_errors_total", "Application calls that raised an exception or violated the ASGI protocol.", Count.APP_ERRORS),
+    _slot_counter("hsrv_packets_undecodable_total", "Packets from other processes that could not be decoded and were dropped.", Count.UNDECODABLE),
+    _slot_counter("hsrv_received_bytes_total", "Bytes received from clients.", Count.BYTES_IN),
+    _slot_counter("hsrv_sent_bytes_total", "Bytes sent to clients.", Count.BYTES_OUT),
+    Metric("hsrv_listener_waiting_connections", Kind.GAUGE, "Connections that no worker has accepted yet, if the system reports them.", ("listener",), _listener(0)),
+    Metric("hsrv_listener_backlog_connections", Kind.GAUGE, "Maximum number of these connections.", ("listener",), _listener(1)),
+    Metric("hsrv_process_deaths_total", Kind.COUNTER, "Processes that ended unexpectedly or were killed.", ("role", "reason"), _of_processes(lambda one: one.deaths, DeathReason)),
+    Metric("hsrv_process_hangs_total", Kind.COUNTER, "Hangs of processes, whether they recovered or not.", ("role", "kind"), _of_processes(lambda one: one.hangs, HangKind)),
     Metric("hsrv_processes_recycled_total", Kind.COUNTER, "Workers that were replaced, by reason.", ("reason",), _recycled),
-    Metric("hsrv_reloads_total", Kind.COUNTER, "Reloads that are over.", ("outcome",), _reloads),
-    Metric("hsrv_ready", Kind.GAUGE, "1 while /readyz says so.", (), _plain(lambda one: int(one.ready))),
-    Metric("hsrv_generation", Kind.GAUGE, "Number of the generation that serves; 0 when none does.", (), _plain(lambda one: one.generation)),
-    Metric("hsrv_workers_wanted", Kind.GAUGE, "Workers, as configured or scaled.", (), _plain(lambda one: one.workers_wanted)),
-    Metric("hsrv_pools_wanted", Kind.GAUGE, "Pools, as configured.", (), _plain(lambda one: one.pools_wanted)),
+    Metric("hsrv_reloads_total", Kind.COUNTER, "Reloads that have ended.", ("outcome",), _reloads),
+    Metric("hsrv_ready", Kind.GAUGE, "1 if the server is ready (/readyz), else 0.", (), _plain(lambda one: int(one.ready))),
+    Metric("hsrv_generation", Kind.GAUGE, "Number of the generation that serves; 0 if none does.", (), _plain(lambda one: one.generation)),
+    Metric("hsrv_workers_wanted", Kind.GAUGE, "Wanted number of workers, as configured or scaled.", (), _plain(lambda one: one.workers_wanted)),
+    Metric("hsrv_pools_wanted", Kind.GAUGE, "Configured number of pools.", (), _plain(lambda one: one.pools_wanted)),
     Metric("hsrv_processes", Kind.GAUGE, "Processes of all generations, by state.", ("role", "state"), _processes),
     Metric("hsrv_process_resident_memory_bytes", Kind.GAUGE, "Resident memory, shared pages counted whole.", SLOT, _used(lambda one: one.rss)),
-    Metric("hsrv_process_proportional_memory_bytes", Kind.GAUGE, "Memory with shared pages divided among their users, at most 5 s old; where the system tells.", SLOT, _used(lambda one: one.pss)),
-    Metric("hsrv_process_cpu_seconds_total", Kind.COUNTER, "CPU time of all processes that had the slot; of one that is gone, up to the last scrape of its life.", SLOT, _cpu),
-    Metric("hsrv_process_open_fds", Kind.GAUGE, "Open descriptors.", SLOT, _used(lambda one: one.descriptors)),
-    Metric("hsrv_start_time_seconds", Kind.GAUGE, "When the server started, since the epoch.", (), _plain(lambda one: one.started_at)),
-    Metric("hsrv_build_info", Kind.INFO, "The version of hsrv, and of Python.", ("version", "python"), _build),
+    Metric("hsrv_process_proportional_memory_bytes", Kind.GAUGE, "Memory with shared pages divided among their users, at most 5 s old; if the system reports it.", SLOT, _used(lambda one: one.pss)),
+    Metric("hsrv_process_cpu_seconds_total", Kind.COUNTER, "CPU time of all processes that have had the slot; of an ended one, up to the last scrape before its end.", SLOT, _cpu),
+    Metric("hsrv_process_open_fds", Kind.GAUGE, "Open file descriptors.", SLOT, _used(lambda one: one.descriptors)),
+    Metric("hsrv_start_time_seconds", Kind.GAUGE, "Start time of the server, in seconds since the epoch.", (), _plain(lambda one: one.started_at)),
+    Metric("hsrv_build_info", Kind.INFO, "The versions of hsrv and Python.", ("version", "python"), _build),
 )
 # fmt: on

@@ -1,6 +1,6 @@
-"""From the catalogue and a snapshot to what Prometheus reads.
+"""Formats a snapshot for Prometheus, by the catalogue.
 
-The one place that imports prometheus-client for it. Runs in a thread: the application may count many things.
+The only importer of prometheus-client's formats. Runs in a thread: the application may have many metrics.
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,13 +38,13 @@ class _Families(Collector):
 
 
 def families(snapshot: MetricsSnapshot) -> Iterator[Family]:
-    """All of the server's own."""
+    """The server's own metrics."""
     for metric in CATALOGUE:
         yield _family(metric, snapshot)
 
 
 def render(found: Iterable[Family], *, openmetrics: bool) -> bytes:
-    """The page. Raises ValueError for a family that can't be shown in this format."""
+    """The page. Raises ValueError for a family that this format can't express."""
     generate = generate_openmetrics if openmetrics else generate_text
     return bytes(generate(_Families(found)))
 

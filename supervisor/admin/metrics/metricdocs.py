@@ -1,4 +1,5 @@
-"""docs/metrics.md, from the catalogue: `python -m hsrv.supervisor.admin.metrics.metricdocs > docs/metrics.md`."""
+"""Generates docs/metrics.md from the catalogue: `python -m hsrv.supervisor.admin.metrics.metricdocs >
+docs/metrics.md`."""
 
 import sys
 from typing import Final
@@ -7,36 +8,36 @@ from hsrv.supervisor.admin.metrics.catalogue import CATALOGUE, Metric
 
 HEAD: Final = """# Metrics
 
-`/metrics` on the admin address (`--admin`) answers in the text format of Prometheus, or in OpenMetrics for those
-who ask for it. The supervisor reads what the processes write to shared memory, so a scrape waits for nobody, works
-while every worker is stuck, and needs no set-up with several processes.
+`/metrics` on the admin address (`--admin`) answers in the text format of Prometheus, or in OpenMetrics if the
+client prefers it. The supervisor reads what the processes write to shared memory, so a scrape waits for no process,
+works while every worker is blocked, and needs no set-up with several processes.
 
-Totals belong to the server, or to the slot (`worker-1`, `pool-1`), not to the process that has it: they go on when
-it dies, is recycled or reloaded, and start anew only with the server. While a slot changes hands, gauges are of
-both processes together. `role` is supervisor, template, worker or pool; slot 0 stands where a role has no slots.
+Totals belong to the server, or to the slot (`worker-1`, `pool-1`), not to the process that has it: they continue
+when it dies, is recycled or reloaded, and start from 0 only with the server. While a slot is being taken over, gauges
+are the sum of both processes. `role` is supervisor, template, worker or pool; roles without slots have slot 0.
 
-## The server's own
+## Metrics of the server
 
 | name | kind | labels | meaning |
 |---|---|---|---|
 """
 
 TAIL: Final = """
-Buckets of all histograms: 0.0001 s and its doubles, up to 419 s.
+Buckets of all histograms: 0.0001 s, doubled up to 419 s.
 
-## The application's
+## Metrics of the application
 
-What the application counts with `prometheus-client` is on the same page under its own names, added up over all
-processes, without any set-up: counters, summaries and histograms; gauges by their `multiprocess_mode`. What a
-process counted stays in the sum when it dies; `live` gauges go with it; of gauges with mode `all`, one series per
-`pid`, those of the 32 processes that died last are kept. The files that prometheus-client writes are in the run
-directory and go with the server. What isn't such a file, has more than 8 MiB, or doesn't fit into 64 MiB and 4,096
-files in all, is left out alone, and named in the log once.
+Metrics that the application creates with `prometheus-client` are on the same page under their own names, summed up over
+all processes, without any set-up: counters, summaries and histograms; gauges by their `multiprocess_mode`. The counts
+of a process stay in the sum when it dies; its `live` gauges are removed; of gauges with mode `all` (one series per
+`pid`), those of the 32 processes that died last are kept. The files that prometheus-client writes are in the run
+directory and are removed with the server. A file that is not one of these, is larger than 8 MiB, or doesn't fit into
+the total of 64 MiB and 4,096 files is left out, and named in the log once.
 
-What prometheus-client can't do across processes is left out: `Info`, `Enum`, exemplars, custom collectors,
-`set_function`. A gauge that is set while the application is imported is, with preloading, that of the template.
-Names that begin with `hsrv_` are the server's. `--no-app-metrics` turns it off; who sets `PROMETHEUS_MULTIPROC_DIR`
-himself keeps his directory, and it is not merged.
+What prometheus-client doesn't support across processes is left out: `Info`, `Enum`, exemplars, custom collectors,
+`set_function`. With preloading, a gauge that is set while the application is imported belongs to the template. Names
+that begin with `hsrv_` are reserved for the server. `--no-app-metrics` switches this off. If you set
+`PROMETHEUS_MULTIPROC_DIR` yourself, your directory is used and its files are not read by the server.
 """
 
 

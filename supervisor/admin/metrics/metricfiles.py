@@ -1,9 +1,9 @@
-"""The files in which prometheus-client keeps what one process counts of one kind of metric.
+"""The files in which prometheus-client stores the metrics of one kind of one process.
 
-Owns how they are read and written. Whatever the application may have put into its directory: only regular files are
-read, never through a link, and no more of them than the limits say; what isn't well formed is refused as a whole.
+Owns their format. The application may put anything into the directory: only regular files are read, never through a
+link, and within limits; a file that isn't well formed is refused as a whole.
 
-A file is the number of its bytes that are used, and entries: size of the key, key padded to eight bytes, value, time.
+A file consists of the number of used bytes, and of entries: size of the key, key padded to eight bytes, value, time.
 """
 
 import json
@@ -28,14 +28,14 @@ Values = dict[str, tuple[float, float]]
 
 
 class BadFile(Exception):
-    """It can't be read, or isn't what it should be."""
+    """A file that can't be read or isn't well formed."""
 
 
 Labels = tuple[tuple[str, str], ...]
 
 
 class Key(NamedTuple):
-    """What is counted."""
+    """A metric with its labels."""
 
     family: str
     name: str
@@ -45,16 +45,16 @@ class Key(NamedTuple):
 
 class Entry(NamedTuple):
     text: str
-    """Of the key, as it stands in the file."""
+    """The key as in the file."""
     key: Key
     value: float
     at: float
 
 
 def read(path: Path, limit: int = FILE_LIMIT) -> bytes:
-    """The part of it that is used; b"" for one that was just begun. Raises BadFile, and FileNotFoundError."""
+    """The used part of a file; b"" if it was just created. Raises BadFile or FileNotFoundError."""
     try:
-        # a FIFO and a device would be waited for; a link may lead anywhere
+        # opening a FIFO or a device could block; a link may point anywhere
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except FileNotFoundError:
         raise
@@ -71,25 +71,24 @@ def read(path: Path, limit: int = FILE_LIMIT) -> bytes:
 def _read(fd: int, limit: int) -> bytes:
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
-        raise BadFile("no regular file")
+        raise BadFile("not a regular file")
     head = os.pread(fd, HEADER, 0)
     if not head.strip(b"\0"):
         return b""
     used = _used.unpack_from(head)[0] if len(head) == HEADER else 0
     if not HEADER <= used <= found.st_size:
-        raise BadFile(
-            f"cut, or no file of prometheus-client: {used} of {found.st_size} bytes are said to be used"
-        )
+        raise BadFile(f"truncated, or not a file of prometheus-client: {used} used bytes of {found.st_size}")
     if used > limit:
         raise BadFile(f"it has {used} bytes, and {limit} more may be read")
     data = os.pread(fd, used, 0)
     if len(data) < used:
-        raise BadFile("cut while it was read")
+        raise BadFile("truncated while it was read")
     return data
 
 
 def entries(data: bytes, known: dict[str, Key]) -> list[Entry]:
-    """What `read` gave, all or nothing of it. `known`: keys of other files, and now of this one. Raises BadFile."""
+    """The entries of the data from `read`, all or none. `known`: keys of other files; those of this one are added.
+    Raises BadFile."""
     found: list[Entry] = []
     for text, value, at in _entries(data):
         key = known.get(text)
@@ -104,13 +103,13 @@ def _entries(data: bytes) -> Iterator[tuple[str, float, float]]:
     while at < len(data):
         try:
             (size,) = _used.unpack_from(data, at)
-            if size < 0:  # the next entry would be this one again
-                raise BadFile("broken: a key of a negative size")
+            if size < 0:  # would loop on this entry
+                raise BadFile("malformed: a key of a negative size")
             end = at + _padded(size)
             value = _value.unpack_from(data, end)
             yield data[at + _used.size : at + _used.size + size].decode(), *value
         except (struct.error, UnicodeDecodeError) as error:
-            raise BadFile(f"broken: {error}") from error
+            raise BadFile(f"malformed: {error}") from error
         at = end + _value.size
 
 
@@ -119,24 +118,24 @@ def _key(text: str) -> Key:
         family, name, labels, explanation = json.loads(text)
         parts = [family, name, explanation, *labels, *labels.values()]
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise BadFile(f"broken: a key that is none ({error})") from error
+        raise BadFile(f"malformed: an invalid key ({error})") from error
     if not all(isinstance(part, str) for part in parts):
-        raise BadFile("broken: a key that is none")
+        raise BadFile("malformed: an invalid key")
     return Key(family, name, tuple(sorted(labels.items())), explanation)
 
 
 def size_of(key: str) -> int:
-    """Bytes of an entry with this key."""
+    """Size in bytes of an entry with this key."""
     return _padded(len(key.encode())) + _value.size
 
 
 def _padded(size: int) -> int:
-    """Bytes of a key's size, key and padding, of which there is at least one."""
+    """Bytes of size, key and padding; at least one byte of padding."""
     return size + _used.size + 8 - (size + _used.size) % 8
 
 
 def write(values: Values, target: Path) -> None:
-    """As prometheus-client would, but not by a mapping: with a full disk that would be a signal, not an error. Raises
+    """Write the file without mmap: with a full disk that would cause a signal (SIGBUS) instead of an error. Raises
     OSError."""
     data = bytearray(HEADER)
     for key, (value, at) in values.items():
@@ -145,6 +144,6 @@ def write(values: Values, target: Path) -> None:
     _used.pack_into(data, 0, len(data))
     unfinished = target.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
-    with unfinished.open("xb") as file:  # whatever somebody puts there is not followed
+    with unfinished.open("xb") as file:  # a link that somebody puts there is not followed
         file.write(data)
     unfinished.replace(target)

@@ -1,7 +1,7 @@
-"""/metrics: a snapshot of the server, and what the application has counted, in the format that is asked for.
+"""/metrics: a snapshot of the server and the metrics of the application, in the requested format.
 
-Promises: no process is asked, so a scrape waits for none; what takes long runs in a thread; a metric of the application
-that can't be shown costs the server's own nothing.
+Promises: no process is asked, so a scrape waits for none; long work runs in a thread; a metric of the application that
+can't be exposed doesn't affect those of the server.
 """
 
 import functools
@@ -36,7 +36,7 @@ log = get_logger("hsrv.supervisor")
 
 @dataclass(frozen=True)
 class Server:
-    """What is shown."""
+    """The parts of the server that are shown."""
 
     plan: View
     children: Mapping[int, ChildHandle]
@@ -46,7 +46,7 @@ class Server:
 
 
 class Metrics:
-    """Of one server."""
+    """The page of one server."""
 
     def __init__(self, server: Server, app_metrics: AppMetrics | None, background: BackgroundThread) -> None:
         self._background = background
@@ -105,7 +105,7 @@ class Metrics:
 
 
 def _by_slot(slots: Mapping[int, Key], by_pid: Mapping[int, Usage]) -> dict[Key, Usage]:
-    """While a slot changes hands: of both."""
+    """The sum of both processes while a slot is being taken over."""
     found: dict[Key, Usage] = {}
     for pid, key in slots.items():
         usage = by_pid.get(pid)
@@ -119,15 +119,13 @@ def _page(snapshot: MetricsSnapshot, app_metrics: AppMetrics | None, *, openmetr
     if app_metrics is not None:
         try:
             return exposition.render([*own, *app_metrics.collect()], openmetrics=openmetrics)
-        except (
-            Exception
-        ) as error:  # of the application's metrics: the server's own must be shown all the same
+        except Exception as error:  # from the application's metrics: the server's own must be exposed anyway
             log.warning("application metrics left out", error=repr(error))
     return exposition.render(own, openmetrics=openmetrics)
 
 
 def prefers_openmetrics(accept: str) -> bool:
-    """Whether OpenMetrics is what an Accept field asks for first (RFC 9110 section 12.5.1)."""
+    """Whether an Accept field prefers OpenMetrics (RFC 9110 section 12.5.1)."""
     weights = dict(_weights(accept))
     wanted = weights.get(NEW_FORMAT, 0.0)
     return wanted > 0 and wanted >= max((weights.get(one, 0.0) for one in OLD_FORMAT), default=0.0)

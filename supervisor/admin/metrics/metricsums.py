@@ -1,7 +1,6 @@
-"""Sums of what many processes have counted with prometheus-client, as families to be shown. Does no I/O.
+"""Sums of the prometheus-client metrics of many processes, as metric families. Does no I/O.
 
-The arithmetic is that of `prometheus_client.multiprocess`, which reads its files itself, whatever they are, and
-therefore isn't used.
+The arithmetic is that of `prometheus_client.multiprocess`, which isn't used because it reads any file, without limits.
 """
 
 from collections import defaultdict
@@ -20,27 +19,27 @@ SEPARATE: Final = "gauge_all"
 
 KINDS: Final = (*ADDED, *CHOSEN, SEPARATE)
 LIVE: Final = "gauge_live"
-"""How the kinds begin that only the living have: a prefix of the mode."""
+"""Prefix of the kinds that only count for living processes."""
 
 Sample = tuple[str, Labels]
 """Name, and labels."""
 
 Value = tuple[float, float]
-"""And its time."""
+"""Value and time."""
 
 
 class Sums:
-    """Of one look at all files."""
+    """The sums of one reading of all files."""
 
     def __init__(self) -> None:
         self._families: dict[tuple[str, str], tuple[str, dict[Sample, Value]]] = {}
-        """Name and type to help and samples."""
+        """(name, type): (help, samples)."""
 
     def add(self, kind: str, pid: str, found: Iterable[Entry]) -> None:
-        """Of one file. Raises BadFile."""
+        """Add one file. Raises BadFile."""
         kind = settled(kind)
         if kind not in KINDS:
-            raise BadFile("of no known kind")
+            raise BadFile("of an unknown kind")
         for _, (family, name, labels, text), value, at in found:
             if kind == "gauge_mostrecent" and not at:
                 continue  # never set
@@ -50,7 +49,7 @@ class Sums:
             samples[sample] = (value, at) if before is None else both(kind, before, (value, at))
 
     def families(self, tell: Callable[[str, str], None]) -> Iterator[Family]:
-        """`tell`: is told of each that has a name or a label that can't be shown, and why."""
+        """`tell`: called with each name that can't be exposed, and why."""
         for (name, kind), (text, samples) in self._families.items():
             values = {sample: value for sample, (value, _) in samples.items()}
             try:
@@ -66,12 +65,12 @@ class Sums:
 
 
 def settled(kind: str) -> str:
-    """The kind whose arithmetic it has."""
+    """The kind with the same arithmetic."""
     return kind.replace(LIVE, "gauge_", 1)
 
 
 def both(kind: str, one: Value, other: Value) -> Value:
-    """The value of two processes."""
+    """The combined value of two processes."""
     if kind == "gauge_max":
         return max(one, other)
     if kind == "gauge_min":
@@ -87,8 +86,8 @@ def _plain(values: dict[Sample, float]) -> Iterator[tuple[str, Labels, float]]:
 
 
 def _accumulated(family: str, values: dict[Sample, float]) -> Iterator[tuple[str, Labels, float]]:
-    """Of a histogram. Processes count each observation in one bucket; a bucket that is shown holds those below it too.
-    Raises ValueError."""
+    """The samples of a histogram. In the files an observation is in one bucket only; exposed buckets include those
+    below. Raises ValueError."""
     sums: dict[Labels, list[tuple[str, float]]] = defaultdict(list)
     buckets: dict[Labels, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     for (name, labels), value in values.items():

@@ -191,8 +191,11 @@ def sparse(path: Path, used: int) -> None:
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "sparse": (lambda path: sparse(path, 2**31 - 1), "more may be read"),
-    "no bytes used": (lambda path: sparse(path, 7), "cut, or no file"),
-    "less than it says": (lambda path: path.write_bytes(file_of(used=FILE_LIMIT)), "cut, or no file"),
+    "no bytes used": (lambda path: sparse(path, 7), "truncated, or not a file"),
+    "less than it says": (
+        lambda path: path.write_bytes(file_of(used=FILE_LIMIT)),
+        "truncated, or not a file",
+    ),
     "more than may be read": (
         lambda path: path.write_bytes(file_of(used=FILE_LIMIT + 8) + bytes(FILE_LIMIT)),
         "more may be read",
@@ -200,23 +203,23 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link to a device": (lambda path: path.symlink_to("/dev/zero"), "can't be opened"),
     "a link to a file": (lambda path: path.symlink_to(path.parent / "theirs"), "can't be opened"),
     "a link that leads nowhere": (lambda path: path.symlink_to("nowhere"), "can't be opened"),
-    "a FIFO": (os.mkfifo, "no regular file"),
-    "a directory": (lambda path: path.mkdir(), "no regular file"),
+    "a FIFO": (os.mkfifo, "not a regular file"),
+    "a directory": (lambda path: path.mkdir(), "not a regular file"),
     "keys that never end": (
         lambda path: path.write_bytes(file_of(entry(key("c")), entry(b"", -28))),
         "a key of a negative size",
     ),
     "a key longer than the file": (
         lambda path: path.write_bytes(file_of(entry(key("c"), 2**31 - 1))),
-        "broken",
+        "malformed",
     ),
-    "half an entry": (lambda path: path.write_bytes(file_of(entry(key("c"))[:-8])), "broken"),
-    "a key of no text": (lambda path: path.write_bytes(file_of(entry(b"\xff" * 12))), "broken"),
+    "half an entry": (lambda path: path.write_bytes(file_of(entry(key("c"))[:-8])), "malformed"),
+    "a key of no text": (lambda path: path.write_bytes(file_of(entry(b"\xff" * 12))), "malformed"),
     "a key that is none": (
         lambda path: path.write_bytes(file_of(entry(key("c")), entry(b"[1, 2]"))),
-        "a key that is none",
+        "an invalid key",
     ),
-    "deeply nested": (lambda path: path.write_bytes(file_of(entry(b"[" * 100_000))), "a key that is none"),
+    "deeply nested": (lambda path: path.write_bytes(file_of(entry(b"[" * 100_000))), "an invalid key"),
 }
 
 
