@@ -42,12 +42,16 @@ COMPILED: Final = (
     "hsrv/http/wire/response.py",
     "hsrv/http/request/scope.py",
     "hsrv/http/wire/trace.py",
-    "hsrv/worker/accept.py",
+    "hsrv/net/takeloop.py",
+    "hsrv/serving/accept.py",
+    "hsrv/serving/admission.py",
+    "hsrv/serving/moves.py",
+    "hsrv/serving/service.py",
     "hsrv/worker/handoff.py",
     "hsrv/worker/worker.py",
     "hsrv/asyncpool/pool.py",
 )
-"""What runs for every request. Compiled classes can be subclassed only by compiled ones: hence both hosts."""
+"""What runs for every request. A compiled class can be subclassed only by compiled ones: hence both roles."""
 
 SETUP: Final = """
 import os, sys

@@ -1,6 +1,7 @@
 """The async pool: long-lived streams.
 
-In reading order: `main` (the process), `pool` (its streams and their end), `claims` (requests that asked for a stream
-and were none), `parking` (idle connections); `websocket` is a folder.
+In reading order: `main` (the process), `pool` (its streams and decisions), `room` (limits and descriptors),
+`websockets` (all sessions of a process; one session is the folder `websocket`), `claims` (requests that asked for a
+stream and were none), `parking` (idle connections), `drainplan` (how a drain ends the streams; pure).
 HTTP streams are `hsrv.http.connection`, the same as in a worker.
 """

@@ -7,6 +7,7 @@ stream. Owns what was found since the last sweep; the workers are told, and keep
 
 from typing import Final
 
+from hsrv.board.census import Census, CensusKind
 from hsrv.common.globs import PATTERN_LIMIT, Globs, LearnedPaths
 from hsrv.common.terms import EndReason
 from hsrv.http.host import trace_context
@@ -73,3 +74,26 @@ class StreamClaims:
             hint="let it compute in a thread" if exchange.is_stream else f"--no-stream '{pattern}'",
             **trace_context(exchange.trace),
         )
+
+
+class UnansweredRequests:
+    """Calls that count for --limit-concurrency: those that are not found to be streams, and don't wait for their
+    client."""
+
+    def __init__(self, census: Census | None) -> None:
+        self._census = census
+        self._calls: set[Exchange] = set()
+
+    def add(self, exchange: Exchange) -> None:
+        """It runs, or goes on. A stream, and a call whose response is complete, are not counted."""
+        if exchange.is_stream or exchange.encoder.complete:
+            self.discard(exchange)
+        elif self._census is not None:
+            self._calls.add(exchange)
+            self._census.set(CensusKind.REQUESTS, len(self._calls))
+
+    def discard(self, exchange: Exchange) -> None:
+        """It is over, waits, or is a stream. May be called again."""
+        if self._census is not None:
+            self._calls.discard(exchange)
+            self._census.set(CensusKind.REQUESTS, len(self._calls))

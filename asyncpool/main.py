@@ -1,7 +1,8 @@
 """The async-pool process."""
 
 from hsrv.asyncpool.pool import AsyncPool
-from hsrv.child.life import ChildBoot, run_child
+from hsrv.child.boot import ChildBoot
+from hsrv.child.life import run_child
 
 
 def main(boot: ChildBoot) -> int:

@@ -35,6 +35,7 @@ ORDER: Final = (
     "http",
     "status",
     "child",
+    "serving",
     "worker",
     "asyncpool.websocket",
     "asyncpool",

@@ -34,32 +34,23 @@ class HandoffDesk:
         self._retry: asyncio.TimerHandle | None = None
         self.available = True
         """False while no pool has been ready for longer than a stream may wait."""
-        self.sent = 0
-        self.parked = 0
+
+    @property
+    def is_free(self) -> bool:
+        """Whether what is sent now overtakes no request that waits."""
+        return self.available and not self._waiting
 
     def pass_on(self, connection: Connection, head: RequestHead, trace: Trace, *, patience: float) -> Outcome:
-        """Pass the connection with its request, or let it wait up to `patience` seconds. REFUSED: it waits to be
-        answered."""
-        if self.available and not self._waiting and self._send(connection, head, trace) is Outcome.ELSEWHERE:
+        """Pass the connection with its request. LATER: it waits up to `patience` seconds for room. REFUSED: there is no
+        pool."""
+        if self.is_free and self._send(connection, head, trace) is Outcome.ELSEWHERE:
             return Outcome.ELSEWHERE
-        connection.wait(head, trace, patience)
         if not self.available:
             return Outcome.REFUSED
+        connection.wait(head, trace, patience)
         self._waiting.append(connection)
         self._schedule()
         return Outcome.LATER
-
-    def park(self, connection: Connection) -> Outcome:
-        """Pass an idle connection to the parking lot. HERE: there is no room at present."""
-        if not self.available or self._waiting:
-            return Outcome.HERE
-        try:
-            connection.give(self._channel, connection.parking(), "parked")
-        except ChannelError:
-            return Outcome.HERE
-        self.parked += 1
-        self._board.count(Count.PARKED)
-        return Outcome.ELSEWHERE
 
     def _send(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
         try:
@@ -70,7 +61,6 @@ class HandoffDesk:
             return Outcome.HERE
         except ChannelError:  # full, or no descriptor left for a large message: both pass
             return Outcome.HERE
-        self.sent += 1
         self._board.count(Count.HANDOFFS_SENT)
         return Outcome.ELSEWHERE
 

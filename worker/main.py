@@ -1,6 +1,7 @@
 """The worker process."""
 
-from hsrv.child.life import ChildBoot, run_child
+from hsrv.child.boot import ChildBoot
+from hsrv.child.life import run_child
 from hsrv.worker.worker import Worker
 
 

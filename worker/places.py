@@ -9,7 +9,7 @@ from hsrv.http.request.exchange import Exchange
 from hsrv.http.states import State
 from hsrv.net.context import soon
 from hsrv.net.poller import turn_of
-from hsrv.worker.accept import Acceptor
+from hsrv.serving.accept import Acceptor
 
 
 class Places:

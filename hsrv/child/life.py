@@ -12,14 +12,13 @@ import contextlib
 import gc
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -31,26 +30,20 @@ from hsrv.app.lifespan import LifespanManager
 from hsrv.app.preload import is_library
 from hsrv.app.servertiming import with_server_timing
 from hsrv.board import stacks
-from hsrv.board.census import Census
 from hsrv.board.heartbeat import Heartbeat
-from hsrv.board.layout import Occupant
-from hsrv.board.scoreboard import Scoreboard
 from hsrv.child import debugger
+from hsrv.child.boot import ChildBoot, MakeService, Service
 from hsrv.child.endings import run_exit_functions
 from hsrv.child.exits import run_past_exits
-from hsrv.common.asgi import Application
 from hsrv.common.errors import AppLoadError, ExitCode
 from hsrv.common.globs import LEARNED_LIMIT, PATTERN_LIMIT
-from hsrv.common.terms import Identity, LifespanMode
-from hsrv.events.collectors import Collectors, of_child
+from hsrv.common.terms import LifespanMode
+from hsrv.events.collectors import of_child
 from hsrv.http.host import scope_extension
-from hsrv.ipc.channel import Channel
-from hsrv.ipc.messages import Failure, ListenerInfo
 from hsrv.logs.logging import get_logger, set_level
 from hsrv.net.context import own_context, soon
 from hsrv.net.loops import new_loop
 from hsrv.net.poller import turn_of
-from hsrv.options.config import Config
 from hsrv.rpc import calls, methods
 from hsrv.rpc.calls import handlers
 from hsrv.rpc.dispatcher import Context, Dispatcher
@@ -70,66 +63,6 @@ MODULES_LIMIT: Final = 3000
 """Modules that are reported. With paths of 200 characters they fit a line of the control channel."""
 
 log = get_logger("hsrv.child")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChildBoot:
-    """Everything a worker or pool starts with. All descriptors are inherited from the template."""
-
-    identity: Identity
-    config: Config
-    app: LoadedApp | None
-    """None when the template did not import it."""
-    control: socket.socket
-    board: Scoreboard
-    log_context: dict[str, str]
-    """Added to the log lines about the start: the id of the reload it belongs to."""
-    broken: Failure | None = None
-    """Why the application can't be loaded: an error page is served instead."""
-    waits: bool = False
-    """Until the leader's lifespan startup is complete, before its own begins."""
-    handoff_send: Channel
-    handoff_receive: Channel
-    adopt_send: Channel
-    adopt_receive: Channel
-    listeners: list[tuple[ListenerInfo, socket.socket]]
-    census: Census | None = None
-    collectors: Collectors | None = None
-    """Receive lifecycle events; created when the application is loaded."""
-
-    @property
-    def application(self) -> Application:
-        assert self.app is not None, "run_child loads it first"
-        return self.app.app
-
-
-class Service(Protocol):
-    """The part of a role between "serve" and its end: a `Worker` or an `AsyncPool`."""
-
-    def set_lifespan_state(self, state: dict[str, Any]) -> None: ...
-    def run(self) -> Coroutine[Any, Any, None]: ...
-    def announce_close(self) -> None: ...
-    def begin_drain(self, drain: DrainParams) -> None: ...
-    def finish(self) -> None: ...
-    def learned(self, patterns: list[str], plain: list[str]) -> None: ...
-    def pool_available(self, available: bool) -> None: ...
-    def report(self) -> methods.ChildReport: ...
-    def occupant(self, task: asyncio.Task[Any]) -> Occupant | None:
-        """The request that this task serves. Called from another thread, while the loop is blocked."""
-        ...
-
-    def rescue(self) -> None:
-        """Give away connections that can't be served while the loop is blocked. Called from another thread."""
-        ...
-
-    on_worn_out: Callable[[str, str], None]
-    """Called when the process should be replaced: with the reason as one word, and as text."""
-
-
-Learn = Callable[[str, bool], None]
-"""Reports a path pattern to the supervisor, and through it to every worker: whether its responses are streams."""
-
-MakeService = Callable[[ChildBoot, asyncio.AbstractEventLoop, Learn], Service]
 
 
 def run_child(boot: ChildBoot, make_service: MakeService) -> int:

@@ -36,9 +36,10 @@ from hsrv.board import stacks
 from hsrv.board.census import Census
 from hsrv.board.scoreboard import Scoreboard
 from hsrv.child import debugger, leadership, whichprocess
+from hsrv.child.boot import ChildBoot
 from hsrv.child.endings import disown
 from hsrv.child.leftovers import GRACE, Leftovers
-from hsrv.child.life import ChildBoot, no_operation
+from hsrv.child.life import no_operation
 from hsrv.common.errors import AppLoadError, ExitCode
 from hsrv.common.terms import Identity, Preload, Role
 from hsrv.events import collectors

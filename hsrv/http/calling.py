@@ -149,11 +149,11 @@ class CallingConnection(BodyConnection):
 
     def held_up(self, exchange: Exchange) -> None:
         """The application call waits for its client. (`ExchangeConnection`)"""
-        self.host.held_up(exchange)
+        self.host.delegate.held_up(exchange)
 
     def goes_on(self, exchange: Exchange) -> None:
         """It does so no more. (`ExchangeConnection`)"""
-        self.host.goes_on(exchange)
+        self.host.delegate.goes_on(exchange)
 
     def client_lost(self) -> None:
         """A write failed. (`ExchangeConnection`)"""

@@ -3,7 +3,7 @@
 Owns a `Conn`, what was read from it and not yet interpreted, and where in its life it is. Promises: requests
 are answered in order; nothing after a refused request is interpreted; every state has a deadline; at any point between
 two requests the connection can be given away with all that was read. Must not decide *where* a request runs
-or whether a connection is kept when idle: its host does (`hsrv.http.contract`, which also has the rule of the lock).
+or whether a connection is kept when idle: the delegate of its host does (`hsrv.http.contract`, also about the lock).
 """
 
 import math
@@ -144,7 +144,7 @@ class HTTPConnection(CallingConnection):
             return
         self.searched = 0
         trace = trace_of(head.headers if head.marked else (), time.monotonic())
-        if self.host.take(self, head, trace) is _HERE:
+        if self.host.delegate.take(self, head, trace) is _HERE:
             self._begin(head, trace)
 
     def _advance_later(self) -> None:
@@ -177,7 +177,7 @@ class HTTPConnection(CallingConnection):
         self.deadline = self._loop.time() + self.host.settings.keep_alive
         if not self.conn.reading:
             self._read_on()
-        if self.host.idle(self) is _HERE and self.buffer and not self._advance_due:
+        if self.host.delegate.idle(self) is _HERE and self.buffer and not self._advance_due:
             # One turn of the loop per pipelined request: they don't nest, and other clients get their turn.
             self._advance_due = True
             soon(self._loop, self._advance_later)

@@ -83,23 +83,10 @@ class Host:
     """Whether a client that closed its sending side is still answered."""
     observer: Observer | None
     """Receives events; None in a process without collectors."""
+    delegate: "Delegate"
 
     def call(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
         """The call of the application, to be run by a task."""
-        raise NotImplementedError
-
-    # decisions
-
-    def identified(self, connection: "Connection") -> Outcome:
-        """A PROXY header has named the client. HERE or REFUSED."""
-        raise NotImplementedError
-
-    def take(self, connection: "Connection", head: RequestHead, trace: Trace) -> Outcome:
-        """Where a request runs, called when its head is complete. Unless HERE, the host has dealt with it."""
-        raise NotImplementedError
-
-    def idle(self, connection: "Connection") -> Outcome:
-        """Whether the connection, now between two requests, stays. HERE or ELSEWHERE."""
         raise NotImplementedError
 
     def waited_too_long(self, connection: "Connection") -> None:
@@ -110,14 +97,6 @@ class Host:
 
     def started(self, connection: "Connection", exchange: Exchange) -> None:
         """The application call waits for something."""
-        raise NotImplementedError
-
-    def held_up(self, exchange: Exchange) -> None:
-        """The application call waits for its client: to take what was written, or to send its body."""
-        raise NotImplementedError
-
-    def goes_on(self, exchange: Exchange) -> None:
-        """It does so no more."""
         raise NotImplementedError
 
     def response_begun(self, connection: "Connection", exchange: Exchange) -> None:
@@ -146,6 +125,62 @@ class Host:
 
     def closed(self, connection: "Connection", reason: EndReason) -> None:
         """The connection left this process."""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Delegate:
+    """What decides about the connections of a process, where a worker and a pool differ. `HTTPHost` counts and tells
+    observers before it asks or tells its delegate. Without an override, everything is served here."""
+
+    # decisions
+
+    def identified(self, connection: "Connection") -> Outcome:
+        """A PROXY header has named the client. HERE or REFUSED."""
+        return Outcome.HERE
+
+    def take(self, connection: "Connection", head: RequestHead, trace: Trace) -> Outcome:
+        """Where a request runs, called when its head is complete. Unless HERE, the delegate has dealt with it."""
+        return Outcome.HERE
+
+    def idle(self, connection: "Connection") -> Outcome:
+        """Whether the connection, now between two requests, stays. HERE or ELSEWHERE."""
+        return Outcome.HERE
+
+    def is_timed(self, exchange: Exchange) -> bool:
+        """Whether the response is due within --request-timeout."""
+        return True
+
+    def is_stream(self, exchange: Exchange) -> bool:
+        """Whether the operator is shown a stream rather than a request."""
+        return exchange.is_stream
+
+    # reports
+
+    def started(self, exchange: Exchange) -> None:
+        """The application call waits for something."""
+
+    def held_up(self, exchange: Exchange) -> None:
+        """The application call waits for its client: to take what was written, or to send its body."""
+
+    def goes_on(self, exchange: Exchange) -> None:
+        """It does so no more."""
+
+    def returned(self, exchange: Exchange) -> None:
+        """The application call is over."""
+
+    def stream_found(self, exchange: Exchange, pattern: str) -> None:
+        """A response turned out to be long-lived: an event stream, or still open after `--stream-after`. Once each.
+        `pattern`: the glob of its path."""
+
+    def closed(self, connection: "Connection", reason: EndReason) -> None:
+        """The connection left this process."""
+
+    def worn_out(self) -> None:
+        """`HTTPHost.wears_out_at` is reached."""
+
+    def sweep(self, now: float) -> None:
+        """Act on every overdue deadline. Called periodically."""
         raise NotImplementedError
 
 
@@ -211,8 +246,8 @@ class Connection:
         """Serve the request that waited."""
         raise NotImplementedError
 
-    def answer(self, status: int, text: str, *, retry_after: int | None = None) -> None:
-        """Answer the request that waits, or a new connection, with an error of the server, and close."""
+    def answer_unavailable(self) -> None:
+        """Answer the request that waits, or a new connection before its first request, with 503, and close."""
         raise NotImplementedError
 
     def abort(self, reason: EndReason) -> None:

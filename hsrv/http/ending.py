@@ -13,7 +13,7 @@ from hsrv.common.terms import EndReason
 from hsrv.http.contract import Connection
 from hsrv.http.request.exchange import Exchange
 from hsrv.http.states import OVER, Event, State
-from hsrv.http.wire.response import simple_response
+from hsrv.http.wire.response import UNAVAILABLE, simple_response
 
 LINGER_TIMEOUT: Final = 2.0
 """Seconds to read and drop what a refused client still sends. Closing at once would make the kernel reset the
@@ -40,9 +40,8 @@ class EndingConnection(Connection):
         else:
             self.cut()
 
-    def answer(self, status: int, text: str, *, retry_after: int | None = None) -> None:
-        headers = [] if retry_after is None else [(b"retry-after", b"%d" % retry_after)]
-        self._answer(None, status, text, headers)
+    def answer_unavailable(self) -> None:
+        self._answer(None, *UNAVAILABLE)
 
     def _answer(
         self,

@@ -1,8 +1,8 @@
 """What the connections of one process share, and the decisions they leave to it.
 
 Owns the set of connections, the application calls that are not finished, and the sweep that keeps their deadlines.
-`hsrv.worker.worker.Worker` and `hsrv.asyncpool.pool.AsyncPool` are its two subclasses: they decide where a request runs
-and what is done with an idle connection. For a connection it is a `hsrv.http.contract.Host`.
+Its delegate, a `hsrv.worker.worker.Worker` or `hsrv.asyncpool.pool.AsyncPool`, decides where a request runs and what is
+done with an idle connection. For a connection it is a `hsrv.http.contract.Host`.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from hsrv.common.errors import ClientError
 from hsrv.common.request import RequestHead
 from hsrv.common.terms import EndReason, Identity
 from hsrv.events.collectors import Collectors
-from hsrv.http.activity import Activity, activities, by_path, oldest
+from hsrv.http.activity import Activity, activities
 from hsrv.http.backlog import Backlog
 from hsrv.http.connection import HTTPConnection
-from hsrv.http.contract import Connection, Host, Outcome
+from hsrv.http.contract import Connection, Delegate, Host
 from hsrv.http.emitter import EventEmitter
 from hsrv.http.request.call import Call
 from hsrv.http.request.calls import RunningCalls, occupant_of
@@ -42,7 +42,6 @@ from hsrv.net.context import own_context, soon
 from hsrv.net.poller import turn_of
 from hsrv.net.sweep import Sweep
 from hsrv.options.config import Config
-from hsrv.rpc.methods import ChildReport
 from hsrv.system.descriptors import most_connections
 
 FRESH_GRACE: Final = 1.0
@@ -52,9 +51,7 @@ log = get_logger("hsrv.http")
 
 
 class HTTPHost(Host):
-    """The connections of one process. Subclasses override the decisions at the end."""
-
-    answers_half_closed = True
+    """The connections of one process."""
 
     def __init__(
         self,
@@ -64,6 +61,7 @@ class HTTPHost(Host):
         loop: asyncio.AbstractEventLoop,
         board: Scoreboard,
         *,
+        delegate: Delegate | None = None,
         census: Census | None = None,
         collectors: Collectors | None = None,
     ) -> None:
@@ -72,6 +70,7 @@ class HTTPHost(Host):
         self.app = app
         self.loop = loop
         self.board = board
+        self.delegate = delegate or Delegate()
         self.turn = turn_of(loop)
         self.observer = EventEmitter(collectors, self.turn) if collectors is not None else None
         self.backlog = Backlog(loop)
@@ -96,6 +95,7 @@ class HTTPHost(Host):
         self.most_connections = most_connections()
         """By descriptors, for this process."""
         self.closing = False
+        self.answers_half_closed = True
         self.connections: set[HTTPConnection] = set()
         self.calls = RunningCalls(board)
         self.default_headers = DefaultHeaders(time.time, server=config.server_header, date=config.date_header)
@@ -104,13 +104,9 @@ class HTTPHost(Host):
         """Responses that are over, whether complete or cut."""
         self.wears_out_at = 0
         """The number of responses after which this process is worn out; 0: never."""
-        self.on_worn_out: Callable[[str, str], None] = _ignore
-        """Called when this process should be replaced: with the reason in a word, and in words."""
-        self.sweeps = Sweep(loop, self.turn, self.sweep)
-
-    def set_lifespan_state(self, state: dict[str, Any]) -> None:
-        """What the application's lifespan startup left in `scope["state"]`."""
-        self.state = state
+        self.on_finished: Callable[[Exchange, EndReason], None] | None = None
+        """Called at the end of each response."""
+        self.sweeps = Sweep(loop, self.turn, self.sweep if delegate is None else delegate.sweep)
 
     def call(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
         call = Call(exchange).run(self.app)
@@ -130,9 +126,9 @@ class HTTPHost(Host):
                 long_open and not exchange.held_up
             ):  # a client that reads slowly makes no stream, and teaches nothing
                 self._found_stream(exchange)
-        self._tell_board()
+        self.tell_board()
 
-    def _tell_board(self) -> None:
+    def tell_board(self) -> None:
         """Values that are not worth an update at each change."""
         board, idle, waiting = self.board, 0, 0
         for connection in self.connections:
@@ -145,8 +141,8 @@ class HTTPHost(Host):
         board.oldest(occupant_of(oldest) if oldest is not None else None)
 
     def unfinished(self) -> Iterator[Exchange]:
-        """Application calls that have a response to complete, without streams."""
-        return self.calls.unfinished()
+        """Application calls whose response is due within --request-timeout."""
+        return filter(self.delegate.is_timed, self.calls.unfinished())
 
     def count_traffic(self, conn: Conn) -> None:
         """Count what was received and sent on a connection since the last time."""
@@ -158,44 +154,19 @@ class HTTPHost(Host):
         """The request that this task serves. Called from another thread, while the loop is blocked."""
         return self.calls.occupant(task)
 
-    def rescue(self) -> None:
-        """The loop is blocked: connections that it can't serve may be served elsewhere. Called repeatedly meanwhile, by
-        another thread."""
-
     def _found_stream(self, exchange: Exchange) -> None:
         if self.calls.found_stream(exchange):
             if self.observer is not None:
                 self.observer.stream_found(exchange)
-            self.stream_found(exchange, exchange.pattern())
+            self.delegate.stream_found(exchange, exchange.pattern())
             if exchange.half_closed:  # of a stream's client that is the only sign of its leaving
                 exchange.link.client_lost()
 
     # what the operator is told
 
-    def is_stream(self, exchange: Exchange) -> bool:
-        """Whether its response turned out to be long-lived."""
-        return exchange.is_stream
-
     def activities(self) -> list[Activity]:
         """Everything that has to end before this process can."""
-        return list(activities(self.connections, self.calls.all, self.is_stream))
-
-    def report(self) -> ChildReport:
-        """What this process is doing."""
-        with self.turn:
-            return self._report()
-
-    def _report(self) -> ChildReport:
-        now, found = time.monotonic(), self.activities()
-        return ChildReport(
-            running=len(found),
-            oldest=oldest(found, now),
-            streams=by_path(found, now),
-            connections=len(self.connections),
-            idle=sum(connection.unused for connection in self.connections),
-            waiting=sum(connection.state is State.WAITING for connection in self.connections),
-            ended={str(reason): count for reason, count in self.board.ended.items()},
-        )
+        return list(activities(self.connections, self.calls.all, self.delegate.is_stream))
 
     # what connections report
 
@@ -224,18 +195,15 @@ class HTTPHost(Host):
             self.count(reason)
         self.board.gauge(Gauge.CONNECTIONS, len(self.connections))
         self.count_traffic(connection.conn)
+        self.delegate.closed(connection, reason)
 
     def started(self, connection: Connection, exchange: Exchange) -> None:
         self.calls.add(exchange)
+        self.delegate.started(exchange)
 
     def returned(self, exchange: Exchange) -> None:
         self.calls.remove(exchange)
-
-    def held_up(self, exchange: Exchange) -> None:
-        """Nothing to do."""
-
-    def goes_on(self, exchange: Exchange) -> None:
-        """Nothing to do."""
+        self.delegate.returned(exchange)
 
     def finished(self, connection: Connection, exchange: Exchange, reason: EndReason) -> None:
         if self.observer is not None:
@@ -244,7 +212,7 @@ class HTTPHost(Host):
         seconds = time.monotonic() - exchange.started_at
         self.served += 1
         if self.served == self.wears_out_at:
-            self.worn_out()
+            self.delegate.worn_out()
         if exchange.is_stream:  # also when the call has returned already, and its last bytes still waited
             self.board.stream_ended[reason] += 1
             self.board.observe(Histogram.STREAM, seconds)
@@ -263,9 +231,8 @@ class HTTPHost(Host):
             )
         if reason is not EndReason.COMPLETED:
             log.info("response cut", reason=reason, path=exchange.head.path, **trace_context(exchange.trace))
-
-    def worn_out(self) -> None:
-        """`wears_out_at` is reached."""
+        if self.on_finished is not None:
+            self.on_finished(exchange, reason)
 
     def refused(self, connection: Connection, error: ClientError, cause: EndReason) -> None:
         if self.observer is not None:
@@ -297,21 +264,6 @@ class HTTPHost(Host):
         else:
             log.error("application raised", exc_info=error, **context)
 
-    # decisions
-
-    def identified(self, connection: Connection) -> Outcome:
-        return Outcome.HERE
-
-    def take(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
-        return Outcome.HERE
-
-    def idle(self, connection: Connection) -> Outcome:
-        return Outcome.HERE
-
-    def stream_found(self, exchange: Exchange, pattern: str) -> None:
-        """A response turned out to be long-lived: an event stream, or still open after `--stream-after`. Once each.
-        `pattern`: the glob of its path."""
-
     def waited_too_long(self, connection: Connection) -> None:
         self.shed(connection, "no place became free in time", EndReason.QUEUE_TIMEOUT)
 
@@ -332,7 +284,14 @@ class HTTPHost(Host):
             path=head and head.path,
             **(trace_context(trace) if trace else {}),
         )
-        connection.answer(503, "Service Unavailable", retry_after=1)
+        connection.answer_unavailable()
+
+    def leave(self) -> None:
+        """Everything is over: write out the access log, and count for no limit any more."""
+        self.sweeps.stop()
+        self.access_log.flush()
+        if self.census is not None:
+            self.census.close()
 
     # drain
 
@@ -362,10 +321,6 @@ class HTTPHost(Host):
             connection.cut(EndReason.DRAINED)
         self.calls.cancel()
         return cut
-
-
-def _ignore(reason: str, why: str) -> None:
-    """For a process that is never replaced."""
 
 
 def scope_extension(identity: Identity) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def read_preface(connection: EndingConnection) -> Outcome:
         proxy_header=False,
     )
     connection.move(Event.IDENTIFIED)
-    return connection.host.identified(connection)
+    return connection.host.delegate.identified(connection)
 
 
 def refuse_preface(connection: EndingConnection, why: str) -> None:

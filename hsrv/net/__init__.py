@@ -3,5 +3,6 @@
 In reading order: `poller` (one epoll object watched by the loop, and the lock for code that touches connections),
 `loops` (creates the loop), `context` (callbacks in the process's own context variables), `sweep` (the timer for all
 deadlines), `waiting` (coroutines for compiled modules), `eager` (tasks that start at once), `conn` (a client socket
-that this process owns: read, write, pass on), `intake` (connections received over a channel).
+that this process owns: read, write, pass on), `takeloop` (takes what waits on readable descriptors, in batches),
+`intake` (connections received over a channel).
 """

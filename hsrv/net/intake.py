@@ -6,22 +6,14 @@ and counted; without free descriptors nothing is read, so that none is lost.
 
 import asyncio
 import socket
-import time
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from hsrv.ipc.channel import Channel, ChannelClosed, NoDescriptors, Packet
 from hsrv.ipc.messages import MessageError
+from hsrv.logs.floods import lines_due
 from hsrv.logs.logging import get_logger
-from hsrv.net.context import later
-from hsrv.net.poller import poller_of
-
-EXHAUSTED_PAUSE: Final = 0.1
-"""Seconds without reading after EMFILE or ENFILE; packets wait in the channel meanwhile."""
-
-BATCH_TIME: Final = 0.001
-"""Seconds after which no further packet or new connection is taken in this turn of the loop: existing connections wait
-meanwhile, and other receivers can take the rest sooner."""
+from hsrv.net.takeloop import PAUSE, TakeLoop
 
 M = TypeVar("M")
 
@@ -38,61 +30,52 @@ class Intake(Generic[M]):
         decode: Callable[[bytes], M],
         on_message: Callable[[M, socket.socket], None],
         *,
+        on_undecodable: Callable[[], None],
         batch: int = 1,
         has_room: Callable[[], bool] = lambda: True,
         on_exhausted: Callable[[], object] = lambda: None,
     ) -> None:
-        """`batch`: packets taken per turn of the loop. One is the fairest to other receivers; more are for receivers
-        with long turns, which would otherwise leave too many packets waiting. `has_room`: while it returns False,
-        nothing is received. `on_exhausted`: called when there are no descriptors, to make room."""
-        self._batch = batch
-        self._has_room = has_room
-        self._on_exhausted = on_exhausted
+        """`on_undecodable`: called for each packet that is dropped. `batch`: packets taken per turn of the loop. One is
+        the fairest to other receivers; more are for receivers with long turns, which would otherwise leave too many
+        packets waiting. `has_room`: while it returns False, nothing is received. `on_exhausted`: called when there are
+        no descriptors, to make room."""
         self._channel = channel
-        self._loop = loop
-        self._poller = poller_of(loop)
         self._decode = decode
         self._on_message = on_message
-        self._pause: asyncio.TimerHandle | None = None
-        self.is_open = False
-        self.undecodable = 0
-        self.received = 0
+        self._on_undecodable = on_undecodable
+        self._has_room = has_room
+        self._on_exhausted = on_exhausted
+        self._taking = TakeLoop([channel], loop, self._receive, batch=batch)
+
+    @property
+    def is_open(self) -> bool:
+        return self._taking.is_open
 
     def open(self) -> None:
-        """Receive from now on."""
-        self.is_open = True
-        self._poller.add_reader(self._channel.fileno(), self._receive_batch)
+        """Receive from now on. May be called again."""
+        self._taking.open()
 
     def close(self) -> None:
         """Receive no more. What is queued stays for the other receivers. May be called again."""
-        if self.is_open:
-            self.is_open = False
-            self._poller.remove_reader(self._channel.fileno())
-            if self._pause is not None:
-                self._pause.cancel()
-                self._pause = None
+        self._taking.end()
 
     def receive_all(self) -> None:
         """Receive what is queued now."""
-        while self.is_open and self._receive():
+        while self.is_open and self._receive(self._channel):
             pass
 
-    def _receive_batch(self) -> None:
-        began = time.monotonic()
-        for _ in range(self._batch):
-            if not self.is_open or not self._receive() or time.monotonic() - began > BATCH_TIME:
-                return
-
-    def _receive(self) -> bool:
+    def _receive(self, channel: Channel) -> bool:
+        """Receive one packet. Returns whether the next may follow."""
         if not self._has_room():
-            self._take_a_break()
+            self._taking.pause()
             return False
         try:
-            packet = self._channel.receive()
+            packet = channel.receive()
         except NoDescriptors as error:
-            log.warning("out of descriptors", error=str(error), pause=EXHAUSTED_PAUSE)
+            if count := lines_due("out of descriptors", channel.fileno()):
+                log.warning("out of descriptors", error=str(error), pause=PAUSE, count=count)
             self._on_exhausted()
-            self._take_a_break()
+            self._taking.pause()
             return False
         except ChannelClosed:
             self.close()  # the supervisor is gone: the control channel reports it too
@@ -103,23 +86,12 @@ class Intake(Generic[M]):
             self._deliver(packet)
         return True
 
-    def _take_a_break(self) -> None:
-        self._poller.remove_reader(self._channel.fileno())
-        if self._pause is None:
-            self._pause = later(self._loop, EXHAUSTED_PAUSE, self._resume)
-
     def _deliver(self, packet: Packet) -> None:
         try:
             message = self._decode(packet.payload)
             sock = packet.take_socket()
         except (MessageError, IndexError, OSError) as error:
-            self.undecodable += 1
+            self._on_undecodable()
             log.error("packet dropped", error=str(error), descriptors=len(packet))
             return
-        self.received += 1
         self._on_message(message, sock)
-
-    def _resume(self) -> None:
-        self._pause = None
-        if self.is_open:
-            self._poller.add_reader(self._channel.fileno(), self._receive_batch)

@@ -392,6 +392,16 @@ def simple_response(
     return b"".join(encoder.body({"body": text.encode() + b"\n"}, defaults))
 
 
+UNAVAILABLE: Final = (503, "Service Unavailable", ((b"retry-after", b"1"),))
+"""Status, text and headers of the answer to whatever is not served for lack of room: try again a second later."""
+
+
+def unavailable(defaults: bytes) -> bytes:
+    """That answer, whole, before anything of a request was read."""
+    status, text, headers = UNAVAILABLE
+    return simple_response(status, text, defaults, headers=headers)
+
+
 class DefaultHeaders:
     """The server's own header lines."""
 

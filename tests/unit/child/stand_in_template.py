@@ -7,7 +7,7 @@ import sys
 import time
 
 from hsrv.child import template, templatemain
-from hsrv.child.life import ChildBoot
+from hsrv.child.boot import ChildBoot
 from hsrv.common.terms import Role
 
 

@@ -13,7 +13,7 @@ from hsrv.common.request import RequestHead
 from hsrv.common.terms import EndReason, Identity, Role
 from hsrv.http.backlog import Backlog
 from hsrv.http.connection import HTTPConnection
-from hsrv.http.contract import Connection, Host, Outcome
+from hsrv.http.contract import Connection, Delegate, Host, Outcome
 from hsrv.http.request.call import Call
 from hsrv.http.request.exchange import Exchange
 from hsrv.http.request.scope import ScopeBuilder
@@ -102,6 +102,31 @@ CheckedConnection: Final = cast(
 )
 
 
+class FakeDelegate(Delegate):
+    """Decides as its host is told to."""
+
+    def __init__(self, host: "FakeHost") -> None:
+        self.host = host
+
+    def identified(self, connection: Connection) -> Outcome:
+        return self.host.decide("identified", connection)
+
+    def take(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
+        outcome = self.host.decide("take", connection)
+        if outcome is Outcome.LATER:
+            connection.wait(head, trace, 5.0)
+        return outcome
+
+    def idle(self, connection: Connection) -> Outcome:
+        return self.host.decide("idle", connection)
+
+    def held_up(self, exchange: Exchange) -> None:
+        self.host.tell("held_up")
+
+    def goes_on(self, exchange: Exchange) -> None:
+        self.host.tell("goes_on")
+
+
 class FakeHost(Host):
     """Does what it is told, and keeps what it is told."""
 
@@ -125,12 +150,13 @@ class FakeHost(Host):
         self.closing = False
         self.answers_half_closed = True
         self.observer = None
+        self.delegate = FakeDelegate(self)
         self.decides: dict[str, Callable[[Connection], Outcome]] = {}
         """By the name of the decision; HERE without."""
         self.told: list[tuple[str, object]] = []
         self.connection: Connection
 
-    def _tell(self, name: str, what: object = None) -> None:
+    def tell(self, name: str, what: object = None) -> None:
         assert self.lock.held, f"{name} without the lock"
         self.told.append((name, what))
 
@@ -164,56 +190,38 @@ class FakeHost(Host):
         assert not self.lock.held
         await self.app(scope, receiving, sending)
 
-    def _decide(self, name: str, connection: Connection) -> Outcome:
-        self._tell(name)
+    def decide(self, name: str, connection: Connection) -> Outcome:
+        self.tell(name)
         decision = self.decides.get(name)
         return Outcome.HERE if decision is None else decision(connection)
 
-    def identified(self, connection: Connection) -> Outcome:
-        return self._decide("identified", connection)
-
-    def take(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
-        outcome = self._decide("take", connection)
-        if outcome is Outcome.LATER:
-            connection.wait(head, trace, 5.0)
-        return outcome
-
-    def idle(self, connection: Connection) -> Outcome:
-        return self._decide("idle", connection)
-
     def waited_too_long(self, connection: Connection) -> None:
-        self._tell("waited_too_long")
-        connection.answer(503, "Service Unavailable")
+        self.tell("waited_too_long")
+        connection.answer_unavailable()
 
     def started(self, connection: Connection, exchange: Exchange) -> None:
-        self._tell("started")
-
-    def held_up(self, exchange: Exchange) -> None:
-        self._tell("held_up")
-
-    def goes_on(self, exchange: Exchange) -> None:
-        self._tell("goes_on")
+        self.tell("started")
 
     def response_begun(self, connection: Connection, exchange: Exchange) -> None:
-        self._tell("response_begun")
+        self.tell("response_begun")
 
     def finished(self, connection: Connection, exchange: Exchange, reason: EndReason) -> None:
-        self._tell("finished", reason)
+        self.tell("finished", reason)
 
     def returned(self, exchange: Exchange) -> None:
-        self._tell("returned")
+        self.tell("returned")
 
     def report_app_error(self, exchange: Exchange, error: BaseException | None) -> None:
-        self._tell("report_app_error", error)
+        self.tell("report_app_error", error)
 
     def refused(self, connection: Connection, error: ClientError, cause: EndReason) -> None:
-        self._tell("refused", cause)
+        self.tell("refused", cause)
 
     def proxy_refused(self, connection: Connection, why: str) -> None:
-        self._tell("proxy_refused", why)
+        self.tell("proxy_refused", why)
 
     def closed(self, connection: Connection, reason: EndReason) -> None:
-        self._tell("closed", reason)
+        self.tell("closed", reason)
 
 
 async def unused(scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hsrv.app.apploader import LoadedApp
 from hsrv.asyncpool.pool import AsyncPool
 from hsrv.board.scoreboard import Scoreboard, new_board
-from hsrv.child.life import ChildBoot
+from hsrv.child.boot import ChildBoot
 from hsrv.common.terms import Identity, Role
 from hsrv.events import Event, Source
 from hsrv.events.collectors import Collectors
@@ -84,12 +84,12 @@ def place() -> Iterator[Place]:
 
 @pytest.mark.parametrize("role", [Worker, AsyncPool])
 def test_without_collectors_nobody_observes(place: Place, role: type[Worker | AsyncPool]) -> None:
-    assert role(place.boot, place.loop, place.learn).observer is None
+    assert role(place.boot, place.loop, place.learn).host.observer is None
 
 
 @pytest.mark.parametrize("role", [Worker, AsyncPool])
 def test_collectors_are_told_by_a_teller(place: Place, role: type[Worker | AsyncPool]) -> None:
-    assert isinstance(role(place.watched, place.loop, place.learn).observer, EventEmitter)
+    assert isinstance(role(place.watched, place.loop, place.learn).host.observer, EventEmitter)
 
 
 class Kept:

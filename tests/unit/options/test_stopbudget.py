@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from hsrv.app.lifespan import CANCEL_TIMEOUT
-from hsrv.asyncpool.pool import CLOSE_TIMEOUT, END_SPREAD_SHARE
+from hsrv.asyncpool.drainplan import END_SPREAD_SHARE
+from hsrv.asyncpool.websockets import CLOSE_TIMEOUT
 from hsrv.child.life import LEFTOVER_TIMEOUT
 from hsrv.common.terms import Role
 from hsrv.http.connection import END_TIMEOUT

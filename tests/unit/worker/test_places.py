@@ -10,7 +10,7 @@ from hsrv.http.contract import Connection
 from hsrv.http.request.exchange import Exchange
 from hsrv.http.states import State
 from hsrv.net.loops import new_loop
-from hsrv.worker.accept import Acceptor
+from hsrv.serving.accept import Acceptor
 from hsrv.worker.places import Places
 
 

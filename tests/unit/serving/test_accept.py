@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 
 from hsrv.http.contract import Outcome
 from hsrv.ipc.messages import ListenerInfo, Origin
-from hsrv.net.intake import BATCH_TIME
 from hsrv.net.loops import new_loop
-from hsrv.worker.accept import ACCEPT_BATCH, Acceptor
+from hsrv.net.takeloop import BATCH_TIME
+from hsrv.serving.accept import ACCEPT_BATCH, Acceptor
 
 DEADLINE = 10.0
 
@@ -54,7 +54,7 @@ class AcceptorHost:
     def make_room(self, count: int) -> int:
         return 0
 
-    def turned_away(self, sock: socket.SocketType, origin: Origin) -> None:
+    def refuse_unread(self, sock: socket.SocketType, origin: Origin) -> None:
         sock.close()
 
 
@@ -92,7 +92,7 @@ def accept(
     batch_time: float = BATCH_TIME,
 ) -> list[int]:
     """So many connect; how many are accepted in each turn of the loop."""
-    acceptor = Acceptor([listener], loop, host, patience=1.0, batch_time=batch_time)
+    acceptor = Acceptor([listener], loop, host, host, patience=1.0, batch_time=batch_time)
     host.acceptor = acceptor
     target = listener[1].getsockname()
     taken = [0]
@@ -145,7 +145,7 @@ def test_at_the_end_those_who_wait_are_accepted_also_if_they_stay(
 ) -> None:
     host.stay = True
     listener = listening()
-    acceptor = Acceptor([listener], loop, host, patience=1.0)
+    acceptor = Acceptor([listener], loop, host, host, patience=1.0)
     clients = [socket.create_connection(listener[1].getsockname(), timeout=DEADLINE) for _ in range(3)]
     acceptor.close(last=2)
     assert host.at_once == [False, False], "the loop goes on: they are read when it turns"
@@ -207,7 +207,7 @@ def test_accepts_that_fail_again_and_again_are_told_ever_more_rarely(
     loop: asyncio.AbstractEventLoop, host: AcceptorHost
 ) -> None:
     info, sock = listening()
-    acceptor = Acceptor([(info, sock)], loop, host, patience=1.0, batch_time=BATCH_TIME)
+    acceptor = Acceptor([(info, sock)], loop, host, host, patience=1.0, batch_time=BATCH_TIME)
     sock.shutdown(socket.SHUT_RDWR)  # from now on accept() fails, and the socket stays readable
     acceptor.resume()
     with capture_logs() as logs:
