@@ -10,7 +10,6 @@ Started by `hsrv.child.templatemain`.
 import gc
 import importlib
 import os
-import random
 import select
 import signal
 import socket
@@ -27,21 +26,19 @@ import msgspec
 from setproctitle import setproctitle
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from hsrv.app.apploader import LoadedApp, load_app
-from hsrv.app.apptarget import resolve_target
-from hsrv.app.forkobjects import generators_to_reseed, reseed
-from hsrv.app.forksafety import Before, before_import, files_for_reading, reopen, unsafe_to_fork
-from hsrv.app.preload import import_libraries
+from hsrv.app.forkobjects import reseed
+from hsrv.app.forksafety import reopen
 from hsrv.board import stacks
 from hsrv.board.census import Census
 from hsrv.board.scoreboard import Scoreboard
 from hsrv.child import debugger, leadership, whichprocess
 from hsrv.child.boot import ChildBoot
-from hsrv.child.endings import disown
+from hsrv.child.exitfunctions import disown
 from hsrv.child.leftovers import GRACE, Leftovers
 from hsrv.child.life import no_operation
-from hsrv.common.errors import AppLoadError, ExitCode
-from hsrv.common.terms import Identity, Preload, Role
+from hsrv.child.preloading import Preloaded, preload
+from hsrv.common.errors import ExitCode
+from hsrv.common.terms import Identity, Role
 from hsrv.events import collectors
 from hsrv.ipc.channel import Channel, ChannelClosed, ChannelFull, Packet
 from hsrv.ipc.messages import (
@@ -52,10 +49,8 @@ from hsrv.ipc.messages import (
     FromTemplate,
     ListenerInfo,
     Own,
-    PreloadUnsafe,
     Quit,
     Renew,
-    TemplateFailed,
     TemplateReady,
     decode_to_template,
     encode,
@@ -109,11 +104,7 @@ class Template:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._children: set[int] = set()
-        self._app: LoadedApp | None = None
-        self._generators: list[random.Random] = []
-        """Random generators of libraries; each child reseeds them."""
-        self._files_for_reading: list[int] = []
-        """Each child opens them again, for its own position."""
+        self._preloaded = Preloaded()
         self._wake_read, self._wake_write = (
             os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
         )
@@ -139,7 +130,7 @@ class Template:
             return ExitCode.OK
         try:
             with few_collections():
-                reply = self._preload()
+                reply, self._preloaded = preload(self.boot.config, self.boot.preload)
                 if isinstance(reply, TemplateReady):
                     prepare_children()
             self._take_signals()  # again: the import may have set handlers
@@ -190,45 +181,6 @@ class Template:
         whichprocess.become(Identity(Role.TEMPLATE, 0, message.generation))
         logging.setup(message.config, whichprocess.process())
         bind_contextvars(**message.log_context)
-
-    def _preload(self) -> TemplateReady | TemplateFailed | PreloadUnsafe:
-        config, policy = self.boot.config, self.boot.preload
-        try:
-            target = resolve_target(config).import_string
-            if policy is Preload.NONE:
-                return TemplateReady(
-                    preload=policy, detail="each process imports the application itself", app=target
-                )
-            if policy is Preload.LIBRARIES:
-                return self._import_libraries(target)
-            return self._import_app(policy)
-        except AppLoadError as error:
-            if config.reload:  # the children fail too, and their error is shown in the browser
-                return TemplateReady(preload=Preload.NONE, detail="nothing", app=config.app or "")
-            return TemplateFailed(message=str(error), traceback=error.traceback)
-
-    def _import_app(self, policy: Preload) -> TemplateReady | PreloadUnsafe:
-        before = before_import()
-        self._app = load_app(self.boot.config)
-        reason = unsafe_to_fork(before)
-        if reason is not None and policy is Preload.AUTO:
-            return PreloadUnsafe(reason=reason)
-        self._note_copies(before)
-        detail = "application" if reason is None else f"application, although {reason}"
-        return TemplateReady(preload=Preload.APP, detail=detail, app=self._app.import_string)
-
-    def _import_libraries(self, target: str) -> TemplateReady | PreloadUnsafe:
-        before = before_import()
-        count = import_libraries(target, self.boot.config.app_dir)
-        reason = unsafe_to_fork(before, "the libraries")
-        if reason is not None:
-            return PreloadUnsafe(reason=reason)
-        self._note_copies(before)
-        return TemplateReady(preload=Preload.LIBRARIES, detail=f"{count} modules", app=target)
-
-    def _note_copies(self, before: Before) -> None:
-        self._generators = generators_to_reseed()
-        self._files_for_reading = files_for_reading(before)
 
     # serving
 
@@ -340,8 +292,8 @@ class Template:
             os.close(board)
             clear_contextvars()
             disown()
-            reseed(self._generators)
-            reopen(self._files_for_reading)
+            reseed(self._preloaded.generators)
+            reopen(self._preloaded.files_for_reading)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             debugger.heed_interrupts()
@@ -358,7 +310,7 @@ class Template:
                 ChildBoot(
                     identity=identity,
                     config=self.boot.config,
-                    app=self._app,
+                    app=self._preloaded.app,
                     control=control,
                     board=scoreboard,
                     log_context=message.log_context,
