@@ -49,7 +49,7 @@ ALLOWED: Final = {
     ("hsrv.events.collectors", "Thread"): "the end of a process",
     ("hsrv.events.collectors", "copy_context"): "made at the start of a process",
     ("hsrv.net.context", "copy_context"): "here it is made",
-    ("hsrv.child.exits", "create_task"): "the start of a process",
+    ("hsrv.child.strayexits", "create_task"): "the start of a process",
     ("hsrv.net.poller", "add_reader"): "within own_context(loop).copy().run()",
     ("hsrv.net.poller", "add_writer"): "within own_context(loop).copy().run()",
     ("hsrv.rpc.inbound", "start_soon"): "tasks of the control channel, which no application reaches",

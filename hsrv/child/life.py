@@ -33,8 +33,8 @@ from hsrv.board import stacks
 from hsrv.board.heartbeat import Heartbeat
 from hsrv.child import debugger
 from hsrv.child.boot import ChildBoot, MakeService, Service
-from hsrv.child.endings import run_exit_functions
-from hsrv.child.exits import run_past_exits
+from hsrv.child.exitfunctions import run_exit_functions
+from hsrv.child.strayexits import run_past_exits
 from hsrv.common.errors import AppLoadError, ExitCode
 from hsrv.common.globs import LEARNED_LIMIT, PATTERN_LIMIT
 from hsrv.common.terms import LifespanMode

@@ -8,16 +8,16 @@ import pytest
 
 CODE = """
 import atexit, sys, time
-from hsrv.child import endings
+from hsrv.child import exitfunctions
 from hsrv.common.terms import Identity, Role
 from hsrv.logs import logging
 from hsrv.options.config import Config
 logging.setup(Config(), Identity(Role.WORKER, 1, 1))
-endings.LEAST = 0.05
+exitfunctions.LEAST = 0.05
 {first}
 sys.stdout.write("printed")
 atexit.register(time.sleep, 30)
-endings.run_exit_functions(0.0, 7)
+exitfunctions.run_exit_functions(0.0, 7)
 """
 
 
