@@ -7,8 +7,8 @@ I/O), `options` (every option, declared), `ipc` (packets and messages between pr
 access log), `sources` (values of the options), `system` (the operating system), `net` (sockets, event loops), `rpc`
 (the control channels), `app` (loading and starting the application), `develop` (`--reload`), `board` (state of
 processes in shared memory), `events` (for collectors), `http` (HTTP/1.1), `status` (figures for `hsrv top` and the
-dashboard), `child` (the template, and the lifecycle of its children), `worker`, `asyncpool`, `operate` (commands for a
-running server), `supervisor`.
+dashboard), `child` (the template, and the lifecycle of its children), `serving` (what a worker and a pool share),
+`worker`, `asyncpool`, `operate` (commands for a running server), `supervisor`.
 
 Top-level modules, in reading order: `__main__` and `cli` (the command), `api` (hsrv.run), `otel` (OpenTelemetry),
 `testing` and `pytest_plugin` (a server in tests), `demo`.

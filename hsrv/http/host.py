@@ -16,7 +16,6 @@ from hsrv.board.layout import Count, Gauge, Histogram, Occupant
 from hsrv.board.scoreboard import Scoreboard
 from hsrv.common.asgi import Application
 from hsrv.common.errors import ClientError
-from hsrv.common.request import RequestHead
 from hsrv.common.terms import EndReason, Identity
 from hsrv.events.collectors import Collectors
 from hsrv.http.activity import Activity, activities

@@ -110,15 +110,15 @@ def test_an_answer_to_a_client_that_is_gone_just_closes() -> None:
     with serving(started=False) as served:
         served.client.close()
         with served.host.turn:
-            served.connection.answer(503, "Service Unavailable", retry_after=1)
+            served.connection.answer_unavailable()
         assert served.host.reasons() == [EndReason.CLIENT_GONE]
 
 
 def test_a_server_s_own_answer_says_when_to_come_again() -> None:
     with serving(started=False) as served:
         with served.host.turn:
-            served.connection.answer(503, "Service Unavailable", retry_after=7)
-        assert b"retry-after: 7\r\n" in served.hear(b"Service Unavailable\n")
+            served.connection.answer_unavailable()
+        assert b"retry-after: 1\r\n" in served.hear(b"Service Unavailable\n")
 
 
 def test_a_write_that_fails_later_ends_the_connection() -> None:

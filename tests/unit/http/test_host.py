@@ -133,13 +133,10 @@ def test_what_runs_is_reported_with_its_path_and_an_idle_connection_is_not() -> 
         one.connect(ASK % b"silent")
         one.connect(ASK % b"events")
         one.until(lambda: len(one.host.calls) == 2)
-        report = one.host.report()
-        assert (report.running, report.connections, report.idle) == (2, 3, 1)
-        assert {(one.kind, one.path) for one in report.oldest} == {
-            ("request", "/silent"),
-            ("stream", "/events"),
-        }
-        assert [streams.count for streams in report.streams.values()] == [1]
+        one.host.tell_board()
+        assert (one.board.gauge(Gauge.CONNECTIONS), one.board.gauge(Gauge.IDLE)) == (3, 1)
+        found = {(it.kind, it.head.path, it.pattern) for it in one.host.activities() if it.head is not None}
+        assert found == {("request", "/silent", ""), ("stream", "/events", "/events")}
 
 
 def test_an_application_that_raises_is_counted_and_its_client_gets_500() -> None:
@@ -161,7 +158,7 @@ def test_a_drain_closes_idle_connections_but_leaves_a_new_one_time_for_its_reque
             connection.opened_at -= FRESH_GRACE + 0.1
             one.host.close_idle()
         assert not connection.conn.is_open
-        assert one.host.report().ended == {EndReason.DRAINED: 1}
+        assert one.board.totals.ended()[EndReason.DRAINED] == 1
 
 
 def test_what_is_cut_is_counted_and_its_application_cancelled() -> None:
