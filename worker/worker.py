@@ -273,7 +273,7 @@ class Worker(RoleService):
         self.on_worn_out("requests", f"{host.served} requests served (--worker-max-requests)")
 
     def started(self, exchange: Exchange) -> None:
-        if not exchange.held_up:
+        if not exchange.held_up and not exchange.is_stream:  # its first step may have begun an event stream
             self._places.take(exchange)
 
     def returned(self, exchange: Exchange) -> None:

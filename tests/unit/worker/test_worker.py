@@ -1,157 +1,28 @@
-"""What a worker decides by itself, without a server around it: real sockets and channels, nobody at their other end."""
+"""A worker's decisions, on a loop of the test: what it serves, passes on, moves and refuses."""
 
-import asyncio
-import os
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 
 import pytest
+from structlog.testing import capture_logs
 
-from hsrv.app.apploader import LoadedApp
 from hsrv.board.layout import Count
-from hsrv.board.scoreboard import Scoreboard, new_board, read_board
-from hsrv.child.life import ChildBoot
-from hsrv.common.asgi import Receive, Scope, Send
-from hsrv.common.terms import Identity, Role
-from hsrv.ipc.channel import Channel, ChannelFull
-from hsrv.ipc.messages import Origin
-from hsrv.net.loops import new_loop
-from hsrv.options.config import Config
+from hsrv.common.terms import EndReason
+from hsrv.http.states import State
+from hsrv.ipc.messages import ConnectionHandoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff
 from hsrv.worker import worker
 from hsrv.worker.worker import Worker
-from tests.integration.wire import request
+from tests.unit.serving.inmemory import DRAIN, GET, MOVE, ORIGIN, TRACE, Serving, head_of, serving
 
-DEADLINE = 10.0
-OK = b"HTTP/1.1 200 OK\r\n"
-
-
-async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 200})
-    await send({"type": "http.response.body", "body": b"here"})
-
-
-class Place:
-    """A worker, its channels, and its clients."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._stack = stack
-        handoff, adopt = Channel.pair(), Channel.pair()
-        control, _ = pair = socket.socketpair()
-        for end in (*handoff, *adopt, *pair):
-            stack.callback(end.close)
-        self.adopt_send = adopt[0]
-        self._board = new_board()
-        stack.callback(os.close, self._board)
-        self.worker = Worker(
-            ChildBoot(
-                identity=Identity(Role.WORKER, 1, 1),
-                config=Config(access_log=False),
-                app=LoadedApp(app, "test:app"),
-                control=control,
-                board=Scoreboard(self._board),
-                log_context={},
-                handoff_send=handoff[0],
-                handoff_receive=handoff[1],
-                adopt_send=adopt[0],
-                adopt_receive=adopt[1],
-                listeners=[],
-            ),
-            self.loop,
-            lambda pattern, long: None,
-        )
-        stack.callback(self.worker.cut_all)
-
-    def rescued(self) -> int:
-        snapshot = read_board(self._board)
-        assert snapshot is not None
-        return snapshot.totals.count(Count.RESCUED)
-
-    async def client(self) -> socket.socket:
-        """One that was served, and stays."""
-        ours, client = socket.socketpair()
-        self._stack.enter_context(client)
-        ours.setblocking(False)
-        client.setblocking(False)
-        self.worker._connect(ours, Origin(client=None, server=None, accepted_at=0.0)).start()
-        await self.served(client)
-        return client
-
-    async def served(self, client: socket.socket) -> None:
-        async with asyncio.timeout(DEADLINE):
-            await self.loop.sock_sendall(client, request("/"))
-            assert (await self.loop.sock_recv(client, 65536)).startswith(OK)
+WAIT = GET.replace(b"/hello", b"/wait")
+EVENTS = b"GET /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n"
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
-def with_place(story: Callable[[Place], Awaitable[None]]) -> None:
-    async def run() -> None:
-        with ExitStack() as stack:
-            await story(Place(stack))
-
-    loop = new_loop("auto")
-    try:
-        loop.run_until_complete(run())
-    finally:
-        loop.close()
-
-
-def test_of_idle_connections_those_that_were_idle_for_longest_are_closed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(worker, "IDLE_ENOUGH", 0)
-
-    async def story(place: Place) -> None:
-        clients = [await place.client() for _ in range(4)]
-        first, second, third, fourth = (
-            clients[at] for at in (2, 0, 3, 1)
-        )  # in the order of their last answers
-        for client in (first, second, third, fourth):
-            await asyncio.sleep(0.01)  # the clock of the loop goes by milliseconds
-            await place.served(client)
-        assert place.worker.make_room(2) == 2
-        for client in (first, second):
-            async with asyncio.timeout(DEADLINE):
-                assert await place.loop.sock_recv(client, 1) == b""
-        for client in (third, fourth):
-            await place.served(client)
-
-    with_place(story)
-
-
-def test_what_has_just_been_answered_is_not_idle_enough() -> None:
-    async def story(place: Place) -> None:
-        client = await place.client()
-        assert place.worker.make_room(1) == 0
-        await place.served(client)
-
-    with_place(story)
-
-
-def test_while_the_adopt_channel_is_full_a_rescue_moves_nothing_and_loses_nothing() -> None:
-    async def story(place: Place) -> None:
-        clients = [await place.client() for _ in range(3)]
-        with pytest.raises(ChannelFull):
-            while True:
-                place.adopt_send.send(b"x" * 1000)
-        await asyncio.to_thread(place.worker.rescue)  # it comes from the thread that watches the loop
-        assert place.rescued() == 0
-        assert len(place.worker.connections) == 3
-        for client in clients:
-            await place.served(client)
-
-    with_place(story)
-
-
-def test_a_rescue_moves_every_connection_between_two_requests() -> None:
-    async def story(place: Place) -> None:
-        for _ in range(3):
-            await place.client()
-        await asyncio.to_thread(place.worker.rescue)
-        assert place.rescued() == 3
-        assert not place.worker.connections
-
-    with_place(story)
+def running(served: Serving[Worker]) -> list[State]:
+    return [connection.state for connection in served.role.host.connections]
 
 
 def test_the_life_of_a_worker_is_spread_over_its_jitter() -> None:
@@ -163,3 +34,232 @@ def test_the_life_of_a_worker_is_spread_over_its_jitter() -> None:
     assert max(lives) - min(lives) > 50
     assert {worker._life(1000, 0) for _ in range(20)} == {1000}
     assert {worker._life(0, 100) for _ in range(20)} == {0}, "without a limit there is none"
+
+
+def test_a_short_request_is_served_and_its_connection_stays() -> None:
+    with serving(Worker) as served:
+        client = served.connect()
+        assert served.ask(client).startswith(b"HTTP/1.1 200")
+        assert served.ask(client).startswith(b"HTTP/1.1 200")
+        assert running(served) == [State.IDLE]
+        report = served.role.report()
+        assert (report.accepted, report.connections, report.idle, report.running) == (1, 1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind"),
+    [(EVENTS, StreamingHandoff), (UPGRADE, WebSocketHandoff)],
+    ids=["events", "websocket"],
+)
+def test_what_is_a_stream_goes_to_the_pool_and_is_not_run_here(request_: bytes, kind: type) -> None:
+    with serving(Worker) as served:
+        client = served.connect(request_)
+        message, sock = served.packet(served.handoffs[1])
+        assert isinstance(message, kind)
+        sock.sendall(b"hello from the pool")
+        assert served.read(client, b"pool") == b"hello from the pool"
+        assert served.app.calls == []
+        assert served.role.report().handoffs_sent == 1
+
+
+def test_without_a_pool_a_stream_is_answered_with_503_and_so_is_what_waits_in_the_channel() -> None:
+    with serving(Worker) as served:
+        queued = served.send(
+            served.handoffs[0],
+            StreamingHandoff(origin=ORIGIN, head=head_of("/events"), buffered=b"", trace=TRACE),
+        )
+        served.do(served.role.pool_available, False)
+        client = served.connect(EVENTS)
+        for one in (queued, client):
+            assert b"retry-after: 1" in served.read(one, b"Unavailable\n")
+        assert served.board.count_of(Count.HANDOFFS_REFUSED) == 2
+        served.do(served.role.pool_available, True)
+        served.connect(EVENTS)
+        served.packet(served.handoffs[1])
+
+
+def test_at_the_limit_requests_wait_in_order_for_a_place() -> None:
+    with serving(Worker, worker_concurrency=1) as served:
+        first, second = served.connect(), served.connect()
+        served.ask(first)
+        served.ask(second)
+        first.sendall(WAIT)
+        served.until(lambda: State.RUNNING in running(served))
+        second.sendall(GET)
+        served.until(lambda: State.WAITING in running(served))
+        served.role.host.tell_board()
+        assert served.role.report().waiting == 1
+        served.app.go.set()
+        served.read(first, b"done")
+        served.read(second, b"done")
+
+
+def test_a_request_that_waited_too_long_gets_503() -> None:
+    with serving(Worker, worker_concurrency=1, queue_timeout=0.01) as served:
+        first, second = served.connect(WAIT), served.connect()
+        served.until(lambda: State.RUNNING in running(served))
+        served.until(lambda: len(served.role.host.connections) == 1)
+        served.role._acceptor.resume()
+        served.until(lambda: len(served.role.host.connections) == 2)
+        second.sendall(GET)
+        served.until(lambda: State.WAITING in running(served))
+        served.do(served.role.sweep, served.loop.time() + 1)
+        assert b" 503 " in served.read(second, b"Unavailable")
+        served.app.go.set()
+        served.read(first, b"done")
+
+
+def test_over_the_limit_of_requests_one_gets_503_at_once() -> None:
+    with serving(Worker, limit_concurrency=1) as served:
+        first = served.connect(WAIT)
+        served.until(lambda: State.RUNNING in running(served))
+        assert b" 503 " in served.read(served.connect(GET), b"Unavailable")
+        assert served.role.report().ended[str(EndReason.LIMIT_CONCURRENCY)] == 1
+        served.app.go.set()
+        served.read(first, b"done")
+
+
+def test_a_stream_that_nobody_announced_is_told_once_and_gives_its_place_back() -> None:
+    with serving(Worker, worker_concurrency=1) as served, capture_logs() as logs:
+        stream = served.connect(EVENTS.replace(b"Accept: text/event-stream\r\n", b""))
+        served.read(stream, b"data: 1")
+        assert served.learned == [("/events", True)]
+        assert served.ask(served.connect()).startswith(b"HTTP/1.1 200"), "it holds no place"
+        served.connect(GET.replace(b"/hello", b"/events"))
+        message, _ = served.packet(served.handoffs[1])
+        assert isinstance(message, StreamingHandoff)
+        assert [one["event"] for one in logs].count("stream in a worker") == 1
+
+
+def test_what_was_learned_to_be_no_stream_is_served_here() -> None:
+    with serving(Worker) as served:
+        served.role.learned([], ["/hello"])
+        claim = GET.replace(b"\r\n\r\n", b"\r\nAccept: text/event-stream\r\n\r\n")
+        served.ask(served.connect(), claim)
+
+
+# connections that move
+
+
+def test_an_idle_connection_is_parked_and_a_fresh_one_is_not() -> None:
+    with serving(Worker, park_after=5.0) as served:
+        served.ask(served.connect())
+        now = served.loop.time()
+        served.do(served.role.sweep, now)
+        assert running(served) == [State.IDLE]
+        served.do(served.role.sweep, now + 6)
+        message, _ = served.packet(served.handoffs[1])
+        assert isinstance(message, ParkedHandoff)
+        assert (served.role.report().parked, served.role.report().connections) == (1, 0)
+
+
+def test_nothing_is_parked_without_a_pool_or_when_the_lot_refused_it() -> None:
+    with serving(Worker, park_after=5.0) as served:
+        served.send(served.adopted[0], ConnectionHandoff(origin=ORIGIN, buffered=b"", parkable=False))
+        served.until(lambda: running(served))
+        served.do(served.role.sweep, served.loop.time() + 6)
+        assert running(served) == [State.IDLE]
+        served.ask(served.connect())
+        served.do(served.role.pool_available, False)
+        served.do(served.role.sweep, served.loop.time() + 6)
+        assert served.role.report().parked == 0
+
+
+def test_an_adopted_connection_is_served_with_what_was_read_of_it() -> None:
+    with serving(Worker) as served:
+        client = served.send(served.adopted[0], ConnectionHandoff(origin=ORIGIN, buffered=GET[:10]))
+        assert served.ask(client, GET[10:]).startswith(b"HTTP/1.1 200")
+        assert served.role.report().adopted == 1
+
+
+def test_a_blocked_loop_gives_away_connections_between_two_requests_and_no_others() -> None:
+    with serving(Worker) as served:
+        busy, idle = served.connect(), served.connect()
+        served.ask(busy)
+        served.ask(idle)
+        busy.sendall(WAIT)
+        served.until(lambda: State.RUNNING in running(served))
+        idle.sendall(GET)  # and its loop doesn't turn any more
+        served.role.rescue()
+        message, sock = served.packet(served.adopted[1])
+        assert isinstance(message, ConnectionHandoff)
+        assert sock.recv(1000) == GET
+        assert running(served) == [State.RUNNING]
+        assert served.board.count_of(Count.RESCUED) == 1
+        served.app.go.set()
+        served.read(busy, b"done")
+
+
+def test_what_newer_code_has_served_goes_back_and_nothing_more_is_adopted() -> None:
+    with serving(Worker) as served:
+        newer = ORIGIN.__class__(client=None, server=None, accepted_at=0.0, generation=2)
+        served.send(
+            served.adopted[0], ConnectionHandoff(origin=newer, buffered=b"x", deadline=served.loop.time())
+        )
+        served.until(lambda: not served.role._adoptions.is_open)
+        message, _ = served.packet(served.adopted[1])
+        assert isinstance(message, ConnectionHandoff)
+        assert (message.origin.generation, message.buffered) == (2, b"x")
+        assert served.role.report().adopted == 0
+
+
+# drain
+
+
+def test_a_drain_that_moves_gives_idle_connections_away_and_others_when_they_are_done() -> None:
+    with serving(Worker) as served:
+        idle, busy = served.connect(), served.connect()
+        served.ask(idle)
+        served.ask(busy)
+        busy.sendall(WAIT)
+        served.until(lambda: State.RUNNING in running(served))
+        served.do(served.role.begin_drain, MOVE)
+        served.packet(served.adopted[1])
+        assert not served.role.drain.is_over
+        served.app.go.set()
+        answer = served.read(busy, b"done")
+        assert b"connection: close" not in answer.lower()
+        served.packet(served.adopted[1])
+        assert served.role.drain.is_over
+
+
+def test_a_drain_that_stops_closes_idle_connections_and_finishes_what_runs() -> None:
+    with serving(Worker) as served:
+        idle, busy = served.connect(), served.connect()
+        served.ask(idle)
+        served.ask(busy)
+        busy.sendall(WAIT)
+        served.until(lambda: State.RUNNING in running(served))
+        queued = socket.create_connection(served.address, timeout=10)
+        served.stack.enter_context(queued)
+        queued.sendall(GET)
+        served.do(served.role.begin_drain, DRAIN)
+        served.read(idle, b"")
+        queued.setblocking(False)
+        served.read(queued, b"done")
+        served.app.go.set()
+        served.read(busy, b"done")
+        served.until(lambda: served.role.drain.is_over)
+
+
+def test_at_the_end_of_its_budget_a_drain_cuts_what_is_left() -> None:
+    with serving(Worker) as served:
+        served.connect(WAIT)
+        served.until(lambda: State.RUNNING in running(served))
+        served.do(served.role.begin_drain, DRAIN)
+        assert not served.role.drain.is_over
+        with capture_logs() as logs:
+            served.do(served.role.continue_drain, DRAIN, DRAIN.graceful_timeout)
+        assert served.role.drain.is_over
+        assert [one["event"] for one in logs].count("connection cut") == 1
+
+
+def test_a_worker_that_is_worn_out_says_so_and_once_again_after_as_many_requests() -> None:
+    with serving(Worker, worker_max_requests=2) as served:
+        told: list[str] = []
+        served.role.on_worn_out = lambda reason, _why: told.append(reason)
+        client = served.connect()
+        for expected in ([], ["requests"], ["requests"], ["requests", "requests"]):
+            served.ask(client)
+            served.until(lambda: True)
+            assert told == expected
