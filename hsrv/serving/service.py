@@ -59,6 +59,10 @@ class RoleService(Delegate):
         """Do what is due `age` seconds after the drain began."""
         raise NotImplementedError
 
+    def finish(self) -> None:
+        """No other process will pass anything to this one any more."""
+        raise NotImplementedError
+
     def busy(self) -> bool:
         """Whether anything is still to be finished."""
         return self.host.busy()
