@@ -116,6 +116,10 @@ class Serving(Generic[R]):
         """Serve; the task ends with the service."""
         return self.loop.create_task(self.role.run())
 
+    def is_over(self) -> bool:
+        """Whether the drain has ended."""
+        return self.role.drain.is_over
+
     def do(self, action: Callable[..., Any], *arguments: Any) -> Any:
         """Call what wants the lock of connections, as a command of the supervisor does."""
 

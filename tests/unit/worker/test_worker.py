@@ -215,12 +215,12 @@ def test_a_drain_that_moves_gives_idle_connections_away_and_others_when_they_are
         served.until(lambda: State.RUNNING in running(served))
         served.do(served.role.begin_drain, MOVE)
         served.packet(served.adopted[1])
-        assert not served.role.drain.is_over
+        assert not served.is_over()
         served.app.go.set()
         answer = served.read(busy, b"done")
         assert b"connection: close" not in answer.lower()
         served.packet(served.adopted[1])
-        assert served.role.drain.is_over
+        assert served.is_over()
 
 
 def test_a_drain_that_stops_closes_idle_connections_and_finishes_what_runs() -> None:
@@ -239,7 +239,7 @@ def test_a_drain_that_stops_closes_idle_connections_and_finishes_what_runs() -> 
         served.read(queued, b"done")
         served.app.go.set()
         served.read(busy, b"done")
-        served.until(lambda: served.role.drain.is_over)
+        served.until(served.is_over)
 
 
 def test_at_the_end_of_its_budget_a_drain_cuts_what_is_left() -> None:
@@ -247,10 +247,10 @@ def test_at_the_end_of_its_budget_a_drain_cuts_what_is_left() -> None:
         served.connect(WAIT)
         served.until(lambda: State.RUNNING in running(served))
         served.do(served.role.begin_drain, DRAIN)
-        assert not served.role.drain.is_over
+        assert not served.is_over()
         with capture_logs() as logs:
             served.do(served.role.continue_drain, DRAIN, DRAIN.graceful_timeout)
-        assert served.role.drain.is_over
+        assert served.is_over()
         assert [one["event"] for one in logs].count("connection cut") == 1
 
 
