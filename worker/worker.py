@@ -9,6 +9,7 @@ import random
 import select
 import socket
 import time
+from collections.abc import Callable
 from heapq import nsmallest
 from typing import Final
 
@@ -82,6 +83,23 @@ class IdleRoom:
         return closed
 
 
+class Wear:
+    """Counts responses, and reports a worker that has had enough of them (--worker-max-requests)."""
+
+    def __init__(self, life: int, again: int, on_worn_out: Callable[[int], None]) -> None:
+        """`life`: responses until the first report. `again`: until the next one, if the worker is not replaced."""
+        self._reports_at = life
+        self._again = again
+        self._on_worn_out = on_worn_out
+        self._served = 0
+
+    def finished(self, exchange: Exchange, reason: EndReason) -> None:
+        self._served += 1
+        if self._served == self._reports_at:
+            self._reports_at += self._again
+            self._on_worn_out(self._served)
+
+
 class Worker(RoleService):
     """Accepts, runs short requests, passes the others to the pool."""
 
@@ -113,7 +131,8 @@ class Worker(RoleService):
         )
         """Open while no pool reads the handoff channel."""
         self._places = Places(config.worker_concurrency, self._acceptor, loop, self._count_requests)
-        self.host.wears_out_at = _life(config.worker_max_requests, config.worker_max_requests_jitter)
+        if life := _life(config.worker_max_requests, config.worker_max_requests_jitter):
+            self.host.on_finished = Wear(life, config.worker_max_requests, self._worn_out).finished
 
     # life (hsrv.serving.service)
 
@@ -267,10 +286,8 @@ class Worker(RoleService):
         self.host.board.count(Count.HANDOFFS_REFUSED)
         self.admission.refuse_request(connection, head, trace, why, EndReason.SHED)
 
-    def worn_out(self) -> None:
-        settings, host = self.host.settings, self.host
-        host.wears_out_at += settings.worker_max_requests  # in case it has not been replaced by then
-        self.on_worn_out("requests", f"{host.served} requests served (--worker-max-requests)")
+    def _worn_out(self, served: int) -> None:
+        self.on_worn_out("requests", f"{served} requests served (--worker-max-requests)")
 
     def started(self, exchange: Exchange) -> None:
         if not exchange.held_up and not exchange.is_stream:  # its first step may have begun an event stream

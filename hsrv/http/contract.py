@@ -176,9 +176,6 @@ class Delegate:
     def closed(self, connection: "Connection", reason: EndReason) -> None:
         """The connection left this process."""
 
-    def worn_out(self) -> None:
-        """`HTTPHost.wears_out_at` is reached."""
-
     def sweep(self, now: float) -> None:
         """Act on every overdue deadline. Called periodically."""
         raise NotImplementedError

@@ -52,6 +52,8 @@ log = get_logger("hsrv.http")
 class HTTPHost(Host):
     """The connections of one process."""
 
+    answers_half_closed = True
+
     def __init__(
         self,
         identity: Identity,
@@ -94,17 +96,12 @@ class HTTPHost(Host):
         self.most_connections = most_connections()
         """By descriptors, for this process."""
         self.closing = False
-        self.answers_half_closed = True
         self.connections: set[HTTPConnection] = set()
         self.calls = RunningCalls(board)
         self.default_headers = DefaultHeaders(time.time, server=config.server_header, date=config.date_header)
         self.access_log = AccessLog(config, partial(soon, loop))
-        self.served = 0
-        """Responses that are over, whether complete or cut."""
-        self.wears_out_at = 0
-        """The number of responses after which this process is worn out; 0: never."""
         self.on_finished: Callable[[Exchange, EndReason], None] | None = None
-        """Called at the end of each response."""
+        """Called at the end of each response, complete or cut."""
         self.sweeps = Sweep(loop, self.turn, self.sweep if delegate is None else delegate.sweep)
 
     def call(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
@@ -209,9 +206,6 @@ class HTTPHost(Host):
             self.observer.ended(exchange, reason)
         encoder = exchange.encoder
         seconds = time.monotonic() - exchange.started_at
-        self.served += 1
-        if self.served == self.wears_out_at:
-            self.delegate.worn_out()
         if exchange.is_stream:  # also when the call has returned already, and its last bytes still waited
             self.board.stream_ended[reason] += 1
             self.board.observe(Histogram.STREAM, seconds)

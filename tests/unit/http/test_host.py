@@ -22,7 +22,6 @@ from hsrv.ipc.messages import Origin
 from hsrv.net.conn import Conn
 from hsrv.net.loops import new_loop
 from hsrv.options.config import Config
-from hsrv.system.native import is_compiled
 
 DEADLINE = 10.0
 ASK = b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -47,11 +46,11 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 class Process:
     """A host, its loop and its clients."""
 
-    def __init__(self, application: Application, config: Config, kind: type[HTTPHost]) -> None:
+    def __init__(self, application: Application, config: Config) -> None:
         self.loop = new_loop("asyncio")
         self._board = new_board()
         identity = Identity(Role.WORKER, 1, 1)
-        self.host = kind(identity, config, application, self.loop, Scoreboard(self._board))
+        self.host = HTTPHost(identity, config, application, self.loop, Scoreboard(self._board))
         self.clients: list[socket.socket] = []
 
     @property
@@ -96,8 +95,8 @@ class Process:
 
 
 @contextmanager
-def process(kind: type[HTTPHost] = HTTPHost, **options: Any) -> Iterator[Process]:
-    with closing(Process(app, Config(access_log=False, **options), kind)) as found:
+def process(**options: Any) -> Iterator[Process]:
+    with closing(Process(app, Config(access_log=False, **options))) as found:
         yield found
 
 
@@ -196,19 +195,3 @@ def test_the_request_of_a_task_is_known_to_another_thread() -> None:
         one.until(lambda: len(one.host.calls) == 2)
         found = {one.host.occupant(task) for exchange in one.host.calls.all if (task := exchange.task)}
         assert {occupant.path for occupant in found if occupant} == {b"/silent", b"/events"}
-
-
-@pytest.mark.skipif(is_compiled(), reason="nothing can subclass a compiled class")
-def test_a_process_is_worn_out_after_so_many_responses() -> None:
-    told: list[int] = []
-
-    class Worn(HTTPHost):
-        def worn_out(self) -> None:
-            told.append(self.served)
-
-    with process(kind=Worn) as one:
-        one.host.wears_out_at = 2
-        for number in range(3):
-            connection = one.connect(ASK % b"now")
-            one.until(lambda: connection.served)  # noqa: B023  # called at once
-            assert told == ([] if number == 0 else [2])
