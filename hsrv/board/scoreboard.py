@@ -161,14 +161,6 @@ class Scoreboard:
     def count(self, count: Count, amount: int = 1) -> None:
         self._ints[COUNTS_AT + count] += amount
 
-    def gauge_of(self, gauge: Gauge) -> int:
-        """The value that was set last."""
-        return self._ints[GAUGES_AT + gauge]
-
-    def count_of(self, count: Count) -> int:
-        """The value of a counter."""
-        return self._ints[COUNTS_AT + count]
-
     def transferred(self, received: int, sent: int) -> None:
         """Add bytes transferred on a connection since its last report."""
         self._ints[_BYTES_IN_AT] += received

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any
 
-from hsrv.board.layout import Count, Gauge, Occupant
+from hsrv.board.layout import Count, Occupant
 from hsrv.child.boot import ChildBoot, Learn
 from hsrv.http.activity import Activity, by_path, oldest
 from hsrv.http.contract import Delegate
@@ -108,26 +108,11 @@ class RoleService(Delegate):
             self.continue_drain(self.drain.params, self.drain.age(now))
 
     def report(self) -> ChildReport:
-        """What this process is doing. Every number comes from the scoreboard, which is brought up to date."""
+        """What this process is doing. Its counters are on the scoreboard, which is brought up to date."""
         with self.host.turn:
             now, found = monotonic(), self.activities()
             self.tell_board()
-        board = self.host.board
-        return ChildReport(
-            running=len(found),
-            oldest=oldest(found, now),
-            streams=by_path(found, now),
-            connections=sum(map(board.gauge_of, (Gauge.CONNECTIONS, Gauge.WEBSOCKETS, Gauge.PARKED))),
-            idle=board.gauge_of(Gauge.IDLE),
-            waiting=board.gauge_of(Gauge.WAITING),
-            handoffs_sent=board.count_of(Count.HANDOFFS_SENT),
-            handoffs_received=board.count_of(Count.HANDOFFS_RECEIVED),
-            parked=board.count_of(Count.PARKED) + board.gauge_of(Gauge.PARKED),
-            adopted=board.count_of(Count.ADOPTED),
-            undecodable=board.count_of(Count.UNDECODABLE),
-            accepted=board.count_of(Count.ACCEPTED),
-            ended={str(reason): count for reason, count in board.ended.items()},
-        )
+        return ChildReport(running=len(found), oldest=oldest(found, now), streams=by_path(found, now))
 
     def occupant(self, task: "asyncio.Task[Any]") -> Occupant | None:
         """The request that this task serves. Called from another thread, while the loop is blocked."""

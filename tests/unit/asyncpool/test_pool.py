@@ -46,8 +46,8 @@ def begun(served: Serving[AsyncPool], message: Handoff, expected: bytes = b"data
 def test_a_stream_runs_once_and_its_connection_goes_back_when_it_has_ended() -> None:
     with serving(AsyncPool, park_after=0.0) as served:
         client = begun(served, request("/events"))
-        assert served.role.report().running == 1
-        assert list(served.role.report().streams) == ["/events"]
+        assert served.report().running == 1
+        assert list(served.report().streams) == ["/events"]
         served.app.go.set()
         served.read(client, b"done")
         message, _ = served.packet(served.adopted[1])
@@ -69,18 +69,18 @@ def test_what_was_read_of_the_next_request_goes_back_with_the_connection() -> No
 def test_an_idle_connection_is_parked_until_its_client_speaks() -> None:
     with serving(AsyncPool) as served:
         client = hand_over(served, ParkedHandoff(origin=ORIGIN, deadline=served.loop.time() + 60))
-        served.until(lambda: served.role.report().parked == 1)
+        served.until(lambda: served.report().parked == 1)
         client.sendall(GET)
         message, sock = served.packet(served.adopted[1])
         assert isinstance(message, ConnectionHandoff)
         assert sock.recv(1000) == GET
-        assert served.role.report().parked == 0
+        assert served.report().parked == 0
 
 
 def test_a_websocket_is_accepted_and_counted() -> None:
     with serving(AsyncPool) as served:
         begun(served, websocket(), b" 101 ")
-        report = served.role.report()
+        report = served.report()
         assert (report.running, report.connections, report.handoffs_received) == (1, 1, 1)
 
 
@@ -100,10 +100,10 @@ def test_over_a_limit_the_next_one_gets_503(
         served.until(lambda: served.app.calls)
         refused = hand_over(served, message)
         assert b"retry-after: 1" in served.read(refused, b"Unavailable\n")
-        assert served.role.report().ended == {str(reason): 1}
+        assert served.report().ended == {str(reason): 1}
         first.close()
         refused.close()
-        served.until(lambda: served.role.report().connections == 0)
+        served.until(lambda: served.report().connections == 0)
         hand_over(served, message)
         served.until(lambda: len(served.app.calls) == 2)
 
@@ -112,7 +112,7 @@ def test_a_parked_connection_makes_room_for_a_stream() -> None:
     with serving(AsyncPool) as served:
         served.role.host.most_connections = 1
         parked = hand_over(served, ParkedHandoff(origin=ORIGIN, deadline=served.loop.time() + 60))
-        served.until(lambda: served.role.report().parked == 1)
+        served.until(lambda: served.report().parked == 1)
         for one in served.role._lot._parked:
             one.since = 0.0
         begun(served, request("/events"))
@@ -154,10 +154,10 @@ def test_a_drain_ends_streams_after_their_grace_and_the_pool_with_the_last() -> 
         client = begun(served, request("/events"))
         served.do(served.role.begin_drain, MOVE)
         served.do(served.role.continue_drain, MOVE, MOVE.stream_grace - 0.1)
-        assert served.role.report().running == 1
+        assert served.report().running == 1
         served.do(served.role.continue_drain, MOVE, MOVE.stream_grace + 1)
         served.app.go.set()
-        served.until(lambda: served.role.report().running == 0)
+        served.until(lambda: served.report().running == 0)
         client.close()
         assert not served.is_over(), "workers may still hand over"
         served.until(lambda: not served.role.busy())
@@ -169,7 +169,7 @@ def test_a_drain_sends_parked_connections_to_the_workers_or_closes_them() -> Non
     for params in (MOVE, DRAIN):
         with serving(AsyncPool) as served:
             client = hand_over(served, ParkedHandoff(origin=ORIGIN, deadline=served.loop.time() + 60))
-            served.until(lambda: served.role.report().parked == 1)  # it is over within this turn
+            served.until(lambda: served.report().parked == 1)  # it is over within this turn
             served.do(served.role.begin_drain, params)
             if params.adopt:
                 served.packet(served.adopted[1])

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from hsrv.app.apploader import LoadedApp
 from hsrv.board.census import Census, is_needed, new_file
-from hsrv.board.scoreboard import Scoreboard, new_board
+from hsrv.board.layout import Count
+from hsrv.board.scoreboard import Scoreboard, new_board, read_board
 from hsrv.child.boot import ChildBoot, Learn
 from hsrv.common.asgi import Receive, Scope, Send
 from hsrv.common.request import RequestHead
@@ -29,8 +30,9 @@ from hsrv.ipc.messages import (
 from hsrv.net.loops import new_loop
 from hsrv.net.poller import turn_of
 from hsrv.options.config import Config
-from hsrv.rpc.methods import DrainParams
+from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.serving.service import RoleService
+from hsrv.supervisor.reports.boards import with_counters
 
 DEADLINE = 10.0
 GET = b"GET /hello HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -79,8 +81,8 @@ class Serving(Generic[R]):
         self.app = App()
         self.learned: list[tuple[str, bool]] = []
         board, (control, other) = new_board(), socket.socketpair()
-        self.board = Scoreboard(board)
-        os.close(board)
+        self._board = board
+        stack.callback(os.close, board)
         self.handoffs, self.adopted = Channel.pair(), Channel.pair()
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setblocking(False)
@@ -92,7 +94,7 @@ class Serving(Generic[R]):
             config=config,
             app=LoadedApp(self.app, "test"),
             control=control,
-            board=self.board,
+            board=Scoreboard(board),
             log_context={},
             handoff_send=self.channel(self.handoffs[0]),
             handoff_receive=self.channel(self.handoffs[1]),
@@ -115,6 +117,16 @@ class Serving(Generic[R]):
     def run(self) -> "asyncio.Task[None]":
         """Serve; the task ends with the service."""
         return self.loop.create_task(self.role.run())
+
+    def report(self) -> ChildReport:
+        """As the supervisor shows it."""
+        return with_counters(self.role.report(), read_board(self._board))
+
+    def count(self, count: Count) -> int:
+        """A counter of the scoreboard."""
+        snapshot = read_board(self._board)
+        assert snapshot is not None
+        return snapshot.totals.count(count)
 
     def is_over(self) -> bool:
         """Whether the drain has ended."""

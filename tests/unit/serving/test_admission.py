@@ -48,7 +48,7 @@ def test_over_a_limit_it_gets_503_and_does_not_count(option: str, reason: EndRea
         _, refused = accepted(served, data=GET)
         assert b"retry-after: 1" in served.read(refused, b"Unavailable\n")
         assert served.app.calls == []
-        assert served.role.report().ended == {str(reason): 1}
+        assert served.report().ended == {str(reason): 1}
         census = served.role.host.census
         assert census is not None
         assert census.total(CensusKind.CONNECTIONS) == 1
@@ -77,7 +77,7 @@ def test_who_is_no_proxy_is_closed_where_a_header_is_required() -> None:
         outcome, client = accepted(served)
         assert outcome is Outcome.REFUSED
         served.read(client, b"")
-        assert served.role.report().ended == {str(EndReason.UNTRUSTED_PEER): 1}
+        assert served.report().ended == {str(EndReason.UNTRUSTED_PEER): 1}
         proxy = Origin(client=("192.0.2.9", 1), server=None, accepted_at=0.0)
         served.read(accepted(served, proxy, PROXY + GET)[1], b"done")
 
@@ -99,7 +99,7 @@ def test_without_descriptors_it_is_answered_unread_and_closed_without_a_reset() 
         answer = served.read(client, b"")
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 1" in answer
-        assert served.role.report().ended == {str(EndReason.DESCRIPTORS): 1}
+        assert served.report().ended == {str(EndReason.DESCRIPTORS): 1}
 
 
 def test_one_from_another_process_counts_and_is_not_refused() -> None:

@@ -12,7 +12,7 @@ from tests.unit.serving.inmemory import GET, Serving, serving
 
 
 def moves_of(served: Serving[Worker]) -> Moves:
-    return Moves(served.handoffs[0], served.adopted[0], served.board)
+    return Moves(served.handoffs[0], served.adopted[0], served.role.host.board)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_each_reason_has_its_way_and_its_count(reason: Reason, kind: type, count
         assert served.do(moves_of(served).move, connection, reason) is Outcome.ELSEWHERE
         ways = served.handoffs[1] if kind is ParkedHandoff else served.adopted[1]
         assert isinstance(served.packet(ways)[0], kind)
-        assert [one for one in (Count.PARKED, Count.RESCUED) if served.board.count_of(one)] == (
+        assert [one for one in (Count.PARKED, Count.RESCUED) if served.count(one)] == (
             [] if count is None else [count]
         )
 

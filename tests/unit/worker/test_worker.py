@@ -1,6 +1,8 @@
 """A worker's decisions, on a loop of the test: what it serves, passes on, moves and refuses."""
 
 import socket
+import time
+from threading import Thread
 
 import pytest
 from structlog.testing import capture_logs
@@ -8,6 +10,7 @@ from structlog.testing import capture_logs
 from hsrv.board.layout import Count
 from hsrv.common.terms import EndReason
 from hsrv.http.states import State
+from hsrv.ipc.channel import ChannelFull
 from hsrv.ipc.messages import ConnectionHandoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff
 from hsrv.worker import worker
 from hsrv.worker.worker import Worker
@@ -42,7 +45,7 @@ def test_a_short_request_is_served_and_its_connection_stays() -> None:
         assert served.ask(client).startswith(b"HTTP/1.1 200")
         assert served.ask(client).startswith(b"HTTP/1.1 200")
         assert running(served) == [State.IDLE]
-        report = served.role.report()
+        report = served.report()
         assert (report.accepted, report.connections, report.idle, report.running) == (1, 1, 1, 0)
 
 
@@ -59,7 +62,7 @@ def test_what_is_a_stream_goes_to_the_pool_and_is_not_run_here(request_: bytes, 
         sock.sendall(b"hello from the pool")
         assert served.read(client, b"pool") == b"hello from the pool"
         assert served.app.calls == []
-        assert served.role.report().handoffs_sent == 1
+        assert served.report().handoffs_sent == 1
 
 
 def test_without_a_pool_a_stream_is_answered_with_503_and_so_is_what_waits_in_the_channel() -> None:
@@ -72,7 +75,7 @@ def test_without_a_pool_a_stream_is_answered_with_503_and_so_is_what_waits_in_th
         client = served.connect(EVENTS)
         for one in (queued, client):
             assert b"retry-after: 1" in served.read(one, b"Unavailable\n")
-        assert served.board.count_of(Count.HANDOFFS_REFUSED) == 2
+        assert served.count(Count.HANDOFFS_REFUSED) == 2
         served.do(served.role.pool_available, True)
         served.connect(EVENTS)
         served.packet(served.handoffs[1])
@@ -88,7 +91,7 @@ def test_at_the_limit_requests_wait_in_order_for_a_place() -> None:
         second.sendall(GET)
         served.until(lambda: State.WAITING in running(served))
         served.role.host.tell_board()
-        assert served.role.report().waiting == 1
+        assert served.report().waiting == 1
         served.app.go.set()
         served.read(first, b"done")
         served.read(second, b"done")
@@ -114,7 +117,7 @@ def test_over_the_limit_of_requests_one_gets_503_at_once() -> None:
         first = served.connect(WAIT)
         served.until(lambda: State.RUNNING in running(served))
         assert b" 503 " in served.read(served.connect(GET), b"Unavailable")
-        assert served.role.report().ended[str(EndReason.LIMIT_CONCURRENCY)] == 1
+        assert served.report().ended[str(EndReason.LIMIT_CONCURRENCY)] == 1
         served.app.go.set()
         served.read(first, b"done")
 
@@ -150,7 +153,7 @@ def test_an_idle_connection_is_parked_and_a_fresh_one_is_not() -> None:
         served.do(served.role.sweep, now + 6)
         message, _ = served.packet(served.handoffs[1])
         assert isinstance(message, ParkedHandoff)
-        assert (served.role.report().parked, served.role.report().connections) == (1, 0)
+        assert (served.report().parked, served.report().connections) == (1, 0)
 
 
 def test_nothing_is_parked_without_a_pool_or_when_the_lot_refused_it() -> None:
@@ -162,14 +165,14 @@ def test_nothing_is_parked_without_a_pool_or_when_the_lot_refused_it() -> None:
         served.ask(served.connect())
         served.do(served.role.pool_available, False)
         served.do(served.role.sweep, served.loop.time() + 6)
-        assert served.role.report().parked == 0
+        assert served.report().parked == 0
 
 
 def test_an_adopted_connection_is_served_with_what_was_read_of_it() -> None:
     with serving(Worker) as served:
         client = served.send(served.adopted[0], ConnectionHandoff(origin=ORIGIN, buffered=GET[:10]))
         assert served.ask(client, GET[10:]).startswith(b"HTTP/1.1 200")
-        assert served.role.report().adopted == 1
+        assert served.report().adopted == 1
 
 
 def test_a_blocked_loop_gives_away_connections_between_two_requests_and_no_others() -> None:
@@ -185,9 +188,49 @@ def test_a_blocked_loop_gives_away_connections_between_two_requests_and_no_other
         assert isinstance(message, ConnectionHandoff)
         assert sock.recv(1000) == GET
         assert running(served) == [State.RUNNING]
-        assert served.board.count_of(Count.RESCUED) == 1
+        assert served.count(Count.RESCUED) == 1
         served.app.go.set()
         served.read(busy, b"done")
+
+
+def test_while_the_adopt_channel_is_full_a_rescue_moves_nothing_and_loses_nothing() -> None:
+    with serving(Worker) as served:
+        client = served.connect()
+        served.ask(client)
+        served.role._adoptions.close()
+        for size in (30_000, 1):
+            with pytest.raises(ChannelFull):
+                while True:
+                    served.adopted[0].send(b"x" * size)
+        thread = Thread(target=served.role.rescue)  # it comes from the thread that watches the loop
+        thread.start()
+        thread.join()
+        assert served.count(Count.RESCUED) == 0
+        served.ask(client)
+
+
+def test_of_idle_connections_those_that_were_idle_for_longest_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "IDLE_ENOUGH", 0)
+    with serving(Worker) as served:
+        clients = [served.connect() for _ in range(3)]
+        for client in (*clients, clients[0]):
+            time.sleep(0.002)  # the clock of a loop may go by milliseconds
+            served.ask(client)
+        room = worker.IdleRoom(served.role.host)
+        assert served.do(room.make_room, 2) == 2
+        for client in clients[1:]:
+            served.read(client, b"")
+        served.ask(clients[0])
+
+
+def test_what_has_just_been_answered_is_not_idle_enough() -> None:
+    with serving(Worker) as served:
+        client = served.connect()
+        served.ask(client)
+        assert served.do(worker.IdleRoom(served.role.host).make_room, 1) == 0
+        served.ask(client)
 
 
 def test_what_newer_code_has_served_goes_back_and_nothing_more_is_adopted() -> None:
@@ -200,7 +243,7 @@ def test_what_newer_code_has_served_goes_back_and_nothing_more_is_adopted() -> N
         message, _ = served.packet(served.adopted[1])
         assert isinstance(message, ConnectionHandoff)
         assert (message.origin.generation, message.buffered) == (2, b"x")
-        assert served.role.report().adopted == 0
+        assert served.report().adopted == 0
 
 
 # drain

@@ -56,7 +56,7 @@ def test_the_counters_of_a_report_are_those_of_the_board(fd: int, board: Scorebo
         board.gauge(gauge, value)
     board.gauge(Gauge.IDLE, 4)
     board.gauge(Gauge.WAITING, 1)
-    board.put(Count.UNDECODABLE, 6)
+    board.count(Count.UNDECODABLE, 6)
     for count in (Count.HANDOFFS_SENT, Count.HANDOFFS_RECEIVED, Count.PARKED, Count.ADOPTED, Count.ACCEPTED):
         board.count(count)
     board.count(Count.ACCEPTED)
