@@ -228,7 +228,6 @@ def completed(line: str) -> list[str]:
     [
         ("hsrv sta", ["start", "status", "stacks"]),
         ("hsrv start --limit-request-b", ["--limit-request-body"]),
-        ("hsrv start --preload l", ["libraries"]),
         ("hsrv start --log-level ", ["debug", "info", "warning", "error"]),
     ],
 )

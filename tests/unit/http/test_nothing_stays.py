@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
+from structlog.testing import capture_logs
 
 from hsrv.board.scoreboard import Scoreboard
 from hsrv.common.asgi import Application, Receive, Scope, Send
@@ -273,7 +274,8 @@ def run(*all_served: Coroutine[Any, Any, None], kinds: tuple[type, ...] = (*OURS
         assert not alive(tuple(kind for kind in kinds if kind is not asyncio.Task))
 
     loop = new_loop("auto")
-    loop.run_until_complete(scenario())
+    with capture_logs():
+        loop.run_until_complete(scenario())
     loop.close()
     assert not alive(kinds)
 
