@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 
 from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
-from tests.integration.conftest import Serve, is_busy_with, pids, reasons, status_of
+from tests.integration.conftest import DEADLINE, Serve, is_busy_with, pids, reasons, status_of
 from tests.integration.wire import Response, Wire, eventually, request, upgrade
 
 EVENT_STREAM = "Accept: text/event-stream"
@@ -318,12 +318,12 @@ def test_streams_and_websockets_have_limits_of_their_own(serve: Serve) -> None:
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         with connect(f"{server.ws_url}/ws") as websocket:
             websocket.send("1")
-            assert websocket.recv() == "1"
+            assert websocket.recv(timeout=DEADLINE) == "1"
             answer = crowd.wire(upgrade("/ws")).response()
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")
             crowd.kept()
             websocket.send("2")
-            assert websocket.recv() == "2"
+            assert websocket.recv(timeout=DEADLINE) == "2"
         streams[0].sock.close()
         eventually(lambda: can_stream(crowd), "a stream has ended")
         eventually(lambda: can_upgrade(server), "the WebSocket has ended")

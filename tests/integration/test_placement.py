@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
 from tests.conftest import PARSER
-from tests.integration.conftest import ROOT, Serve, pids
+from tests.integration.conftest import DEADLINE, ROOT, Serve, pids
 from tests.integration.wire import Wire, eventually
 
 EVENT_STREAM = "Accept: text/event-stream"
@@ -55,11 +55,11 @@ def test_streams_run_in_the_pool_and_requests_in_workers(shared: LiveServer) -> 
     assert [event["n"] for event in events] == [0, 1, 2]
     assert {event["pid"] for event in events} == pids(server, "pool")
     with connect(f"{server.ws_url}/ws?hello") as websocket:
-        assert json.loads(websocket.recv())["pid"] in pids(server, "pool")
+        assert json.loads(websocket.recv(timeout=DEADLINE))["pid"] in pids(server, "pool")
         websocket.send("text")
-        assert websocket.recv() == "text"
+        assert websocket.recv(timeout=DEADLINE) == "text"
         websocket.send(b"bytes")
-        assert websocket.recv() == b"bytes"
+        assert websocket.recv(timeout=DEADLINE) == b"bytes"
 
 
 def test_the_worker_closes_its_copy_of_a_passed_socket(shared: LiveServer) -> None:
@@ -95,7 +95,7 @@ def test_no_stream_beats_accept_but_not_an_upgrade(serve: Serve) -> None:
     with Wire(server.host, server.port) as wire:
         assert b'"role": "worker"' in wire.get("/sse?n=1", EVENT_STREAM).body
     with connect(f"{server.ws_url}/ws?hello") as websocket:
-        assert json.loads(websocket.recv())["role"] == "pool"
+        assert json.loads(websocket.recv(timeout=DEADLINE))["role"] == "pool"
 
 
 def test_an_unannounced_stream_ends_where_it_is_and_its_path_is_learned(serve: Serve, record: Path) -> None:

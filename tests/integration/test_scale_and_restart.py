@@ -1,11 +1,6 @@
 """`hsrv scale`, `restart-worker` and `log-level`: the processes of a running server change."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from hsrv.testing import LiveServer
-from tests.integration.conftest import DEADLINE, Serve, operate, pids
+from tests.integration.conftest import Serve, operate, pids
 from tests.integration.conftest import status_of as status
 from tests.integration.wire import Wire, eventually
 
@@ -36,43 +31,6 @@ def test_restart_worker_replaces_the_process_of_a_slot(serve: Serve) -> None:
         assert kept.get("/").status == 200, "its connections have moved"
     unknown = operate(server, "restart-worker", "7")
     assert (unknown.returncode, "no worker-7" in unknown.stderr) == (1, True)
-
-
-def test_scaling_and_restarting_under_load_drop_no_request(serve: Serve) -> None:
-    server = serve(workers=2)
-    with load(server) as failures:
-        for command in (["scale", "+2"], ["restart-worker", "1"], ["scale", "1"], ["restart-worker", "1"]):
-            assert operate(server, *command).returncode == 0
-    assert failures == []
-
-
-@contextmanager
-def load(server: LiveServer) -> Iterator[list[str]]:
-    """Clients on kept connections; yields what went wrong."""
-    wrong: list[str] = []
-    stop, served = threading.Event(), threading.Barrier(9)
-
-    def client() -> None:
-        try:
-            with Wire(server.host, server.port) as wire:
-                wire.get("/")
-                served.wait(DEADLINE)
-                while not stop.is_set():
-                    if wire.get("/").status != 200:
-                        wrong.append("status")
-        except (OSError, EOFError) as error:
-            wrong.append(repr(error))
-
-    threads = [threading.Thread(target=client) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    served.wait(DEADLINE)
-    try:
-        yield wrong
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
 def test_log_level_reaches_every_process_and_those_that_come(serve: Serve) -> None:

@@ -14,7 +14,7 @@ from hsrv.common.errors import ExitCode
 from hsrv.options.stopbudget import STREAM_END
 from hsrv.testing import LiveServer
 from tests.apps.raw import recorded
-from tests.integration.conftest import Serve, is_busy_with, operate, reload
+from tests.integration.conftest import DEADLINE, Serve, is_busy_with, operate, reload
 from tests.integration.wire import Response, Wire, eventually, request
 
 EVENT_STREAM = "Accept: text/event-stream"
@@ -29,7 +29,7 @@ def test_a_stop_finishes_requests_and_ends_streams_properly(serve: Serve, record
     first = stream.chunk()
     eventually(lambda: "sleep-start " in recorded(record), "the request runs")
     with connect(f"{server.ws_url}/ws?hello") as websocket:
-        websocket.recv()
+        websocket.recv(timeout=DEADLINE)
         server.process.send_signal(signal.SIGINT)  # elsewhere it is SIGTERM
         events = first + stream.chunked()
         assert events.endswith(b"\n\n"), "an event stream ends at an event boundary"

@@ -43,7 +43,7 @@ def test_prestop_waits_until_new_connections_stop(serve: Serve) -> None:
     stop = threading.Event()
 
     def newcomers() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.02):
             with Wire(server.host, server.port) as wire:
                 wire.get("/")
 
@@ -70,7 +70,7 @@ def test_prestop_can_end_the_streams_while_requests_are_served(serve: Serve) -> 
         Wire(server.host, server.port) as plain,
         connect(f"{server.ws_url}/ws?hello") as websocket,
     ):
-        websocket.recv()
+        websocket.recv(timeout=DEADLINE)
         stream.send(request("/sse?halves", EVENT_STREAM))
         first = stream.head()
         done = operate(server, "prestop", "--delay", "0", "--quiet", "0.1", "--timeout", "5", "--end-streams")

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.conftest import LONG
 
 ROOT = Path(__file__).parent.parent.parent.parent
-ROUNDS = 500 if LONG else 75
+ROUNDS = 500 if LONG else 40
 
 
 def test_a_kill_of_either_side_at_any_moment_hangs_and_leaks_nothing() -> None:
