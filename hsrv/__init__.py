@@ -10,8 +10,8 @@ processes in shared memory), `events` (for collectors), `http` (HTTP/1.1), `stat
 dashboard), `child` (the template, and the lifecycle of its children), `serving` (what a worker and a pool share),
 `worker`, `asyncpool`, `operate` (commands for a running server), `supervisor`.
 
-Top-level modules, in reading order: `__main__` and `cli` (the command), `api` (hsrv.run), `otel` (OpenTelemetry),
-`testing` and `pytest_plugin` (a server in tests), `demo`.
+Top-level modules, in reading order: `__main__` and `cli` (the command), `starting` (serve), `api` (hsrv.run), `otel`
+(OpenTelemetry), `testing` and `pytest_plugin` (a server in tests), `demo`.
 """
 
 import importlib

@@ -3,19 +3,39 @@
 from hsrv.system.blockedsignals import block
 from hsrv.system.standardfiles import open_missing
 
+TYPE_CHECKING = False  # that of `typing`, which is not imported before the call
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
 
 def main() -> None:
     """The entry point of the command."""
     block()  # before anything else: otherwise Ctrl-C interrupts an import, and HUP and TERM end it silently
     open_missing()
     import gc  # noqa: PLC0415  # after the call
+    import sys  # noqa: PLC0415  # after the call
 
     from hsrv.system.importing import few_collections  # noqa: PLC0415  # after the call
 
     with few_collections():
-        from hsrv import cli  # noqa: PLC0415  # within the block
+        command = _command(sys.argv[1:])
     gc.freeze()  # later collections skip these objects
-    cli.main()
+    sys.exit(command())
+
+
+def _command(arguments: "Sequence[str]") -> "Callable[[], int | None]":
+    """What the arguments ask for, with all that it takes imported."""
+    if arguments[:1] == ["start"]:
+        from hsrv.options.arguments import parse  # noqa: PLC0415  # when it is needed
+
+        given = parse(arguments[1:])
+        if given is not None:
+            from hsrv.starting import start_and_report  # noqa: PLC0415  # when it is needed
+
+            return lambda: start_and_report(given.values, given.config_file)
+    from hsrv import cli  # noqa: PLC0415  # when it is needed
+
+    return cli.main
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from typing import Any
 
 from hsrv.app.apptarget import being_imported, import_string, name_in, resolve_target, source_of
 from hsrv.app.preload import is_library
-from hsrv.cli import report, serve
 from hsrv.common.asgi import Application
 from hsrv.common.errors import AppLoadError, ConfigError, ExitCode, HsrvError
 from hsrv.options.config import Config
 from hsrv.sources.sources import Sources, load_config
+from hsrv.starting import report, serve
 from hsrv.system import blockedsignals
 from hsrv.system.standardfiles import open_missing
 

@@ -1,24 +1,27 @@
-"""The command line. Options come from `hsrv.options.config`; errors become one message and an exit code here."""
+"""The command line. Options come from `hsrv.options.config`; errors become one message and an exit code here.
+
+A plain `hsrv start` doesn't come here: `hsrv.__main__` reads its options itself (`hsrv.options.arguments`).
+"""
 
 import inspect
 import json
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from functools import cache, partial
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from hsrv.common.errors import AppLoadError, ExitCode, HsrvError
+from hsrv import starting
+from hsrv.common.errors import ExitCode, HsrvError
 from hsrv.common.terms import HeaderMap, LifespanMode, Preload, ProxyProtocol
 from hsrv.common.version import __version__
-from hsrv.common.visible import visible, visible_block
+from hsrv.common.visible import visible
 from hsrv.options.config import Config, OptionInfo, options
 from hsrv.sources.environment import FileEnvironment
 from hsrv.sources.sources import HIDDEN, Sources, load_config
 from hsrv.system import blockedsignals
-from hsrv.system.importing import few_collections
 from hsrv.system.native import is_compiled
 from hsrv.system.platform import check_supported, is_supported
 
@@ -31,25 +34,10 @@ _EXIT_CODES = """
 """
 
 
-Reread = Callable[[Collection[str]], Config]
-"""Reads the configuration again, without the variables of these names: those of the `--env-file`, which are the
-application's, and no options at the start either."""
-
-
 def _before(context: typer.Context) -> None:
     """Signals are blocked until the command is known (`hsrv.__main__`): only a server handles them itself."""
     if context.invoked_subcommand != "start":
         blockedsignals.unblock()
-
-
-app = typer.Typer(
-    name="hsrv",
-    callback=_before,
-    help="An application server for Python web apps: short requests and long-lived streams in separate processes.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-)
 
 
 def _cli_type(option: OptionInfo) -> Any:
@@ -118,7 +106,7 @@ def _parameters() -> tuple[inspect.Parameter, ...]:
 def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Callable[..., None]:
     """A typer command that takes every option of `Config` and calls `command` with the configuration, the source of
     each value, and the values of its `own` parameters. A parameter `reread` gets a function that reads the
-    configuration again (`Reread`), a parameter `config_file` the file given with --config."""
+    configuration again (`starting.Reread`), a parameter `config_file` the file given with --config."""
     wanted = inspect.signature(command).parameters
 
     def run(*, application: str | None, config: str | None, help_all: bool, **given: Any) -> None:
@@ -186,26 +174,9 @@ def _print_help(ctx: typer.Context, asked: bool) -> None:
         raise typer.Exit
 
 
-def start(config: Config, sources: Sources, *, reread: Reread) -> None:
+def start(config: Config, sources: Sources, *, reread: starting.Reread) -> None:
     """Serve an application in the foreground."""
-    raise typer.Exit(serve(config, sources, reread))
-
-
-def serve(config: Config, sources: Sources, reread: Reread | None = None) -> ExitCode:
-    """Serve until told to stop. Raises HsrvError before anything runs. Signals are blocked until
-    it serves, and after it has stopped serving (`hsrv.system.blockedsignals`)."""
-    check_supported()
-    blockedsignals.block()
-    with few_collections():
-        from hsrv.supervisor.main import run  # noqa: PLC0415  # imports what only POSIX has, after the check
-
-    environment = FileEnvironment()
-    environment.read(config)
-    read_config = reread or (lambda but: config)
-    again = None
-    if reread is not None or config.env_file is not None:
-        again = lambda: environment.read(read_config(environment.names))  # noqa: E731  # a name of its own says no more
-    return run(config, sources, again, environment.names)
+    raise typer.Exit(starting.serve(config, sources, reread))
 
 
 def show_config(config: Config, sources: Sources) -> None:
@@ -286,36 +257,64 @@ _UNIT_OPTIONS = (
     _own("socket", bool, False, panel="Unit", help="the .socket unit instead: systemd binds the addresses"),
 )
 
-app.command("check", cls=_Command)(_with_options(check, *_CHECK_OPTIONS))
-app.command("start", epilog=_EXIT_CODES, cls=_Command)(_with_options(start))
-app.command("systemd-unit", cls=_Command)(_with_options(systemd_unit, *_UNIT_OPTIONS))
-app.command("config", cls=_Command)(_with_options(show_config))
 
-
-@app.command()
 def version() -> None:
     """Print the versions of hsrv and Python, and whether this hsrv is compiled."""
     compiled = "compiled, " if is_compiled() else ""
     print(f"hsrv {__version__} ({compiled}Python {'.'.join(map(str, sys.version_info[:3]))})")
 
 
-if is_supported():
-    from hsrv.operate.commands import register  # imports what only POSIX has
+_CONFIGURED: Final[Mapping[str, tuple[Callable[..., None], tuple[inspect.Parameter, ...]]]] = {
+    "check": (check, _CHECK_OPTIONS),
+    "start": (start, ()),
+    "systemd-unit": (systemd_unit, _UNIT_OPTIONS),
+    "config": (show_config, ()),
+}
+"""The commands that take every option of the server, and what each takes beside."""
 
-    register(app)
+
+def command_line(word: str = "") -> typer.Typer:
+    """Every command; or this one alone, if there is one of this name: to declare all options of all takes long."""
+    app = typer.Typer(
+        name="hsrv",
+        callback=_before,
+        help="An application server for Python web apps: short requests and long-lived streams in separate processes.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+    )
+    adders = _adders()
+    for add in [adders[word]] if word in adders else adders.values():
+        add(app)
+    return app
+
+
+def _adders() -> dict[str, Callable[[typer.Typer], None]]:
+    """By its name, what adds a command to the command line."""
+    adders: dict[str, Callable[[typer.Typer], None]] = {
+        name: partial(_add_configured, name) for name in _CONFIGURED
+    }
+    adders["version"] = _add_version
+    if is_supported():
+        from hsrv.operate.commands import adders as of_a_running_server  # noqa: PLC0415  # imports what only POSIX has
+
+        adders |= of_a_running_server()
+    return adders
+
+
+def _add_version(app: typer.Typer) -> None:
+    app.command("version")(version)
+
+
+def _add_configured(name: str, app: typer.Typer) -> None:
+    command, own = _CONFIGURED[name]
+    epilog = _EXIT_CODES if name == "start" else None
+    app.command(name, epilog=epilog, cls=_Command)(_with_options(command, *own))
 
 
 def main() -> None:
     """The `hsrv` command."""
     try:
-        app()
+        command_line(*sys.argv[1:2])()
     except HsrvError as error:
-        sys.exit(report(error))
-
-
-def report(error: HsrvError) -> ExitCode:
-    """Print the error for people. Returns the exit code."""
-    if isinstance(error, AppLoadError) and error.traceback:
-        sys.stderr.write(f"{visible_block(error.traceback)}\n")
-    sys.stderr.write("".join(f"hsrv: {visible(line)}\n" for line in str(error).splitlines()))
-    return error.exit_code
+        sys.exit(starting.report(error))

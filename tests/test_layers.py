@@ -76,7 +76,7 @@ PUBLIC: Final = {
 }
 """What the documentation names. It moves for no reason."""
 
-CROSSINGS: Final = {("hsrv.cli", "hsrv.supervisor.main")}
+CROSSINGS: Final = {("hsrv.starting", "hsrv.supervisor.main")}
 """Where the kernel starts the supervisor. The other roles are started by name: hsrv.child.template.ROLES."""
 
 SEES_THE_APPLICATION: Final = {

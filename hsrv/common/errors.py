@@ -13,8 +13,8 @@
 
     ClientDisconnected     OSError: raised by the application's send() once the client has disconnected
 
-Each is translated in one place: ClientError to bytes (hsrv.http.connection), HsrvError to an exit code (hsrv.cli), any
-error of a peer to JSON-RPC (hsrv.rpc).
+Each is translated in one place: ClientError to bytes (hsrv.http.connection), HsrvError to an exit code (hsrv.starting),
+any error of a peer to JSON-RPC (hsrv.rpc).
 """
 
 from collections.abc import Sequence

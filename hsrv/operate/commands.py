@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -54,9 +55,8 @@ P = TypeVar("P", bound=msgspec.Struct)
 R = TypeVar("R", bound=msgspec.Struct)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    panel = "A running server"
+def adders() -> dict[str, Callable[[typer.Typer], None]]:
+    """By its name, what adds a command to the command line."""
     commands: dict[str, Callable[..., None]] = {
         "status": status,
         "top": top,
@@ -69,12 +69,15 @@ def register(app: typer.Typer) -> None:
         "stacks": stacks,
         "log-level": log_level,
         "prestop": prestop,
+        "scale": scale,
     }
-    for name, command in commands.items():
-        app.command(name, rich_help_panel=panel)(_with_target(command))
+    return {name: partial(_add, name, command) for name, command in commands.items()}
+
+
+def _add(name: str, command: Callable[..., None], app: typer.Typer) -> None:
     # "-1" means one worker less and is not an option
-    lenient = {"ignore_unknown_options": True}
-    app.command("scale", rich_help_panel=panel, context_settings=lenient)(_with_target(scale))
+    settings = {"ignore_unknown_options": True} if command is scale else None
+    app.command(name, rich_help_panel="A running server", context_settings=settings)(_with_target(command))
 
 
 def _with_target(command: Callable[..., None]) -> Callable[..., None]:

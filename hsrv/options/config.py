@@ -1,7 +1,7 @@
 """Every option of the server, declared once. Pure.
 
 A field's name, type, default, help and panel are its whole declaration: command line, environment, file keys and
-documentation are derived from it (`hsrv.sources.sources`, `hsrv.cli`). A `Config` is immutable.
+documentation are derived from it (`hsrv.sources.sources`, `hsrv.cli`, `hsrv.options.arguments`). A `Config` is immutable.
 """
 
 import re

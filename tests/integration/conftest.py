@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from hsrv import cli
+from hsrv import cli, starting
 from hsrv.common.errors import HsrvError
 from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
@@ -154,15 +154,16 @@ def operate(server: LiveServer, *arguments: str) -> "subprocess.CompletedProcess
     return command_line(name, "--run-dir", server.run_dir, *others)
 
 
-def command_line(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def command_line(name: str, *others: str) -> "subprocess.CompletedProcess[str]":
     """What a command prints and how it ends: all of it but a process of its own, which costs half as much as a server.
     Beside `hsrv` below, which has one."""
+    arguments = (name, *others)
     stdout, stderr = io.StringIO(), io.StringIO()
     with redirect_stdout(stdout), redirect_stderr(stderr):
         try:
-            cli.app(arguments, prog_name="hsrv")
+            cli.command_line(name)(arguments, prog_name="hsrv")
         except HsrvError as error:
-            code = int(cli.report(error))
+            code = int(starting.report(error))
         except SystemExit as end:
             assert isinstance(end.code, int)
             code = end.code

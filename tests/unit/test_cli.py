@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hsrv import __version__, cli
+from hsrv import __version__, cli, starting
 from hsrv.common.errors import AppLoadError, BindError, ExitCode, HsrvError
 from hsrv.options.config import options
 from hsrv.system.native import is_compiled
@@ -182,7 +182,7 @@ def test_an_unsupported_system_is_exit_code_6(hsrv: Hsrv, monkeypatch: pytest.Mo
 def test_a_report_is_the_message_after_the_applications_traceback(
     capsys: pytest.CaptureFixture[str], error: HsrvError, said: str
 ) -> None:
-    assert cli.report(error) is error.exit_code
+    assert starting.report(error) is error.exit_code
     assert capsys.readouterr().err == said
 
 
@@ -192,7 +192,7 @@ def test_a_ctrl_c_before_the_supervisor_hears_signals_is_exit_code_130(
     def interrupted(*_: object) -> ExitCode:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "serve", interrupted)
+    monkeypatch.setattr(starting, "serve", interrupted)
     assert hsrv("start") == Said(130, "", "")
 
 
@@ -206,7 +206,7 @@ def completed(line: str) -> list[str]:
         [
             sys.executable,
             "-c",
-            "import sys; sys.argv = ['hsrv']; from hsrv.cli import app; app(prog_name='hsrv')",
+            "import sys; sys.argv = ['hsrv']; from hsrv.cli import main; main()",
         ],
         env={
             **os.environ,

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hsrv import cli
+from hsrv import starting
 from hsrv.common.errors import AppLoadError, OperatorError
 from hsrv.operate import commands, views
 from hsrv.rpc.methods import ChildReport, PathStreams, Running
@@ -209,8 +209,8 @@ def test_no_text_of_a_process_acts_on_a_terminal(name: str) -> None:
 
 
 def test_neither_does_a_failure_or_a_step(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.report(OperatorError(EVIL))
-    cli.report(AppLoadError(EVIL, traceback=f"Traceback\n{EVIL}"))
+    starting.report(OperatorError(EVIL))
+    starting.report(AppLoadError(EVIL, traceback=f"Traceback\n{EVIL}"))
     commands.say(EVIL)
     commands.show(f"one\n{EVIL}\n")
     printed = capsys.readouterr()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hsrv import cli
+from hsrv import starting
 from hsrv.common.errors import ConfigError, ExitCode
 from hsrv.options.config import Config
 from hsrv.sources.environment import FileEnvironment
@@ -54,9 +54,7 @@ def test_what_the_file_has_set_is_no_option_of_ours_at_a_reload(
 
     monkeypatch.setattr("hsrv.supervisor.main.run", run)
     monkeypatch.setattr("hsrv.system.blockedsignals.block", lambda: None)
-    with pytest.raises(SystemExit) as ended:
-        cli.app(["start", "shop:app", "--env-file", str(file)])
-    assert ended.value.code == ExitCode.OK
+    assert starting.start({"app": "shop:app", "env_file": str(file)}, None) == ExitCode.OK
     assert os.environ["HSRV_WORKERS"] == "3", "the application has it"
     assert configs[0] == configs[1] == configs[2]
 
