@@ -22,13 +22,12 @@ FOR_SOME: frozenset[str] = frozenset(
 imports it.)"""
 
 OF_THE_COMMAND_LINE: frozenset[str] = frozenset({"hsrv.cli", "hsrv.operate", "typer"})
-"""What only the supervisor has, which was started by it."""
+"""What help, mistakes and other commands take. A plain `hsrv start` reads its options without it."""
 
-IN_THE_SUPERVISOR: frozenset[str] = frozenset(
-    {"fastapi", "h11", "hsrv.supervisor.admin.http.server", "typer.rich_utils", "uvloop", "wsproto"}
+IN_THE_SUPERVISOR: frozenset[str] = OF_THE_COMMAND_LINE | frozenset(
+    {"fastapi", "h11", "hsrv.supervisor.admin.http.server", "uvloop", "wsproto"}
 )
-"""What a supervisor without an admin address has no use for, beside what is for some. Help and mistakes of the command
-line are what typer.rich_utils is for."""
+"""What a supervisor without an admin address has no use for, beside what is for some."""
 
 
 def loaded(modules: list[str], unwanted: frozenset[str]) -> set[str]:
@@ -68,9 +67,5 @@ def test_the_supervisor_imports_nothing_that_only_some_servers_use(serve: Serve,
 
 def test_the_names_are_those_of_modules() -> None:
     """One that is misspelt would never be found."""
-    missing = {
-        name
-        for name in FOR_SOME | OF_THE_COMMAND_LINE | IN_THE_SUPERVISOR
-        if importlib.util.find_spec(name) is None
-    }
+    missing = {name for name in FOR_SOME | IN_THE_SUPERVISOR if importlib.util.find_spec(name) is None}
     assert not missing
