@@ -30,7 +30,12 @@ def _command(arguments: "Sequence[str]") -> "Callable[[], int | None]":
 
         given = parse(arguments[1:])
         if given is not None:
-            from hsrv.starting import start_and_report  # noqa: PLC0415  # when it is needed
+            from hsrv.system.importing import without  # noqa: PLC0415  # when it is needed
+
+            with without(
+                "rich"
+            ):  # structlog takes longer to import it than itself, for what no supervisor uses
+                from hsrv.starting import start_and_report  # noqa: PLC0415  # within the block
 
             return lambda: start_and_report(given.values, given.config_file)
     from hsrv import cli  # noqa: PLC0415  # when it is needed

@@ -39,8 +39,8 @@ def start_and_report(values: Mapping[str, Any], config_file: str | None) -> int:
 
 
 def serve(config: Config, sources: Sources, reread: Reread | None = None) -> ExitCode:
-    """Serve until told to stop. Raises HsrvError before anything runs. Signals are blocked until it serves, and after it
-    has stopped serving (`hsrv.system.blockedsignals`)."""
+    """Serve until told to stop. Raises HsrvError before anything runs. Signals are blocked until it serves, and after
+    it has stopped serving (`hsrv.system.blockedsignals`)."""
     check_supported()
     blockedsignals.block()
     with few_collections():

@@ -1,20 +1,22 @@
 """The choice of what reads and writes frames. Both refuse the same, with the same close codes. Pure."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from hsrv.asyncpool.websocket.events import Codec, NewCodec
 from hsrv.asyncpool.websocket.frames import FrameCodec
-from hsrv.asyncpool.websocket.wsproto import WsprotoCodec
 
 __all__ = ["CODECS", "Codec", "NewCodec", "choose_codec"]
 
-CODECS: Final[Mapping[str, NewCodec]] = {"frames": FrameCodec, "wsproto": WsprotoCodec}
-"""By the value of the option `ws`."""
+CODECS: Final = ("frames", "wsproto")
+"""Values of the option `ws`."""
 
 _BEST: Final = "frames"
 
 
 def choose_codec(name: str) -> NewCodec:
     """What makes the codec of that name; "auto" is the fastest. Raises KeyError."""
-    return CODECS[_BEST if name == "auto" else name]
+    if name == "wsproto":
+        from hsrv.asyncpool.websocket.wsproto import WsprotoCodec  # noqa: PLC0415  # most servers have no use for it
+
+        return WsprotoCodec
+    return {"frames": FrameCodec}[_BEST if name == "auto" else name]

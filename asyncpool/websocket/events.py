@@ -8,20 +8,22 @@ closing handshake.
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
-from wsproto.frame_protocol import LOCAL_ONLY_CLOSE_REASONS, CloseReason
 
 from hsrv.asyncpool.websocket.deflate import MAX_INFLATED, DeflateTerms
 
-NORMAL: Final = int(CloseReason.NORMAL_CLOSURE)
-PROTOCOL_ERROR: Final = int(CloseReason.PROTOCOL_ERROR)
-NO_STATUS: Final = int(CloseReason.NO_STATUS_RCVD)
-ABNORMAL: Final = int(CloseReason.ABNORMAL_CLOSURE)
-INVALID_DATA: Final = int(CloseReason.INVALID_FRAME_PAYLOAD_DATA)
-TOO_BIG: Final = int(CloseReason.MESSAGE_TOO_BIG)
-POLICY_VIOLATION: Final = int(CloseReason.POLICY_VIOLATION)
-TRY_AGAIN_LATER: Final = int(CloseReason.TRY_AGAIN_LATER)
-INTERNAL_ERROR: Final = int(CloseReason.INTERNAL_ERROR)
-SERVICE_RESTART: Final = int(CloseReason.SERVICE_RESTART)
+NORMAL: Final = 1000
+PROTOCOL_ERROR: Final = 1002
+NO_STATUS: Final = 1005
+ABNORMAL: Final = 1006
+INVALID_DATA: Final = 1007
+TOO_BIG: Final = 1009
+POLICY_VIOLATION: Final = 1008
+TRY_AGAIN_LATER: Final = 1013
+INTERNAL_ERROR: Final = 1011
+SERVICE_RESTART: Final = 1012
+
+_OF_AN_ENDPOINT: Final = frozenset({*range(1000, 1004), *range(1007, 1014)})
+"""Codes of the registry that a close frame may carry. It lists others for what no frame has said: 1005, 1006, 1015."""
 
 MAX_REASON: Final = 123
 """Bytes of UTF-8: a control frame holds 125, two of which are the code (RFC 6455 section 5.5)."""
@@ -125,6 +127,4 @@ class NewCodec(Protocol):
 
 def may_be_sent(code: int) -> bool:
     """Whether a close frame of ours may carry `code` (RFC 6455 section 7.4)."""
-    if 3000 <= code <= 4999:
-        return True
-    return code in CloseReason.__members__.values() and code not in LOCAL_ONLY_CLOSE_REASONS
+    return 3000 <= code <= 4999 or code in _OF_AN_ENDPOINT

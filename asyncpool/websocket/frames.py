@@ -11,9 +11,8 @@ import struct
 import zlib
 from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Callable
+from functools import cache
 from typing import Final
-
-from wsproto.frame_protocol import XorMaskerSimple
 
 from hsrv.asyncpool.websocket.deflate import (
     DEFLATE_FROM,
@@ -74,9 +73,18 @@ def unmask_in_python(data: bytes, mask: bytes) -> bytes:
     """`data` xor `mask`, again and again (section 5.3)."""
     size = len(data)
     if size > _SMALL:
-        return bytes(XorMaskerSimple(mask).process(bytearray(data)))
+        masked = bytearray(size)
+        for at, byte in enumerate(mask):
+            masked[at::MASK_SIZE] = data[at::MASK_SIZE].translate(_xor_table(byte))
+        return bytes(masked)
     pattern = (mask * (size // MASK_SIZE + 1))[:size]
     return (_number(data, "little") ^ _number(pattern, "little")).to_bytes(size, "little")
+
+
+@cache
+def _xor_table(byte: int) -> bytes:
+    """Each byte xor this one."""
+    return bytes(other ^ byte for other in range(256))
 
 
 Unmask = Callable[[bytes, bytes], bytes]

@@ -5,10 +5,10 @@ checked here: a value with a line end, or a header that is the server's business
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable
+from hashlib import sha1
 from typing import Any, Final
-
-from wsproto.utilities import generate_accept_token
 
 from hsrv.asyncpool.websocket.deflate import DeflateTerms, negotiate
 from hsrv.common.asgi import Message, Scope
@@ -28,6 +28,8 @@ _OURS: Final = frozenset(
 )
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00\r\n]")
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""Of RFC 6455: no other protocol answers a key with what it gives."""
 
 
 def deflate_terms(head: RequestHead, *, enabled: bool) -> DeflateTerms | None:
@@ -48,7 +50,7 @@ def accept_response(
         b"HTTP/1.1 101 Switching Protocols",
         b"upgrade: websocket",
         b"connection: Upgrade",
-        b"sec-websocket-accept: " + generate_accept_token(head.header(b"sec-websocket-key") or b""),
+        b"sec-websocket-accept: " + _accept_token(head.header(b"sec-websocket-key") or b""),
     ]
     if subprotocol is not None:
         lines.append(b"sec-websocket-protocol: " + subprotocol)
@@ -56,6 +58,10 @@ def accept_response(
         lines.append(b"sec-websocket-extensions: " + deflate.header())
     lines += (name + b": " + value for name, value in extra)
     return b"\r\n".join(lines) + b"\r\n" + _without(defaults, {name.lower() for name, _ in extra}) + b"\r\n"
+
+
+def _accept_token(key: bytes) -> bytes:
+    return b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
 
 
 def _subprotocol(scope: Scope, chosen: Any) -> bytes | None:

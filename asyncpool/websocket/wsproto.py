@@ -1,10 +1,32 @@
-"""The reference codec, on wsproto's frame layer. Pure."""
+"""The reference codec, on wsproto's frame layer, with an extension for what wsproto's own doesn't do.
 
+That inflates without a bound (64 KiB of input become 64 MiB), forgets that a fragmented message is compressed when a
+ping comes between its frames, and accepts offers that RFC 7692 section 7 says to decline. Pure.
+"""
+
+import zlib
 from typing import Final
 
-from wsproto.frame_protocol import Frame, FrameProtocol, Opcode, ParseFailed
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import (
+    CloseReason,
+    Frame,
+    FrameDecoder,
+    FrameProtocol,
+    Opcode,
+    ParseFailed,
+    RsvBits,
+)
 
-from hsrv.asyncpool.websocket.deflate import MAX_INFLATED, STEP_IN, DeflateTerms, MessageExtension
+from hsrv.asyncpool.websocket.deflate import (
+    DEFLATE_FROM,
+    MAX_INFLATED,
+    STEP_IN,
+    Deflater,
+    DeflateTerms,
+    Inflater,
+    most_inflated,
+)
 from hsrv.asyncpool.websocket.events import (
     EMPTY_PART,
     NO_STATUS,
@@ -20,6 +42,9 @@ from hsrv.asyncpool.websocket.events import (
 
 SLICE: Final = STEP_IN
 """Bytes that wsproto is given at a time: it inflates in one go what it has."""
+
+_NO_BITS: Final = RsvBits(False, False, False)
+_RSV1: Final = RsvBits(True, False, False)
 
 
 class _Message:
@@ -118,3 +143,99 @@ class WsprotoCodec:
         if code == NO_STATUS:
             return bytes(self._frames.close())
         return bytes(self._frames.close(code, reason))
+
+
+class MessageExtension(Extension):
+    """Counts the bytes of each received message, and (de)compresses if there are terms.
+
+    Too large a message ends in `CloseReason.MESSAGE_TOO_BIG`, which wsproto raises as ParseFailed. So does, with the
+    header already, a frame that doesn't belong where it stands: wsproto would find it only behind its payload.
+    """
+
+    name = "permessage-deflate"
+
+    def __init__(self, limit: int, terms: DeflateTerms | None, max_inflated: int = MAX_INFLATED) -> None:
+        self._limit = limit
+        self._max_inflated = min(limit, max_inflated)
+        self._inflater = Inflater(terms) if terms is not None else None
+        self._deflater = Deflater(terms) if terms is not None else None
+        self.room = limit
+        """Bytes the current message may still bring."""
+        self._wire = self._coming = self._plain = 0
+        """Bytes of its frames, of the current one, and of what they became, if it is compressed."""
+        self._within = False
+        """Frames of the current message are to follow."""
+        self._control = False
+        """The current frame is a control frame, maybe amid the frames of a message."""
+        self._deflated = False
+        """The current message is compressed."""
+
+    def enabled(self) -> bool:
+        return True
+
+    def offer(self) -> bool | str:
+        raise NotImplementedError("the server side of an extension offers nothing")
+
+    def frame_inbound_header(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        """Start of a frame. Returns the reserved bits that this extension understands in it."""
+        self._control = opcode.iscontrol()
+        if self._control:
+            return _NO_BITS
+        if self._within is not (opcode is Opcode.CONTINUATION):
+            return CloseReason.PROTOCOL_ERROR
+        if opcode is not Opcode.CONTINUATION:
+            self.room = self._limit
+            self._deflated = self._inflater is not None and rsv.rsv1
+            self._wire = self._plain = 0
+        self._coming = payload_length  # wsproto may ask again for the same header, until its mask is there
+        if self._deflated:
+            self.room = most_inflated(self._max_inflated, self._wire + self._coming) - self._plain
+        elif payload_length > self.room:
+            return CloseReason.MESSAGE_TOO_BIG
+        return _RSV1 if self._deflated and opcode is not Opcode.CONTINUATION else _NO_BITS
+
+    def frame_inbound_payload_data(
+        self, proto: FrameDecoder | FrameProtocol, data: bytes
+    ) -> bytes | CloseReason:
+        if self._control:
+            return data
+        if self._deflated and self._inflater is not None:
+            return self._inflate(self._inflater, data, last=False)
+        self.room -= len(data)
+        return data
+
+    def frame_inbound_complete(
+        self, proto: FrameDecoder | FrameProtocol, fin: bool
+    ) -> bytes | CloseReason | None:
+        if self._control:
+            return None
+        self._within = not fin
+        self._wire += self._coming
+        if not fin or not self._deflated or self._inflater is None:
+            return None
+        return self._inflate(self._inflater, b"", last=True)
+
+    def _inflate(self, inflater: Inflater, data: bytes, *, last: bool) -> bytes | CloseReason:
+        """At most one byte more than there is room for. The codec sees to it that `data` is short."""
+        plain = bytearray()
+        inflater.feed(data, last=last)
+        while inflater.busy:
+            try:
+                piece = inflater.step(self.room + 1)
+            except zlib.error:
+                return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+            self.room -= len(piece)
+            self._plain += len(piece)
+            if self.room < 0:
+                return CloseReason.MESSAGE_TOO_BIG
+            plain += piece
+        return bytes(plain)
+
+    def frame_outbound(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, data: bytes, fin: bool
+    ) -> tuple[RsvBits, bytes]:
+        if self._deflater is None or opcode.iscontrol() or len(data) < DEFLATE_FROM:
+            return rsv, data
+        return _RSV1, self._deflater.deflate(data)

@@ -13,14 +13,16 @@ import traceback
 from collections.abc import Iterable
 from contextvars import copy_context
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hsrv.common.errors import AppLoadError
 from hsrv.common.terms import Identity
 from hsrv.events.types import Collector, CollectorFactory, Event, Source, subscribed
 from hsrv.ipc.messages import Trace
 from hsrv.logs.logging import current_trace, get_logger
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "hsrv.collectors"
 """Group of entry points: collectors of an installed package are used automatically."""
@@ -110,8 +112,10 @@ def source_of(identity: Identity) -> Source:
 
 
 @cache
-def plugins() -> tuple[EntryPoint, ...]:
+def plugins() -> "tuple[EntryPoint, ...]":
     """Searched once: it takes milliseconds, so the template does it before it forks."""
+    from importlib.metadata import entry_points  # noqa: PLC0415  # most supervisors have no use for it
+
     return tuple(entry_points(group=GROUP))
 
 
@@ -155,7 +159,7 @@ def load(text: str) -> CollectorFactory:
     return _callable(text, found)
 
 
-def _load_plugin(plugin: EntryPoint) -> CollectorFactory:
+def _load_plugin(plugin: "EntryPoint") -> CollectorFactory:
     try:
         return _callable(plugin.value, plugin.load())
     except (Exception, SystemExit) as error:  # the plug-in's

@@ -9,7 +9,7 @@ from itertools import pairwise
 from hypothesis import strategies as st
 from wsproto.frame_protocol import XorMaskerSimple
 
-from hsrv.asyncpool.websocket.codec import CODECS, NewCodec
+from hsrv.asyncpool.websocket.codec import CODECS, NewCodec, choose_codec
 from hsrv.asyncpool.websocket.deflate import DeflateTerms
 from hsrv.asyncpool.websocket.events import (
     Close,
@@ -62,7 +62,7 @@ def read(new: NewCodec, pieces: list[bytes], terms: DeflateTerms | None, limit: 
 
 def agreed(pieces: list[bytes], terms: DeflateTerms | None, limit: int) -> tuple[list[Event], int]:
     """The events and the close code, of which no codec has another opinion."""
-    first, *others = (read(new, pieces, terms, limit) for new in CODECS.values())
+    first, *others = (read(new, pieces, terms, limit) for new in map(choose_codec, CODECS))
     for other in others:
         assert other == first
     return [event for events in first[0] for event in events], first[1]

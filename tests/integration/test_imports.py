@@ -10,22 +10,23 @@ from pathlib import Path
 import pytest
 
 from hsrv.testing import LiveServer
+from tests.conftest import PARSER
 from tests.integration.conftest import Serve
 from tests.integration.wire import Wire, eventually
 
 APP = "tests.apps.imports:app"
 
 FOR_SOME: frozenset[str] = frozenset(
-    {"hsrv.develop.brokenpage", "multiprocessing", "pathspec", "prometheus_client", "watchfiles"}
-)
-"""What only some servers use: for development, with an admin address, of applications. (rich is everywhere: structlog
-imports it.)"""
+    {"hsrv.develop.brokenpage", "multiprocessing", "pathspec", "prometheus_client", "watchfiles", "wsproto"}
+) | ({"h11"} if PARSER == "auto" else set())
+"""What only some servers use: for development, with an admin address, with another parser or codec, of applications.
+(rich is in all but the supervisor: structlog imports it.)"""
 
 OF_THE_COMMAND_LINE: frozenset[str] = frozenset({"hsrv.cli", "hsrv.operate", "typer"})
 """What help, mistakes and other commands take. A plain `hsrv start` reads its options without it."""
 
 IN_THE_SUPERVISOR: frozenset[str] = OF_THE_COMMAND_LINE | frozenset(
-    {"fastapi", "h11", "hsrv.supervisor.admin.http.server", "uvloop", "wsproto"}
+    {"fastapi", "h11", "hsrv.supervisor.admin.http.server", "importlib.metadata", "rich", "uvloop"}
 )
 """What a supervisor without an admin address has no use for, beside what is for some."""
 

@@ -1,11 +1,13 @@
-"""The collector while a process imports."""
+"""The collector while a process imports, and what it doesn't import."""
 
 import gc
+import importlib
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from hsrv.system.importing import THRESHOLD, few_collections
+from hsrv.system.importing import THRESHOLD, few_collections, without
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +39,12 @@ def test_also_after_a_failure_all_is_as_before() -> None:
     with pytest.raises(ImportError), few_collections():
         raise ImportError
     assert gc.get_threshold()[0] == 602
+
+
+def test_a_module_can_be_left_out_of_imports_unless_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "nturl2path", raising=False)
+    with without("nturl2path"), pytest.raises(ImportError):
+        importlib.import_module("nturl2path")
+    importlib.import_module("nturl2path")
+    with without("nturl2path"):
+        importlib.import_module("nturl2path")
