@@ -11,6 +11,9 @@ SOURCES := hatch_build.py hsrv supervisor worker asyncpool tests bench examples 
 
 # Whether benchmarks measure the compiled hsrv, as a wheel for this platform has it: yes, where there is a C compiler.
 COMPILE ?= $(if $(shell command -v cc 2>/dev/null),1,0)
+MYPYC_OPT_LEVEL ?= 0
+COMPILED_TESTS ?= tests/test_compiled.py tests/unit/http tests/unit/worker tests/unit/logs/test_accesslog.py \
+  tests/unit/board tests/unit/net tests/conformance
 MODULES := $(shell find hsrv supervisor worker asyncpool -name '*.py')
 
 .PHONY: run test test-compiled wheel lint check bench bench-reload bench-micro chaos siege fuzz autobahn nginx-soak deploy-rehearsal upgrade-soak soak docs clean
@@ -27,12 +30,18 @@ test: $(VENV)/installed
 wheel: $(VENV)/installed
 	HSRV_COMPILE=1 $(PYTHON) -m build --wheel --no-isolation
 
-# The same tests, of that wheel. PYTHONSAFEPATH: else the checkout comes before it.
-test-compiled: $(VENV)/installed
+# What compiled code can break: the tests of the compiled modules and of HTTP, with such a wheel. It is not optimised,
+# which takes the C compiler a minute. Before a release: make test-compiled MYPYC_OPT_LEVEL=3 COMPILED_TESTS=tests
+# PYTHONSAFEPATH: else the checkout comes before the wheel.
+test-compiled: .compiled/built-$(MYPYC_OPT_LEVEL)
+	HSRV_TEST_OF_A_WHEEL=1 PYTHONPATH=$(CURDIR)/.compiled/site PYTHONSAFEPATH=1 \
+	  $(PYTHON) -m pytest -n 4 --dist loadfile $(COMPILED_TESTS)
+
+.compiled/built-$(MYPYC_OPT_LEVEL): $(VENV)/installed hatch_build.py $(MODULES)
 	rm -rf .compiled
-	HSRV_COMPILE=1 $(PYTHON) -m build --wheel --no-isolation --outdir .compiled
+	HSRV_COMPILE=1 MYPYC_OPT_LEVEL=$(MYPYC_OPT_LEVEL) $(PYTHON) -m build --wheel --no-isolation --outdir .compiled
 	$(PYTHON) -m zipfile -e .compiled/*.whl .compiled/site
-	PYTHONPATH=$(CURDIR)/.compiled/site PYTHONSAFEPATH=1 $(PYTHON) -m pytest -n 4 --dist loadfile
+	@touch $@
 
 lint: $(VENV)/installed
 	$(PYTHON) -m ruff check $(SOURCES)

@@ -33,6 +33,9 @@ LONG = switch("TEST_LONG", "") == "1"
 PARSER = switch("TEST_PARSER", "auto")
 """HSRV_TEST_PARSER=h11: the integration tests run with that parser of request heads."""
 
+OF_A_WHEEL = switch("TEST_OF_A_WHEEL", "") == "1"
+"""HSRV_TEST_OF_A_WHEEL=1: a compiled wheel is tested, not the checkout (make test-compiled)."""
+
 UPGRADES = int(switch("TEST_UPGRADES", "2"))
 """HSRV_TEST_UPGRADES=20: so many upgrades in a row under load."""
 
