@@ -171,8 +171,11 @@ def started(
 # before it serves
 
 
-@pytest.mark.parametrize("options", WAYS, ids=" ".join)
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("signum", "options"),
+    list(zip((signal.SIGTERM, signal.SIGINT, signal.SIGTERM), WAYS, strict=True)),
+    ids=["TERM, preload", "INT, no preload", "TERM, development"],
+)
 def test_a_second_signal_while_the_application_is_imported_leaves_nothing(
     folder: Path, signum: signal.Signals, options: list[str]
 ) -> None:
@@ -191,7 +194,7 @@ def test_a_second_signal_while_the_application_is_imported_leaves_nothing(
 
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
 def test_a_stop_while_the_application_is_imported_is_no_fault(folder: Path, options: list[str]) -> None:
-    with started(folder, HANGS.replace("300", "1") + GOOD, *options) as server:
+    with started(folder, HANGS.replace("300", "0.5") + GOOD, *options) as server:
         stop_amid(server, folder / "importing")
 
 
@@ -249,7 +252,7 @@ def test_what_a_terminal_sends_to_a_template_that_begins_does_not_end_it(folder:
 # the terminal
 
 
-@pytest.mark.parametrize("options", WAYS, ids=" ".join)
+@pytest.mark.parametrize("options", [[], ["--reload"]], ids=" ".join)
 def test_the_terminal_is_closed(folder: Path, options: list[str]) -> None:
     with started(folder, GOOD, *options, terminal=True) as server:
         eventually(server.serves, "it serves")
@@ -301,17 +304,15 @@ def test_the_first_process_of_an_upgraded_server_passes_on_that_the_terminal_is_
 # the debugger
 
 
-@pytest.mark.parametrize("options", WAYS, ids=" ".join)
-def test_ctrl_c_after_a_breakpoint_was_left_stops_the_server(folder: Path, options: list[str]) -> None:
-    with started(folder, BREAKPOINT, *options, terminal=True) as server, asked(server):
+def test_ctrl_c_after_a_breakpoint_was_left_stops_the_server(folder: Path) -> None:
+    with started(folder, BREAKPOINT, terminal=True) as server, asked(server):
         server.shown_until(b"(Pdb) ")
         os.write(server.master, b"c\n")
         eventually(lambda: server.said("answered"), "the request has gone on")
         ctrl_c(server)
 
 
-@pytest.mark.parametrize("options", WAYS, ids=" ".join)
-@pytest.mark.parametrize("path", ["/", "/thread"])
+@pytest.mark.parametrize(("path", "options"), [*(("/", way) for way in WAYS), ("/thread", [])], ids=str)
 def test_ctrl_c_at_the_prompt_of_a_breakpoint_stops_the_server(
     folder: Path, path: str, options: list[str]
 ) -> None:
@@ -346,7 +347,7 @@ def ended_well(server: Started) -> None:
 # descriptors 0 to 2
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
 def test_what_is_missing_of_the_standard_files_is_the_null_device_everywhere(
     folder: Path, closed: str
 ) -> None:

@@ -99,7 +99,7 @@ def hang_of(server: LiveServer, path: str) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize("path", ["/spin", "/block", "/later", "/child", "/deadlock", "/gil"])
+@pytest.mark.parametrize("path", ["/spin", "/block", "/later", "/child", "/gil"])
 def test_a_worker_that_hangs_is_noticed_explained_and_replaced(serve: Serve, path: str) -> None:
     server = serve(APP, workers=2, **{**QUICK, **({"gil_timeout": 0.9} if path == "/gil" else {})})
     # While the GIL is held, nothing in the process can give its kept connections to others.
@@ -137,9 +137,10 @@ def test_a_call_that_can_t_be_cancelled_is_answered_and_its_worker_replaced_in_p
     assert "--request-timeout" in recycled["why"]
 
 
-def test_a_request_that_waits_too_long_is_answered_and_its_worker_goes_on(serve: Serve) -> None:
-    server = serve(APP, workers=1, **QUICK)
+def test_a_request_that_waits_too_long_is_answered_and_its_worker_goes_on(common: Serve) -> None:
+    server = common(APP, workers=1, **QUICK)
     worker = pids(server, "worker")
+    before = timed_out(server)
     with sent(server, "/wait?s=60") as wire, sent(server, "/begun?s=60") as begun:
         assert wire.response().status == 504
         line = server.wait_for_log(
@@ -152,7 +153,12 @@ def test_a_request_that_waits_too_long_is_answered_and_its_worker_goes_on(serve:
         assert wire.response().status == 200, "it serves also when the grace of a hang would be over"
     assert pids(server, "worker") == worker
     assert [entry for entry in server.logs if entry["event"] == "process hangs"] == []
-    assert status(server)["totals"]["worker"]["counts"]["timed_out"] == 2
+    eventually(lambda: timed_out(server) >= before + 2, "both are counted")
+    assert timed_out(server) == before + 2
+
+
+def timed_out(server: LiveServer) -> int:
+    return int(status(server)["totals"]["worker"]["counts"]["timed_out"])
 
 
 def test_what_is_no_request_any_more_or_waits_for_its_client_is_left_alone(common: Serve) -> None:
@@ -167,7 +173,9 @@ def test_what_is_no_request_any_more_or_waits_for_its_client_is_left_alone(commo
             time.sleep(0.1)
         upload.send(b"0\r\n\r\n")
         assert upload.response().status == 200
-    assert [entry for entry in server.logs if entry["event"] in ("request timed out", "process hangs")] == []
+    events = ("request timed out", "process hangs")
+    paths = ("/background", "/upload")
+    assert [one for one in server.logs if one["event"] in events and one["path"] in paths] == []
 
 
 def test_what_an_application_does_to_its_scope_makes_no_healthy_worker_look_hung(common: Serve) -> None:
@@ -195,26 +203,39 @@ def test_the_time_that_a_short_body_takes_is_its_client_s(common: Serve) -> None
 
 
 def test_a_stream_counts_once_and_ends_also_when_its_last_bytes_had_to_wait(
-    serve: Serve, record: Path
+    common: Serve, common_record: Path
 ) -> None:
-    server = serve(APP, workers=1)
+    server = common(APP, workers=1, **QUICK)
+    before = status(server)["totals"]["worker"]
     with Wire(server.host, server.port) as wire:
         wire.send(request("/download?mib=16"))
-        eventually(lambda: "downloaded" in recorded(record), "the call has returned")
+        eventually(lambda: "downloaded" in recorded(common_record), "the call has returned")
         assert len(wire.response().body) > 16 << 20
-    eventually(lambda: sum(status(server)["totals"]["worker"]["stream_ended"].values()) == 1, "it ended")
+
+    def ended() -> int:
+        return sum(status(server)["totals"]["worker"]["stream_ended"].values())
+
+    eventually(lambda: ended() > sum(before["stream_ended"].values()), "it ended")
     totals = status(server)["totals"]["worker"]
-    assert totals["requests"]["2xx"] == totals["counts"]["streams_opened"] == 1
+    assert ended() - sum(before["stream_ended"].values()) == 1
+    assert totals["requests"]["2xx"] - before["requests"]["2xx"] == 1
+    assert totals["counts"]["streams_opened"] - before["counts"]["streams_opened"] == 1
 
 
-def test_whoever_is_refused_is_answered_and_so_counts_as_that(serve: Serve) -> None:
-    server = serve(APP, workers=1)
+def test_whoever_is_refused_is_answered_and_so_counts_as_that(common: Serve) -> None:
+    server = common(APP, workers=1, **QUICK)
+    before = status(server)["totals"]["worker"]
     for _ in range(3):
         with Wire(server.host, server.port) as wire:
             wire.send(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n")
             assert wire.response().status == 400
+    eventually(
+        lambda: status(server)["totals"]["worker"]["requests"]["4xx"] - before["requests"]["4xx"] >= 3,
+        "they are counted",
+    )
     totals = status(server)["totals"]["worker"]
-    assert totals["requests"]["4xx"] == totals["counts"]["refused"] == 3
+    assert totals["requests"]["4xx"] - before["requests"]["4xx"] == 3
+    assert totals["counts"]["refused"] - before["counts"]["refused"] == 3
 
 
 def test_a_stream_that_blocks_the_pool_is_reported_with_its_coroutine_and_the_pool_lives(
@@ -244,9 +265,9 @@ def test_a_pool_that_hangs_is_replaced_if_asked_for(serve: Serve) -> None:
 
 
 def test_a_hang_may_be_reported_only(serve: Serve) -> None:
-    server = serve(APP, workers=1, hang_action="report", **QUICK)
+    server = serve(APP, workers=1, hang_action="report", **{**QUICK, "request_timeout": 0.5})
     worker = pids(server, "worker")
-    with sent(server, "/burn?s=3") as wire:
+    with sent(server, "/burn?s=1.8") as wire:
         hang_of(server, "/burn")
         assert wire.response().status == 200, "it came to its end"
     server.wait_for_log(lambda entry: entry["event"] == "process goes on")
@@ -319,11 +340,13 @@ def test_workers_are_replaced_when_they_are_old(serve: Serve) -> None:
 
 
 def test_nobody_is_taken_for_hung_when_the_machine_is_busy(serve: Serve) -> None:
-    """Two processes per core that compute; every limit is far below what a hang would need to be noticed."""
-    server = serve(APP, workers=2, request_timeout=4, gil_timeout=4, hang_grace=1)
+    """Two processes per core that compute, for longer than a hang would need to be noticed."""
+    seconds = float(os.environ.get("SOAK_BUSY_SECONDS", "2.5"))
+    limit = min(4.0, 0.6 * seconds)
+    server = serve(APP, workers=2, request_timeout=limit, gil_timeout=limit, hang_grace=0.5)
     family = pids(server, "worker") | pids(server, "pool")
     with neighbours(2 * (os.cpu_count() or 1)), Clients(server) as clients:
-        time.sleep(float(os.environ.get("SOAK_BUSY_SECONDS", "5")))
+        time.sleep(seconds)
     assert clients.wrong == []
     assert pids(server, "worker") | pids(server, "pool") == family
     hangs = [entry for entry in server.logs if entry["event"] == "process hangs"]

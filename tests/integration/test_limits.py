@@ -258,7 +258,7 @@ def test_connections_of_one_client_have_a_limit_and_others_are_not_concerned(ser
 def from_address(server: LiveServer, address: str) -> Wire:
     wire = Wire.__new__(Wire)
     wire.sock = socket.create_connection((server.host, server.port), 20, source_address=(address, 0))
-    wire.buffer = b""
+    wire.buffer.clear()
     return wire
 
 

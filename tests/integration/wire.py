@@ -36,7 +36,7 @@ class Wire:
     def __init__(self, host: str, port: int) -> None:
         self.sock = socket.create_connection((host, port), timeout=DEADLINE)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.buffer = b""
+        self.buffer = bytearray()
 
     def __enter__(self) -> Self:
         return self
@@ -65,24 +65,27 @@ class Wire:
 
     def more(self) -> None:
         if self._end is not None and time.monotonic() > self._end:
-            raise TimeoutError(f"not within {WHOLE_DEADLINE} s; read so far: {self.buffer[:200]!r}")
-        data = self.sock.recv(65536)
+            raise TimeoutError(f"not within {WHOLE_DEADLINE} s; read so far: {bytes(self.buffer[:200])!r}")
+        data = self.sock.recv(262144)
         if not data:
-            raise EOFError(f"closed; read so far: {self.buffer[:200]!r}")
+            raise EOFError(f"closed; read so far: {bytes(self.buffer[:200])!r}")
         self.buffer += data
 
     def until(self, mark: bytes) -> bytes:
         with self._in_time():
             while mark not in self.buffer:
                 self.more()
-        found, _, self.buffer = self.buffer.partition(mark)
-        return found
+        return self._taken(self.buffer.index(mark), len(mark))
 
     def exactly(self, size: int) -> bytes:
         with self._in_time():
             while len(self.buffer) < size:
                 self.more()
-        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        return self._taken(size)
+
+    def _taken(self, size: int, and_dropped: int = 0) -> bytes:
+        data = bytes(self.buffer[:size])
+        del self.buffer[: size + and_dropped]
         return data
 
     def head(self) -> Response:
@@ -114,11 +117,11 @@ class Wire:
         return data
 
     def chunked(self) -> bytes:
-        body = b""
+        body = bytearray()
         with self._in_time():
             while data := self.chunk():
                 body += data
-        return body
+        return bytes(body)
 
     def rest(self) -> bytes:
         """Everything up to the end."""
@@ -127,13 +130,12 @@ class Wire:
                 try:
                     self.more()
                 except EOFError:
-                    data, self.buffer = self.buffer, b""
-                    return data
+                    return self._taken(len(self.buffer))
 
     def ended(self) -> bool:
         """Wait until the server closes; whether it did so cleanly and without further bytes."""
         try:
-            return self.buffer == b"" and self.sock.recv(1) == b""
+            return not self.buffer and self.sock.recv(1) == b""
         except ConnectionResetError:
             return False
 

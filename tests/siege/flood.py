@@ -85,7 +85,7 @@ class Listener(threading.Thread):
         try:
             while not self._over:
                 self._wire.more()
-                self._wire.buffer = b""
+                self._wire.buffer.clear()
                 self._at.append(time.perf_counter())
         except (OSError, EOFError) as error:
             self.failure = repr(error)
