@@ -42,7 +42,7 @@ UPGRADES = int(switch("TEST_UPGRADES", "2"))
 SCREENSHOTS = switch("TEST_SCREENSHOTS", "")
 """HSRV_TEST_SCREENSHOTS=DIR: where screenshots of the dashboard go; else into the test's own folder."""
 
-CONNECTIONS = int(switch("TEST_CONNECTIONS", "10000" if LONG else "3000"))
+CONNECTIONS = int(switch("TEST_CONNECTIONS", "10000" if LONG else "1500"))
 """HSRV_TEST_CONNECTIONS=N: how many are followed from their first event to their last."""
 
 

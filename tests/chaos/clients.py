@@ -40,7 +40,7 @@ class Line(Wire):
         else:
             self.sock = socket.create_connection(address, timeout=PATIENCE)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.buffer = b""
+        self.buffer = bytearray()
         self.open: list[Request] = []
         """Asked and not answered, in order."""
         self.alive_at = time.monotonic()
@@ -133,7 +133,7 @@ class Client(threading.Thread):
         try:
             return line.rest()
         except OSError:
-            return line.buffer
+            return bytes(line.buffer)
 
     def _end_all(self, line: Line, end: End, detail: str) -> None:
         for asked in line.open:

@@ -321,7 +321,7 @@ def test_probes_wait_for_nobody_while_every_worker_and_the_pool_are_stuck(
         waiting.send(request("/"))
         admin = stack.enter_context(Admin(server))
         took: list[float] = []
-        for _ in range(50):
+        for _ in range(15):
             for path in ("/livez", "/readyz", "/startupz"):
                 began = time.monotonic()
                 assert admin.get(path).status == 200
@@ -330,7 +330,8 @@ def test_probes_wait_for_nobody_while_every_worker_and_the_pool_are_stuck(
         assert ask(server, "/metrics", BEARER).status == 200
         scrape = time.monotonic() - began
         took.sort()
-        shown = f"median {took[75] * 1000:.1f} ms, longest {took[-1] * 1000:.1f} ms, /metrics {scrape * 1000:.1f} ms"
+        median, longest = took[len(took) // 2], took[-1]
+        shown = f"median {median * 1000:.1f} ms, longest {longest * 1000:.1f} ms, /metrics {scrape * 1000:.1f} ms"
         sys.stdout.write(f"probes beside 3 spinning processes: {shown}\n")
         record_property("probes", shown)
         assert took[-1] < 3, "a bound against queueing; the time itself is the machine's"

@@ -1,6 +1,7 @@
 """Requests that name text/event-stream in Accept and are answered with something else."""
 
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -49,10 +50,13 @@ def test_until_it_is_a_stream_a_request_in_the_pool_has_the_time_of_a_request(se
         assert stream.response().body.count(b"id: ") == 25, "a stream has as long as it likes"
 
 
-@pytest.mark.parametrize("target", ["/sse-late?s=1.5", "/sleep?s=1.5"])
-def test_what_is_said_to_be_a_stream_may_be_silent_for_longer_than_that(serve: Serve, target: str) -> None:
+GIVEN: dict[str, Any] = {"workers": 1, "request_timeout": 0.5, "stream": ["/sleep*"]}
+
+
+@pytest.mark.parametrize("target", ["/sse-late?s=1.2", "/sleep?s=1.2"])
+def test_what_is_said_to_be_a_stream_may_be_silent_for_longer_than_that(common: Serve, target: str) -> None:
     """By the head of its response, or by the operator."""
-    server = serve(workers=1, request_timeout=0.5, stream=["/sleep*"])
+    server = common(**GIVEN)
     with Wire(server.host, server.port) as wire:
         assert wire.get(target, CLAIM).status == 200
 
@@ -94,9 +98,8 @@ def burnt(server: LiveServer) -> bytes:
         return wire.get("/burn?s=0.01", CLAIM).body
 
 
-@pytest.mark.parametrize("options", [{"stream": ["/sleep*"]}])
-def test_what_the_operator_gives_to_the_pool_stays_there(serve: Serve, options: dict[str, list[str]]) -> None:
-    server = serve(workers=1, **options)
+def test_what_the_operator_gives_to_the_pool_stays_there(common: Serve) -> None:
+    server = common(**GIVEN)
     for _ in range(3):
         assert role(server, "/sleep?s=0.3", CLAIM) == "pool"
     eventually(lambda: role(server, "/", CLAIM) == "worker", "what others teach is learned meanwhile")

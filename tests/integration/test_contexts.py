@@ -56,7 +56,7 @@ def queued_behind(server: LiveServer, path: str, others: list[Wire], record: Pat
     return [wire.response().json for wire in others]
 
 
-@pytest.mark.parametrize("preload", ["app", "none", "libraries"])
+@pytest.mark.parametrize("preload", ["app", "none"])
 def test_a_request_finds_nothing_of_the_slow_reader_whose_place_it_gets(
     serve: Serve, record: Path, preload: str
 ) -> None:

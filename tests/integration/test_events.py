@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hsrv.common.errors import ExitCode
 from hsrv.testing import LiveServer
 from tests.integration import paths
-from tests.integration.conftest import Serve, hsrv, reload
+from tests.integration.conftest import ROOT, Serve, hsrv, reload
 from tests.integration.wire import Wire, eventually, masked, request, upgrade
 
 APP = "tests.apps.observers:app"
@@ -35,15 +36,33 @@ def names(folder: Path, role: str = "") -> list[str]:
     return [row["type"] for row in told(folder, role)]
 
 
-def test_one_connection_through_all_processes(serve: Serve, folder: Path) -> None:
-    server = serve(APP, env={"EVENTS": str(folder)}, collector=[WRITER], park_after=0.2)
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveServer, Path]]:
+    """For tests that look at one connection."""
+    folder = tmp_path_factory.mktemp("observed")
+    env = {"EVENTS": str(folder), "RECORD": ""}
+    with LiveServer(APP, cwd=ROOT, env=env, workers=1, collector=[WRITER], park_after=0.2) as server:
+        yield server, folder
+
+
+def since(before: list[dict[str, Any]], folder: Path, role: str = "") -> list[dict[str, Any]]:
+    return [row for row in told(folder, role) if row not in before]
+
+
+def was_told(before: list[dict[str, Any]], folder: Path, name: str) -> bool:
+    return name in [row["type"] for row in since(before, folder)]
+
+
+def test_one_connection_through_all_processes(observed: tuple[LiveServer, Path]) -> None:
+    server, folder = observed
+    before = told(folder)
     with Wire(server.host, server.port) as wire:
         wire.get("/", "User-Agent: test/1", "X-Request-Id: mine")
         wire.get("/sse?n=2", "Accept: text/event-stream")
-        eventually(lambda: "ConnectionParked" in names(folder), "it is parked")
+        eventually(lambda: was_told(before, folder, "ConnectionParked"), "it is parked")
         wire.get("/")
-    eventually(lambda: "ConnectionClosed" in names(folder), "it is closed")
-    rows = told(folder)
+    eventually(lambda: was_told(before, folder, "ConnectionClosed"), "it is closed")
+    rows = since(before, folder)
     assert len({row["connection"] for row in rows}) == 1, "one name in all processes"
     assert [(row["source"]["role"], row["type"], row.get("kind", "")) for row in rows] == [
         ("worker", "ConnectionOpened", ""),
@@ -69,15 +88,16 @@ def test_one_connection_through_all_processes(serve: Serve, folder: Path) -> Non
     assert rows[-1]["requests"] == 3
 
 
-def test_a_websocket_is_a_stream_with_a_close_code(serve: Serve, folder: Path) -> None:
-    server = serve(APP, env={"EVENTS": str(folder)}, collector=[WRITER])
+def test_a_websocket_is_a_stream_with_a_close_code(observed: tuple[LiveServer, Path]) -> None:
+    server, folder = observed
+    before = told(folder)
     with Wire(server.host, server.port) as wire:
         wire.send(upgrade("/ws"))
         assert wire.head().status == 101
         wire.send(masked(1, b"close"))
         wire.exactly(9)
-    eventually(lambda: "ConnectionClosed" in names(folder), "it is closed")
-    rows = told(folder, "pool")
+    eventually(lambda: was_told(before, folder, "ConnectionClosed"), "it is closed")
+    rows = since(before, folder, "pool")
     assert [row["type"] for row in rows] == [
         "HandoffAdopted",
         "RequestStarted",
@@ -115,29 +135,27 @@ def test_the_supervisor_tells_of_processes_and_reloads(serve: Serve, folder: Pat
     assert {row["source"]["role"] for row in rows} == {"supervisor"}
 
 
-@pytest.mark.parametrize(
-    ("code", "why"),
-    [
-        ("raise ValueError('broken by hand')", "broken by hand"),
-        ("import os; os._exit(3)", "exited with code 3 while starting"),
-    ],
+FAULTS = (
+    ("raise ValueError('broken by hand')", "broken by hand"),
+    ("import os; os._exit(3)", "exited with code 3 while starting"),
 )
-def test_a_reload_that_fails_says_why(
-    serve: Serve, folder: Path, tmp_path: Path, code: str, why: str
-) -> None:
+
+
+def test_a_reload_that_fails_says_why(serve: Serve, folder: Path, tmp_path: Path) -> None:
     module = tmp_path / "breaking.py"
     module.write_text("from tests.apps.raw import app\n")
     env = {"EVENTS": str(folder), "PYTHONPATH": str(Path.cwd())}
     options = {"app_dir": str(tmp_path), "env": env, "preload": "none"}
     server = serve("breaking:app", **options, supervisor_collector=[WRITER])
-    module.write_text(f"{code}\n")
-    os.kill(server.pid, signal.SIGHUP)
-    eventually(lambda: "ReloadFinished" in names(folder), "it is over")
-    (finished,) = [row for row in told(folder) if row["type"] == "ReloadFinished"]
-    assert why in finished["error"]
+    for times, (code, why) in enumerate(FAULTS, start=1):
+        module.write_text(f"{code}\n")
+        os.kill(server.pid, signal.SIGHUP)
+        eventually(lambda: names(folder).count("ReloadFinished") == times, "it is over")  # noqa: B023  # called at once
+        *_, finished = [row for row in told(folder) if row["type"] == "ReloadFinished"]
+        assert why in finished["error"]
     assert server.stop() == 0
     kinds = names(folder)
-    assert kinds.count("WorkerStarted") == kinds.count("WorkerDied") + kinds.count("WorkerEnded") >= 3
+    assert kinds.count("WorkerStarted") == kinds.count("WorkerDied") + kinds.count("WorkerEnded") >= 4
 
 
 def test_the_application_subscribes_for_some_of_its_processes(serve: Serve) -> None:
@@ -151,25 +169,23 @@ def test_the_application_subscribes_for_some_of_its_processes(serve: Serve) -> N
         assert wire.get("/seen").json["seen"] == in_worker
 
 
-def test_a_collector_that_raises_costs_a_line_per_kind(serve: Serve) -> None:
-    server = serve(APP, collector=["tests.apps.observers:raiser"])
+def test_a_collector_that_raises_costs_a_line_per_kind_and_one_that_does_not_close_holds_up_no_end(
+    serve: Serve,
+) -> None:
+    collectors = ["tests.apps.observers:raiser", "tests.apps.observers:sleeper"]
+    server = serve(APP, collector=collectors, lifespan_shutdown_timeout=1)
     for _ in range(3):
         with Wire(server.host, server.port) as wire:
             assert wire.get("/").status == 200
             assert wire.get("/sse?n=2", "Accept: text/event-stream").status == 200
-    assert server.stop() == 0
+    assert server.stop() == ExitCode.OK, "nothing had to be killed"
+    assert sum(entry["event"] == "collector not closed in time" for entry in server.logs) == 2
     raised = [entry for entry in server.logs if entry["event"] == "collector raised"]
     assert all("a fault of the collector" in entry["exception"] for entry in raised)
     told = [(entry["role"], entry["at"]) for entry in raised]
     assert len(told) == len(set(told))
     assert ("worker", "RequestStarted") in told
     assert ("pool", "StreamOpened") in told
-
-
-def test_one_that_does_not_close_does_not_hold_up_the_end(serve: Serve) -> None:
-    server = serve(APP, collector=["tests.apps.observers:sleeper"], lifespan_shutdown_timeout=1)
-    assert server.stop() == ExitCode.OK, "nothing had to be killed"
-    assert sum(entry["event"] == "collector not closed in time" for entry in server.logs) == 2
 
 
 def test_collectors_that_cannot_be_had_are_errors_of_the_start() -> None:

@@ -11,7 +11,7 @@ from hsrv.testing import LiveServer
 from tests.integration.conftest import Serve
 from tests.integration.wire import Wire, request
 
-ATTACKERS = 50
+ATTACKERS = 30
 TINY_CHUNKS = b"1\r\nx\r\n" * 10_000
 """60 KB: one read."""
 
@@ -56,26 +56,26 @@ def slowest(server: LiveServer, times: int) -> float:
 
 
 def test_an_ordinary_client_is_served_while_others_send_chunks_of_one_byte(serve: Serve) -> None:
-    """Without a bound each 64 KB of them take a worker 20 ms: a second for all, in each turn of its loop."""
+    """Without a bound each 64 KB of them take a worker 20 ms: 0.6 s for all, in each turn of its loop."""
     server = serve("tests.apps.contexts:app", workers=1)
     with flooded(server, "/who?flood"):
-        assert slowest(server, 100) < 0.3
+        assert slowest(server, 12) < 0.3
 
 
-def test_nor_do_such_bodies_hold_anybody_up_whose_application_takes_nothing(serve: Serve) -> None:
-    server = serve(workers=1)
+def test_nor_do_such_bodies_hold_anybody_up_whose_application_takes_nothing(common: Serve) -> None:
+    server = common(workers=1)
     with flooded(server, "/ignore_body"):
-        assert slowest(server, 50) < 0.3
+        assert slowest(server, 12) < 0.3
 
 
 def test_a_long_body_in_chunks_of_one_byte_arrives_whole(common: Serve) -> None:
     """With the next request behind it; in the worker, and when the application takes it late."""
     server = common(workers=1)
-    body = b"".join(b"1\r\n%c\r\n" % (65 + at % 26) for at in range(100_000)) + b"0\r\n\r\n"
+    body = b"".join(b"1\r\n%c\r\n" % (65 + at % 26) for at in range(30_000)) + b"0\r\n\r\n"
     with Wire(server.host, server.port) as wire:
         for target in ("/echo", "/read_late?s=0.2"):
             wire.send(request(target, "Transfer-Encoding: chunked", method="POST", body=body) + request("/"))
-            assert wire.response().body == bytes(65 + at % 26 for at in range(100_000))
+            assert wire.response().body == bytes(65 + at % 26 for at in range(30_000))
             assert wire.response().status == 200
         wire.send(request("/ignore_body", "Transfer-Encoding: chunked", method="POST", body=body))
         assert wire.response().json == {"ignored": True}

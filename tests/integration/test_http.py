@@ -454,7 +454,7 @@ def test_a_slow_application_does_not_hold_other_connections(shared: LiveServer) 
 
 
 def test_the_client_leaving_reaches_the_application_in_a_worker(serve: Serve, record: Path) -> None:
-    server = serve()
+    server = serve(workers=1)
     with Wire(server.host, server.port) as wire:
         wire.send(request("/until-disconnect"))
         eventually(lambda: "waiting worker" in recorded(record), "the application runs")
