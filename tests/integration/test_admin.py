@@ -331,7 +331,9 @@ def test_probes_wait_for_nobody_while_every_worker_and_the_pool_are_stuck(
         scrape = time.monotonic() - began
         took.sort()
         median, longest = took[len(took) // 2], took[-1]
-        shown = f"median {median * 1000:.1f} ms, longest {longest * 1000:.1f} ms, /metrics {scrape * 1000:.1f} ms"
+        shown = (
+            f"median {median * 1000:.1f} ms, longest {longest * 1000:.1f} ms, /metrics {scrape * 1000:.1f} ms"
+        )
         sys.stdout.write(f"probes beside 3 spinning processes: {shown}\n")
         record_property("probes", shown)
         assert took[-1] < 3, "a bound against queueing; the time itself is the machine's"

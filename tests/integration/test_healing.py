@@ -101,7 +101,8 @@ def hang_of(server: LiveServer, path: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", ["/spin", "/block", "/later", "/child", "/gil"])
 def test_a_worker_that_hangs_is_noticed_explained_and_replaced(serve: Serve, path: str) -> None:
-    server = serve(APP, workers=2, **{**QUICK, **({"gil_timeout": 0.9} if path == "/gil" else {})})
+    sooner = {"gil_timeout": 0.9} if path == "/gil" else {"request_timeout": 0.8}
+    server = serve(APP, workers=2, **{**QUICK, **sooner})
     # While the GIL is held, nothing in the process can give its kept connections to others.
     with Clients(server) if path != "/gil" else contextlib.nullcontext() as clients:
         with sent(server, path, "X-Request-ID: the-culprit") as wire:
