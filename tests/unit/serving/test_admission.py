@@ -5,12 +5,12 @@ import socket
 import pytest
 
 from hsrv.board.census import CensusKind
-from hsrv.common.terms import EndReason
+from hsrv.common.terms import EndReason, ProxyProtocol
 from hsrv.http.contract import Outcome
 from hsrv.http.states import State
 from hsrv.ipc.messages import Origin
 from hsrv.net.conn import Conn
-from hsrv.serving import admission
+from hsrv.serving.admission import TURNED_AWAY_LIMIT
 from hsrv.worker.worker import Worker
 from tests.unit.serving.inmemory import GET, Serving, serving
 
@@ -57,23 +57,20 @@ def test_over_a_limit_it_gets_503_and_does_not_count(option: str, reason: EndRea
             served.read(accepted(served, other, GET)[1], b"done")
 
 
-def test_of_many_that_are_refused_only_some_have_the_time_to_read_why(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(admission, "TURNED_AWAY_LIMIT", 1)
+def test_of_many_that_are_refused_only_some_have_the_time_to_read_why() -> None:
     with serving(Worker, limit_connections=1) as served:
         accepted(served)
-        _, told = accepted(served)
+        told = [accepted(served)[1] for _ in range(TURNED_AWAY_LIMIT)]
         _, cut = accepted(served)
-        served.read(told, b"Unavailable\n")
+        served.read(told[0], b"Unavailable\n")
         served.read(cut, b"")
-        told.close()
-        served.until(lambda: len(served.role.host.connections) == 1)
+        told[0].close()
+        served.until(lambda: len(served.role.host.connections) == TURNED_AWAY_LIMIT)
         served.read(accepted(served)[1], b"Unavailable\n")
 
 
 def test_who_is_no_proxy_is_closed_where_a_header_is_required() -> None:
-    with serving(Worker, proxy_protocol="on", proxy_protocol_from=["192.0.2.9"]) as served:
+    with serving(Worker, proxy_protocol=ProxyProtocol.V1, proxy_protocol_from=("192.0.2.9",)) as served:
         outcome, client = accepted(served)
         assert outcome is Outcome.REFUSED
         served.read(client, b"")
@@ -83,7 +80,11 @@ def test_who_is_no_proxy_is_closed_where_a_header_is_required() -> None:
 
 
 def test_the_client_behind_a_proxy_is_the_one_that_is_limited() -> None:
-    options = {"proxy_protocol": "on", "proxy_protocol_from": ["*"], "limit_connections_per_client": 1}
+    options = {
+        "proxy_protocol": ProxyProtocol.V1,
+        "proxy_protocol_from": ("*",),
+        "limit_connections_per_client": 1,
+    }
     with serving(Worker, **options) as served:
         served.read(accepted(served, data=PROXY + GET)[1], b"done")
         served.read(accepted(served, data=PROXY + GET)[1], b"Unavailable\n")

@@ -12,6 +12,7 @@ from hsrv.common.terms import EndReason
 from hsrv.http.states import State
 from hsrv.ipc.channel import ChannelFull
 from hsrv.ipc.messages import ConnectionHandoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff
+from hsrv.system.descriptors import IDLE_ENOUGH
 from hsrv.worker import worker
 from hsrv.worker.worker import Worker
 from tests.unit.serving.inmemory import DRAIN, GET, MOVE, ORIGIN, TRACE, Serving, head_of, serving
@@ -209,15 +210,14 @@ def test_while_the_adopt_channel_is_full_a_rescue_moves_nothing_and_loses_nothin
         served.ask(client)
 
 
-def test_of_idle_connections_those_that_were_idle_for_longest_are_closed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(worker, "IDLE_ENOUGH", 0)
+def test_of_idle_connections_those_that_were_idle_for_longest_are_closed() -> None:
     with serving(Worker) as served:
         clients = [served.connect() for _ in range(3)]
         for client in (*clients, clients[0]):
             time.sleep(0.002)  # the clock of a loop may go by milliseconds
             served.ask(client)
+        for connection in served.role.host.connections:
+            connection.deadline -= IDLE_ENOUGH  # so long ago
         room = worker.IdleRoom(served.role.host)
         assert served.do(room.make_room, 2) == 2
         for client in clients[1:]:
