@@ -115,4 +115,5 @@ def test_closed_during_a_pause_it_stays_closed(source: Source, monkeypatch: pyte
 
     source.loop.run_until_complete(over())
     assert source.turn() == b""
+    assert source.near.recv(1) == b"a", "nobody has taken it"
     loop.end()
