@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -256,10 +255,7 @@ def test_connections_of_one_client_have_a_limit_and_others_are_not_concerned(ser
 
 
 def from_address(server: LiveServer, address: str) -> Wire:
-    wire = Wire.__new__(Wire)
-    wire.sock = socket.create_connection((server.host, server.port), 20, source_address=(address, 0))
-    wire.buffer.clear()
-    return wire
+    return Wire(server.host, server.port, source=address)
 
 
 def test_requests_in_progress_have_a_limit_which_streams_do_not_touch(serve: Serve) -> None:

@@ -191,8 +191,10 @@ AT_ONCE_OVER = {"ws_ping_interval": 0.3, "ws_ping_timeout": 0.3, "stream_grace":
 def test_nothing_lives_of_websockets_that_were_left(serve: Serve, record: Path) -> None:
     server = serve("tests.apps.leaving_ws:app", workers=1, access_log=False, **AT_ONCE_OVER)
     asyncio.run(websockets(server, len(WEBSOCKET_KINDS) - 1))  # all but the silent
+    eventually(
+        lambda: no_websocket_lives(server), "all of them are over: the last ones when their ping times out"
+    )
     before = settled(server, "pool")
-    assert before["WebSocketSession"] == before["WebSocketLink"] == before["FrameCodec"] == 0
     asyncio.run(websockets(server, COUNT))
     eventually(partial(alive_again, server, "pool", before), f"{before} in the pool")
     counted = reasons(server)
@@ -227,6 +229,11 @@ def words_of_the_pool(record: Path) -> dict[str, int]:
 
 def alive_again(server: LiveServer, role: str, before: dict[str, int]) -> bool:
     return alive(server, role) == before
+
+
+def no_websocket_lives(server: LiveServer) -> bool:
+    found = alive(server, "pool")
+    return found["WebSocketSession"] == found["WebSocketLink"] == found["FrameCodec"] == 0
 
 
 def settled(server: LiveServer, role: str) -> dict[str, int]:

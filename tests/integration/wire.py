@@ -33,8 +33,9 @@ class Wire:
     _end: float | None = None
     """For the call that reads."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self.sock = socket.create_connection((host, port), timeout=DEADLINE)
+    def __init__(self, host: str, port: int, *, source: str = "") -> None:
+        """`source`: the address to connect from; empty: the system's choice."""
+        self.sock = socket.create_connection((host, port), DEADLINE, (source, 0) if source else None)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()
 
