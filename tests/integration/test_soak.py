@@ -241,9 +241,8 @@ def settled(server: LiveServer, role: str) -> dict[str, int]:
 
     def only_this() -> dict[str, int] | None:
         found = alive(server, role)
-        return (
-            found if found["Exchange"] == found["HTTPConnection"] == 1 and not found["generators"] else None
-        )
+        ones = found["Exchange"], found["HTTPConnection"], found["Conn"]
+        return found if ones == (1, 1, 1) and not found["generators"] else None
 
     found: dict[str, int] = eventually(only_this, f"everything of the {role} has ended")
     return found
