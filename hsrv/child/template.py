@@ -57,6 +57,7 @@ from hsrv.ipc.messages import (
 )
 from hsrv.ipc.socketfile import remove_socket_file
 from hsrv.logs import logging, output
+from hsrv.options.config import Config
 from hsrv.options.stopbudget import KILL_MARGIN, SHUTDOWNS, STREAM_END
 from hsrv.system import blockedsignals, metricsdir
 from hsrv.system.importing import few_collections
@@ -64,7 +65,7 @@ from hsrv.system.platform import go_first_when_memory_is_short
 from hsrv.system.reaping import reap
 
 ROLES: Final = {Role.WORKER: "hsrv.worker.main:main", Role.POOL: "hsrv.asyncpool.main:main"}
-"""Entry points of the children. By name: `hsrv/` imports none of the roles."""
+"""Entry points of the children; beside each stands a function `prepare`. By name: `hsrv/` imports none of the roles."""
 
 HANDLED: Final = (
     signal.SIGCHLD,
@@ -132,7 +133,7 @@ class Template:
             with few_collections():
                 reply, self._preloaded = preload(self.boot.config, self.boot.preload)
                 if isinstance(reply, TemplateReady):
-                    prepare_children()
+                    prepare_children(self.boot.config)
             self._take_signals()  # again: the import may have set handlers
             self._send(reply)
             self._leftovers.adopt()
@@ -381,11 +382,11 @@ def entry_point(role: Role) -> Callable[[ChildBoot], int]:
     return function
 
 
-def prepare_children() -> None:
+def prepare_children(config: Config) -> None:
     """Do once what each child would do. After a preloaded application, because it may patch the modules that children
     import."""
-    for role in ROLES:
-        entry_point(role)
+    for target in ROLES.values():
+        importlib.import_module(target.partition(":")[0]).prepare(config)
     with suppress(ImportError):  # a private module: if it is gone, each child imports what it needs
         importlib.import_module(ANYIO_BACKEND)
     collectors.plugins()

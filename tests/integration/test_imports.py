@@ -51,6 +51,20 @@ def test_a_worker_and_a_pool_import_nothing_for_themselves(serve: Serve, fields:
     assert not loaded(modules["all"], FOR_SOME | OF_THE_COMMAND_LINE)
 
 
+@pytest.mark.parametrize(
+    ("fields", "chosen"),
+    [((), {"h11"}), (("Accept: text/event-stream",), {"h11", "wsproto"})],
+    ids=["worker", "pool"],
+)
+def test_what_options_choose_is_imported_before_the_fork(
+    serve: Serve, fields: tuple[str, ...], chosen: set[str]
+) -> None:
+    """A pool that imports at its first WebSocket may find no descriptor for it, or the files of another version."""
+    modules = answered(serve(APP, http="h11", ws="wsproto"), *fields)
+    assert modules["own"] == []
+    assert loaded(modules["all"], frozenset(chosen)) == chosen
+
+
 def test_what_a_process_imports_for_itself_is_seen(serve: Serve) -> None:
     modules = answered(serve(APP, preload="none"))
     assert "tests.apps.imports" in modules["all"]

@@ -9,9 +9,14 @@ import time
 from hsrv.child import template, templatemain
 from hsrv.child.boot import ChildBoot
 from hsrv.common.terms import Role
+from hsrv.options.config import Config
 
 
-def child(boot: ChildBoot) -> int:
+def prepare(config: Config) -> None:
+    """There is nothing to import."""
+
+
+def main(boot: ChildBoot) -> int:
     """What a worker or pool is replaced by; ends when nobody commands any more."""
     boot.control.setblocking(True)
     for line in boot.control.makefile("r"):
@@ -40,6 +45,6 @@ def facts(boot: ChildBoot) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    template.ROLES.update(dict.fromkeys((Role.WORKER, Role.POOL), "tests.unit.child.stand_in_template:child"))
+    template.ROLES.update(dict.fromkeys((Role.WORKER, Role.POOL), "tests.unit.child.stand_in_template:main"))
     vars(template)["ORPHAN_MARGIN"] = 0.2
     sys.exit(templatemain.main())
