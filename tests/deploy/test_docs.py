@@ -1,5 +1,6 @@
 """What the documentation says can be done as it says, and its links lead somewhere."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -76,12 +77,39 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(found), target
 
 
+FOR_DEVELOPERS = (ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md")
+
+
 def test_files_that_pages_name_exist() -> None:
-    for page in PAGES:
+    for page in dict.fromkeys((*PAGES, *FOR_DEVELOPERS)):
         for path in re.findall(
             r"`((?:deploy|tests|docs|hsrv|supervisor|worker|asyncpool)/[\w./-]+)`", page.read_text()
         ):
             assert (ROOT / path).exists(), f"{name(page)}: {path}"
+
+
+def classes() -> dict[str, set[str]]:
+    """Every class and type alias of the product, with the methods that it defines itself: where a reader finds them."""
+    found: dict[str, set[str]] = {}
+    for folder in ("hsrv", "supervisor", "worker", "asyncpool"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    functions = (
+                        one for one in node.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+                    )
+                    found.setdefault(node.name, set()).update(one.name for one in functions)
+                elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                    found.setdefault(node.targets[0].id, set())
+    return found
+
+
+@pytest.mark.parametrize("page", FOR_DEVELOPERS, ids=name)
+def test_classes_and_methods_that_pages_name_exist(page: Path) -> None:
+    known = classes()
+    for one, method in re.findall(r"`([A-Z]\w*[a-z]\w*)(?:\.(\w+))?(?:\(\))?`", page.read_text()):
+        assert one in known, one
+        assert not method or method in known[one], f"{one}.{method}: in the class that defines it"
 
 
 def test_the_options_that_pages_name_exist() -> None:
