@@ -1,4 +1,4 @@
-"""Requests that came to the pool for their Accept alone: which of them turned out to be none of its.
+"""Requests that came to the pool for their Accept alone: which of them turned out not to be streams.
 
 A client chooses that header, so it may send here what should run in a worker, and what computes here holds up every
 stream. Owns what was found since the last sweep; the workers are told, and keep such paths
@@ -62,7 +62,7 @@ class StreamClaims:
         return sorted(found)
 
     def report_busy(self, exchange: Exchange) -> None:
-        """The loop stands still in this call, and every stream with it. Told once of each path."""
+        """This call blocks the event loop, and so every stream. Logged once for each path."""
         pattern = exchange.pattern()
         if pattern in self._reported:
             return

@@ -35,9 +35,9 @@ def most_parked() -> int:
 class _Gate(Enum):
     OPEN = auto()
     LEAVING = auto()
-    """Another generation has a lot of its own: whoever comes is sent to the workers."""
+    """Another generation has a lot of its own: connections that arrive now are sent to the workers."""
     CLOSED = auto()
-    """The server stops: whoever comes is closed."""
+    """The server stops: connections that arrive now are closed."""
 
 
 class Parked:
@@ -89,14 +89,14 @@ class ParkingLot:
         self._gate = _Gate.OPEN
         self._parked: dict[Parked, None] = {}
         self._leaving: deque[Parked] = deque()
-        """Those that speak, or must go, and wait for room in the adopt channel. Nobody watches them."""
+        """Unwatched, waiting for room in the adopt channel: their client has sent something, or they have to leave."""
         self._retry: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._parked) + len(self._leaving)
 
     def park(self, conn: Conn, deadline: float) -> None:
-        """Hold an idle connection, which nobody watches, until it speaks or `deadline` (loop.time())."""
+        """Hold an idle, unwatched connection until its client sends something, or until `deadline` (loop.time())."""
         parked = Parked(conn, deadline)
         if self._gate is _Gate.OPEN and len(self) < self._limit:
             self._hold(parked)
@@ -105,7 +105,7 @@ class ParkingLot:
             self._send(parked)
 
     def give_back(self, conn: Conn, deadline: float, buffered: bytes) -> None:
-        """Pass a connection, which nobody watches, to a worker. `buffered`: what was read of the next request."""
+        """Pass an unwatched connection to a worker. `buffered`: what was read of the next request."""
         self._send(Parked(conn, deadline, buffered))
 
     def sweep(self, now: float) -> list[EndReason]:
@@ -136,7 +136,7 @@ class ParkingLot:
             self._send(one)
 
     def close(self) -> None:
-        """From now on every connection is closed: nobody is there to adopt it."""
+        """From now on every connection is closed: there is no process to adopt it."""
         self._gate = _Gate.CLOSED
         for parked in [*self._parked, *self._leaving]:
             self._end(parked, EndReason.DRAINED)

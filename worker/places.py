@@ -1,4 +1,4 @@
-"""How many requests a worker runs at a time, and who waits for a place."""
+"""How many requests a worker runs at a time, and which ones wait for a place."""
 
 import asyncio
 from collections import deque

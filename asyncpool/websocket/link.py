@@ -112,7 +112,7 @@ class WebSocketLink:
         self._postponed = False
         """There is more to interpret, in a later turn."""
         self._cheap = False
-        """What it sent last was small messages, few and whole: the next is interpreted at once, whoever waits."""
+        """What it sent last was small messages, few and whole: the next is interpreted at once, before the backlog."""
         self._counted = 0
         """Bytes that the pool counts as ours."""
         self._idle = 0
@@ -145,7 +145,7 @@ class WebSocketLink:
         return data
 
     def drop_messages(self) -> None:
-        """Nobody will take them."""
+        """The application will not receive them."""
         self._inbox.clear()
         self._count()
 
@@ -377,7 +377,7 @@ class WebSocketLink:
             raise
 
     def _try_write(self, data: bytes) -> bool:
-        """Write what nobody waits for. False: the peer is gone."""
+        """Write, for no caller that could be told of an error. False: the peer is gone."""
         try:
             self._write(data)
         except ClientDisconnected:
@@ -452,4 +452,4 @@ class WebSocketLink:
 
 
 def _nothing() -> None:
-    """Nobody is to be told any more."""
+    """In place of callbacks that are not to be called any more."""

@@ -1,6 +1,6 @@
 """What the messages of all WebSockets of a pool occupy. Pure.
 
-Promises: it is bounded, whoever sends; small connections are not made to pay for large ones.
+Promises: it is bounded for all clients together; small connections are not made to pay for large ones.
 """
 
 from typing import Final, Protocol
@@ -36,7 +36,7 @@ class MessageMemory:
         self._most = 0
         """What was used at the same time, since much was freed last."""
         self.tight = False
-        """More than a half is used: whoever has messages that wait to be taken should read no more."""
+        """More than a half is used: a WebSocket whose messages wait for the application should read no more."""
 
     def hold(self, holder: MemoryHolder, amount: int) -> int:
         """`holder` has so much now. Returns what is counted of it: all or nothing.
@@ -59,7 +59,7 @@ class MessageMemory:
         return amount
 
     def much_was_freed(self) -> bool:
-        """To be asked now and then: whether it is worth to look for memory that nobody uses. That takes some 0.3 ms for
+        """To be asked now and then: whether it is worth to look for unused memory. That takes some 0.3 ms for
         each megabyte found: while what is freed is soon needed again, as in a flood, it would only hold up others."""
         if self._most - self.used < MUCH or self.used > self._most // 2:
             return False

@@ -221,7 +221,7 @@ class WebSocketSession:
         return self._task is task
 
     def occupant(self) -> Occupant:
-        """Who it is, should the application's call hold up the loop."""
+        """What the report names, if the application's call blocks the loop."""
         head, client = self.handoff.head, self.handoff.origin.client
         name = client[0].encode() if client is not None else b"-"
         return Occupant(self.started_at, head.method, head.raw_path, self.handoff.trace.request_id, name)

@@ -20,8 +20,8 @@ SHARE: Final = 0.0005
 """Seconds of a turn for one connection whose frames take long: large ones, and those to be inflated."""
 
 CROWD: Final = 32
-"""Connections in the backlog, from which on those are not served whose peers have gone without a word: whoever
-connects, sends what is expensive, and leaves, could else have it done faster than we do it."""
+"""Connections in the backlog from which on those whose peers have closed the connection are not served: clients
+that connect, send what is expensive, and leave could otherwise add work faster than it is done."""
 
 FLOOD: Final = 1000
 """Control frames and empty ones that a peer may send between two looks, a second apart, beyond its messages: each is

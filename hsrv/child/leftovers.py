@@ -85,7 +85,7 @@ class Leftovers:
         self._end(self._orphans.left_behind())
 
     def end(self, children: set[int]) -> bool:
-        """This process ends. Whether somebody is still to be waited for: call it again when one has ended."""
+        """This process ends. Returns whether a process is still to be waited for: call it again when one has ended."""
         self._orphans.seen(self._present(children), ())
         self._orphans.ended({os.getpid(), *children})
         left = self._orphans.left_behind()

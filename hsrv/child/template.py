@@ -186,7 +186,7 @@ class Template:
     # serving
 
     def _serve(self) -> None:
-        """Until we are not needed any more, and have nobody left: who ends may leave processes behind."""
+        """Until told to quit, and until the last child has ended: one that ends may leave processes behind."""
         quits = False
         while True:
             self._reap()
