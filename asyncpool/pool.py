@@ -228,7 +228,8 @@ class AsyncPool(RoleService):
             end_timeout=END_TIMEOUT + CLOSE_TIMEOUT,
             any_unanswered=self._any_unanswered(),
         )
-        self._end_streams(steps)
+        if steps.share:
+            self._end_streams(steps)
         if steps.cut and self._finishing:
             for session in self._websockets:
                 session.abort()
