@@ -76,6 +76,9 @@ class CallingConnection(BodyConnection):
         peer = self.peer or self._name_peer()
         if exchange.pace is not None:
             exchange.busy_since = time.monotonic()  # to read the first of it took the client's time
+        outbox = self.conn.outbox
+        if outbox.waiting and outbox.overdue(exchange.busy_since + host.call_times.expected(head.raw_path)):
+            outbox.flush()
         host.board.begin(exchange.busy_since, head.method, head.raw_path, exchange.trace.request_id, peer)
         host.turn.release()
         try:
@@ -83,6 +86,8 @@ class CallingConnection(BodyConnection):
         finally:
             host.turn.acquire()
         host.board.paused()
+        if outbox.open:
+            host.call_times.took(head.raw_path, time.monotonic() - exchange.busy_since)
         if task.done():
             self._on_returned(exchange, task)
             if exchange.begun_at:

@@ -25,6 +25,7 @@ from hsrv.common.terms import EndReason, Identity
 from hsrv.events.types import Move
 from hsrv.http.backlog import Backlog
 from hsrv.http.observer import Observer
+from hsrv.http.request.calltimes import CallTimes
 from hsrv.http.request.exchange import Exchange
 from hsrv.http.request.scope import ScopeBuilder
 from hsrv.http.states import MOVES, Event, State
@@ -69,11 +70,12 @@ class Host:
     """Connections with a body of which more was read than may be interpreted at once."""
     context: Context
     """What the context of each call is a copy of."""
-    state: dict[str, Any]
-    """The lifespan state; each request gets a shallow copy."""
     parse: HeadParser
     limits: HeadLimits
+    state: dict[str, Any]
+    """The lifespan state; each request gets a shallow copy."""
     scopes: ScopeBuilder
+    call_times: CallTimes
     default_headers: DefaultHeaders
     """The server's own header lines."""
     send_timeout: float

@@ -25,6 +25,7 @@ from hsrv.http.contract import Connection, Delegate, Host
 from hsrv.http.emitter import EventEmitter
 from hsrv.http.request.call import Call
 from hsrv.http.request.calls import RunningCalls, occupant_of
+from hsrv.http.request.calltimes import CallTimes
 from hsrv.http.request.exchange import Exchange
 from hsrv.http.request.scope import ScopeBuilder
 from hsrv.http.states import State
@@ -90,6 +91,7 @@ class HTTPHost(Host):
             proxies=TrustedProxies(config.forwarded_allow_ips),
             extension=scope_extension(identity),
         )
+        self.call_times = CallTimes()
         self.send_timeout = config.send_timeout
         self.census = census
         """What all processes hold; None when no limit counts it."""

@@ -20,15 +20,20 @@ import sys
 import termios
 from collections import deque
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from hsrv.common.errors import ClientDisconnected
 from hsrv.ipc.messages import Origin
+from hsrv.net.outbox import Writer
 from hsrv.net.poller import poller_of
 from hsrv.net.waiting import until
 
 RECEIVE_SIZE: Final = 64 * 1024
 """Bytes read per system call: a request with a small body in one."""
+
+GATHER_LIMIT: Final = 16 * 1024
+"""Bytes of a connection that may wait for the end of the turn. A larger write has its cost by itself."""
 
 HIGH_WATER: Final = 64 * 1024
 LOW_WATER: Final = 16 * 1024
@@ -65,11 +70,14 @@ class _FilePart:
         self.left = left
 
 
-class Conn:
+class Conn(Writer):
     """A client socket that this process owns."""
 
     __slots__ = (
         "_broken",
+        "_failed",
+        "_gathered",
+        "_gathered_bytes",
         "_held",
         "_loop",
         "_pending",
@@ -78,12 +86,14 @@ class Conn:
         "_sock",
         "_told",
         "_waiter",
+        "_waits",
         "_writing",
         "fd",
         "on_broken",
         "on_flushed",
         "on_left",
         "origin",
+        "outbox",
         "pending_bytes",
         "progress_at",
         "reading",
@@ -95,6 +105,15 @@ class Conn:
         self._sock = sock
         self._loop = loop
         self._poller = poller_of(loop)
+        self.outbox = self._poller.outbox
+        self._waits = False
+        """It is in the outbox."""
+        self._gathered = b""
+        """What is left of the data for which it is there. Other data waits only behind it."""
+        self._gathered_bytes = 0
+        """How much it was."""
+        self._failed = False
+        """Sending it failed: the peer is gone."""
         self.origin = origin
         self.fd = sock.fileno()
         self.reading = False
@@ -171,13 +190,16 @@ class Conn:
     # writing
 
     def write(self, data: bytes, *more: bytes, last: bool = False) -> None:
-        """Write what the kernel accepts now and keep the rest, in order. Raises `ClientDisconnected`.
+        """Write, now or with others at the end of this turn (`hsrv.net.outbox`), what the kernel accepts, and keep the
+        rest, in order. Raises `ClientDisconnected`.
 
-        `last`: FIN follows at once. Then both leave in one segment, which halves the work in the kernel and saves the
-        peer a packet.
+        `last`: FIN follows at once, so it is written at once. Then both leave in one segment, which halves the work in
+        the kernel and saves the peer a packet.
         """
         if self.fd < 0 or self._broken:
             raise ClientDisconnected(errno.EPIPE, "the client is gone")
+        if (self._waits or self.outbox.open) and self._gather(data, alone=not more and not last):
+            return
         if self._pending:
             self._keep((data, *more), 0)
             return
@@ -195,6 +217,66 @@ class Conn:
         if more or sent < len(data):
             self._keep((data, *more), sent)
 
+    def _gather(self, data: bytes, *, alone: bool) -> bool:
+        """Leave `data` to the outbox, if it is small. Else all that was left there before is sent now, or kept."""
+        size = len(data)
+        outbox = self.outbox
+        if not self._waits:
+            if not alone or size > GATHER_LIMIT or self._pending:
+                return False
+            self._gathered, self._gathered_bytes, self._waits = data, size, True
+            self.pending_bytes += size
+            outbox.add(self)
+            return True
+        with outbox.turn:  # the other thread may be sending
+            if alone and self._gathered_bytes + size <= GATHER_LIMIT:
+                self._gathered += data
+                self._gathered_bytes += size
+                self.pending_bytes += size
+                if outbox.overdue(monotonic()):
+                    outbox.flush()
+                return True
+            self._take_out()
+        return False
+
+    def send_out(self) -> None:
+        data = self._gathered
+        if not data or self._failed:
+            return
+        try:
+            sent = self._sock.send(data)
+        except _WOULD_BLOCK:
+            return
+        except OSError:
+            self._failed = True
+            return
+        self._gathered = data[sent:]
+
+    def settle(self) -> None:
+        if not self._waits:
+            return
+        self._take_out()
+        if self._failed:
+            self._break()
+        elif not self._pending and self.on_flushed is not None:
+            self.on_flushed()
+
+    def _leave_outbox(self) -> None:
+        if self._waits:
+            with self.outbox.turn:
+                self._take_out()
+
+    def _take_out(self) -> None:
+        """Send what waits in the outbox, keep what the kernel doesn't accept, and count. Calls nobody back."""
+        self.send_out()
+        left, size = self._gathered, self._gathered_bytes
+        self._gathered, self._gathered_bytes, self._waits = b"", 0, False
+        sent = size - len(left)
+        self.pending_bytes -= size
+        self.sent_bytes += sent
+        if left and not self._failed:
+            self._keep((left,), 0)
+
     def write_file(self, fd: int, offset: int, count: int) -> None:
         """Write `count` bytes of an open file with sendfile(2). Takes ownership of `fd`, also when it raises
         `ClientDisconnected`."""
@@ -204,6 +286,7 @@ class Conn:
         if count == 0:
             os.close(fd)
             return
+        self._leave_outbox()
         if self._pending is None:
             self._pending = deque()
         self._pending.append(_FilePart(fd, offset, count))
@@ -216,7 +299,7 @@ class Conn:
         Acknowledgements to the kernel count as progress: its queue may be so long that a slow peer takes minutes until
         there is room for more data.
         """
-        if not self.pending_bytes:
+        if not self._writing:
             return False
         queued = _queued_bytes(self.fd)
         if queued != self._queued:
@@ -325,6 +408,7 @@ class Conn:
             if isinstance(part, _FilePart):
                 os.close(part.fd)
         self._pending = None
+        self._gathered, self._gathered_bytes = b"", 0
         self.pending_bytes = 0
         # The traceback of its exception will refer to the owner of this socket: a reference cycle if kept here.
         waiter, self._waiter = self._waiter, None
@@ -355,6 +439,7 @@ class Conn:
         No data may be waiting to be written. Unregistered first: an epoll registration outlives this descriptor as long
         as another process holds a copy.
         """
+        self._leave_outbox()
         if self._pending:
             raise RuntimeError("a connection with unwritten bytes can't be given")
         self.unwatch()
@@ -365,6 +450,7 @@ class Conn:
         """Close; data not yet written is dropped. May be called again."""
         if self.fd < 0:
             return
+        self._leave_outbox()
         if self._held:
             self.finish_writing()  # close() alone would drop the held data if there is unread input
         if self.reading:

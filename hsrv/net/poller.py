@@ -8,19 +8,26 @@ watched by the loop as one descriptor, and costs one more system call per turn o
 import asyncio
 import select
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from hsrv.net.context import own_context
+from hsrv.net.outbox import Outbox
 from hsrv.system.realthreads import RLock
 
 MAX_EVENTS: Final = 256
 """Events handled per turn of the loop."""
+
+CHECK_EVERY: Final = 8
+"""Events after which the outbox is checked. Application calls, which take longer, are checked before each."""
 
 Callback = Callable[..., object]
 
 
 class Poller(Protocol):
     """The interface of event loops: callbacks, called as long as the descriptor is ready (level-triggered)."""
+
+    outbox: Outbox
 
     def add_reader(self, fd: int, callback: Callback, *args: Any) -> Any: ...
     def remove_reader(self, fd: int) -> bool: ...
@@ -52,6 +59,7 @@ if hasattr(select, "epoll"):
             self._epoll = EPOLL()
             self.turn = RLock()
             """Held while callbacks run: while another thread holds it, no callback runs."""
+            self.outbox = Outbox(loop, self.turn)
             self._entries: dict[int, _Entry] = {}
             own_context(loop).copy().run(loop.add_reader, self._epoll.fileno(), self._dispatch)
 
@@ -101,15 +109,29 @@ if hasattr(select, "epoll"):
                 self._epoll.unregister(fd)
 
         def _dispatch(self) -> None:
+            outbox = self.outbox
             with self.turn:
-                for fd, events in self._epoll.poll(0, MAX_EVENTS):
-                    # A callback may change any entry; an event for a reused number is a harmless false alarm.
+                outbox.flush()  # written since the last time, by tasks
+                ready = self._epoll.poll(0, MAX_EVENTS)
+                outbox.begin(several=len(ready) > 1)
+                outbox.dispatching = True
+                try:
+                    self._call_back(ready, outbox)
+                finally:
+                    outbox.dispatching = False
+                    outbox.flush()
+
+        def _call_back(self, ready: list[tuple[int, int]], outbox: Outbox) -> None:
+            for number, (fd, events) in enumerate(ready):
+                # A callback may change any entry; an event for a reused number is a harmless false alarm.
+                entry = self._entries.get(fd)
+                if entry is not None and entry.reader is not None and events & _WAKES_READER:
+                    entry.reader[0](*entry.reader[1])
                     entry = self._entries.get(fd)
-                    if entry is not None and entry.reader is not None and events & _WAKES_READER:
-                        entry.reader[0](*entry.reader[1])
-                        entry = self._entries.get(fd)
-                    if entry is not None and entry.writer is not None and events & _WAKES_WRITER:
-                        entry.writer[0](*entry.writer[1])
+                if entry is not None and entry.writer is not None and events & _WAKES_WRITER:
+                    entry.writer[0](*entry.writer[1])
+                if not number % CHECK_EVERY and outbox.waiting and outbox.overdue(monotonic()):
+                    outbox.flush()
 
 
 class LoopPoller:
@@ -117,6 +139,8 @@ class LoopPoller:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.outbox = Outbox(loop, RLock())
+        """Never opened."""
         self.remove_reader = loop.remove_reader
         self.remove_writer = loop.remove_writer
 

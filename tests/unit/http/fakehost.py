@@ -15,6 +15,7 @@ from hsrv.http.backlog import Backlog
 from hsrv.http.connection import HTTPConnection
 from hsrv.http.contract import Connection, Delegate, Host, Outcome
 from hsrv.http.request.call import Call
+from hsrv.http.request.calltimes import CallTimes
 from hsrv.http.request.exchange import Exchange
 from hsrv.http.request.scope import ScopeBuilder
 from hsrv.http.states import Event, State
@@ -70,7 +71,7 @@ def _checked(kind: type, attribute: str, take_it_themselves: set[str]) -> dict[s
     def wrap(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
             owner = getattr(self, attribute)
-            amid_response = name == "write" and owner.connection.state is State.RUNNING
+            amid_response = name in ("write", "_gather") and owner.connection.state is State.RUNNING
             assert owner.turn.held or amid_response, f"{kind.__name__}.{name} without the lock"
             return method(self, *args, **kwargs)
 
@@ -132,7 +133,7 @@ class FakeHost(Host):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, app: Application, config: Config) -> None:
         poller: Any = poller_of(loop)
-        poller.turn = self.lock = CheckedTurn()
+        poller.turn = poller.outbox.turn = self.lock = CheckedTurn()
         self.app = app
         self.identity = Identity(Role.WORKER, 1, 1)
         self.settings = config
@@ -141,9 +142,10 @@ class FakeHost(Host):
         self.turn = turn_of(loop)
         self.backlog = Backlog(loop)
         self.context = own_context(loop)
-        self.state = {}
         self.parse = choose_parser("auto")
         self.limits = HeadLimits(request_line=100, head=1000, fields=10, body=config.limit_request_body)
+        self.state = {}
+        self.call_times = CallTimes()
         self.scopes = ScopeBuilder(root_path="", proxies=TrustedProxies([]), extension={})
         self.default_headers = DefaultHeaders(lambda: 0.0, server=False, date=False)
         self.send_timeout = 60.0
