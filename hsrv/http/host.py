@@ -39,7 +39,7 @@ from hsrv.logs.floods import lines_due
 from hsrv.logs.logging import get_logger
 from hsrv.net.conn import Conn
 from hsrv.net.context import own_context, soon
-from hsrv.net.poller import turn_of
+from hsrv.net.poller import outbox_of, turn_of
 from hsrv.net.sweep import Sweep
 from hsrv.options.config import Config
 from hsrv.system.descriptors import most_connections
@@ -76,6 +76,7 @@ class HTTPHost(Host):
         self.turn = turn_of(loop)
         self.observer = EventEmitter(collectors, self.turn) if collectors is not None else None
         self.backlog = Backlog(loop)
+        outbox_of(loop).prepare()
         self.context = own_context(loop)
         self.state = {}
         self.parse = choose_parser(config.http)

@@ -13,6 +13,7 @@ left to the thread of the loop.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from time import monotonic
 from typing import Final
@@ -58,7 +59,6 @@ class Outbox:
         "dispatching",
         "due",
         "open",
-        "prepared",
         "turn",
         "waiting",
     )
@@ -68,8 +68,6 @@ class Outbox:
         self.turn = turn
         self.open = False
         """Whether writes are to wait. They are not when only one socket is ready: there is nothing to wait for."""
-        self.prepared = False
-        """It can be opened, or never will be."""
         self.dispatching = False
         """The poller calls back, and will flush."""
         self.waiting: deque[Writer] = deque()
@@ -80,14 +78,14 @@ class Outbox:
         self._flushing = False
         self._timer: FlushTimer | None = None
 
+    def prepare(self) -> None:
+        """From now on it may be open, where the system has what that takes."""
+        if self._timer is None:
+            with contextlib.suppress(OSError):
+                self._timer = FlushTimer(self.send_late)
+
     def begin(self, *, several: bool) -> None:
         """Some sockets are ready."""
-        if several and not self.prepared:
-            self.prepared = True
-            try:
-                self._timer = FlushTimer(self.send_late)
-            except OSError:
-                several = False
         self.open = several and self._timer is not None
 
     def add(self, writer: Writer) -> None:

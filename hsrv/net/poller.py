@@ -168,6 +168,11 @@ def turn_of(loop: asyncio.AbstractEventLoop) -> RLock:
     return turn
 
 
+def outbox_of(loop: asyncio.AbstractEventLoop) -> Outbox:
+    """Where connections on this loop leave what is written at the end of a turn."""
+    return poller_of(loop).outbox
+
+
 async def wait_readable(fd: int) -> None:
     """Wait until `fd` has data, end-of-file or an error."""
     loop = asyncio.get_running_loop()
