@@ -37,6 +37,7 @@ class AsyncPool(RoleService):
         super().__init__(boot, loop, learn)
         host = self.host
         host.send_timeout = boot.config.stream_send_timeout
+        host.keeps_idle = False
         host.answers_half_closed = False
         host.on_finished = self._finished
         self._lot = ParkingLot(boot.adopt_send, loop, most_parked(), host.observer)

@@ -50,6 +50,8 @@ class CallingConnection(BodyConnection):
         encoder = ResponseEncoder(head.method, head.http_version, head.keep_alive)
         exchange = self.exchange = Exchange(self, head, trace, decoder, encoder, started_at=now)
         if decoder.done:
+            if self.buffer:  # more requests, whose responses leave together
+                self.conn.outbox.begin(several=True)
             self._run(exchange)
             return
         self.move(Event.BODY_AWAITED)
@@ -146,7 +148,7 @@ class CallingConnection(BodyConnection):
 
     def response_complete(self) -> None:
         """The application has sent its response whole. (`ExchangeConnection`)"""
-        if self.conn.pending_bytes:
+        if self.conn.pending_bytes and not (self.buffer and self._goes_on()):
             self.move(Event.RESPONSE_KEPT)
             self.conn.on_flushed = self._on_flushed
         else:
@@ -172,9 +174,26 @@ class CallingConnection(BodyConnection):
         else:
             self._answer(exchange, 504, "Gateway Timeout")
 
+    def _goes_on(self) -> bool:
+        """The response leaves at the end of this turn, and the next request is here: their responses leave together."""
+        outbox = self.conn.outbox
+        return outbox.dispatching and self.conn.only_gathered and self.host.keeps_idle
+
+    def _on_kept(self) -> None:
+        """The client doesn't take responses that were to leave together. They are finished; only no other request is
+        served, and the connection goes nowhere, before it has them."""
+        if self.state is State.IDLE or self.state is State.READING:
+            self.move(Event.RESPONSE_KEPT)
+            self.deadline = math.inf
+            self.conn.on_flushed = self._on_flushed
+
     def _on_flushed(self) -> None:
         self.conn.on_flushed = None
-        if self.state is State.WRITING:
+        if self.state is not State.WRITING:
+            return
+        if self.exchange is None:
+            self._become_idle()
+        else:
             self._after_response()
 
     def _after_response(self) -> None:

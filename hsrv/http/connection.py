@@ -23,7 +23,6 @@ from hsrv.http.wire.head import take_head
 from hsrv.http.wire.trace import trace_of
 from hsrv.ipc.messages import Trace
 from hsrv.net.conn import Conn
-from hsrv.net.context import soon
 
 BODY_MOMENT: Final = 0.25
 """Seconds from the head on for which the application is not called when it would only wait for a short body of known
@@ -52,6 +51,7 @@ class HTTPConnection(CallingConnection):
         """Bytes at the front of `buffer` known not to hold the end of a head."""
         self._advance_due = False
         conn.on_broken = self._on_broken
+        conn.on_kept = self._on_kept
 
     # entering: a new connection, one from another process, one with a request that was not run yet
 
@@ -147,10 +147,6 @@ class HTTPConnection(CallingConnection):
         if self.host.delegate.take(self, head, trace) is _HERE:
             self._begin(head, trace)
 
-    def _advance_later(self) -> None:
-        with self.host.turn:
-            self._advance()
-
     def _await_head(self) -> None:
         self.searched = len(self.buffer)
         self.conn.watch(self._on_readable)
@@ -178,9 +174,9 @@ class HTTPConnection(CallingConnection):
         if not self.conn.reading:
             self._read_on()
         if self.host.delegate.idle(self) is _HERE and self.buffer and not self._advance_due:
-            # One turn of the loop per pipelined request: they don't nest, and other clients get their turn.
+            # Not here: pipelined requests don't nest, and other clients have their turn first.
             self._advance_due = True
-            soon(self._loop, self._advance_later)
+            self.conn.outbox.go_on(self._advance)
 
     def look(self) -> None:
         """Read what has arrived and act on it, without waiting for the loop to say so."""

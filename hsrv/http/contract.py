@@ -81,6 +81,8 @@ class Host:
     send_timeout: float
     closing: bool
     """Every further response says `Connection: close`."""
+    keeps_idle: bool
+    """Whether a connection mostly stays when it becomes idle."""
     answers_half_closed: bool
     """Whether a client that closed its sending side is still answered."""
     observer: Observer | None

@@ -53,6 +53,7 @@ log = get_logger("hsrv.http")
 class HTTPHost(Host):
     """The connections of one process."""
 
+    keeps_idle = True
     answers_half_closed = True
 
     def __init__(

@@ -137,6 +137,9 @@ _SERVE: Final[dict[Event, State]] = {E.BODY_AWAITED: S.BODY, E.CALLED: S.RUNNING
 
 _HEAD: Final[dict[Event, State]] = {**_SERVE, E.HELD: S.WAITING}
 
+_KEPT: Final[dict[Event, State]] = {E.RESPONSE_KEPT: S.WRITING}
+"""Of pipelined requests: the responses were to leave together, and turn out to be too much for the client."""
+
 _RESPONDED: Final[dict[Event, State]] = {E.FINISHED: S.IDLE, E.BODY_LEFT: S.DISCARDING}
 
 ROWS: Final[dict[State, Row]] = {
@@ -152,10 +155,10 @@ ROWS: Final[dict[State, Row]] = {
         EndOfInput.GONE,
         Lateness.CLOSE_IDLE,
         ("keep_alive", "header_timeout"),
-        {E.HEAD_BEGUN: S.READING, **_HEAD, **_ANY},
+        {E.HEAD_BEGUN: S.READING, **_HEAD, **_KEPT, **_ANY},
     ),
     S.READING: Row(
-        Reading.HEAD, EndOfInput.GONE, Lateness.REFUSE_HEAD, ("header_timeout",), {**_HEAD, **_ANY}
+        Reading.HEAD, EndOfInput.GONE, Lateness.REFUSE_HEAD, ("header_timeout",), {**_HEAD, **_KEPT, **_ANY}
     ),
     S.WAITING: Row(
         Reading.AHEAD,

@@ -24,6 +24,7 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from hsrv.common.errors import ClientDisconnected
+from hsrv.ipc.channel import ChannelFull
 from hsrv.ipc.messages import Origin
 from hsrv.net.outbox import Writer
 from hsrv.net.poller import poller_of
@@ -91,6 +92,7 @@ class Conn(Writer):
         "fd",
         "on_broken",
         "on_flushed",
+        "on_kept",
         "on_left",
         "origin",
         "outbox",
@@ -137,6 +139,8 @@ class Conn(Writer):
         """Called when all waiting data is written."""
         self.on_broken: Callable[[], None] | None = None
         """Called when writing failed outside of `write()`: the peer is gone."""
+        self.on_kept: Callable[[], None] | None = None
+        """Called when data from the outbox has to wait because the peer doesn't take it."""
         self.on_left: Callable[[], None] | None = None
         """Called once, when the socket is closed or passed to another process."""
 
@@ -239,6 +243,11 @@ class Conn(Writer):
             self._take_out()
         return False
 
+    @property
+    def only_gathered(self) -> bool:
+        """Nothing waits but what the outbox has, for the end of this turn."""
+        return self._waits and not self._pending
+
     def send_out(self) -> None:
         data = self._gathered
         if not data or self._failed:
@@ -258,7 +267,10 @@ class Conn(Writer):
         self._take_out()
         if self._failed:
             self._break()
-        elif not self._pending and self.on_flushed is not None:
+        elif self._pending:
+            if self.on_kept is not None:
+                self.on_kept()
+        elif self.on_flushed is not None:
             self.on_flushed()
 
     def _leave_outbox(self) -> None:
@@ -436,13 +448,13 @@ class Conn(Writer):
         """Send the socket to another process with `payload`. Raises what `sender.send` raises, and then still owns the
         socket, unwatched.
 
-        No data may be waiting to be written. Unregistered first: an epoll registration outlives this descriptor as long
-        as another process holds a copy.
+        Raises ChannelFull as well while the peer hasn't taken all that was written. Unregistered first: an epoll
+        registration outlives this descriptor as long as another process holds a copy.
         """
         self._leave_outbox()
-        if self._pending:
-            raise RuntimeError("a connection with unwritten bytes can't be given")
         self.unwatch()
+        if self._pending:
+            raise ChannelFull("data is still to be written to this connection")
         sender.send(payload, self.fd)
         self._leave()
 
@@ -463,7 +475,7 @@ class Conn(Writer):
         self.fd = -1
         self._sock.close()
         # Break the reference cycle, so that it is freed without a garbage collection.
-        self.on_flushed = self.on_broken = None
+        self.on_flushed = self.on_broken = self.on_kept = None
         if self.on_left is not None:
             self.on_left()
 

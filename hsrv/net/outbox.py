@@ -15,6 +15,7 @@ left to the thread of the loop.
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -28,6 +29,10 @@ PATIENCE: Final = 0.001
 
 OVERTAKEN_AFTER: Final = 0.0015
 """Seconds after which another thread sends what still waits. Above PATIENCE, so that it mostly has nothing to do."""
+
+GOING_ON_TIME: Final = 0.001
+"""Seconds of a turn for pipelined requests, beside the one that runs when they are over: what they wait for each other
+they don't keep from other clients."""
 
 TURN_TIMEOUT: Final = 0.05
 """Seconds that the other thread waits for the lock. While the loop's thread holds it, it is about to send by itself."""
@@ -55,6 +60,7 @@ class Outbox:
         "_expires",
         "_flushing",
         "_loop",
+        "_more",
         "_timer",
         "dispatching",
         "due",
@@ -72,6 +78,7 @@ class Outbox:
         """The poller calls back, and will flush."""
         self.waiting: deque[Writer] = deque()
         """Appended to without the lock."""
+        self._more: deque[Callable[[], object]] = deque()
         self.due = 0.0
         """time.monotonic() at which what waits must be sent."""
         self._expires = 0.0
@@ -102,6 +109,29 @@ class Outbox:
         self.waiting.append(writer)
         if not self.dispatching:
             soon(self._loop, self.flush)
+
+    def go_on(self, callback: Callable[[], object]) -> None:
+        """Call it within this turn, after all sockets that are ready, if that doesn't take long."""
+        self._more.append(callback)
+        if not self.dispatching and len(self._more) == 1:
+            soon(self._loop, self._next_turn)
+
+    def end_turn(self) -> None:
+        """All sockets that were ready are served."""
+        more = self._more
+        if more:
+            end = monotonic() + GOING_ON_TIME
+            while more and monotonic() < end:
+                more.popleft()()
+            if more:
+                soon(self._loop, self._next_turn)
+        self.dispatching = False
+        self.flush()
+
+    def _next_turn(self) -> None:
+        with self.turn:
+            self.dispatching = True
+            self.end_turn()
 
     def overdue(self, now: float) -> bool:
         return now >= self.due

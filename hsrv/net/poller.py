@@ -118,8 +118,7 @@ if hasattr(select, "epoll"):
                 try:
                     self._call_back(ready, outbox)
                 finally:
-                    outbox.dispatching = False
-                    outbox.flush()
+                    outbox.end_turn()
 
         def _call_back(self, ready: list[tuple[int, int]], outbox: Outbox) -> None:
             for number, (fd, events) in enumerate(ready):

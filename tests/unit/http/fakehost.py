@@ -35,7 +35,7 @@ from hsrv.system.realthreads import RLock, get_ident
 DEADLINE: Final = 10.0
 """Seconds for whatever a test waits for."""
 
-TAKE_IT_THEMSELVES: Final = {"_on_task_done", "_advance_later"}
+TAKE_IT_THEMSELVES: Final = {"_on_task_done"}
 """Methods of a connection that the loop calls."""
 
 
@@ -151,6 +151,7 @@ class FakeHost(Host):
         self.send_timeout = 60.0
         self.closing = False
         self.answers_half_closed = True
+        self.keeps_idle = True
         self.observer = None
         self.delegate = FakeDelegate(self)
         self.decides: dict[str, Callable[[Connection], Outcome]] = {}
