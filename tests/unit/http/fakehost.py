@@ -46,9 +46,11 @@ class CheckedTurn:
         self._lock = RLock()
         self._owner = self._depth = 0
 
-    def acquire(self) -> None:
-        self._lock.acquire()
-        self._owner, self._depth = get_ident(), self._depth + 1
+    def acquire(self, timeout: float = -1.0) -> bool:
+        got = self._lock.acquire(timeout=timeout)
+        if got:
+            self._owner, self._depth = get_ident(), self._depth + 1
+        return got
 
     def release(self) -> None:
         self._depth -= 1
@@ -134,6 +136,7 @@ class FakeHost(Host):
     def __init__(self, loop: asyncio.AbstractEventLoop, app: Application, config: Config) -> None:
         poller: Any = poller_of(loop)
         poller.turn = poller.outbox.turn = self.lock = CheckedTurn()
+        poller.outbox.prepare()
         self.app = app
         self.identity = Identity(Role.WORKER, 1, 1)
         self.settings = config

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import hashlib
+import math
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from hsrv.net.conn import GATHER_LIMIT, Conn
 from hsrv.net.loops import new_loop
 from hsrv.net.outbox import PATIENCE
 from hsrv.net.poller import outbox_of
+from hsrv.system.native import is_compiled
 from hsrv.system.realthreads import RealThread
 
 DEADLINE = 10.0
@@ -61,6 +64,11 @@ class Turn:
         peer.client.send(b"?")
         self.peers.append(peer)
         return peer
+
+    def without_the_other_thread(self) -> None:
+        timer = self.outbox._timer
+        assert timer is not None
+        timer.callback = lambda: None
 
     def run(self, seconds: float = 0.0) -> None:
         self.loop.run_until_complete(asyncio.sleep(seconds))
@@ -115,6 +123,26 @@ def test_what_a_task_writes_later_in_a_busy_turn_leaves_too(turn: Turn) -> None:
     peers = [turn.peer(write_later) for _ in range(3)]
     turn.run(0.05)
     assert [peer.got() for peer in peers] == [b"later"] * 3
+    assert [peer.conn.pending_bytes for peer in peers] == [0] * 3
+
+
+def test_what_tasks_write_is_not_kept_for_longer_than_its_patience(turn: Turn) -> None:
+    seen: list[bytes] = []
+
+    def write_later(peer: Peer) -> None:
+        turn.loop.call_soon(work, peer)
+
+    def work(peer: Peer) -> None:
+        peer.conn.write(b"a")
+        seen.append(turn.peers[0].got())
+        compute(1.5 * PATIENCE)
+
+    turn.without_the_other_thread()
+    for _ in range(4):
+        turn.peer(write_later)
+    turn.run(0.05)
+    assert seen[0] == b""
+    assert b"a" in seen[:3]
 
 
 def test_what_waits_counts_as_pending_and_its_owner_hears_when_it_is_written(turn: Turn) -> None:
@@ -159,8 +187,8 @@ def test_the_last_of_a_connection_is_written_at_once_with_what_waits(turn: Turn)
     assert peer.client.recv(10) == b""
 
 
-@pytest.mark.parametrize("way", ["close", "give", "file"])
-def test_what_waits_is_written_before_the_connection_leaves_or_sends_a_file(turn: Turn, way: str) -> None:
+@pytest.mark.parametrize("way", ["close", "give"])
+def test_what_waits_is_written_before_the_connection_leaves(turn: Turn, way: str) -> None:
     class Channel:
         def send(self, payload: bytes, *fds: int) -> None:
             assert len(fds) == 1
@@ -169,17 +197,31 @@ def test_what_waits_is_written_before_the_connection_leaves_or_sends_a_file(turn
         peer.conn.write(b"a")
         if way == "close":
             peer.conn.close()
-        elif way == "give":
-            peer.conn.give(Channel(), b"")
         else:
-            fd = os.memfd_create("file")
-            os.write(fd, b"b")
-            peer.conn.write_file(fd, 0, 1)
+            peer.conn.give(Channel(), b"")
 
     peer = turn.peer(write)
     turn.peer()
     turn.run(0.05)
-    assert peer.got() == (b"ab" if way == "file" else b"a")
+    assert peer.got() == b"a"
+
+
+def test_a_file_comes_after_what_waits_also_when_the_peer_does_not_read(turn: Turn) -> None:
+    def write(peer: Peer) -> None:
+        peer.conn._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        peer.conn.write(b"a" * 8000)
+        peer.conn.write(b"b" * 8000)
+        fd = os.memfd_create("file")
+        os.write(fd, b"c" * 8000)
+        peer.conn.write_file(fd, 0, 8000)
+
+    peer = turn.peer(write)
+    turn.peer()
+    data, end = b"", time.monotonic() + DEADLINE
+    while len(data) < 24_000 and time.monotonic() < end:
+        turn.run(0.001)
+        data += peer.got()
+    assert data == b"a" * 8000 + b"b" * 8000 + b"c" * 8000
 
 
 def test_a_peer_that_does_not_read_gets_all_of_it_in_order_later(turn: Turn) -> None:
@@ -230,6 +272,48 @@ def test_an_error_in_one_callback_keeps_nothing_back(turn: Turn) -> None:
     turn.peer(fail)
     turn.run(0.001)
     assert peer.got() == b"a"
+
+
+class SlowSocket:
+    """Its system call takes a while."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self.sends = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def send(self, data: bytes) -> int:
+        self.sends = True
+        time.sleep(0.02)
+        return int(self._sock.send(data))
+
+
+@pytest.mark.skipif(is_compiled(), reason="a compiled class takes no socket but a real one")
+def test_more_may_be_written_while_the_other_thread_sends(turn: Turn) -> None:
+    """Nothing is lost, nothing is sent twice."""
+
+    def write(peer: Peer) -> None:
+        slow = SlowSocket(peer.conn._sock)
+        setattr(peer.conn, "_sock", slow)  # noqa: B010  # mypy knows its type
+        turn.outbox.due = math.inf
+        peer.conn.write(b"one")
+        thread = RealThread(turn.outbox.send_late)
+        turn.outbox.turn.release()
+        thread.start()
+        while not slow.sends:
+            time.sleep(0.001)
+        peer.conn.write(b"two")
+        turn.outbox.turn.acquire()
+        thread.end(DEADLINE)
+
+    peer = turn.peer(write)
+    turn.without_the_other_thread()
+    turn.peer()
+    turn.run(0.01)
+    assert peer.got() == b"onetwo"
+    assert peer.conn.pending_bytes == 0
 
 
 # how long it waits for what runs after it
