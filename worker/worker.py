@@ -193,7 +193,10 @@ class Worker(RoleService):
         if self.drain.is_on or not hasattr(select, "epoll") or not turn.acquire(blocking=False):
             return
         try:
-            given = self._moves.move_all(list(self.host.connections), Reason.BLOCKED)
+            connections = list(self.host.connections)
+            for connection in connections:
+                connection.finish_sent()
+            given = self._moves.move_all(connections, Reason.BLOCKED)
         finally:
             turn.release()
         if given:

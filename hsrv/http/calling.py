@@ -148,7 +148,7 @@ class CallingConnection(BodyConnection):
 
     def response_complete(self) -> None:
         """The application has sent its response whole. (`ExchangeConnection`)"""
-        if self.conn.pending_bytes and not (self.buffer and self._goes_on()):
+        if self.conn.pending_bytes and not (self.buffer and self._shares_turn()):
             self.move(Event.RESPONSE_KEPT)
             self.conn.on_flushed = self._on_flushed
         else:
@@ -174,10 +174,31 @@ class CallingConnection(BodyConnection):
         else:
             self._answer(exchange, 504, "Gateway Timeout")
 
-    def _goes_on(self) -> bool:
+    def _shares_turn(self) -> bool:
         """The response leaves at the end of this turn, and the next request is here: their responses leave together."""
-        outbox = self.conn.outbox
-        return outbox.dispatching and self.conn.only_gathered and self.host.keeps_idle
+        exchange, conn = self.exchange, self.conn
+        if exchange is None or not exchange.decoder.done or not self.host.keeps_idle:
+            return False
+        return conn.outbox.dispatching and conn.only_gathered
+
+    def finish_sent(self) -> None:
+        """Called in another thread, while the loop is blocked: if another thread has sent the response meanwhile, the
+        connection is between two requests and may be moved. The host hears of it from the loop's thread."""
+        exchange, conn = self.exchange, self.conn
+        if self.state is not State.WRITING or exchange is None or self.buffer or not conn.all_sent:
+            return
+        if (
+            exchange.encoder.keep_alive
+            and exchange.decoder.done
+            and not (exchange.half_closed or self.host.closing)
+        ):
+            conn.on_flushed = None
+            conn.settle()
+            self.exchange = None
+            self.served += 1
+            self.move(Event.FINISHED)
+            self.deadline = self._loop.time() + self.host.settings.keep_alive
+            conn.outbox.later(partial(self.host.finished, self, exchange, _COMPLETED))
 
     def _on_kept(self) -> None:
         """The client doesn't take responses that were to leave together. They are finished; only no other request is

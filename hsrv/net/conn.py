@@ -248,6 +248,11 @@ class Conn(Writer):
         """Nothing waits but what the outbox has, for the end of this turn."""
         return self._waits and not self._pending
 
+    @property
+    def all_sent(self) -> bool:
+        """The other thread has sent all that waited."""
+        return self._waits and not self._gathered and not self._pending and not self._failed
+
     def send_out(self) -> None:
         data = self._gathered
         if not data or self._failed:

@@ -116,6 +116,10 @@ class Outbox:
         if not self.dispatching and len(self._more) == 1:
             soon(self._loop, self._next_turn)
 
+    def later(self, callback: Callable[[], object]) -> None:
+        """The same, called in another thread; at the end of the next turn if this one has ended."""
+        self._more.append(callback)
+
     def end_turn(self) -> None:
         """All sockets that were ready are served."""
         more = self._more

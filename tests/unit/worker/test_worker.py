@@ -2,12 +2,13 @@
 
 import socket
 import time
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 from structlog.testing import capture_logs
 
 from hsrv.board.layout import Count
+from hsrv.common.asgi import Receive, Scope, Send
 from hsrv.common.terms import EndReason
 from hsrv.http.states import State
 from hsrv.ipc.channel import ChannelFull
@@ -17,12 +18,20 @@ from hsrv.worker import worker
 from hsrv.worker.worker import Worker
 from tests.unit.serving.inmemory import DRAIN, GET, MOVE, ORIGIN, TRACE, Serving, head_of, serving
 
+DEADLINE = 10.0
 WAIT = GET.replace(b"/hello", b"/wait")
 EVENTS = b"GET /events HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n"
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+
+
+def peek(client: socket.socket) -> bytes:
+    try:
+        return client.recv(1000, socket.MSG_PEEK)
+    except BlockingIOError:
+        return b""
 
 
 def running(served: Serving[Worker]) -> list[State]:
@@ -192,6 +201,47 @@ def test_a_blocked_loop_gives_away_connections_between_two_requests_and_no_other
         assert served.count(Count.RESCUED) == 1
         served.app.go.set()
         served.read(busy, b"done")
+
+
+def test_a_connection_that_was_answered_just_before_the_loop_was_blocked_is_given_away_too() -> None:
+    """Its response waited for the end of the turn, and the other thread has sent it."""
+    blocked, go = Event(), Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/block":
+            blocked.set()
+            go.wait(DEADLINE)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    with serving(Worker) as served:
+        host = served.role.host
+        host.app = app
+        finished: list[str] = []
+        host.on_finished = lambda exchange, _: finished.append(exchange.head.path)
+        first, second = served.connect(), served.connect()
+        served.until(lambda: len(host.connections) == 2)
+        for path in (b"/fast", b"/block"):
+            for _ in range(100):
+                host.call_times.took(path, 0.0)
+
+        def rescue() -> None:
+            blocked.wait(DEADLINE)
+            while b"done" not in peek(first):
+                time.sleep(0.001)
+            served.role.rescue()
+            go.set()
+
+        rescuer = Thread(target=rescue)
+        rescuer.start()
+        first.sendall(GET.replace(b"/hello", b"/fast"))
+        second.sendall(GET.replace(b"/hello", b"/block"))
+        served.read(second, b"done")
+        rescuer.join()
+        assert served.count(Count.RESCUED) == 1
+        served.until(lambda: sorted(finished) == ["/block", "/fast"])
+        served.until(lambda: served.count(Count.ADOPTED) == 1)  # by whoever is free: here it is the same
+        served.ask(first, GET.replace(b"/hello", b"/fast"))
 
 
 def test_while_the_adopt_channel_is_full_a_rescue_moves_nothing_and_loses_nothing() -> None:
