@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bench import fairness, fanout, lateness, memory, reload, websocket, wrk
+from bench import fairness, fanout, lateness, memory, reload, surprise, websocket, wrk
 from bench.apps.raw import HELLO, LARGE
 from bench.meter import Result, metered, per_unit
 from bench.process import Failure, Tree, get
@@ -119,6 +119,12 @@ SCENARIOS: Final = (
              "raw:app", fairness.measure,
              (Metric("p99", "fast p99 ms", 1), Metric("p50", "fast p50 ms", 2), Metric("max", "fast max ms", 0),
               Metric("fast", "fast/s", 0), Metric("slow", "slow/s", 1), ERRORS), workers=4, pinned=False),
+    Scenario("surprise", "How long a finished response waits beside a call that turns out to take 20 or 200 ms: 16 fast connections",
+             "raw:app", surprise.measure,
+             (Metric("wait_p50", "p50 ms", 2), Metric("python_p99", "beside Python: p99 ms", 1), Metric("python_max", "max ms", 1),
+              Metric("sleep_p99", "sleep: p99 ms", 1), Metric("sleep_max", "max ms", 1), Metric("c_p99", "C: p99 ms", 1),
+              Metric("c_max", "max ms", 1), Metric("gil_p99", "C with the GIL: p99 ms", 1), Metric("gil_max", "max ms", 1),
+              Metric("p50", "request p50 ms", 2), Metric("p99", "request p99 ms", 1)), pinned=False, rounds=3),
     Scenario("memory", "8 FastAPI workers, all processes of the server: memory (PSS) and CPU to start", "fast:app",
              memory.start, (Metric("mib", "MiB", 0), Metric("cpu_s", "CPU s to start", 2),
                             Metric("processes", "processes", 0)), kinds=("asgi", "memory"), workers=8, pinned=False, rounds=2),

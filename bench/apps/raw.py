@@ -1,6 +1,7 @@
 """A raw ASGI application: what is measured is the server."""
 
 import asyncio
+import hashlib
 import time
 from typing import Any
 
@@ -8,6 +9,8 @@ HELLO = b"Hello, world!"
 LARGE = bytes(range(256)) * 4096  # 1 MiB
 TICK = 0.1
 FAN_OUT = 0.05
+RANGE_PER_SECOND = 20_000_000
+"""Numbers of a range that max() takes in a second, roughly."""
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -76,6 +79,35 @@ async def blocked(scope: Any, receive: Any, send: Any) -> None:
     """The mistake of so many handlers: 200 ms in which the loop stands still."""
     time.sleep(0.2)  # noqa: ASYNC251  # to block is what it is for
     await respond(send, b"ok")
+
+
+def python(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def c(seconds: float) -> None:
+    """C code that releases the GIL."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 10_000)
+
+
+def gil(seconds: float) -> None:
+    """One call of C code that keeps the GIL, of about that time."""
+    max(range(int(seconds * RANGE_PER_SECOND)))
+
+
+LONG = {b"python": python, b"sleep": time.sleep, b"c": c, b"gil": gil}
+
+
+async def turn(scope: Any, receive: Any, send: Any) -> None:
+    """Short, unless the query says for how many milliseconds it computes or sleeps. The body: when it was sent."""
+    kind, _, length = scope["query_string"].partition(b"=")
+    if kind:
+        LONG[kind](int(length) / 1000)
+    await respond(send, b"%020d" % time.monotonic_ns())
 
 
 async def begin_stream(send: Any) -> None:
@@ -164,4 +196,5 @@ ROUTES = {
     "/blocked": blocked,
     "/ticks": ticks,
     "/events": events,
+    "/turn": turn,
 }

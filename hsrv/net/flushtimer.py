@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from hsrv.system.realthreads import RealThread
 
-SWITCH_INTERVAL: Final = 0.003
+SWITCH_INTERVAL: Final = 0.002
 """Seconds after which a thread that computes in Python is asked for the GIL (sys.setswitchinterval). With Python's
-default of 5 ms a complete response would wait for longer than 5 ms."""
+default of 5 ms a complete response could wait for longer than that."""
 
 _CLOCK_MONOTONIC: Final = 1
 _ITIMERSPEC: Final = struct.Struct("@llll")
