@@ -19,6 +19,7 @@ COMPILED: Final = (
     "hsrv/logs/accesslog.py",
     "hsrv/board/census.py",
     "hsrv/net/conn.py",
+    "hsrv/net/gathering.py",
     "hsrv/net/outbox.py",
     "hsrv/net/eager.py",
     "hsrv/board/layout.py",

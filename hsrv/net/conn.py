@@ -20,21 +20,17 @@ import sys
 import termios
 from collections import deque
 from collections.abc import Callable, Coroutine
-from time import monotonic
 from typing import Any, Final, Protocol
 
 from hsrv.common.errors import ClientDisconnected
 from hsrv.ipc.channel import ChannelFull
 from hsrv.ipc.messages import Origin
-from hsrv.net.outbox import Writer
+from hsrv.net.gathering import FilePart, GatheringConn
 from hsrv.net.poller import poller_of
 from hsrv.net.waiting import until
 
 RECEIVE_SIZE: Final = 64 * 1024
 """Bytes read per system call: a request with a small body in one."""
-
-GATHER_LIMIT: Final = 16 * 1024
-"""Bytes of a connection that may wait for the end of the turn. A larger write has its cost by itself."""
 
 HIGH_WATER: Final = 64 * 1024
 LOW_WATER: Final = 16 * 1024
@@ -60,34 +56,17 @@ class Sender(Protocol):
     def send(self, payload: bytes, *fds: int) -> None: ...
 
 
-class _FilePart:
-    """A range of an open file, owned: closed when written or dropped."""
-
-    __slots__ = ("fd", "left", "offset")
-
-    def __init__(self, fd: int, offset: int, left: int) -> None:
-        self.fd = fd
-        self.offset = offset
-        self.left = left
-
-
-class Conn(Writer):
+class Conn(GatheringConn):
     """A client socket that this process owns."""
 
     __slots__ = (
         "_broken",
-        "_failed",
-        "_gathered",
-        "_gathered_bytes",
         "_held",
         "_loop",
-        "_pending",
         "_poller",
         "_queued",
-        "_sock",
         "_told",
         "_waiter",
-        "_waits",
         "_writing",
         "fd",
         "on_broken",
@@ -95,39 +74,24 @@ class Conn(Writer):
         "on_kept",
         "on_left",
         "origin",
-        "outbox",
-        "pending_bytes",
         "progress_at",
         "reading",
         "received_bytes",
-        "sent_bytes",
     )
 
     def __init__(self, sock: socket.SocketType, loop: asyncio.AbstractEventLoop, origin: Origin) -> None:
-        self._sock = sock
+        poller = poller_of(loop)
+        super().__init__(sock, poller.outbox)
         self._loop = loop
-        self._poller = poller_of(loop)
-        self.outbox = self._poller.outbox
-        self._waits = False
-        """It is in the outbox."""
-        self._gathered = b""
-        """What is left of the data for which it is there. Other data waits only behind it."""
-        self._gathered_bytes = 0
-        """How much it was."""
-        self._failed = False
-        """Sending it failed: the peer is gone."""
+        self._poller = poller
         self.origin = origin
         self.fd = sock.fileno()
         self.reading = False
         self._writing = False
         self._broken = False
         """Writing failed: the peer is gone."""
-        self._pending: deque[memoryview | _FilePart] | None = None
-        """Created when data has to wait: most connections never need it."""
-        self.pending_bytes = 0
         self._queued = 0
         """Bytes in the kernel's send queue at the last check."""
-        self.sent_bytes = 0
         self.received_bytes = 0
         self._told = (0, 0)
         self._waiter: asyncio.Future[None] | None = None
@@ -221,51 +185,6 @@ class Conn(Writer):
         if more or sent < len(data):
             self._keep((data, *more), sent)
 
-    def _gather(self, data: bytes, *, alone: bool) -> bool:
-        """Leave `data` to the outbox, if it is small. Else all that was left there before is sent now, or kept."""
-        size = len(data)
-        outbox = self.outbox
-        if not self._waits:
-            if not alone or size > GATHER_LIMIT or self._pending:
-                return False
-            self._gathered, self._gathered_bytes, self._waits = data, size, True
-            self.pending_bytes += size
-            outbox.add(self)
-            return True
-        with outbox.turn:  # the other thread may be sending
-            if alone and self._gathered_bytes + size <= GATHER_LIMIT:
-                self._gathered += data
-                self._gathered_bytes += size
-                self.pending_bytes += size
-                if outbox.overdue(monotonic()):
-                    outbox.flush()
-                return True
-            self._take_out()
-        return False
-
-    @property
-    def only_gathered(self) -> bool:
-        """Nothing waits but what the outbox has, for the end of this turn."""
-        return self._waits and not self._pending
-
-    @property
-    def all_sent(self) -> bool:
-        """The other thread has sent all that waited."""
-        return self._waits and not self._gathered and not self._pending and not self._failed
-
-    def send_out(self) -> None:
-        data = self._gathered
-        if not data or self._failed:
-            return
-        try:
-            sent = self._sock.send(data)
-        except _WOULD_BLOCK:
-            return
-        except OSError:
-            self._failed = True
-            return
-        self._gathered = data[sent:]
-
     def settle(self) -> None:
         if not self._waits:
             return
@@ -277,22 +196,6 @@ class Conn(Writer):
                 self.on_kept()
         elif self.on_flushed is not None:
             self.on_flushed()
-
-    def _leave_outbox(self) -> None:
-        if self._waits:
-            with self.outbox.turn:
-                self._take_out()
-
-    def _take_out(self) -> None:
-        """Send what waits in the outbox, keep what the kernel doesn't accept, and count. Calls nobody back."""
-        self.send_out()
-        left, size = self._gathered, self._gathered_bytes
-        self._gathered, self._gathered_bytes, self._waits = b"", 0, False
-        sent = size - len(left)
-        self.pending_bytes -= size
-        self.sent_bytes += sent
-        if left and not self._failed:
-            self._keep((left,), 0)
 
     def write_file(self, fd: int, offset: int, count: int) -> None:
         """Write `count` bytes of an open file with sendfile(2). Takes ownership of `fd`, also when it raises
@@ -306,7 +209,7 @@ class Conn(Writer):
         self._leave_outbox()
         if self._pending is None:
             self._pending = deque()
-        self._pending.append(_FilePart(fd, offset, count))
+        self._pending.append(FilePart(fd, offset, count))
         self.pending_bytes += count
         self._start_writing()
 
@@ -370,7 +273,7 @@ class Conn(Writer):
                 if sent == 0:
                     break
                 self.progress_at = self._loop.time()
-                if isinstance(first, _FilePart):
+                if isinstance(first, FilePart):
                     break  # one piece per turn of the loop
         except _WOULD_BLOCK:
             pass
@@ -379,8 +282,8 @@ class Conn(Writer):
             return
         self._after_progress()
 
-    def _send_first(self, pending: "deque[memoryview | _FilePart]", part: memoryview | _FilePart) -> int:
-        if isinstance(part, _FilePart):
+    def _send_first(self, pending: "deque[memoryview | FilePart]", part: memoryview | FilePart) -> int:
+        if isinstance(part, FilePart):
             sent = os.sendfile(self.fd, part.fd, part.offset, min(part.left, SENDFILE_SIZE))
             if sent == 0:
                 raise OSError(errno.EIO, "the file is shorter than announced")
@@ -422,7 +325,7 @@ class Conn(Writer):
     def _drop_pending(self) -> None:
         self._stop_writing()
         for part in self._pending or ():
-            if isinstance(part, _FilePart):
+            if isinstance(part, FilePart):
                 os.close(part.fd)
         self._pending = None
         self._gathered, self._gathered_bytes = b"", 0

@@ -14,7 +14,8 @@ import pytest
 
 from hsrv.common.errors import ClientDisconnected
 from hsrv.ipc.messages import Origin
-from hsrv.net.conn import GATHER_LIMIT, Conn
+from hsrv.net.conn import Conn
+from hsrv.net.gathering import GATHER_LIMIT
 from hsrv.net.loops import new_loop
 from hsrv.net.outbox import PATIENCE
 from hsrv.net.poller import outbox_of
