@@ -25,9 +25,10 @@ def main() -> None:
 
 def _command(arguments: "Sequence[str]") -> "Callable[[], int | None]":
     """What the arguments ask for, with all that it takes imported."""
-    if arguments[:1] == ["start"]:
-        from hsrv.options.arguments import parse  # noqa: PLC0415  # when it is needed
+    if arguments and (arguments[0] == "start" or ":" in arguments[0]):
+        from hsrv.options.arguments import lead_on, parse  # noqa: PLC0415  # when it is needed
 
+        arguments = lead_on(arguments)
         given = parse(arguments[1:])
         if given is not None:
             from hsrv.system.importing import without  # noqa: PLC0415  # when it is needed
@@ -40,7 +41,7 @@ def _command(arguments: "Sequence[str]") -> "Callable[[], int | None]":
             return lambda: start_and_report(given.values, given.config_file)
     from hsrv import cli  # noqa: PLC0415  # when it is needed
 
-    return cli.main
+    return lambda: cli.main(arguments)
 
 
 if __name__ == "__main__":

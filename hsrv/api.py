@@ -17,7 +17,8 @@ from hsrv.app.preload import is_library
 from hsrv.common.asgi import Application
 from hsrv.common.errors import AppLoadError, ConfigError, ExitCode, HsrvError
 from hsrv.options.config import Config
-from hsrv.sources.sources import Sources, load_config
+from hsrv.sources.layers import Sources
+from hsrv.sources.sources import load_config
 from hsrv.starting import report, serve
 from hsrv.system import blockedsignals
 from hsrv.system.standardfiles import open_missing

@@ -6,21 +6,25 @@ A plain `hsrv start` doesn't come here: `hsrv.__main__` reads its options itself
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperOption
 
 from hsrv import starting
 from hsrv.common.errors import ExitCode, HsrvError
-from hsrv.common.terms import HeaderMap, LifespanMode, Preload, ProxyProtocol
 from hsrv.common.version import __version__
 from hsrv.common.visible import visible
+from hsrv.operate.arguments import time_from
+from hsrv.options.arguments import lead_on
 from hsrv.options.config import Config, OptionInfo, options
+from hsrv.options.units import size_text
 from hsrv.sources.environment import FileEnvironment
-from hsrv.sources.sources import HIDDEN, Sources, load_config
+from hsrv.sources.layers import Sources
+from hsrv.sources.otherflags import take
+from hsrv.sources.sources import HIDDEN, choices, load_config
 from hsrv.system import blockedsignals
 from hsrv.system.native import is_compiled
 from hsrv.system.platform import check_supported, is_supported
@@ -32,6 +36,10 @@ _EXIT_CODES = """
 2 invalid option or configuration · 3 the application could not be loaded or started · 4 an address could not be bound ·
 5 stopped, but processes had to be killed · 6 unsupported system · 7 no running server found or reached
 """
+
+
+_OTHERS: Final = "hsrv.others"
+"""Key of the options of other servers, in the context of a command."""
 
 
 def _before(context: typer.Context) -> None:
@@ -49,17 +57,10 @@ def _cli_type(option: OptionInfo) -> Any:
     return str | None
 
 
-def _choices(option: OptionInfo) -> list[str]:
-    """The allowed words of an option, if it takes nothing else."""
-    if isinstance(option.default, HeaderMap | LifespanMode | Preload | ProxyProtocol):
-        return list(type(option.default))
-    return list(get_args(option.type)) if get_origin(option.type) is Literal else []
-
-
 def _metavar(option: OptionInfo) -> str | None:
     if option.opt.metavar is not None or isinstance(option.default, bool):
         return option.opt.metavar
-    return "|".join(_choices(option)) or ("SECONDS" if isinstance(option.default, float) else None)
+    return "|".join(choices(option)) or ("TIME" if option.is_time else None)
 
 
 def _help(option: OptionInfo) -> str:
@@ -69,8 +70,10 @@ def _help(option: OptionInfo) -> str:
         return option.opt.help
     if isinstance(default, bool):
         shown = "on" if default else "off"
+    elif option.is_size:
+        shown = size_text(default)
     elif isinstance(default, float):
-        shown = f"{default:g}"
+        shown = f"{default:g}s" if option.is_time else f"{default:g}"
     else:
         shown = " ".join(default) if option.is_list else str(default)
     return f"{option.opt.help} [default: {shown}]"
@@ -82,14 +85,14 @@ def _parameter(option: OptionInfo) -> inspect.Parameter:
         flags = [f"{option.flag}/--no-{option.flag[2:]}"]
     if option.opt.short is not None:
         flags.append(option.opt.short)
-    choices = _choices(option)
+    words = choices(option)
     info = typer.Option(
         *flags,
         help=_help(option),
         rich_help_panel=option.opt.panel,
         metavar=_metavar(option),
         show_default=False,
-        autocompletion=(lambda: choices) if choices else None,
+        autocompletion=(lambda: words) if words else None,
     )
     keyword = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(
@@ -109,9 +112,12 @@ def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Call
     configuration again (`starting.Reread`), a parameter `config_file` the file given with --config."""
     wanted = inspect.signature(command).parameters
 
-    def run(*, application: str | None, config: str | None, help_all: bool, **given: Any) -> None:
+    def run(
+        *, context: typer.Context, application: str | None, config: str | None, help_all: bool, **given: Any
+    ) -> None:
         extra = {parameter.name: given.pop(parameter.name) for parameter in own}
         values = {name: value for name, value in given.items() if value not in (None, [])}
+        values |= context.meta[_OTHERS]
         if application is not None:
             values["app"] = application
         read = partial(load_config, values, config_file=config)
@@ -140,6 +146,7 @@ def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Call
     ]
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
+        inspect.Parameter("context", keyword, annotation=typer.Context),
         inspect.Parameter("application", keyword, default=None, annotation=application),
         inspect.Parameter("config", keyword, default=None, annotation=config),
         inspect.Parameter("help_all", keyword, default=False, annotation=help_all),
@@ -154,7 +161,12 @@ def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Call
 
 
 class _Command(TyperCommand):
-    """`--help` shows the most common options, in a few groups; `--help-all` shows all, in their own groups."""
+    """`--help` shows the most common options, in a few groups; `--help-all` shows all, in their own groups. Options of
+    other servers are accepted, and shown by neither."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        args, ctx.meta[_OTHERS] = take(args)
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         everything = ctx.params.get("help_all", False)
@@ -238,8 +250,9 @@ _CHECK_OPTIONS = (
         "termination_grace_period",
         float | None,
         None,
-        help="seconds between TERM and KILL",
-        metavar="SECONDS",
+        help="time between TERM and KILL",
+        metavar="TIME",
+        parser=time_from(0),
     ),
     _own("streams", int, 800, help="expected number of streams open at a time", metavar="N"),
     _own("strict", bool, False, help="exit 1 when there are warnings"),
@@ -312,9 +325,10 @@ def _add_configured(name: str, app: typer.Typer) -> None:
     app.command(name, epilog=epilog, cls=_Command)(_with_options(command, *own))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The `hsrv` command."""
+    words = lead_on(sys.argv[1:] if arguments is None else arguments)
     try:
-        command_line(*sys.argv[1:2])()
+        command_line(*words[:1])(words, prog_name="hsrv")
     except HsrvError as error:
         sys.exit(starting.report(error))

@@ -9,7 +9,8 @@ from hsrv.common.errors import AppLoadError, ExitCode, HsrvError
 from hsrv.common.visible import visible, visible_block
 from hsrv.options.config import Config
 from hsrv.sources.environment import FileEnvironment
-from hsrv.sources.sources import Sources, load_config
+from hsrv.sources.layers import Sources
+from hsrv.sources.sources import load_config
 from hsrv.system import blockedsignals
 from hsrv.system.importing import few_collections
 from hsrv.system.platform import check_supported

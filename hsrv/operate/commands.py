@@ -17,6 +17,7 @@ import typer
 from hsrv.common.errors import NoServerError, OperatorError
 from hsrv.common.visible import visible, visible_block
 from hsrv.operate import views
+from hsrv.operate.arguments import time_from
 from hsrv.operate.client import (
     ANSWER_TIMEOUT,
     Session,
@@ -38,8 +39,8 @@ _TARGET: Final = (
         "--run-dir", envvar="HSRV_RUN_DIR", help="directory of the server's operator socket", metavar="DIRECTORY")),
     ("pid", int | None, None, typer.Option("--pid", help="pid of the supervisor, when several run", metavar="PID")),
     ("patience", float, ANSWER_TIMEOUT, typer.Option(
-        "--answer-timeout", help="seconds without an answer after which the server counts as hung", metavar="SECONDS",
-        min=0.1)),
+        "--answer-timeout", help="time without an answer after which the server counts as hung", metavar="TIME",
+        parser=time_from(0.1))),
 )  # fmt: skip
 """Parameters of every command: name, type, default, option."""
 
@@ -306,12 +307,20 @@ def log_level(
 def prestop(
     target: Target,
     delay: Annotated[
-        float, typer.Option(help="minimum seconds to wait, for load balancers to notice", min=0)
+        float,
+        typer.Option(
+            help="minimum time to wait, for load balancers to notice", metavar="TIME", parser=time_from(0)
+        ),
     ] = 5.0,
     quiet: Annotated[
-        float, typer.Option(help="seconds without a new connection after which it is safe", min=0)
+        float,
+        typer.Option(
+            help="time without a new connection after which it is safe", metavar="TIME", parser=time_from(0)
+        ),
     ] = 1.0,
-    timeout: Annotated[float, typer.Option(help="maximum seconds to wait", min=0)] = 20.0,
+    timeout: Annotated[
+        float, typer.Option(help="maximum time to wait", metavar="TIME", parser=time_from(0))
+    ] = 20.0,
     end_streams: Annotated[
         bool,
         typer.Option(

@@ -19,7 +19,7 @@ from typing import Any, Final
 from hsrv.options.bindspec import TcpBind, UnixBind, parse_bind
 from hsrv.options.config import Config, OptionInfo, options
 from hsrv.options.stopbudget import START_STAGES, longest_stop_of
-from hsrv.sources.sources import Sources
+from hsrv.sources.layers import Sources
 
 START_MARGIN: Final = 10.0
 """Seconds beyond the budgets of a start (`START_STAGES`)."""

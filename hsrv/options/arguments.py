@@ -5,15 +5,39 @@ starts. Promises: what is read here means the same to it (a test compares); for 
 included, the answer is None, and it is asked.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 from hsrv.options.config import options
+from hsrv.options.othernames import OTHER_NAMES, SHORT
 
 CONFIG: Final = "config"
 """Of --config, which names a file and is no option of the server itself."""
+
+
+_STARTS: Final = ("run", "serve")
+"""Words of others for `start`."""
+
+
+def lead_on(arguments: Sequence[str]) -> list[str]:
+    """What users of other servers type, as a command of hsrv: `hsrv main:app`, `hsrv run main:app`, `hsrv --version`,
+    `hsrv --port 80 main:app`."""
+    first, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
+    if first in ("--version", "-V"):
+        return ["version", *rest]
+    if first in _STARTS:
+        return ["start", *rest]
+    flag = first.partition("=")[0]
+    name = flag.removeprefix("--no-").removeprefix("--").replace("-", "_")
+    is_option = flag in _flags() or flag in SHORT or (flag.startswith("--") and name in _names())
+    return ["start", *arguments] if ":" in first or is_option else list(arguments)
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset({option.name for option in options()} | OTHER_NAMES.keys())
 
 
 @dataclass(frozen=True, slots=True)

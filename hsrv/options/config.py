@@ -128,7 +128,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hang_action: Annotated[Literal["report", "replace"], Opt("what to do with a worker that hangs; its stacks are always logged; with --reload, or in a debugger, it is only reported", _HEALTH)] = "replace"
     pool_hang_action: Annotated[Literal["report", "replace"], Opt("the same for a pool; replacing it cuts off its streams", _HEALTH)] = "report"
     worker_max_age: Annotated[SecondsOrNone, Opt("a worker is replaced after this time plus up to a tenth; 0: never", _HEALTH)] = 0.0
-    worker_max_memory: Annotated[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], Opt("a worker is replaced when it uses more memory (pages shared by preloading count in proportion); 0: never", _HEALTH, metavar="BYTES", common=_OPERATING)] = 0
+    worker_max_memory: Annotated[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)], Opt("a worker is replaced when it uses more memory (pages shared by preloading count in proportion); 0: never", _HEALTH, metavar="SIZE", common=_OPERATING)] = 0
     memory_pressure: Annotated[Annotated[float, msgspec.Meta(ge=0, le=1)], Opt("at this fraction of the control group's memory limit the worker or pool that has grown most is replaced; 0: never", _HEALTH, metavar="0-1")] = 0.9
 
     admin: Annotated[str | None, Opt("HOST:PORT, [V6]:PORT, unix:PATH or fd:N for probes, metrics and status, answered by the supervisor itself; default: none", _ADMIN, metavar="ADDRESS", common=_OPERATING)] = None
@@ -141,7 +141,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     park_after: Annotated[SecondsOrNone, Opt("an idle connection moves to the parking lot after this time, from where any free worker takes it; 0: never", _HTTP)] = 1.0
     header_timeout: Annotated[Seconds, Opt("time for a request head to arrive", _HTTP)] = 10.0
     body_timeout: Annotated[Seconds, Opt("time without a byte of a request body", _HTTP)] = 30.0
-    body_min_rate: Annotated[CountOrNone, Opt("minimum bytes per second of a request body, over any --body-timeout before the response begins; 0: any", _HTTP, metavar="BYTES")] = 240
+    body_min_rate: Annotated[CountOrNone, Opt("minimum bytes per second of a request body, over any --body-timeout before the response begins; 0: any", _HTTP, metavar="SIZE")] = 240
     send_timeout: Annotated[Seconds, Opt("close a connection when the client accepts no byte of a response for this time", _HTTP)] = 60.0
     queue_timeout: Annotated[Seconds, Opt("how long a request may wait for a place before it gets 503", _HTTP)] = 30.0
     limit_connections: Annotated[CountOrNone, Opt("maximum client connections of the server, including idle ones and streams; more get 503; 0: as descriptors allow", _HTTP, metavar="N")] = 0
@@ -149,19 +149,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limit_concurrency: Annotated[CountOrNone, Opt("maximum requests in progress or waiting in all processes, not counting streams; more get 503 at once; 0: no limit", _HTTP, metavar="N")] = 0
     limit_streams: Annotated[CountOrNone, Opt("maximum HTTP streams in the pools; more get 503; 0: as descriptors allow", _HTTP, metavar="N")] = 0
     limit_websockets: Annotated[CountOrNone, Opt("maximum WebSockets; more get 503; 0: as descriptors allow", _HTTP, metavar="N")] = 0
-    body_buffer: Annotated[Bytes, Opt("bytes of a request body that are read before the application receives them", _HTTP, metavar="BYTES")] = 64 * KIB
-    limit_request_line: Annotated[Bytes, Opt("maximum length of a request line", _HTTP, metavar="BYTES")] = 8 * KIB
-    limit_request_head: Annotated[Bytes, Opt("maximum size of a request head", _HTTP, metavar="BYTES")] = 64 * KIB
+    body_buffer: Annotated[Bytes, Opt("bytes of a request body that are read before the application receives them", _HTTP, metavar="SIZE")] = 64 * KIB
+    limit_request_line: Annotated[Bytes, Opt("maximum length of a request line", _HTTP, metavar="SIZE")] = 8 * KIB
+    limit_request_head: Annotated[Bytes, Opt("maximum size of a request head", _HTTP, metavar="SIZE")] = 64 * KIB
     limit_request_fields: Annotated[Count, Opt("maximum header fields of a request", _HTTP, metavar="N")] = 128
-    limit_request_body: Annotated[Bytes, Opt("maximum size of a request body", _HTTP, metavar="BYTES", common=_SERVING)] = GIB
+    limit_request_body: Annotated[Bytes, Opt("maximum size of a request body", _HTTP, metavar="SIZE", common=_SERVING)] = GIB
     header_map: Annotated[HeaderMap, Opt("treatment of header names with an underscore, which CGI-like code takes for a hyphen", _HTTP)] = HeaderMap.DROP
     http: Annotated[Literal["auto", "h11", "split"], Opt("HTTP parser", _HTTP)] = "auto"
 
     ws: Annotated[Literal["auto", "frames", "wsproto"], Opt("frame codec; auto: the fastest, frames", _WS)] = "auto"
-    ws_max_message: Annotated[Bytes, Opt("maximum size of a message, decompressed; a larger one is closed with 1009", _WS, metavar="BYTES")] = 16 * MIB
-    ws_max_inflated: Annotated[Bytes, Opt("the same for a compressed message; --ws-max-message applies too", _WS, metavar="BYTES")] = MIB
+    ws_max_message: Annotated[Bytes, Opt("maximum size of a message, decompressed; a larger one is closed with 1009", _WS, metavar="SIZE")] = 16 * MIB
+    ws_max_inflated: Annotated[Bytes, Opt("the same for a compressed message; --ws-max-message applies too", _WS, metavar="SIZE")] = MIB
     ws_message_timeout: Annotated[SecondsOrNone, Opt("time for a message, from its first frame to its last; a slower one is closed with 1008; 0: no limit", _WS)] = 60.0
-    ws_memory: Annotated[Bytes, Opt("memory for incomplete and waiting messages of a pool; above it the connections that hold the most are closed with 1013", _WS, metavar="BYTES")] = 256 * MIB
+    ws_memory: Annotated[Bytes, Opt("memory for incomplete and waiting messages of a pool; above it the connections that hold the most are closed with 1013", _WS, metavar="SIZE")] = 256 * MIB
     ws_ping_interval: Annotated[SecondsOrNone, Opt("time between pings; 0: no pings", _WS)] = 20.0
     ws_ping_timeout: Annotated[SecondsOrNone, Opt("time for the pong to a ping; 0: no limit", _WS)] = 20.0
     ws_per_message_deflate: Annotated[bool, Opt("offer compression (RFC 7692)", _WS)] = True
@@ -201,6 +201,16 @@ class OptionInfo:
     @property
     def variable(self) -> str:
         return "HSRV_" + self.name.upper()
+
+    @property
+    def is_time(self) -> bool:
+        """Seconds."""
+        return isinstance(self.default, float) and self.opt.metavar is None
+
+    @property
+    def is_size(self) -> bool:
+        """Bytes."""
+        return self.opt.metavar == "SIZE"
 
     @property
     def is_list(self) -> bool:

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from hsrv.options.config import OptionInfo, options
+from hsrv.options.units import size_text
 from hsrv.sources.sources import allowed
 
 HEAD = """# Options
@@ -16,6 +17,11 @@ environment over the file. Lists are repeated on the command line and separated 
 `hsrv config` shows every value and where it came from.
 
 `--config FILE` (or `HSRV_CONFIG`) names another file. If there is an `hsrv.toml`, `[tool.hsrv]` is ignored.
+
+Times are seconds, or have a unit: `500ms`, `30s`, `2m`, `1h30m`, `1d`. Sizes are bytes, or have a unit: `64KiB`, `200M`
+(powers of 1024), `1.5GB` (powers of 1000). In `hsrv.toml` these are texts: `graceful_timeout = "2m"`.
+
+The names that uvicorn, gunicorn, granian and hypercorn use for these options are accepted too: [names.md](names.md).
 
 `WEB_CONCURRENCY` sets `workers` and `PORT` sets `bind` to `0.0.0.0:PORT`, unless the `HSRV_` variable or the command
 line does.
@@ -43,8 +49,14 @@ def _row(option: OptionInfo) -> str:
     else:
         names = f"`{option.flag}`" + (f", `{option.opt.short}`" if option.opt.short else "")
     names += f"<br>`{option.variable}`"
-    cells = [names, allowed(option), f"`{_plain(option.default)}`", option.opt.help]
+    cells = [names, allowed(option), f"`{_default(option)}`", option.opt.help]
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |\n"
+
+
+def _default(option: OptionInfo) -> str:
+    if option.is_size:
+        return size_text(option.default)
+    return f"{option.default:g}s" if option.is_time else _plain(option.default)
 
 
 def _plain(value: Any) -> str:

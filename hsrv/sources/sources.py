@@ -2,8 +2,8 @@
 
     defaults  <  hsrv.toml or [tool.hsrv] in pyproject.toml  <  environment  <  command line
 
-If there is an hsrv.toml, pyproject.toml is ignored: hsrv.toml is the more specific one. WEB_CONCURRENCY and PORT have
-the lowest precedence in the environment.
+If there is an hsrv.toml, pyproject.toml is ignored: hsrv.toml is the more specific one. In the environment the usual
+variables (WEB_CONCURRENCY, PORT, FORWARDED_ALLOW_IPS) have the lowest precedence, then those of uvicorn.
 
 Promises: every problem is reported in one message, each with the option, the value, where it was set and what is
 allowed.
@@ -13,17 +13,20 @@ import difflib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 
 from hsrv.common.errors import ConfigError
 from hsrv.logs.accesslog import compile_format
-from hsrv.options.config import Config, OptionInfo, cross_check, options
+from hsrv.options.config import Config, OptionInfo, cross_check
+from hsrv.options.othernames import VALUES
+from hsrv.options.units import SIZE_EXAMPLES, TIME_EXAMPLES, parse_size, parse_time
 from hsrv.sources.envfile import parse_env
+from hsrv.sources.layers import OPTIONS, Layers, Sources, is_list, switch
 
-OPTIONS: Final = {option.name: option for option in options()}
 CONFIG_FILES: Final = ("hsrv.toml", "pyproject.toml")
 NOT_OPTIONS: Final = frozenset({"HSRV_CONFIG", "HSRV_COMPILE", "HSRV_SUCCEEDS"})
 """HSRV_COMPILE: may still be set in a shell that has just installed hsrv. HSRV_SUCCEEDS: how a server that takes over
@@ -34,30 +37,19 @@ _service_link: Final = re.compile(
 )
 """Variables that Kubernetes sets in every container if there is a Service named hsrv or hsrv-something: no mistake."""
 
-Sources = dict[str, str]
-"""Option to where its value was set: "default", "hsrv.toml", "HSRV_WORKERS", "--workers"."""
-
 HIDDEN: Final = "..."
 """Shown instead of a secret."""
 
 UNBOUNDED: Final = 1e9
 """Upper limits from here on only exclude values that no system call accepts: not worth mentioning in an error."""
 
-_TRUE: Final = frozenset({"1", "true", "yes", "on"})
-_FALSE: Final = frozenset({"0", "false", "no", "off"})
+_OWN: Final = "HSRV_"
+_UVICORN: Final = "UVICORN_"
+_USUAL: Final = {"WEB_CONCURRENCY": "workers", "PORT": "bind", "FORWARDED_ALLOW_IPS": "forwarded_allow_ips"}
+"""Variables of platforms and of other servers."""
 
-
-class _Layers:
-    """Raw values, later layers over earlier ones, and the problems found."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        self.sources: Sources = {}
-        self.problems: list[str] = []
-
-    def set(self, name: str, value: Any, source: str) -> None:
-        self.values[name] = value
-        self.sources[name] = source
+_COMMAS: Final = frozenset({"forwarded_allow_ips", "proxy_protocol_from"})
+"""Lists that other servers take as one text with commas."""
 
 
 def load_config(
@@ -76,14 +68,13 @@ def load_config(
     """
     given = os.environ if environ is None else environ
     environ = {name: value for name, value in given.items() if name not in but}
-    layers = _Layers()
+    layers = Layers()
     _read_file(layers, config_file or environ.get("HSRV_CONFIG"), folder or Path())
     _read_environment(layers, environ)
+    layers.begin()
     for name, value in (command_line or {}).items():
         source = flag.format(name if "(" in flag else name.replace("_", "-"))
-        if name in OPTIONS:
-            layers.set(name, value, "APP" if (name, flag) == ("app", "--{}") else source)
-        else:
+        if not layers.put(name, value, "APP" if (name, flag) == ("app", "--{}") else source):
             layers.problems.append(f"{source}: no such option{_closest(name, OPTIONS)}")
     return _convert(layers, folder or Path())
 
@@ -91,7 +82,7 @@ def load_config(
 # file
 
 
-def _read_file(layers: _Layers, given: str | None, folder: Path) -> None:
+def _read_file(layers: Layers, given: str | None, folder: Path) -> None:
     for path in [folder / given] if given else [folder / name for name in CONFIG_FILES]:
         shown = given or path.name
         try:
@@ -103,15 +94,15 @@ def _read_file(layers: _Layers, given: str | None, folder: Path) -> None:
             continue
         for key, value in table.items():
             name = key.replace("-", "_")
-            if name in OPTIONS:
-                layers.set(name, value, shown)
-            else:
+            if not layers.put(name, value, shown if name in OPTIONS else f"{shown}, {key}"):
                 layers.problems.append(f"{shown}: unknown key {key!r}{_closest(name, OPTIONS)}")
         return
 
 
 def _table(path: Path, *, must_exist: bool) -> dict[str, Any] | None:
     """The file's options; None if there is no file, or no section for hsrv. Raises ValueError."""
+    if path.suffix == ".py":
+        raise ValueError("is Python, as of gunicorn; hsrv reads TOML: see docs/migration.md")
     try:
         text = path.read_text("utf-8")
         import tomllib  # noqa: PLC0415  # most servers have no file
@@ -137,25 +128,35 @@ def _table(path: Path, *, must_exist: bool) -> dict[str, Any] | None:
 # environment
 
 
-def _read_environment(layers: _Layers, environ: Mapping[str, str]) -> None:
-    if environ.get("WEB_CONCURRENCY"):  # platforms set them empty for "not set"
-        layers.set("workers", environ["WEB_CONCURRENCY"], "WEB_CONCURRENCY")
-    if environ.get("PORT"):
-        layers.set("bind", [f"0.0.0.0:{environ['PORT']}"], "PORT")
-    known = {option.variable: option for option in OPTIONS.values()}
-    for variable, text in environ.items():
-        if variable in known:
-            option = known[variable]
-            value: Any = (
-                [part.strip() for part in text.split(",") if part.strip()] if option.is_list else text
-            )
-            layers.set(option.name, value, variable)
-        elif variable.startswith("HSRV_") and variable not in NOT_OPTIONS and not _is_link(variable, text):
-            layers.problems.append(f"{variable}: no such option{_closest(variable, known)}")
+def _read_environment(layers: Layers, environ: Mapping[str, str]) -> None:
+    """Those of other servers first: our own take precedence."""
+    layers.begin()
+    for variable, name in _USUAL.items():
+        if environ.get(variable):  # platforms set them empty for "not set"
+            text = environ[variable]
+            layers.put(name, f"0.0.0.0:{text}" if variable == "PORT" else text, variable)
+    for prefix in (_UVICORN, _OWN):
+        layers.begin()
+        for variable, text in environ.items():
+            if variable.startswith(prefix) and variable not in NOT_OPTIONS and not _is_link(variable, text):
+                _read_variable(layers, prefix, variable, text)
+
+
+def _read_variable(layers: Layers, prefix: str, variable: str, text: str) -> None:
+    name = variable.removeprefix(prefix).lower()
+    value = _texts(text, prefix) if is_list(name) else text
+    if not (variable.isupper() and layers.put(name, value, variable)) and prefix == _OWN:
+        known = [option.variable for option in OPTIONS.values()]
+        layers.problems.append(f"{variable}: no such option{_closest(variable, known)}")
+
+
+def _texts(text: str, prefix: str) -> list[str]:
+    parts = re.split(r"[,\s]" if prefix == _UVICORN else ",", text)
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _is_link(variable: str, text: str) -> bool:
-    if variable == "HSRV_PORT":  # a user could set it, too
+    if variable.endswith("_PORT") and not variable.endswith("_SERVICE_PORT"):  # a user could set it, too
         return text.startswith(("tcp://", "udp://", "sctp://"))
     return _service_link.fullmatch(variable) is not None
 
@@ -175,14 +176,14 @@ def read_env_file(path: str) -> dict[str, str]:
 # conversion
 
 
-def _convert(layers: _Layers, folder: Path) -> tuple[Config, Sources]:
+def _convert(layers: Layers, folder: Path) -> tuple[Config, Sources]:
     good: dict[str, Any] = {}
     for name, value in layers.values.items():
         option = OPTIONS[name]
         try:
             good[name] = msgspec.convert(_lenient(option, value), option.type, strict=False)
-        except msgspec.ValidationError as error:
-            layers.problems.append(_problem(option, value, layers.sources[name], str(error)))
+        except msgspec.ValidationError:
+            layers.problems.append(_problem(option, value, layers.sources[name]))
     for name, what in [*cross_check(good), *_check_format(good), *_check_paths(good, folder)]:
         layers.problems.append(f"{name} ({layers.sources.get(name, 'default')}): {what}")
     if layers.problems:
@@ -212,10 +213,13 @@ def _check_paths(values: dict[str, Any], folder: Path) -> Iterator[tuple[str, st
 def _lenient(option: OptionInfo, value: Any) -> Any:
     """Accept other ways to write a value: words for booleans, one text for a list of one, octal integers."""
     if isinstance(option.default, bool) and isinstance(value, str):
-        word = value.strip().lower()
-        return True if word in _TRUE else False if word in _FALSE else value
+        return switch(value)
     if option.is_list and isinstance(value, str):
-        return [value]
+        value = [value]
+    if option.name in _COMMAS and isinstance(value, list):
+        return [part.strip() for text in value for part in str(text).split(",") if part.strip()]
+    if isinstance(value, str):
+        return _from_text(option, VALUES.get((option.name, value.lower()), value))
     if isinstance(value, int) and not isinstance(value, bool):
         if option.name in ("unix_mode", "umask"):
             return f"{value:04o}"  # TOML: 0o660
@@ -224,29 +228,49 @@ def _lenient(option: OptionInfo, value: Any) -> Any:
     return value
 
 
-def _problem(option: OptionInfo, value: Any, source: str, error: str) -> str:
+def _from_text(option: OptionInfo, text: str) -> Any:
+    """A number of seconds or bytes from a text with a unit, a word as it is spelled; else the text."""
+    words = choices(option)
+    if text.lower() in words:
+        return text.lower()
+    if not (option.is_time or option.is_size):
+        return text
+    try:
+        return parse_time(text) if option.is_time else parse_size(text)
+    except ValueError:
+        return text
+
+
+def _problem(option: OptionInfo, value: Any, source: str) -> str:
     shown = HIDDEN if option.opt.secret else repr(value)
-    return (
-        f"{option.name} = {shown} (set by {source}): allowed is {allowed(option)} [{error.removesuffix('.')}]"
-    )
+    examples = f", {TIME_EXAMPLES}" if option.is_time else f", {SIZE_EXAMPLES}" if option.is_size else ""
+    return f"{option.name} = {shown} (set by {source}): allowed is {allowed(option)}{examples}"
 
 
 def allowed(option: OptionInfo) -> str:
     """The allowed values of an option, in words."""
     if isinstance(option.default, bool):
         return "true or false"
-    default_type = type(option.default)
-    if hasattr(default_type, "__members__"):
-        return ", ".join(default_type.__members__.values())
+    if words := choices(option):
+        return f"{', '.join(words[:-1])} or {words[-1]}"
     if option.name == "workers":
         return "a whole number from 1, or auto"
     if option.name in ("unix_mode", "umask"):
         return f"three octal digits, such as {'0660' if option.name == 'unix_mode' else '0027'}"
-    literal = getattr(option.type, "__args__", ())
-    if literal and all(isinstance(arg, str) for arg in literal):
-        return ", ".join(literal)
-    words = {int: "a whole number", float: "a number of seconds", tuple: "a list of texts"}
-    return words.get(default_type, "a text") + "".join(_bounds(option.type))
+    bounds = "".join(_bounds(option.type))
+    if option.is_time:
+        return f"a time{bounds}"
+    if option.is_size:
+        return f"a size{bounds}"
+    kinds = {int: "a whole number", float: "a number", tuple: "a list of texts"}
+    return kinds.get(type(option.default), "a text") + bounds
+
+
+def choices(option: OptionInfo) -> list[str]:
+    """The allowed words of an option, if it takes nothing else."""
+    if isinstance(option.default, StrEnum):
+        return list(type(option.default))
+    return list(get_args(option.type)) if get_origin(option.type) is Literal else []
 
 
 def _bounds(hint: Any) -> Iterator[str]:
@@ -262,6 +286,6 @@ def _metas(hint: Any) -> tuple[Any, ...]:
     return tuple(getattr(hint, "__metadata__", ()))
 
 
-def _closest(name: str, known: Mapping[str, Any]) -> str:
+def _closest(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -13,7 +13,8 @@ import pytest
 
 from hsrv import __version__, cli, starting
 from hsrv.common.errors import AppLoadError, BindError, ExitCode, HsrvError
-from hsrv.options.config import options
+from hsrv.options.config import Config, options
+from hsrv.options.othernames import ROWS
 from hsrv.system.native import is_compiled
 
 
@@ -67,7 +68,8 @@ def test_every_option_is_a_flag_with_its_help_and_default(hsrv: Hsrv) -> None:
             assert f" --no-{option.flag[2:]} " in page, option.name
             assert f"{option.opt.help} [default: {'on' if option.default else 'off'}]" in page, option.name
         elif isinstance(option.default, float):
-            assert f"{option.opt.help} [default: {option.default:g}]" in page, option.name
+            unit = "s" if option.is_time else ""
+            assert f"{option.opt.help} [default: {option.default:g}{unit}]" in page, option.name
     assert "auto|app|libraries|none" in page
     assert "-b ADDRESS" in page
     assert "[default: 127.0.0.1 ::1 unix]" in page
@@ -131,7 +133,7 @@ def test_wrong_options_are_one_message_each_and_exit_code_2(hsrv: Hsrv) -> None:
     wrong = {line.partition(" = ")[0] for line in said.err.splitlines()}
     assert wrong == {"hsrv: keep_alive", "hsrv: workers", "hsrv: lifespan"}
     assert "'-1' (set by --keep-alive)" in said.err
-    assert "allowed is auto, on, off" in said.err
+    assert "allowed is auto, on or off" in said.err
 
 
 @pytest.mark.parametrize(
@@ -246,3 +248,50 @@ def test_the_completion_for_a_shell_is_printed() -> None:
         check=True,
     )
     assert "_HSRV_COMPLETE=complete_bash" in done.stdout
+
+
+# what users of other servers type
+
+
+@pytest.mark.parametrize(
+    ("arguments", "app"),
+    [
+        (("main:app", "--port", "9"), "main:app"),
+        (("run", "main:app", "--port", "9"), "main:app"),
+        (("serve", "main:app", "--port=9"), "main:app"),
+        (("--port", "9", "main:app"), "main:app"),
+        (("start", "main:app", "--port", "9"), "main:app"),
+    ],
+)
+def test_the_command_of_another_server_starts_this_one(
+    hsrv: Hsrv, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], app: str
+) -> None:
+    served: list[Config] = []
+
+    def serve(config: Config, *_: object) -> ExitCode:
+        served.append(config)
+        return ExitCode.OK
+
+    monkeypatch.setattr(starting, "serve", serve)
+    assert hsrv(*arguments).code == ExitCode.OK
+    assert [(config.app, config.bind) for config in served] == [(app, ("127.0.0.1:9",))]
+
+
+def test_every_refused_option_of_theirs_is_told_in_one_message(hsrv: Hsrv) -> None:
+    said = hsrv("start", "main:app", "-k", "uvicorn.workers.UvicornWorker", "--ssl-keyfile", "key", "-D")
+    assert said.code == ExitCode.USAGE
+    assert [line.split(": ")[:2] for line in said.err.splitlines()] == [
+        ["hsrv", "--worker-class"],
+        ["hsrv", "--ssl-keyfile"],
+        ["hsrv", "--daemon"],
+    ]
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_version_is_a_flag_too(hsrv: Hsrv, flag: str) -> None:
+    assert hsrv(flag).out.startswith(f"hsrv {__version__} ")
+
+
+def test_names_of_other_servers_are_in_no_help(hsrv: Hsrv) -> None:
+    page = hsrv("start", "--help-all").out
+    assert not [row.flag for row in ROWS if row.to and f" {row.flag} " in page]

@@ -7,7 +7,8 @@ import pytest
 
 from hsrv.operate.unitfile import COMMON, Facts, service, sockets
 from hsrv.options.config import Config, OptionInfo, options
-from hsrv.sources.sources import OPTIONS, load_config
+from hsrv.sources.layers import OPTIONS
+from hsrv.sources.sources import load_config
 from tests.integration.conftest import ROOT
 
 FACTS = Facts("app", ("/srv/app/.venv/bin/hsrv",), "/srv/app", "/usr", "web", {})
