@@ -42,9 +42,13 @@ _OTHERS: Final = "hsrv.others"
 """Key of the options of other servers, in the context of a command."""
 
 
+Adjust = Callable[[dict[str, Any], dict[str, Any]], None]
+"""Changes the options that were given, by the values of a command's own parameters."""
+
+
 def _before(context: typer.Context) -> None:
     """Signals are blocked until the command is known (`hsrv.__main__`): only a server handles them itself."""
-    if context.invoked_subcommand != "start":
+    if context.invoked_subcommand not in ("start", "dev"):
         blockedsignals.unblock()
 
 
@@ -106,10 +110,17 @@ def _parameters() -> tuple[inspect.Parameter, ...]:
     return tuple(_parameter(option) for option in options() if option.name != "app")
 
 
-def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Callable[..., None]:
+def _as_given(values: dict[str, Any], extra: dict[str, Any]) -> None:
+    """Nothing to adjust."""
+
+
+def _with_options(
+    command: Callable[..., None], *own: inspect.Parameter, adjust: Adjust
+) -> Callable[..., None]:
     """A typer command that takes every option of `Config` and calls `command` with the configuration, the source of
     each value, and the values of its `own` parameters. A parameter `reread` gets a function that reads the
-    configuration again (`starting.Reread`), a parameter `config_file` the file given with --config."""
+    configuration again (`starting.Reread`), a parameter `config_file` the file given with --config. `adjust` may set
+    options that were not given."""
     wanted = inspect.signature(command).parameters
 
     def run(
@@ -120,6 +131,7 @@ def _with_options(command: Callable[..., None], *own: inspect.Parameter) -> Call
         values |= context.meta[_OTHERS]
         if application is not None:
             values["app"] = application
+        adjust(values, extra)
         read = partial(load_config, values, config_file=config)
         if "reread" in wanted:
             extra["reread"] = lambda but: read(but=but)[0]
@@ -191,6 +203,20 @@ def start(config: Config, sources: Sources, *, reread: starting.Reread) -> None:
     raise typer.Exit(starting.serve(config, sources, reread))
 
 
+def dev(config: Config, sources: Sources, *, reread: starting.Reread, verbose: bool) -> None:
+    """Serve an application while you write it: on this machine only, reloaded at each save, with short lines."""
+    raise typer.Exit(starting.serve(config, sources, reread))
+
+
+def _for_development(values: dict[str, Any], extra: dict[str, Any]) -> None:
+    """What was given otherwise stays."""
+    if not values.keys() & {"bind", "host", "uds", "fd"}:
+        values["host"] = "127.0.0.1"
+    usual = {"reload": True, "reload_browser": True, "workers": "1"}
+    usual["log_format"] = "console" if extra["verbose"] else "short"
+    values |= {name: value for name, value in usual.items() if name not in values}
+
+
 def show_config(config: Config, sources: Sources) -> None:
     """Print the effective configuration, each value with its source."""
     for option in options():
@@ -239,8 +265,11 @@ def systemd_unit(
     sys.stdout.write(unit)
 
 
-def _own(name: str, kind: Any, default: Any, *, panel: str = "Check", **info: Any) -> inspect.Parameter:
-    option = typer.Option(f"--{name.replace('_', '-')}", rich_help_panel=panel, **info)
+def _own(
+    name: str, kind: Any, default: Any, *, panel: str = "Check", short: str | None = None, **info: Any
+) -> inspect.Parameter:
+    flags = [f"--{name.replace('_', '-')}", *([short] if short is not None else [])]
+    option = typer.Option(*flags, rich_help_panel=panel, **info)
     keyword = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, keyword, default=default, annotation=Annotated[kind, option])
 
@@ -256,6 +285,17 @@ _CHECK_OPTIONS = (
     ),
     _own("streams", int, 800, help="expected number of streams open at a time", metavar="N"),
     _own("strict", bool, False, help="exit 1 when there are warnings"),
+)
+
+_DEV_OPTIONS = (
+    _own(
+        "verbose",
+        bool,
+        False,
+        panel="Development",
+        short="-v",
+        help="every line of the log, and whole tracebacks",
+    ),
 )
 
 _UNIT_OPTIONS = (
@@ -279,6 +319,7 @@ def version() -> None:
 
 _CONFIGURED: Final[Mapping[str, tuple[Callable[..., None], tuple[inspect.Parameter, ...]]]] = {
     "check": (check, _CHECK_OPTIONS),
+    "dev": (dev, _DEV_OPTIONS),
     "start": (start, ()),
     "systemd-unit": (systemd_unit, _UNIT_OPTIONS),
     "config": (show_config, ()),
@@ -322,7 +363,8 @@ def _add_version(app: typer.Typer) -> None:
 def _add_configured(name: str, app: typer.Typer) -> None:
     command, own = _CONFIGURED[name]
     epilog = _EXIT_CODES if name == "start" else None
-    app.command(name, epilog=epilog, cls=_Command)(_with_options(command, *own))
+    adjust = _for_development if name == "dev" else _as_given
+    app.command(name, epilog=epilog, cls=_Command)(_with_options(command, *own, adjust=adjust))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -268,7 +268,12 @@ class Supervisor:
 
     def _serving(self, report: ForPeople) -> None:
         if isinstance(report, Announce):
-            self._begun.banner.serving(self._begun.addresses.listeners, report.generation)
+            self._begun.banner.serving(
+                self._begun.addresses.listeners,
+                report.generation,
+                broken=self._loop.plan.generations[report.generation].broken is not None,
+                saved=self._development.served() if self._development is not None else None,
+            )
 
     def _serving_number(self) -> int | None:
         serving = self._loop.plan.serving()

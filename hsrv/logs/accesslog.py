@@ -19,9 +19,11 @@ from typing import Final
 
 import msgspec
 
+from hsrv.common.globs import Globs
 from hsrv.common.request import Address, Headers, RequestHead
 from hsrv.ipc.messages import Trace
-from hsrv.logs.logging import LEVELS, line_writer, process_fields, wants_json
+from hsrv.logs.logging import LEVELS, line_writer, process_fields, short_style, wants_json
+from hsrv.logs.shortlines import short_request
 from hsrv.options.config import Config
 
 DEFAULT_FORMAT: Final = '%(t)s %(h)s "%(r)s" %(s)s %(M)sms'
@@ -31,6 +33,10 @@ WAITING_LIMIT: Final = 256
 
 SECRETS: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 """Request headers that no format may contain: a reader of the log must not be able to impersonate a user."""
+
+
+OWN_PATHS: Final = "/__hsrv__/*"
+"""What hsrv adds to an application in development: no request of its users."""
 
 
 class AccessRecord:
@@ -213,11 +219,16 @@ class AccessLog:
         self._line: Callable[[AccessRecord], bytes]
         if config.access_log_format is None and wants_json(config.log_format, sys.stderr):
             self._line = _json_lines()
+        elif config.access_log_format is None and config.log_format == "short":
+            self._line = _short_lines()
         elif config.access_log_format in (None, DEFAULT_FORMAT):
             self._line = _usual_line
         else:
             self._line = _text_lines(config.access_log_format)
         self._with_query = config.log_query
+        own = (OWN_PATHS,) if config.log_format == "short" else ()
+        skipped = (*config.access_log_skip, *own)
+        self._skipped = Globs(skipped) if skipped else None
 
     def tell(
         self,
@@ -248,6 +259,8 @@ class AccessLog:
 
     def log(self, record: AccessRecord) -> None:
         """Write one line, now or at the end of this turn."""
+        if self._skipped is not None and self._skipped.match(_target(record).partition("?")[0]):
+            return
         waiting = self._waiting
         waiting.append(record)
         if self._soon is None or len(waiting) >= WAITING_LIMIT:
@@ -294,6 +307,16 @@ def _usual_line(record: AccessRecord) -> bytes:
         host, asked = _safe(host), _safe(asked)
     text = f'{_clock(int(record.at))} {host} "{asked}" {record.status} {record.duration * 1000:.1f}ms\n'
     return text.encode("utf-8", "backslashreplace")
+
+
+def _short_lines() -> Callable[[AccessRecord], bytes]:
+    style = short_style()
+
+    def line(record: AccessRecord) -> bytes:
+        text = short_request(record.method, _target(record), record.status, record.duration, style)
+        return f"{text}\n".encode("utf-8", "backslashreplace")
+
+    return line
 
 
 def _text_lines(text: str) -> Callable[[AccessRecord], bytes]:

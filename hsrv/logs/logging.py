@@ -12,8 +12,10 @@ import logging
 import math
 import os
 import sys
+import sysconfig
 import threading
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 import structlog
@@ -23,6 +25,7 @@ from hsrv.common.terms import Identity, Role
 from hsrv.common.visible import visible, visible_block
 from hsrv.ipc.messages import Trace
 from hsrv.logs.output import LineWriter
+from hsrv.logs.shortlines import Style, is_hidden, short_line
 from hsrv.options.config import Config
 
 current_trace: ContextVar[Trace | None] = ContextVar("hsrv_trace", default=None)
@@ -111,8 +114,8 @@ class _Lines:
     def __init__(self, config: Config, identity: Identity | None) -> None:
         self.level = LEVELS[config.log_level]
         self.fields = _fields(identity)
-        as_json = wants_json(config.log_format, sys.stderr)
-        self._tail = _json_tail() if as_json else _console_tail(colors=_wants_colors(sys.stderr))
+        self._is_short = config.log_format == "short" and self.level > LEVELS["debug"]
+        self._tail = _tail(config)
         self.own: list[Processor] = [self._filter, _add_own_name, *_SCHEMA, self._render]
         self.formatter = structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder(), *_SCHEMA],
@@ -128,7 +131,7 @@ class _Lines:
         self.write(self._run_tail(_failure("error", logger, error)))
 
     def _filter(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        if LEVELS[method] < self.level:
+        if LEVELS[method] < self.level or (self._is_short and is_hidden(method, event["event"])):
             raise structlog.DropEvent
         return event
 
@@ -296,6 +299,22 @@ def _join_structlog() -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _tail(config: Config) -> list[Processor]:
+    """The end of the processors: what makes a line of an event."""
+    if config.log_format == "short":
+        style = short_style()
+        return [structlog.processors.format_exc_info, lambda logger, method, event: short_line(event, style)]
+    if wants_json(config.log_format, sys.stderr):
+        return _json_tail()
+    return _console_tail(colors=_wants_colors(sys.stderr))
+
+
+def short_style() -> Style:
+    """That of `--log-format short`, here."""
+    libraries = (sysconfig.get_path("stdlib"), str(Path(__file__).parent.parent))
+    return Style(str(Path.cwd()), libraries, _wants_colors(sys.stderr))
 
 
 # JSON

@@ -172,10 +172,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     server_header: Annotated[bool, Opt("send the Server header field", _PROXY)] = True
     date_header: Annotated[bool, Opt("send the Date header field", _PROXY)] = True
 
-    log_format: Annotated[Literal["auto", "console", "json"], Opt("auto: console on a terminal, else JSON", _LOG, common=_LOG)] = "auto"
+    log_format: Annotated[Literal["auto", "console", "json", "short"], Opt("auto: console on a terminal, else JSON; short: that of hsrv dev", _LOG, common=_LOG)] = "auto"
     log_level: Annotated[LogLevel, Opt("lowest level that is logged", _LOG, common=_LOG)] = "info"
     access_log: Annotated[bool, Opt("log every request", _LOG, common=_LOG)] = True
     log_query: Annotated[bool, Opt("log query strings, of the request and of Referer; --no-log-query removes them from all lines of the server", _LOG)] = True
+    access_log_skip: Annotated[Texts, Opt("paths that the access log leaves out, such as probes (* matches anything); repeatable", _LOG, metavar="GLOB")] = ()
     access_log_format: Annotated[str | None, Opt("text format of the access log, with gunicorn's atoms: %(h)s %(r)s ...", _LOG, metavar="FORMAT")] = None
 
     collector: Annotated[Texts, Opt("collector of lifecycle events in workers and pools: module:factory; repeatable", _EVENTS, metavar="MODULE:FACTORY")] = ()

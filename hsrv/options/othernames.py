@@ -179,7 +179,7 @@ ROWS: Final[tuple[OtherName, ...]] = (
     _row("reload_extra_file", GUNICORN, says="--reload-include PATTERN, as in .gitignore"),
     _row("reload_engine", GUNICORN, says="leave it out: changes are reported by the system where it can"),
     _row("reload_delay", UVICORN, says="leave it out: a save is seen at once"),
-    _row("debug", HYPERCORN, says="--reload, which also shows errors in the browser"),
+    _row("debug", HYPERCORN, says="hsrv dev, or --reload, which shows errors in the browser"),
     # logs
     _row("log_level", UVICORN, GUNICORN, GRANIAN, HYPERCORN),
     _row("access_log", UVICORN, GRANIAN),
@@ -226,6 +226,7 @@ HABITS: Final[tuple[tuple[str, str, str], ...]] = (
     ("`hsrv main:app`", "all", "works: `hsrv start main:app`"),
     ("`hsrv run`, `hsrv serve`", "others", "works: `hsrv start`"),
     ("`hsrv --version`", "all", "works: `hsrv version`"),
+    ("`fastapi dev`, `flask run --debug`", "others", "`hsrv dev`"),
     ("`main:create()`", "gunicorn", "works, as does `--factory`"),
     ("`uvicorn.run(app, host=..., port=...)`", "uvicorn", "`hsrv.run(app, host=..., port=...)`"),
     ("`-c gunicorn.conf.py`", "gunicorn", "`hsrv.toml`; hooks become lifespan code (docs/migration.md)"),

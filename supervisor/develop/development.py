@@ -42,6 +42,11 @@ class Development:
         self._rules = rules_of(config)
         self._watcher = Watcher(self._rules, self._changed, time.time())
         self._libraries_stale = False
+        self._app_dir = Path(config.app_dir).resolve()
+        self._saved: set[Path] = set()
+        """What was saved since a generation began to serve."""
+        self._saved_at = 0.0
+        """The first of them, in seconds of time.monotonic()."""
         self.preload = Preload.LIBRARIES if config.preload is Preload.AUTO else config.preload
 
     async def watch(self) -> None:
@@ -60,10 +65,25 @@ class Development:
         stale, self._libraries_stale = self._libraries_stale, False
         return not stale and self.preload in (Preload.LIBRARIES, Preload.NONE)
 
+    def served(self) -> dict[str, object]:
+        """A generation serves: the files that led to it, and how long that took."""
+        saved, self._saved = sorted(self._saved), set()
+        if not saved:
+            return {}
+        files = [str(path).removeprefix(f"{self._app_dir}/") for path in saved]
+        return {
+            "files": files[:SHOWN],
+            "count": len(saved),
+            "seconds": round(time.monotonic() - self._saved_at, 3),
+        }
+
     def _changed(self, paths: frozenset[Path]) -> None:
         if self._rules.stale(paths) is Stale.LIBRARIES:
             self._libraries_stale = True
         forget_bytecode(paths)
+        if not self._saved:
+            self._saved_at = time.monotonic()
+        self._saved |= paths
         shown = [str(path) for path in sorted(paths)[:SHOWN]]
         log.info("files changed", files=shown, count=len(paths))
         self._on_change()

@@ -1,7 +1,8 @@
 """Output at the start, when the server serves."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hsrv.common.version import __version__
 from hsrv.common.visible import visible
@@ -37,16 +38,26 @@ class Banner:
     def template_ready(self, message: TemplateReady) -> None:
         self._template = message
 
-    def serving(self, listeners: Sequence[Listener], generation: int) -> None:
-        """All processes of a generation serve."""
+    def serving(
+        self,
+        listeners: Sequence[Listener],
+        generation: int,
+        *,
+        broken: bool = False,
+        saved: Mapping[str, object] | None = None,
+    ) -> None:
+        """All processes of a generation serve. `broken`: it serves only the error page; `saved`: which files led to
+        it, and how long it took."""
         urls = [listener.info.url for listener in listeners]
         if self._shown:
-            log.info("reloaded", generation=generation)
+            log.info("error page shown" if broken else "reloaded", generation=generation, **saved or {})
             return
         self._shown = True
         template = self._template
         preload = f"{template.preload} ({template.detail})" if template is not None else ""
-        if wants_json(self._config.log_format, sys.stderr):
+        if self._config.log_format == "short":
+            self._print_short(urls, template.app if template is not None else "")
+        elif wants_json(self._config.log_format, sys.stderr):
             log.info(
                 "listening",
                 urls=urls,
@@ -60,6 +71,15 @@ class Banner:
             )
         else:
             self._print(urls, preload, template.app if template is not None else "")
+
+    def _print_short(self, urls: list[str], app: str) -> None:
+        bold, plain = ("\033[1m", "\033[0m") if sys.stderr.isatty() else ("", "")
+        where = "  ".join(visible(url) for url in urls)
+        folder = Path(self._config.app_dir).absolute()
+        write_text(
+            f"hsrv {__version__}  {bold}{where}{plain}  {visible(app)}".rstrip()
+            + f"\nwatching {visible(str(folder))} and what it imports; Ctrl-C stops"
+        )
 
     def _print(self, urls: list[str], preload: str, app: str) -> None:
         bold, plain = ("\033[1m", "\033[0m") if sys.stderr.isatty() else ("", "")

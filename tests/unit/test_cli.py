@@ -295,3 +295,41 @@ def test_version_is_a_flag_too(hsrv: Hsrv, flag: str) -> None:
 def test_names_of_other_servers_are_in_no_help(hsrv: Hsrv) -> None:
     page = hsrv("start", "--help-all").out
     assert not [row.flag for row in ROWS if row.to and f" {row.flag} " in page]
+
+
+# hsrv dev
+
+
+@pytest.mark.parametrize(
+    ("given", "environ", "expected"),
+    [
+        ((), {}, ("127.0.0.1:8000", "short", 1)),
+        ((), {"PORT": "9", "HSRV_WORKERS": "4"}, ("127.0.0.1:9", "short", 1)),
+        (("-v", "-w", "2"), {"HSRV_BIND": "0.0.0.0:80"}, ("127.0.0.1:80", "console", 2)),
+        (("--host", "0.0.0.0"), {}, ("0.0.0.0:8000", "short", 1)),
+        (("-b", "unix:/x", "--log-format", "json"), {}, ("unix:/x", "json", 1)),
+    ],
+)
+def test_dev_reloads_on_this_machine_with_short_lines_unless_told_otherwise(
+    hsrv: Hsrv,
+    monkeypatch: pytest.MonkeyPatch,
+    given: tuple[str, ...],
+    environ: dict[str, str],
+    expected: tuple[str, str, int],
+) -> None:
+    served: list[Config] = []
+
+    def serve(config: Config, *_: object) -> ExitCode:
+        served.append(config)
+        return ExitCode.OK
+
+    monkeypatch.setattr(starting, "serve", serve)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert hsrv("dev", *given).code == ExitCode.OK
+    (config,) = served
+    assert (*config.bind, config.log_format, config.workers) == expected
+    assert config.reload
+    assert config.reload_browser
+    hsrv("dev", "--no-reload-browser", *given)
+    assert not served[1].reload_browser

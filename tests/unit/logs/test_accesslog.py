@@ -345,3 +345,15 @@ def test_of_lines_that_are_written_together_each_is_counted_when_dropped() -> No
         os.dup2(saved, 2)
         os.close(saved)
     assert dropped == 3
+
+
+def test_skipped_paths_have_no_line_and_in_development_neither_have_our_own(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    config = Config(access_log_format="%(U)s", access_log_skip=("/healthz", "/probe/*"))
+    asked = [
+        record(target=target) for target in (b"/healthz?x=1", b"/probe/a", b"/__hsrv__/reload", b"/shop")
+    ]
+    assert lines_of(config, *asked, capfd=capfd) == ["/__hsrv__/reload", "/shop"]
+    (line,) = lines_of(Config(log_format="short"), *asked[2:], capfd=capfd)
+    assert line.startswith("200 GET /shop  ")
