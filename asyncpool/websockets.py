@@ -12,6 +12,7 @@ from hsrv.common.asgi import Application
 from hsrv.common.terms import EndReason
 from hsrv.http.host import HTTPHost
 from hsrv.ipc.messages import WebSocketHandoff
+from hsrv.logs.accesslog import logged_status
 from hsrv.net.conn import Conn
 from hsrv.options.config import Config
 from hsrv.system.platform import return_free_memory
@@ -103,7 +104,7 @@ class WebSockets:
         seconds = time.monotonic() - session.started_at
         self._count_end(session, reason, seconds)
         if host.access_log.enabled:
-            self._log(session, seconds)
+            self._log(session, reason, seconds)
         self._on_closed()
 
     def _count_end(self, session: WebSocketSession, reason: EndReason, seconds: float) -> None:
@@ -116,14 +117,14 @@ class WebSockets:
         else:
             host.board.responded(session.status, seconds)
 
-    def _log(self, session: WebSocketSession, seconds: float) -> None:
+    def _log(self, session: WebSocketSession, reason: EndReason, seconds: float) -> None:
         handoff = session.handoff
         self._host.access_log.tell(
             "websocket",
             handoff.head,
             handoff.trace,
             handoff.origin.client,
-            status=session.status,
+            status=logged_status(session.status, reason, is_stream=True),
             body_bytes=session.conn.sent_bytes,
             duration=seconds,
         )

@@ -6,15 +6,16 @@ A plain `hsrv start` doesn't come here: `hsrv.__main__` reads its options itself
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from hsrv import starting
-from hsrv.common.errors import ExitCode, HsrvError
+from hsrv.common.errors import ConfigError, ExitCode, HsrvError
 from hsrv.common.version import __version__
 from hsrv.common.visible import visible
 from hsrv.operate.arguments import time_from
@@ -50,6 +51,34 @@ def _before(context: typer.Context) -> None:
     """Signals are blocked until the command is known (`hsrv.__main__`): only a server handles them itself."""
     if context.invoked_subcommand not in ("start", "dev"):
         blockedsignals.unblock()
+
+
+_UsageError: Final[Any] = typer.BadParameter.__base__
+"""What a command line is refused with; typer has no public name for it."""
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Errors of a command line become ours: lines, not a box that is as wide as a terminal."""
+    try:
+        yield
+    except _UsageError as error:
+        if "NoArgs" in type(error).__name__:  # its message is the help
+            raise
+        path = error.ctx.command_path if error.ctx is not None else "hsrv"
+        raise ConfigError(f"{error.format_message()}\nsee {path} --help") from None
+
+
+class _Group(TyperGroup):
+    """All commands."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _usage_errors():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _usage_errors():
+            return super().invoke(ctx)
 
 
 def _cli_type(option: OptionInfo) -> Any:
@@ -331,6 +360,7 @@ def command_line(word: str = "") -> typer.Typer:
     """Every command; or this one alone, if there is one of this name: to declare all options of all takes long."""
     app = typer.Typer(
         name="hsrv",
+        cls=_Group,
         callback=_before,
         help="An application server for Python web apps: short requests and long-lived streams in separate processes.",
         no_args_is_help=True,

@@ -1,15 +1,18 @@
 """Commands by signal, and what the server does when its terminal is closed."""
 
 import signal
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
 
 from hsrv.logs.logging import get_logger
+from hsrv.rpc.operator import ServerStatus
 from hsrv.supervisor.hands.hands import ProcessHands
 from hsrv.supervisor.operators.operations import new_id
 from hsrv.supervisor.operators.reloads import Reloads
 from hsrv.supervisor.plan.state import ServerPhase
+from hsrv.supervisor.reports.waiting import tell_waiting
 from hsrv.supervisor.runtime.loop import Loop
 from hsrv.supervisor.runtime.signals import COMMANDS, Command, handled
 from hsrv.supervisor.runtime.terminal import LOOK_INTERVAL, Terminal, repeat_interrupt
@@ -22,8 +25,16 @@ log = get_logger("hsrv.supervisor")
 class Commands:
     """The signal handlers of one server."""
 
-    def __init__(self, loop: Loop, hands: ProcessHands, reloads: Reloads, upgrades: Upgrades) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        hands: ProcessHands,
+        reloads: Reloads,
+        upgrades: Upgrades,
+        read_status: Callable[[], Awaitable[ServerStatus]],
+    ) -> None:
         self._loop = loop
+        self._read_status = read_status
         self._hands = hands
         self._reloads = reloads
         self._upgrades = upgrades
@@ -35,8 +46,11 @@ class Commands:
             blockedsignals.unblock()
             task_status.started()
             async for signum in signals:
+                is_first = self._loop.plan.phase is ServerPhase.RUNNING
                 if not self._upgrades.obey(signum):
                     self.obey(COMMANDS[signum])
+                    if COMMANDS[signum] is Command.STOP and is_first:
+                        self._say_what_is_open(signum)
                 if signum == signal.SIGINT and self.terminal.matters:
                     self._loop.tasks.start_soon(repeat_interrupt, lambda: self._hands.children.living)
 
@@ -59,6 +73,11 @@ class Commands:
             log.info("nothing to reopen", why="logs go to standard error")
         else:
             loop.perform(plan.scale(plan.workers + (1 if command is Command.MORE else -1), now))
+
+    def _say_what_is_open(self, signum: int) -> None:
+        again = "Ctrl-C again" if signum == signal.SIGINT else "TERM again"
+        loop = self._loop
+        loop.tasks.start_soon(tell_waiting, loop.plan, self._read_status, f"{again} ends them at once")
 
     def _hang_up(self, now: float) -> None:
         """When a terminal closes, HUP may come twice, from the kernel and from the shell. The second must not count as

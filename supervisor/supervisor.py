@@ -25,7 +25,7 @@ from hsrv.supervisor.observed import Observer
 from hsrv.supervisor.operators.desk import OperatorDesk
 from hsrv.supervisor.operators.operator import OperatorSocket
 from hsrv.supervisor.operators.reloads import Reloads
-from hsrv.supervisor.plan.actions import Announce, ForPeople
+from hsrv.supervisor.plan.actions import Announce, ForPeople, StartFailed
 from hsrv.supervisor.plan.plan import Plan
 from hsrv.supervisor.plan.settings import settings_of
 from hsrv.supervisor.processes.children import ChildHandle
@@ -111,7 +111,7 @@ class Supervisor:
         self._upgrades = self._make_upgrades(adopt, leadership)
         set_log_level = self._hands.children.set_log_level
         self._reloads = Reloads(loop, self._configuration, set_log_level, self._in_the_way_of_a_reload)
-        self._commands = Commands(loop, self._hands, self._reloads, self._upgrades)
+        self._commands = Commands(loop, self._hands, self._reloads, self._upgrades, self._status.read)
         self._desk = self._make_desk()
         self._admin = self._make_admin(app_metrics) if start.admin.listeners else None
         self._connect()
@@ -267,7 +267,9 @@ class Supervisor:
         self._status.app = message.app
 
     def _serving(self, report: ForPeople) -> None:
-        if isinstance(report, Announce):
+        if isinstance(report, StartFailed):
+            self._begun.banner.failed(**report.details)
+        elif isinstance(report, Announce):
             self._begun.banner.serving(
                 self._begun.addresses.listeners,
                 report.generation,

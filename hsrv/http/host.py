@@ -34,7 +34,7 @@ from hsrv.http.wire.head import HeadLimits
 from hsrv.http.wire.parser import choose_parser
 from hsrv.http.wire.response import DefaultHeaders
 from hsrv.ipc.messages import Trace
-from hsrv.logs.accesslog import AccessLog
+from hsrv.logs.accesslog import AccessLog, logged_status
 from hsrv.logs.floods import lines_due
 from hsrv.logs.logging import get_logger
 from hsrv.net.conn import Conn
@@ -222,7 +222,7 @@ class HTTPHost(Host):
                 exchange.head,
                 exchange.trace,
                 client,
-                status=encoder.status,
+                status=logged_status(encoder.status, reason, is_stream=exchange.is_stream),
                 body_bytes=encoder.body_bytes,
                 duration=seconds,
             )

@@ -21,6 +21,7 @@ import msgspec
 
 from hsrv.common.globs import Globs
 from hsrv.common.request import Address, Headers, RequestHead
+from hsrv.common.terms import EndReason
 from hsrv.ipc.messages import Trace
 from hsrv.logs.logging import LEVELS, line_writer, process_fields, short_style, wants_json
 from hsrv.logs.shortlines import short_request
@@ -74,7 +75,7 @@ class AccessRecord:
         self.target = target
         self.http_version = http_version
         self.status = status
-        """0 when no response was begun."""
+        """As `logged_status` has it; 0 when the server ended the request without a response."""
         self.body_bytes = body_bytes
         self.duration = duration
         """Seconds."""
@@ -92,6 +93,15 @@ class AccessRecord:
             if key == name:
                 return value.decode("latin-1")
         return None
+
+
+CLIENT_LEFT: Final = 499
+"""nginx's status for a client that left before its response was complete."""
+
+
+def logged_status(status: int, reason: EndReason, *, is_stream: bool = False) -> int:
+    """The status for the log. A stream usually ends because its client leaves: that is no failure."""
+    return CLIENT_LEFT if reason is EndReason.CLIENT_GONE and not (is_stream and status) else status
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -38,6 +38,9 @@ FIND_ATTEMPTS: Final = 3
 EXIT_TIMEOUT: Final = 10.0
 """Seconds between a supervisor's last message and its exit."""
 
+KEEPER: Final = "hsrv: keeper"
+"""Title of the process that stays when its server was upgraded."""
+
 P = TypeVar("P", bound=msgspec.Struct)
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -64,6 +67,8 @@ def find(target: Target) -> Path:
         found = [
             path for path in rundir.candidates(target.run_dir) if target.pid in (None, rundir.pid_of(path))
         ]
+        if not found and target.pid is not None:
+            found = [path for path in rundir.candidates(target.run_dir) if _is_kept_by(target.pid, path)]
         living = [path for path in found if not rundir.is_stale(path)]
         if living or not found:
             break
@@ -78,6 +83,17 @@ def find(target: Target) -> Path:
         f"no running server{which} found in {where}; if its operator socket is elsewhere (see the server's first "
         "log lines), give the directory with --run-dir or HSRV_RUN_DIR"
     )
+
+
+def _is_kept_by(pid: int, path: Path) -> bool:
+    """Whether this pid is that of the first process of a server that was upgraded: it stays for those who know it
+    (`hsrv.supervisor.upgrade.keeper`), and is the ancestor of the supervisors that came after it."""
+    try:
+        return psutil.Process(pid).cmdline()[:1] == [KEEPER] and pid in {
+            process.pid for process in psutil.Process(rundir.pid_of(path)).parents()
+        }
+    except psutil.Error:
+        return False
 
 
 def _introduce(path: Path) -> str:

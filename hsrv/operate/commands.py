@@ -270,10 +270,17 @@ def _hold(target: Target, *, held: bool) -> None:
 
 def restart_worker(
     target: Target,
-    slot: Annotated[int, typer.Argument(help="number of the worker", metavar="SLOT")],
+    worker: Annotated[
+        str, typer.Argument(help="number of the worker, or its name: worker-2", metavar="SLOT")
+    ],
 ) -> None:
     """Replace one worker: a new process starts first, then the old one drains."""
-    result = _ask(target, operator.RESTART_WORKER, operator.RestartParams(slot=slot))
+    slot = worker.removeprefix("worker-")
+    if not slot.isdecimal():
+        raise typer.BadParameter(
+            f"{worker!r} is not the number or the name of a worker, such as 2 or worker-2"
+        )
+    result = _ask(target, operator.RESTART_WORKER, operator.RestartParams(slot=int(slot)))
     show(f"{result.name} serves as pid {result.pid}\n")
 
 
@@ -297,6 +304,7 @@ def log_level(
     level: Annotated[str, typer.Argument(help=", ".join(SERVER_LOG_LEVELS), metavar="LEVEL")],
 ) -> None:
     """Change the log level of every process, until the server ends."""
+    level = level.lower()
     if level not in SERVER_LOG_LEVELS:
         raise typer.BadParameter(f"{level!r} is not one of {', '.join(SERVER_LOG_LEVELS)}")
     known: Literal["debug", "info", "warning", "error"] = level  # type: ignore[assignment]  # one of them

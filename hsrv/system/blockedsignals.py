@@ -13,6 +13,9 @@ BLOCKED = frozenset(signal.Signals[name] for name in _NAMES if hasattr(signal, n
 
 _STOPS = frozenset({signal.SIGTERM, signal.SIGINT, *(one for one in BLOCKED if one.name == "SIGQUIT")})
 
+_ALWAYS = frozenset({signal.SIGTERM, signal.SIGINT})
+"""Those that the supervisor handles even if they were ignored when it was started."""
+
 
 def block() -> None:
     """Block them from now on, in this thread and the threads that it starts."""
@@ -28,7 +31,8 @@ def unblock() -> None:
 
 def stop_is_pending() -> bool:
     """Whether a pending signal asks this process to stop."""
-    return any(signal.getsignal(one) is not signal.SIG_IGN for one in signal.sigpending() & _STOPS)
+    waiting = signal.sigpending() & _STOPS
+    return any(one in _ALWAYS or signal.getsignal(one) is not signal.SIG_IGN for one in waiting)
 
 
 def discard_pending() -> None:

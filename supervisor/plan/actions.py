@@ -146,6 +146,10 @@ class LogLine(Line, frozen=True):
     """A log line without further consequences."""
 
 
+class StartFailed(LogLine, frozen=True):
+    """The server ends, because its application can't be started."""
+
+
 class Stopping(Line, frozen=True):
     """The server has been told to stop."""
 

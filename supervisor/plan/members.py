@@ -83,7 +83,8 @@ class Members:
             yield from self._starting.fail(generation, message, traceback, now)
         else:
             details = {"process": identity.name, "stage": stage, **failure(message, traceback)}
-            told = [LogLine("error", "application failed to start", details)]
+            is_told = self._state.development and generation.state is not Gen.SERVING  # of another process
+            told = [LogLine("info" if is_told else "error", "application failed to start", details)]
             yield from part_of(generation.replacement_of(child), told)
             yield from self._end_replacement(generation, child, message, traceback)
 

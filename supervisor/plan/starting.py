@@ -12,6 +12,7 @@ from hsrv.supervisor.plan.actions import (
     LogLine,
     PoolAvailable,
     Serve,
+    StartFailed,
     Steps,
     ended,
     part_of,
@@ -114,7 +115,7 @@ class Starting:
             return
         first = self._state.serving() is None
         event = "application could not be started" if first else "reload failed, the running code goes on"
-        yield LogLine("error", event, failure(message, traceback))
+        yield (StartFailed if first else LogLine)("error", event, failure(message, traceback))
         if first:
             yield from self._ending.fail(message)
         yield from ended(generation.operation, message, traceback)

@@ -2,5 +2,5 @@
 
 In reading order: `told` (the listeners of the reports), `totals` (totals of the server), `resources` and `usage`
 (memory, CPU time, descriptors), `timeline` (recent events), `boards` and `status` (`hsrv status`), `banner` (output at
-the start), `unitstate` and `notify` (the service manager).
+the start), `waiting` (during a stop), `unitstate` and `notify` (the service manager).
 """

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hsrv.common.version import __version__
-from hsrv.common.visible import visible
+from hsrv.common.visible import visible, visible_block
 from hsrv.ipc.messages import TemplateReady
 from hsrv.logs.logging import get_logger, wants_json, write_text
 from hsrv.options.config import Config
@@ -71,6 +71,13 @@ class Banner:
             )
         else:
             self._print(urls, preload, template.app if template is not None else "")
+
+    def failed(self, error: object, exception: object = "") -> None:
+        """The application could not be started, and the server ends. JSON that nobody asked for is hard to read where
+        people look first: so the traceback comes as lines, too."""
+        if self._config.log_format == "auto" and wants_json("auto", sys.stderr):
+            lines = [visible_block(str(exception))] if exception else []
+            write_text("\n".join([*lines, f"hsrv: {visible(str(error))}"]))
 
     def _print_short(self, urls: list[str], app: str) -> None:
         bold, plain = ("\033[1m", "\033[0m") if sys.stderr.isatty() else ("", "")

@@ -35,9 +35,11 @@ def command_of(signum: int) -> Command:
 
 
 def handled() -> list[signal.Signals]:
-    """The signals to handle. Signals that were ignored at the start (nohup) stay ignored."""
+    """The signals to handle. Signals that were ignored at the start (HUP: nohup) stay ignored, except those that stop
+    the server: a shell without job control ignores INT for its background jobs, and `kill -INT` must stop them."""
     return [
         signum
         for signum in COMMANDS
-        if signal.getsignal(signum) is not signal.SIG_IGN or signum in (signal.SIGTERM, signal.SIGCHLD)
+        if signal.getsignal(signum) is not signal.SIG_IGN
+        or signum in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
     ]

@@ -32,10 +32,10 @@ async def app(scope, receive, send):
 COMMAND = """
 import signal
 from hsrv.__main__ import main
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 main()
 """
-"""The command, for which Ctrl-C counts also where the tests run in the background of a shell, and ignore it."""
+"""The command as a shell starts it in the background: `kill -INT` counts nevertheless."""
 
 
 class Dev:

@@ -460,4 +460,5 @@ def test_the_client_leaving_reaches_the_application_in_a_worker(serve: Serve, re
         eventually(lambda: "waiting worker" in recorded(record), "the application runs")
     eventually(lambda: "disconnected" in recorded(record), "the application learns it")
     server.wait_for_log(lambda entry: entry.get("reason") == "client_gone")
+    server.wait_for_log(lambda entry: entry.get("path") == "/until-disconnect" and entry.get("status") == 499)
     assert not [entry for entry in server.logs if entry.get("level") == "error"], "to return then is no error"

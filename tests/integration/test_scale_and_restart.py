@@ -9,7 +9,7 @@ def test_scale_up_and_down(serve: Serve) -> None:
     server = serve(workers=1)
     assert operate(server, "scale", "+2").stdout == "3 workers (before: 1)\n"
     assert len(pids(server, "worker")) == 3
-    assert operate(server, "scale", "-1").stdout == "2 workers (before: 3)\n"
+    assert operate(server, "scale", "--", "-1").stdout == "2 workers (before: 3)\n"
     assert operate(server, "scale", "4").returncode == 0
     eventually(lambda: len(pids(server, "worker")) == 4, "four workers")
     refused = operate(server, "scale", "0")
@@ -22,7 +22,7 @@ def test_restart_worker_replaces_the_process_of_a_slot(serve: Serve) -> None:
     before = {child.slot: child.pid for child in server.children("worker")}
     with Wire(server.host, server.port) as kept:
         kept.get("/")
-        done = operate(server, "restart-worker", "1")
+        done = operate(server, "restart-worker", "worker-1")
         assert done.returncode == 0, done.stderr
         eventually(lambda: before[1] not in pids(server, "worker"), "the old one is gone")
         after = {child.slot: child.pid for child in server.children("worker")}
@@ -35,7 +35,7 @@ def test_restart_worker_replaces_the_process_of_a_slot(serve: Serve) -> None:
 
 def test_log_level_reaches_every_process_and_those_that_come(serve: Serve) -> None:
     server = serve(workers=1)
-    assert operate(server, "log-level", "error").returncode == 0
+    assert operate(server, "log-level", "ERROR").returncode == 0
     assert operate(server, "restart-worker", "1").returncode == 0
     eventually(lambda: len(pids(server, "worker")) == 1, "the old one is gone")
     assert [entry for entry in server.logs if entry["event"] in ("draining", "process ended")] == []

@@ -41,6 +41,9 @@ def test_a_stop_finishes_requests_and_ends_streams_properly(serve: Serve, record
     answer = slow.response()
     assert answer.status == 200
     assert answer.headers["connection"] == "close"
+    told = server.wait_for_log(lambda entry: entry["event"] == "waiting")
+    assert told["what"].startswith("1 request (at most 30 s)")
+    assert told["hint"] == "Ctrl-C again ends them at once"
     assert server.process.wait(20) == ExitCode.OK
     lines = recorded(record)
     for name in ("worker-1", "worker-2", "pool-1"):

@@ -18,6 +18,7 @@ import pytest
 from hsrv.common.errors import OperatorError
 from hsrv.operate.client import Target, ask, find
 from hsrv.rpc import operator
+from hsrv.system.rundir import pid_of
 from hsrv.testing import LiveServer
 from tests.conftest import UPGRADES
 from tests.integration.conftest import DEADLINE, ROOT, Serve, operate, parked
@@ -213,6 +214,7 @@ def test_whoever_started_the_server_still_stops_it(serve: Serve, code: Code, tmp
     os.kill(server.pid, signal.SIGHUP)  # the first process knows whom to tell
     eventually(lambda: status(server).generations[-1].number == generation + 1, "it reloads")
     assert path.exists()
+    assert pid_of(find(Target(server.run_dir, server.pid))) == status(server).pid, "its first pid finds it"
     assert server.stop() == 0
     assert not path.exists()
     assert list(Path(server.run_dir).iterdir()) == [] if Path(server.run_dir).exists() else True

@@ -42,7 +42,16 @@ UNLOADABLE: list[tuple[str, str, list[str]]] = [
     (GOOD, "webshop:ap", ["no attribute 'ap'", "did you mean 'app'"]),
     ("def broken(:\n", "webshop:app", ["webshop.py", "line 1"]),
     ("import not_installed_anywhere\n", "webshop:app", ["not_installed_anywhere", "webshop.py"]),
-    ("raise RuntimeError('no database')\n", "webshop:app", ["RuntimeError: no database", "webshop.py"]),
+    (
+        "raise RuntimeError('no database')\n",
+        "webshop:app",
+        [
+            "RuntimeError: no database",
+            "webshop.py",
+            "\n    raise RuntimeError('no database')\n",
+            "\nhsrv: webshop",
+        ],
+    ),
     ("app = 5\n", "webshop:app", ["int can't be called"]),
     ("def app(environ, start_response): ...\n", "webshop:app", ["WSGI", "asgiref"]),
     ("class app:\n    def __init__(self, scope): ...\n", "webshop:app", ["ASGI 2"]),
@@ -170,21 +179,21 @@ def bad_file(tmp_path: Path) -> list[str]:
 
 def bad_pyproject(tmp_path: Path) -> list[str]:
     (tmp_path / "pyproject.toml").write_text("[tool.hsrv]\nlifespan = 'maybe'\n")
-    return ["pyproject.toml", "lifespan", "'maybe'", "auto, on, off"]
+    return ["pyproject.toml", "lifespan", "'maybe'", "auto, on or off"]
 
 
 def bad_environment(tmp_path: Path) -> list[str]:
     return [
         "HSRV_PRELOAD",
         "'everything'",
-        "auto, app, libraries, none",
+        "auto, app, libraries or none",
         "HSRV_WORKRS",
         "did you mean HSRV_WORKERS",
     ]
 
 
 def bad_command_line(tmp_path: Path) -> list[str]:
-    return ["--bind", "nonsense", "HOST:PORT", "--log-level", "'loud'", "debug, info, warning, error"]
+    return ["--bind", "nonsense", "HOST:PORT", "--log-level", "'loud'", "debug, info, warning or error"]
 
 
 @pytest.mark.parametrize("bad", [bad_file, bad_pyproject, bad_environment, bad_command_line])

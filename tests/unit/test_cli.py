@@ -297,6 +297,28 @@ def test_names_of_other_servers_are_in_no_help(hsrv: Hsrv) -> None:
     assert not [row.flag for row in ROWS if row.to and f" {row.flag} " in page]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("start", "--xyzzy"), "hsrv: No such option: --xyzzy\nhsrv: see hsrv start --help\n"),
+        (("strat",), "hsrv: No such command 'strat'."),
+        (("start", "a:b", "c"), "hsrv: Got unexpected extra argument(s) (c)\nhsrv: see hsrv start --help\n"),
+        (
+            ("restart-worker", "two"),
+            "hsrv: Invalid value: 'two' is not the number or the name of a worker, such as 2 or worker-2\n",
+        ),
+        (
+            ("prestop", "--delay", "soon"),
+            "hsrv: Invalid value for '--delay': 'soon': allowed is a time from 0, such as 30, 500ms, 2m or 1h30m\n",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_answered_in_lines(hsrv: Hsrv, arguments: tuple[str, ...], said: str) -> None:
+    answer = hsrv(*arguments)
+    assert answer.code == ExitCode.USAGE
+    assert answer.err.startswith(said)
+
+
 # hsrv dev
 
 

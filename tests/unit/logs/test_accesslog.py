@@ -14,8 +14,17 @@ from typing import Any, Literal
 import pytest
 
 from hsrv.common.errors import ConfigError
+from hsrv.common.terms import EndReason
 from hsrv.ipc.messages import Trace
-from hsrv.logs.accesslog import ATOMS, DEFAULT_FORMAT, WAITING_LIMIT, AccessLog, AccessRecord, compile_format
+from hsrv.logs.accesslog import (
+    ATOMS,
+    DEFAULT_FORMAT,
+    WAITING_LIMIT,
+    AccessLog,
+    AccessRecord,
+    compile_format,
+    logged_status,
+)
 from hsrv.logs.logging import line_writer
 from hsrv.options.config import Config
 from hsrv.sources.sources import load_config
@@ -345,6 +354,25 @@ def test_of_lines_that_are_written_together_each_is_counted_when_dropped() -> No
         os.dup2(saved, 2)
         os.close(saved)
     assert dropped == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "is_stream", "logged"),
+    [
+        (0, EndReason.CLIENT_GONE, False, 499),
+        (200, EndReason.CLIENT_GONE, False, 499),
+        (200, EndReason.CLIENT_GONE, True, 200),
+        (0, EndReason.CLIENT_GONE, True, 499),
+        (101, EndReason.CLIENT_GONE, True, 101),
+        (200, EndReason.COMPLETED, False, 200),
+        (0, EndReason.DRAINED, False, 0),
+        (200, EndReason.SEND_TIMEOUT, False, 200),
+    ],
+)
+def test_a_client_that_left_is_499_unless_it_left_a_stream(
+    status: int, reason: EndReason, is_stream: bool, logged: int
+) -> None:
+    assert logged_status(status, reason, is_stream=is_stream) == logged
 
 
 def test_skipped_paths_have_no_line_and_in_development_neither_have_our_own(

@@ -40,7 +40,11 @@ class Signalled:
         self.upgrades = Upgrades()
         self.terminal = Terminal()
         self.commands = Commands(
-            self.server.loop, cast("Any", self.hands), self.server.reloads, cast("Any", self.upgrades)
+            self.server.loop,
+            cast("Any", self.hands),
+            self.server.reloads,
+            cast("Any", self.upgrades),
+            cast("Any", None),  # the status is only read while a real stop waits
         )
         self.commands.terminal = cast("Any", self.terminal)
 
