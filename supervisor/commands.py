@@ -70,7 +70,7 @@ class Commands:
         elif command is Command.UPGRADE:
             self._upgrades.begin(new_id())
         elif command is Command.REOPEN_LOGS:
-            log.info("nothing to reopen", why="logs go to standard error")
+            log.info("nothing to reopen", why="each line goes to the file that has the name at that moment")
         else:
             loop.perform(plan.scale(plan.workers + (1 if command is Command.MORE else -1), now))
 

@@ -10,8 +10,10 @@ import msgspec
 from setproctitle import setproctitle
 
 from hsrv.app.apptarget import resolve_target
-from hsrv.common.errors import BindError, ExitCode, HsrvError
+from hsrv.common.errors import BindError, ConfigError, ExitCode, HsrvError
 from hsrv.logs import logging
+from hsrv.logs.logfiles import prepare
+from hsrv.logs.targets import DASH
 from hsrv.options.config import Config
 from hsrv.supervisor.admin.http.address import NO_ADMIN, open_admin
 from hsrv.supervisor.observed import Observer, collectors_of
@@ -68,7 +70,7 @@ def _run(
     account = privileges.resolve(config.user, config.group)
     config, why = _with_workers(config)
     target = resolve_target(config)
-    logging.setup(config, None)
+    _open_logs(config, account)
     inherited = Inheritance(manager_environment.sockets) if before is None else before.inheritance
     config = _with_binds(config, inherited)
     if inherited.replaced:
@@ -130,8 +132,21 @@ def _run(
         close_listeners([*listeners, *admin.listeners])
         if door is not None:
             door.close()
-        logging.line_writer().tell()
+        logging.tell_lost()
     return code if supervisor.replacement is None else keep(supervisor.replacement, supervisor.terminal)
+
+
+def _open_logs(config: Config, account: privileges.Account | None) -> None:
+    """Their files must be writable, and are the user's who writes them. Raises ConfigError."""
+    owner = (account.uid, account.gid) if account is not None else None
+    for name in ("log_file", "access_log_file"):
+        path = getattr(config, name)
+        if path not in (None, DASH):
+            try:
+                prepare(path, owner)
+            except OSError as error:
+                raise ConfigError(f"{name} {path}: can't be opened: {error.strerror or error}") from error
+    logging.setup(config, None)
 
 
 def _serve(supervisor: Supervisor, observer: Observer | None) -> ExitCode:

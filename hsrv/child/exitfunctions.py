@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from hsrv.logs import output
-from hsrv.logs.logging import get_logger, line_writer
+from hsrv.logs.logging import get_logger, tell_lost
 from hsrv.system.realthreads import RealThread, get_ident
 
 LEAST: Final = 1.0
@@ -86,7 +86,7 @@ def _end_late(guard: RealThread, seconds: float, code: int) -> None:
 
 def _write_out() -> None:
     """What is buffered. `output.flush` is for the main thread, which hangs."""
-    line_writer().tell()
+    tell_lost()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # closed, nobody reads it, or something else
             stream.flush()

@@ -328,7 +328,7 @@ class Template:
         except BaseException:
             log.critical("process failed", exception=traceback.format_exc())
         finally:
-            logging.line_writer().tell()
+            logging.tell_lost()
             output.flush()
             os._exit(code)
 

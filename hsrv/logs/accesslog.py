@@ -9,7 +9,6 @@ the time of doing it request by request.
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,8 +22,9 @@ from hsrv.common.globs import Globs
 from hsrv.common.request import Address, Headers, RequestHead
 from hsrv.common.terms import EndReason
 from hsrv.ipc.messages import Trace
-from hsrv.logs.logging import LEVELS, line_writer, process_fields, short_style, wants_json
-from hsrv.logs.shortlines import short_request
+from hsrv.logs.logging import LEVELS, access_writer, process_fields, short_style
+from hsrv.logs.shortlines import Style, short_request
+from hsrv.logs.targets import access_target_of, wants_json
 from hsrv.options.config import Config
 
 DEFAULT_FORMAT: Final = '%(t)s %(h)s "%(r)s" %(s)s %(M)sms'
@@ -215,7 +215,7 @@ def _safe(text: str) -> str:
 
 
 class AccessLog:
-    """Writes records to standard error in the configured format. Created after `hsrv.logs.logging.setup()`.
+    """Writes records in the configured format. Created after `hsrv.logs.logging.setup()`.
 
     `soon`: schedules a callback at the end of this turn of the loop, when the lines are formatted and written. If the
     process dies before, these lines are lost. Without it each line is written at once.
@@ -223,14 +223,15 @@ class AccessLog:
 
     def __init__(self, config: Config, soon: Callable[[Callable[[], None]], object] | None = None) -> None:
         self.enabled = config.access_log and LEVELS[config.log_level] <= LEVELS["info"]
-        self._writer = line_writer()
+        self._writer = access_writer(config)
         self._soon = soon
         self._waiting: list[AccessRecord] = []
         self._line: Callable[[AccessRecord], bytes]
-        if config.access_log_format is None and wants_json(config.log_format, sys.stderr):
+        target = access_target_of(config)
+        if config.access_log_format is None and wants_json(config, target):
             self._line = _json_lines()
         elif config.access_log_format is None and config.log_format == "short":
-            self._line = _short_lines()
+            self._line = _short_lines(short_style(target))
         elif config.access_log_format in (None, DEFAULT_FORMAT):
             self._line = _usual_line
         else:
@@ -319,9 +320,7 @@ def _usual_line(record: AccessRecord) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _short_lines() -> Callable[[AccessRecord], bytes]:
-    style = short_style()
-
+def _short_lines(style: Style) -> Callable[[AccessRecord], bytes]:
     def line(record: AccessRecord) -> bytes:
         text = short_request(record.method, _target(record), record.status, record.duration, style)
         return f"{text}\n".encode("utf-8", "backslashreplace")

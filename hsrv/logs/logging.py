@@ -16,7 +16,7 @@ import sysconfig
 import threading
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -26,12 +26,11 @@ from hsrv.common.visible import visible, visible_block
 from hsrv.ipc.messages import Trace
 from hsrv.logs.output import LineWriter
 from hsrv.logs.shortlines import Style, is_hidden, short_line
+from hsrv.logs.targets import Target, Writers, access_target_of, target_of, wants_colors, wants_json
 from hsrv.options.config import Config
 
 current_trace: ContextVar[Trace | None] = ContextVar("hsrv_trace", default=None)
 """The request that the current context belongs to."""
-
-STDERR: Final = 2
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
@@ -47,18 +46,15 @@ def get_logger(name: str) -> Any:
     return _Logger(name)
 
 
-def wants_json(log_format: str, stream: TextIO) -> bool:
-    """Whether `--log-format` means JSON on this stream."""
-    return log_format == "json" or (log_format == "auto" and not stream.isatty())
-
-
 def setup(config: Config, identity: Identity | None) -> None:
-    """Route everything to standard error in the configured format. `identity` is None in the supervisor.
+    """Route everything to the configured place in the configured format. `identity` is None in the supervisor.
 
     Called again after a fork with the child's identity: keeps what the application has configured since.
     """
     first = _process.lines is None
-    line_writer().restart()
+    _process.writers.main = target_of(config)
+    _process.writers.restart()
+    line_writer()
     lines = _process.lines = _Lines(config, identity)
     if first:
         _join_structlog()
@@ -83,22 +79,29 @@ def set_level(level: str) -> None:
 
 
 def line_writer() -> LineWriter:
-    """The writer of this process, to standard error. Created again if standard error has been redirected."""
-    writer = _process.writer
-    if writer is None or not writer.is_for(STDERR):
-        writer = _process.writer = LineWriter(STDERR)
-        writer.on_flow = _log_lost
-    return writer
+    """The writer of this process for all but the access log."""
+    return _process.writers.of(_process.writers.main)
+
+
+def access_writer(config: Config) -> LineWriter:
+    """The writer of this process for the access log."""
+    if _process.lines is None:
+        _process.writers.main = target_of(config)
+    return _process.writers.of(access_target_of(config))
 
 
 def inherit_writer(fd: int) -> None:
     """Write through this descriptor, the `own` of the parent process's writer; -1: it had none. Call before setup()."""
-    _process.writer = LineWriter(STDERR, fd)
-    _process.writer.on_flow = _log_lost
+    _process.writers.inherit(fd)
+
+
+def tell_lost() -> None:
+    """At the end of the process: report the lines lost so far, if any."""
+    _process.writers.tell()
 
 
 def write_text(text: str) -> None:
-    """Write text for people to standard error as it is, with a line feed at its end."""
+    """Write text for people to the log as it is, with a line feed at its end."""
     line_writer().write(text.encode("utf-8", "backslashreplace") + b"\n")
 
 
@@ -123,8 +126,7 @@ class _Lines:
         )
 
     def write(self, text: str) -> None:
-        assert _process.writer is not None, "made by setup()"
-        _process.writer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        line_writer().write(text.encode("utf-8", "backslashreplace") + b"\n")
 
     def write_failure(self, logger: str, error: Exception) -> None:
         """Write a substitute for a line that could not be formatted."""
@@ -152,7 +154,9 @@ class _Lines:
 class _Process:
     """State of this process; a fork inherits it."""
 
-    writer: LineWriter | None = None
+    def __init__(self) -> None:
+        self.writers = Writers(lambda lost: _log_lost(lost))  # noqa: PLW0108  # defined below
+
     lines: _Lines | None = None
     """None before setup()."""
 
@@ -304,17 +308,17 @@ def _join_structlog() -> None:
 def _tail(config: Config) -> list[Processor]:
     """The end of the processors: what makes a line of an event."""
     if config.log_format == "short":
-        style = short_style()
+        style = short_style(_process.writers.main)
         return [structlog.processors.format_exc_info, lambda logger, method, event: short_line(event, style)]
-    if wants_json(config.log_format, sys.stderr):
+    if wants_json(config, _process.writers.main):
         return _json_tail()
-    return _console_tail(colors=_wants_colors(sys.stderr))
+    return _console_tail(colors=wants_colors(_process.writers.main))
 
 
-def short_style() -> Style:
-    """That of `--log-format short`, here."""
+def short_style(target: Target) -> Style:
+    """That of `--log-format short`, there."""
     libraries = (sysconfig.get_path("stdlib"), str(Path(__file__).parent.parent))
-    return Style(str(Path.cwd()), libraries, _wants_colors(sys.stderr))
+    return Style(str(Path.cwd()), libraries, wants_colors(target))
 
 
 # JSON
@@ -347,10 +351,6 @@ def _order(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 # console
-
-
-def _wants_colors(stream: TextIO) -> bool:
-    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def _console_tail(*, colors: bool) -> list[Processor]:

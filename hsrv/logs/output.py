@@ -1,6 +1,6 @@
 """Writes to standard error and standard output.
 
-Owns every write of the server to standard error. Promises: no write blocks on the reader. If the reader is slow or
+Owns every write of the server to these. Promises: no write blocks on the reader. If the reader is slow or
 gone, lines are lost and counted, and the count is logged when reading resumes; no process blocks. Must not set
 O_NONBLOCK on an inherited descriptor: the shell and other writers share that open file description.
 """
@@ -49,14 +49,15 @@ class LineWriter:
     Lines that can't be written (a full disk, a reader that is gone or slow) are dropped and counted.
     """
 
-    def __init__(self, fd: int, inherited: int = -1) -> None:
-        """`inherited`: the `own` of the parent process, -1: none. Takes ownership of it."""
+    def __init__(self, fd: int, inherited: int = -1, way: Write | None = None) -> None:
+        """`inherited`: the `own` of the parent process, -1: none. Takes ownership of it. `way`: how to write, where
+        that is not to a descriptor."""
         self._place = _place(fd)
         self.own = -1
         """Descriptor of an open file description that only this process and its children write to; -1: none."""
         self.held = -1
         """The descriptor that this writer keeps open, if any."""
-        self._write = self._way(fd, inherited)
+        self._write = way if way is not None else self._way(fd, inherited)
         self._mend = b""
         """A line feed to end a line that was written in part, before the next one."""
         self.dropped = 0

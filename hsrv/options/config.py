@@ -174,6 +174,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     log_format: Annotated[Literal["auto", "console", "json", "short"], Opt("auto: console on a terminal, else JSON; short: that of hsrv dev", _LOG, common=_LOG)] = "auto"
     log_level: Annotated[LogLevel, Opt("lowest level that is logged", _LOG, common=_LOG)] = "info"
+    log_to: Annotated[Literal["stderr", "stdout"], Opt("where lines go, unless to a file", _LOG)] = "stderr"
+    log_file: Annotated[str | None, Opt("file for lines; each goes to the one of this name, so it may be renamed at any time", _LOG, metavar="FILE")] = None
+    access_log_file: Annotated[str | None, Opt("the same for the access log; -: standard output; default: with all other lines", _LOG, metavar="FILE")] = None
     access_log: Annotated[bool, Opt("log every request", _LOG, common=_LOG)] = True
     log_query: Annotated[bool, Opt("log query strings, of the request and of Referer; --no-log-query removes them from all lines of the server", _LOG)] = True
     access_log_skip: Annotated[Texts, Opt("paths that the access log leaves out, such as probes (* matches anything); repeatable", _LOG, metavar="GLOB")] = ()

@@ -185,9 +185,9 @@ ROWS: Final[tuple[OtherName, ...]] = (
     _row("access_log", UVICORN, GRANIAN),
     _row("access_logformat", GUNICORN, HYPERCORN, to="access_log_format"),
     _row("access_log_fmt", GRANIAN, says="--access-log-format, with gunicorn's atoms: %(h)s %(r)s %(s)s ..."),
-    _row("access_logfile", GUNICORN, HYPERCORN, says="lines go to standard error: 2>FILE, or a service manager"),
-    _row("error_logfile", GUNICORN, HYPERCORN, says="lines go to standard error: 2>FILE, or a service manager"),
-    _row("log_file", GUNICORN, HYPERCORN, says="lines go to standard error: 2>FILE, or a service manager"),
+    _row("access_logfile", GUNICORN, HYPERCORN, to="access_log_file"),
+    _row("error_logfile", GUNICORN, HYPERCORN, to="log_file"),
+    _row("log_file", GUNICORN, HYPERCORN),
     _row("log_config", UVICORN, GRANIAN, HYPERCORN, says="logging.config.dictConfig() in the application"),
     _row("log_config_json", GUNICORN, says="logging.config.dictConfig() in the application"),
     _row("logger_class", GUNICORN, says="--log-format, --access-log-format, or logging.config in the application"),
@@ -237,6 +237,7 @@ HABITS: Final[tuple[tuple[str, str, str], ...]] = (
     ("`FORWARDED_ALLOW_IPS`", "uvicorn, gunicorn", "works"),
     ("HUP", "all", "works: new code without a lost request"),
     ("TTIN, TTOU", "uvicorn, gunicorn", "works: one worker more, one less"),
+    ("USR1", "gunicorn", "works: log files need no signal, they are opened again after a rename"),
     ("USR2", "gunicorn", "works: a new server takes over, and the old one ends by itself"),
 )
 """(What people do, with which server, what happens here)."""

@@ -10,7 +10,8 @@ from hsrv.options.config import Config
 from hsrv.supervisor.plan.fleet import Budgets
 
 FIXED: Final = (
-    *("bind", "unix_mode", "backlog", "run_dir", "reload", "log_format", "user", "group", "umask"),
+    *("bind", "unix_mode", "backlog", "run_dir", "reload", "user", "group", "umask"),
+    *("log_format", "log_to", "log_file", "access_log_file"),
     *("admin", "admin_token", "admin_host", "admin_write", "app_metrics", "supervisor_collector"),
 )
 """Options that a reload can't change, because they belong to the supervisor itself: its sockets, the format of its log,

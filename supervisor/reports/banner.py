@@ -1,13 +1,13 @@
 """Output at the start, when the server serves."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hsrv.common.version import __version__
 from hsrv.common.visible import visible, visible_block
 from hsrv.ipc.messages import TemplateReady
-from hsrv.logs.logging import get_logger, wants_json, write_text
+from hsrv.logs.logging import get_logger, write_text
+from hsrv.logs.targets import target_of, wants_colors, wants_json
 from hsrv.options.config import Config
 from hsrv.supervisor.sockets.listeners import Listener
 
@@ -57,7 +57,7 @@ class Banner:
         preload = f"{template.preload} ({template.detail})" if template is not None else ""
         if self._config.log_format == "short":
             self._print_short(urls, template.app if template is not None else "")
-        elif wants_json(self._config.log_format, sys.stderr):
+        elif wants_json(self._config, target_of(self._config)):
             log.info(
                 "listening",
                 urls=urls,
@@ -75,12 +75,12 @@ class Banner:
     def failed(self, error: object, exception: object = "") -> None:
         """The application could not be started, and the server ends. JSON that nobody asked for is hard to read where
         people look first: so the traceback comes as lines, too."""
-        if self._config.log_format == "auto" and wants_json("auto", sys.stderr):
+        if self._config.log_format == "auto" and wants_json(self._config, target_of(self._config)):
             lines = [visible_block(str(exception))] if exception else []
             write_text("\n".join([*lines, f"hsrv: {visible(str(error))}"]))
 
     def _print_short(self, urls: list[str], app: str) -> None:
-        bold, plain = ("\033[1m", "\033[0m") if sys.stderr.isatty() else ("", "")
+        bold, plain = ("\033[1m", "\033[0m") if wants_colors(target_of(self._config)) else ("", "")
         where = "  ".join(visible(url) for url in urls)
         folder = Path(self._config.app_dir).absolute()
         write_text(
@@ -89,7 +89,7 @@ class Banner:
         )
 
     def _print(self, urls: list[str], preload: str, app: str) -> None:
-        bold, plain = ("\033[1m", "\033[0m") if sys.stderr.isatty() else ("", "")
+        bold, plain = ("\033[1m", "\033[0m") if wants_colors(target_of(self._config)) else ("", "")
         pools = "1 async pool" if self._config.pools == 1 else f"{self._config.pools} async pools"
         workers = "1 worker" if self._config.workers == 1 else f"{self._config.workers} workers"
         lines = [

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hsrv.logs.logging import process_fields, wants_json
+from hsrv.logs.logging import process_fields
 
 PRELUDE = """
 import logging, logging.config, os, sys, warnings
@@ -254,11 +254,6 @@ def test_auto_is_a_coloured_console_on_a_terminal(setting: dict[str, str], color
 def test_auto_is_json_elsewhere() -> None:
     (entry,) = entries_of('log.info("started")', form="auto")
     assert entry["event"] == "started"
-
-
-def test_wants_json_only_looks_at_the_stream_under_auto() -> None:
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123  # a stream is wanted
-        assert [wants_json(form, nowhere) for form in ("auto", "json", "console")] == [True, True, False]
 
 
 def test_before_setup_a_process_has_no_name_but_its_pid() -> None:
