@@ -16,6 +16,7 @@ from typing import Any, Final
 from hsrv.app.apptarget import DISCOVERED_ATTRIBUTES, AppTarget, being_imported, resolve_target
 from hsrv.common.asgi import Application
 from hsrv.common.errors import AppLoadError
+from hsrv.logs import logconfig
 from hsrv.options.config import Config
 
 _OURS: Final = Path(__file__).parent.parent
@@ -45,6 +46,8 @@ def _load(config: Config) -> LoadedApp:
         folder
     ]:  # also if it is further back: a module of the same name before it would be imported
         sys.path.insert(0, folder)
+    if config.log_config is not None:
+        _configure_logging(config.log_config)
     target = resolve_target(config)
     module = _import(target, folder)
     if target.attribute:
@@ -57,6 +60,14 @@ def _load(config: Config) -> LoadedApp:
         name += "()"
     _check(app, name)
     return LoadedApp(app, name)
+
+
+def _configure_logging(path: str) -> None:
+    try:
+        logconfig.apply(path)
+    except Exception as error:  # foreign code: classes that the file names
+        why = f"{error}: {error.__cause__}" if error.__cause__ is not None else str(error)
+        raise AppLoadError(f"--log-config {path}: {why}") from error
 
 
 def _import(target: AppTarget, folder: str) -> ModuleType:

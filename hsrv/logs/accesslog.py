@@ -22,7 +22,10 @@ from hsrv.common.globs import Globs
 from hsrv.common.request import Address, Headers, RequestHead
 from hsrv.common.terms import EndReason
 from hsrv.ipc.messages import Trace
-from hsrv.logs.logging import LEVELS, access_writer, process_fields, short_style
+from hsrv.logs.applogging import is_heard, offer
+from hsrv.logs.floods import lines_due
+from hsrv.logs.logging import LEVELS, access_writer, get_logger, process_fields, short_style
+from hsrv.logs.schemas import SCHEMAS
 from hsrv.logs.shortlines import Style, short_request
 from hsrv.logs.targets import access_target_of, wants_json
 from hsrv.options.config import Config
@@ -36,8 +39,13 @@ SECRETS: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization"}
 """Request headers that no format may contain: a reader of the log must not be able to impersonate a user."""
 
 
+LOGGER: Final = "hsrv.access"
+
 OWN_PATHS: Final = "/__hsrv__/*"
 """What hsrv adds to an application in development: no request of its users."""
+
+
+log = get_logger("hsrv.log")
 
 
 class AccessRecord:
@@ -112,6 +120,8 @@ class Entry(msgspec.Struct, frozen=True):
     level: str
     logger: str
     event: str
+    message: str
+    """For readers that know no other field."""
     kind: str
     method: str
     path: str
@@ -229,7 +239,7 @@ class AccessLog:
         self._line: Callable[[AccessRecord], bytes]
         target = access_target_of(config)
         if config.access_log_format is None and wants_json(config, target):
-            self._line = _json_lines()
+            self._line = _json_lines(config.log_schema)
         elif config.access_log_format is None and config.log_format == "short":
             self._line = _short_lines(short_style(target))
         elif config.access_log_format in (None, DEFAULT_FORMAT):
@@ -283,11 +293,14 @@ class AccessLog:
         """Write the waiting lines: as many at a time as a pipe takes atomically, so that lines of several processes
         don't mix."""
         records, self._waiting = self._waiting, []
+        if not self._with_query:
+            for record in records:
+                _forget_query(record)
+        if is_heard(LOGGER):
+            records = [record for record in records if _offer(record)]
         lines: list[bytes] = []
         room = PIPE_BUF
         for record in records:
-            if not self._with_query:
-                _forget_query(record)
             line = self._line(record)
             if len(line) > room:
                 self._write(lines)
@@ -299,6 +312,35 @@ class AccessLog:
     def _write(self, lines: list[bytes]) -> None:
         if lines:
             self._writer.write(b"".join(lines), len(lines))
+
+
+def _offer(record: AccessRecord) -> bool:
+    """To the application's logger `hsrv.access`, with the message and the arguments of `uvicorn.access`. Whether hsrv
+    is to write it, too."""
+    client = f"{record.client[0]}:{record.client[1]}" if record.client else "-"
+    arguments = (client, record.method, _safe(_target(record)), record.http_version, record.status)
+    path, _, query = _target(record).partition("?")
+    fields = {
+        "event": "request",
+        "kind": record.kind,
+        "method": record.method,
+        "path": path,
+        "query": query,
+        "status": record.status,
+        "bytes": record.body_bytes,
+        "duration_ms": record.duration * 1000,
+        "client": record.client[0] if record.client else None,
+        "user_agent": record.header(b"user-agent"),
+        "request_id": record.trace.request_id,
+        "traceparent": record.trace.traceparent,
+        **process_fields(),
+    }
+    try:
+        return offer(LOGGER, LEVELS["info"], '%s - "%s %s HTTP/%s" %d', arguments, fields)
+    except Exception as error:  # foreign code: a filter, a handler
+        if count := lines_due("access log handler"):
+            log.warning("access log handler failed", error=type(error).__name__, count=count)
+        return True
 
 
 def _forget_query(record: AccessRecord) -> None:
@@ -333,7 +375,8 @@ def _text_lines(text: str) -> Callable[[AccessRecord], bytes]:
     return lambda record: f"{format_record(record)}\n".encode("utf-8", "backslashreplace")
 
 
-def _json_lines() -> Callable[[AccessRecord], bytes]:
+def _json_lines(schema: str) -> Callable[[AccessRecord], bytes]:
+    renamed = SCHEMAS[schema]
     encode = msgspec.json.Encoder().encode
     process = process_fields()
     fields = {key: process.get(key) for key in ("role", "slot", "generation", "pid")}
@@ -344,8 +387,9 @@ def _json_lines() -> Callable[[AccessRecord], bytes]:
         entry = Entry(
             datetime.fromtimestamp(record.at, UTC),
             "info",
-            "hsrv.access",
+            LOGGER,
             "request",
+            f"{record.method} {path} {record.status}",
             record.kind,
             record.method,
             path,
@@ -359,7 +403,9 @@ def _json_lines() -> Callable[[AccessRecord], bytes]:
             record.trace.request_id,
             record.trace.traceparent,
         )
-        return _ascii(encode(entry))[:-1] + tail
+        if renamed is None:
+            return _ascii(encode(entry))[:-1] + tail
+        return _ascii(encode(renamed(msgspec.structs.asdict(entry) | fields))) + b"\n"
 
     return line
 

@@ -24,7 +24,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from hsrv.common.terms import Identity, Role
 from hsrv.common.visible import visible, visible_block
 from hsrv.ipc.messages import Trace
+from hsrv.logs import applogging
 from hsrv.logs.output import LineWriter
+from hsrv.logs.schemas import SCHEMAS
 from hsrv.logs.shortlines import Style, is_hidden, short_line
 from hsrv.logs.targets import Target, Writers, access_target_of, target_of, wants_colors, wants_json
 from hsrv.options.config import Config
@@ -34,7 +36,7 @@ current_trace: ContextVar[Trace | None] = ContextVar("hsrv_trace", default=None)
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
-_LEADING: Final = ("timestamp", "level", "logger", "event")
+_LEADING: Final = ("timestamp", "level", "logger", "event", "message")
 """First in each JSON line, for human readers."""
 
 _BLOCKS: Final = ("exception", "stack", "stacks")
@@ -54,11 +56,10 @@ def setup(config: Config, identity: Identity | None) -> None:
     first = _process.lines is None
     _process.writers.main = target_of(config)
     _process.writers.restart()
-    line_writer()
     lines = _process.lines = _Lines(config, identity)
     if first:
         _join_structlog()
-        _join_stdlib(lines.level)
+        applogging.join(_root_handler(), lines.level)
         _join_hooks()
 
 
@@ -117,16 +118,17 @@ class _Lines:
     def __init__(self, config: Config, identity: Identity | None) -> None:
         self.level = LEVELS[config.log_level]
         self.fields = _fields(identity)
+        self._writer = line_writer()
         self._is_short = config.log_format == "short" and self.level > LEVELS["debug"]
         self._tail = _tail(config)
-        self.own: list[Processor] = [self._filter, _add_own_name, *_SCHEMA, self._render]
+        self.own: list[Processor] = [self._filter, _add_own_name, *_SCHEMA, self._offer, self._render]
         self.formatter = structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder(), *_SCHEMA],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, self._render],
         )
 
     def write(self, text: str) -> None:
-        line_writer().write(text.encode("utf-8", "backslashreplace") + b"\n")
+        self._writer.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
     def write_failure(self, logger: str, error: Exception) -> None:
         """Write a substitute for a line that could not be formatted."""
@@ -135,6 +137,20 @@ class _Lines:
     def _filter(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         if LEVELS[method] < self.level or (self._is_short and is_hidden(method, event["event"])):
             raise structlog.DropEvent
+        return event
+
+    def _offer(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """To the loggers `hsrv...` of the application, if it has named one."""
+        name = event["logger"]
+        if applogging.is_heard(name):
+            text = str(event["event"])
+            try:
+                is_ours = applogging.offer(name, LEVELS[method], text, (), event)
+            except Exception as error:  # foreign code: a filter, a handler
+                self.write_failure(name, error)
+                return event
+            if not is_ours:
+                raise structlog.DropEvent
         return event
 
     def _render(self, logger: WrappedLogger, method: str, event: EventDict) -> Any:
@@ -247,25 +263,16 @@ _SCHEMA: Final[list[Processor]] = [
 # the application's loggers
 
 
-class _RootHandler(logging.Handler):
-    """Formats the records of stdlib loggers."""
+def _root_handler() -> applogging.RootHandler:
+    def lines() -> _Lines:
+        assert _process.lines is not None, "made by setup()"
+        return _process.lines
 
-    def emit(self, record: logging.LogRecord) -> None:
-        lines = _process.lines
-        assert lines is not None, "made by setup()"
-        try:
-            text = lines.formatter.format(record)
-        except Exception as error:  # foreign code: arguments that don't fit the message
-            lines.write_failure(record.name, error)
-        else:
-            lines.write(text)
-
-
-def _join_stdlib(level: int) -> None:
-    root = logging.getLogger()
-    root.addHandler(_RootHandler())
-    root.setLevel(level)
-    logging.captureWarnings(True)
+    return applogging.RootHandler(
+        lambda record: str(lines().formatter.format(record)),
+        lambda text: lines().write(text),
+        lambda name, error: lines().write_failure(name, error),
+    )
 
 
 def _join_hooks() -> None:
@@ -311,7 +318,7 @@ def _tail(config: Config) -> list[Processor]:
         style = short_style(_process.writers.main)
         return [structlog.processors.format_exc_info, lambda logger, method, event: short_line(event, style)]
     if wants_json(config, _process.writers.main):
-        return _json_tail()
+        return _json_tail(config.log_schema)
     return _console_tail(colors=wants_colors(_process.writers.main))
 
 
@@ -324,9 +331,13 @@ def short_style(target: Target) -> Style:
 # JSON
 
 
-def _json_tail() -> list[Processor]:
+def _json_tail(schema: str) -> list[Processor]:
     render = structlog.processors.JSONRenderer(_strict_json, default=repr, skipkeys=True)
-    return [structlog.processors.format_exc_info, _order, render]
+    renamed = SCHEMAS[schema]
+    renaming: list[Processor] = (
+        [] if renamed is None else [lambda logger, method, event: renamed(dict(event))]
+    )
+    return [structlog.processors.format_exc_info, _order, *renaming, render]
 
 
 def _strict_json(event: EventDict, **options: Any) -> str:
@@ -347,6 +358,9 @@ def _finite(value: Any) -> Any:
 
 
 def _order(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    if "message" not in event:
+        error = event.get("error")
+        event["message"] = f"{event.get('event')}: {error}" if isinstance(error, str) else event.get("event")
     return {**{key: event.pop(key) for key in _LEADING if key in event}, **event}
 
 

@@ -173,7 +173,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     date_header: Annotated[bool, Opt("send the Date header field", _PROXY)] = True
 
     log_format: Annotated[Literal["auto", "console", "json", "short"], Opt("auto: console on a terminal, else JSON; short: that of hsrv dev", _LOG, common=_LOG)] = "auto"
+    log_schema: Annotated[Literal["hsrv", "ecs", "gcp"], Opt("names of the fields of JSON lines: hsrv's own, Elastic's, Google Cloud's", _LOG)] = "hsrv"
     log_level: Annotated[LogLevel, Opt("lowest level that is logged", _LOG, common=_LOG)] = "info"
+    log_config: Annotated[str | None, Opt("JSON, YAML or TOML file for logging.config.dictConfig(), applied before the application is imported", _LOG, metavar="FILE")] = None
     log_to: Annotated[Literal["stderr", "stdout"], Opt("where lines go, unless to a file", _LOG)] = "stderr"
     log_file: Annotated[str | None, Opt("file for lines; each goes to the one of this name, so it may be renamed at any time", _LOG, metavar="FILE")] = None
     access_log_file: Annotated[str | None, Opt("the same for the access log; -: standard output; default: with all other lines", _LOG, metavar="FILE")] = None

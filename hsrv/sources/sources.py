@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 import msgspec
 
 from hsrv.common.errors import ConfigError
+from hsrv.logs import logconfig
 from hsrv.logs.accesslog import compile_format
 from hsrv.options.config import Config, OptionInfo, cross_check
 from hsrv.options.othernames import VALUES
@@ -208,6 +209,11 @@ def _check_paths(values: dict[str, Any], folder: Path) -> Iterator[tuple[str, st
         yield "app_dir", f"{values['app_dir']!r}: no such directory"
     if values.get("env_file") is not None and not (folder / values["env_file"]).is_file():
         yield "env_file", f"{values['env_file']!r}: no such file"
+    if values.get("log_config") is not None:
+        try:
+            logconfig.read(str(folder / values["log_config"]))
+        except ValueError as error:
+            yield "log_config", f"{values['log_config']!r}: {error}"
 
 
 def _lenient(option: OptionInfo, value: Any) -> Any:

@@ -11,7 +11,7 @@ from hsrv.supervisor.plan.fleet import Budgets
 
 FIXED: Final = (
     *("bind", "unix_mode", "backlog", "run_dir", "reload", "user", "group", "umask"),
-    *("log_format", "log_to", "log_file", "access_log_file"),
+    *("log_format", "log_schema", "log_to", "log_file", "access_log_file"),
     *("admin", "admin_token", "admin_host", "admin_write", "app_metrics", "supervisor_collector"),
 )
 """Options that a reload can't change, because they belong to the supervisor itself: its sockets, the format of its log,

@@ -51,7 +51,9 @@ def test_a_failed_startup_is_exit_code_3_with_the_reason(app: str, options: list
     """What is said of each failure: tests/unit/app/test_lifespan.py."""
     assert done.returncode == ExitCode.APP, done.stderr
     assert said in done.stderr
-    assert done.stderr.count("application could not be started") == 1, "told once, not by every process"
+    assert done.stderr.count('"event": "application could not be started"') == 1, (
+        "told once, not by every process"
+    )
     if app == "raises":
         assert "lifespans.py" in done.stderr
 

@@ -56,7 +56,7 @@ def test_a_first_start_that_fails_ends_and_says_why(
     )
     assert done.returncode == ExitCode.APP, done.stderr
     assert said in done.stderr
-    assert done.stderr.count("application could not be started") == 1
+    assert done.stderr.count('"event": "application could not be started"') == 1
 
 
 @pytest.mark.parametrize("source", [HANGS, EXITS, CRASHES_IN_LIFESPAN], ids=["hangs", "exits", "crashes"])

@@ -143,7 +143,7 @@ def test_a_call_without_the_guard_is_refused_in_the_processes_and_starts_nothing
     said = refused(tmp_path / "served.py", source, tmp_path)
     assert "put it below `if __name__" in said.replace("\\", "")
     assert "listening" not in said
-    assert said.count("application could not be started") == 1
+    assert said.count('"event": "application could not be started"') == 1
 
 
 def test_a_script_that_has_no_module_name_is_told_so(tmp_path: Path) -> None:

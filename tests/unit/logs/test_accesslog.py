@@ -167,6 +167,7 @@ def test_the_default_elsewhere_is_json_in_the_schema_of_all_logs(capfd: pytest.C
         "level": "info",
         "logger": "hsrv.access",
         "event": "request",
+        "message": "GET /items/7 200",
         "kind": "http",
         "method": "GET",
         "path": "/items/7",

@@ -58,6 +58,7 @@ structlog.get_logger("shop").info("worker ready", size=1)
         assert entry == {
             "level": "info",
             "event": "worker ready",
+            "message": "worker ready",
             "size": 1,
             "role": "worker",
             "slot": 2,

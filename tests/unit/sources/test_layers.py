@@ -15,7 +15,14 @@ from hsrv.sources.sources import load_config
 
 PAGE = Path(__file__).parent.parent.parent.parent / "docs" / "names.md"
 
-VALUE_FOR = {"bind": "127.0.0.1:9", "host": "127.0.0.9", "port": "9", "root_path": "/x", "env_file": "here"}
+VALUE_FOR = {
+    "log_config": "log.json",
+    "bind": "127.0.0.1:9",
+    "host": "127.0.0.9",
+    "port": "9",
+    "root_path": "/x",
+    "env_file": "here",
+}
 """Values that an option of this name accepts; for the others, a number does."""
 
 
@@ -40,6 +47,7 @@ def ways(folder: Path, name: str, value: str) -> list[tuple[str, dict[str, str],
 @pytest.mark.parametrize("row", [row for row in ROWS if row.to], ids=lambda row: row.name)
 def test_an_alias_sets_its_option_from_every_source(tmp_path: Path, row: OtherName) -> None:
     (tmp_path / "here").touch()
+    (tmp_path / "log.json").write_text("{}")
     ours = "bind" if row.to in ("host", "port") else row.to
     value = VALUE_FOR.get(
         row.to if row.form == "{}" else "",
