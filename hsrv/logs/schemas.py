@@ -12,6 +12,7 @@ _ECS: Final[Mapping[str, str]] = {
     "timestamp": "@timestamp",
     "level": "log.level",
     "logger": "log.logger",
+    "event": "event.action",
     "pid": "process.pid",
     "request_id": "http.request.id",
     "method": "http.request.method",

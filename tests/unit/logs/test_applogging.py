@@ -114,6 +114,20 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ),
         ["hello"],
     ),
+    "Django's defaults in development": (
+        (
+            "from django.conf import settings\nimport django\nsettings.configure(DEBUG=True)\ndjango.setup()\n"
+            "logging.getLogger('django.request').error('hello')\nlogging.getLogger('shop').warning('other')"
+        ),
+        ["hello", "other"],
+    ),
+    "Django's defaults in production": (
+        (
+            "from django.conf import settings\nimport django\nsettings.configure()\ndjango.setup()\n"
+            "logging.getLogger('django.request').error('hello')"
+        ),
+        ["hello"],
+    ),
     "a library's NullHandler": (
         "logging.getLogger('lib').addHandler(logging.NullHandler())\nlogging.getLogger('lib').warning('hello')",
         ["hello"],

@@ -48,6 +48,7 @@ def test_elastic() -> None:
     assert found["@timestamp"] == "2026-01-02T03:04:05Z"
     assert (found["log.level"], found["message"], found["ecs.version"]) == ("info", "GET /a 200", "8.11")
     assert (found["http.response.status_code"], found["url.path"], found["client.ip"]) == (200, "/a", "::1")
+    assert found["event.action"] == "request"
     assert found["event.duration"] == 1_500_000
     assert found["trace.id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert (found["process.pid"], found["process.name"]) == (7, "worker")
