@@ -161,7 +161,8 @@ def started(
         yield server
     finally:
         for process in server.family():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it ended with one before it
+                process.kill()
         server.process.kill()
         server.process.wait(DEADLINE)
         if server.master >= 0:
