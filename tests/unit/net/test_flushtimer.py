@@ -67,6 +67,8 @@ def test_one_that_is_not_used_any_more_leaves_no_thread_and_no_descriptor() -> N
     del timers
     gc.collect()
     end = time.monotonic() + DEADLINE
-    while shape() != before and time.monotonic() < end:
+    while any(now > then for now, then in zip(shape(), before, strict=True)) and time.monotonic() < end:
         time.sleep(0.005)
-    assert shape() == before
+    now = shape()
+    assert now[0] <= before[0]  # fewer: a timer of an earlier test had not ended yet
+    assert now[1] <= before[1]
