@@ -1,7 +1,7 @@
 """The async-pool process."""
 
 from hsrv.asyncpool.pool import AsyncPool
-from hsrv.asyncpool.websocket.codec import choose_codec
+from hsrv.asyncpool.websocket.codecs.codec import choose_codec
 from hsrv.child.boot import ChildBoot
 from hsrv.child.life import run_child
 from hsrv.http.wire.parser import choose_parser

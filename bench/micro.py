@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from hsrv.asyncpool.websocket.codec import choose_codec
+from hsrv.asyncpool.websocket.codecs.codec import choose_codec
 from hsrv.asyncpool.websocket.link import WebSocketLink
 from hsrv.asyncpool.websocket.memory import MessageMemory
 from hsrv.asyncpool.websocket.settings import WebSocketSettings

@@ -37,6 +37,7 @@ ORDER: Final = (
     "child",
     "serving",
     "worker",
+    "asyncpool.websocket.codecs",
     "asyncpool.websocket",
     "asyncpool",
     "operate",

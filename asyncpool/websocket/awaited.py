@@ -7,7 +7,7 @@ call each, and can't fill our memory with pongs.
 
 from typing import Final
 
-from hsrv.asyncpool.websocket.events import INTERNAL_ERROR, POLICY_VIOLATION, Close
+from hsrv.asyncpool.websocket.codecs.events import INTERNAL_ERROR, POLICY_VIOLATION, Close
 from hsrv.asyncpool.websocket.settings import WebSocketSettings
 
 PING_PAYLOAD: Final = 4

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from hashlib import sha1
 from typing import Any, Final
 
-from hsrv.asyncpool.websocket.deflate import DeflateTerms, negotiate
+from hsrv.asyncpool.websocket.codecs.deflate import DeflateTerms, negotiate
 from hsrv.common.asgi import Message, Scope
 from hsrv.common.errors import AppError
 from hsrv.common.request import Headers, RequestHead

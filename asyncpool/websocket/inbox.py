@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Final
 
-from hsrv.asyncpool.websocket.events import Received
+from hsrv.asyncpool.websocket.codecs.events import Received
 
 INBOX_MESSAGES: Final = 32
 INBOX_BYTES: Final = 1 << 20

@@ -1,27 +1,27 @@
-"""What the messages of all WebSockets of a pool occupy. Pure.
+"""The memory that the messages of all WebSockets of a pool occupy. Pure.
 
-Promises: it is bounded for all clients together; small connections are not made to pay for large ones.
+Promises: the total is bounded; at the limit the connections that hold most are ended, not the small ones.
 """
 
 from typing import Final, Protocol
 
-from hsrv.asyncpool.websocket.events import TRY_AGAIN_LATER, Close
+from hsrv.asyncpool.websocket.codecs.events import TRY_AGAIN_LATER, Close
 
 COUNTED_FROM: Final = 16 * 1024
-"""Bytes. A connection that holds less is not counted: it occupies about as much by itself, and to count each message
-that comes and goes would cost more than most of them hold."""
+"""Bytes. A connection that holds less is not counted: its own objects occupy about as much, and counting every small
+message would cost more than it is worth."""
 
 TOO_MUCH: Final = Close(TRY_AGAIN_LATER, "too much memory in use")
 
 MUCH: Final = 8 * 1024 * 1024
-"""Bytes."""
+"""Bytes that must have been freed before memory is returned to the operating system."""
 
 
 class MemoryHolder(Protocol):
     """A connection."""
 
-    def give_up(self) -> None:
-        """Let go of all that it holds."""
+    def release(self) -> None:
+        """Drop all messages and end the connection."""
 
 
 class MessageMemory:
@@ -34,20 +34,20 @@ class MessageMemory:
         self._holders: dict[MemoryHolder, int] = {}
         self.used = 0
         self._most = 0
-        """What was used at the same time, since much was freed last."""
+        """The peak of `used` since `much_was_freed` last returned true."""
         self.tight = False
-        """More than a half is used: a WebSocket whose messages wait for the application should read no more."""
+        """More than half is used: a connection with messages that wait to be taken should stop reading."""
 
     def hold(self, holder: MemoryHolder, amount: int) -> int:
-        """`holder` has so much now. Returns what is counted of it: all or nothing.
+        """`holder` now holds `amount` bytes. Returns how many of them are counted: all or none.
 
-        Beyond the limit, those that hold most give up. That may be `holder`.
+        Above the limit, the largest holders are released; `holder` may be one of them.
         """
         counted = self._count(holder, amount if amount > COUNTED_FROM else 0)
         while self.used > self._limit:
             largest = max(self._holders, key=self._holders.__getitem__)
             self._count(largest, 0)
-            largest.give_up()
+            largest.release()
         return counted if holder in self._holders else 0
 
     def _count(self, holder: MemoryHolder, amount: int) -> int:
@@ -59,8 +59,8 @@ class MessageMemory:
         return amount
 
     def much_was_freed(self) -> bool:
-        """To be asked now and then: whether it is worth to look for unused memory. That takes some 0.3 ms for
-        each megabyte found: while what is freed is soon needed again, as in a flood, it would only hold up others."""
+        """Whether it is worth returning unused memory to the operating system; call periodically. That takes about
+        0.3 ms per megabyte found: in a flood, where freed memory is soon needed again, it would only delay others."""
         if self._most - self.used < MUCH or self.used > self._most // 2:
             return False
         self._most = self.used

@@ -1,9 +1,9 @@
 """One WebSocket: the application's call for an upgrade request that was handed off.
 
 Owns the task of the application and, through its link, the connection. Promises: the application is called
-once, in a context of its own; it always learns the end as `websocket.disconnect`; what it says out of turn
-raises in its `send()`; the pool is told once, when both the connection and the call are over. Must not touch
-the socket: the link does.
+once, in a context of its own; it always receives the end as `websocket.disconnect`; a message that is not allowed in
+its state raises in its `send()`; the pool is notified once, when both the connection and the call are over. Must not
+touch the socket: the link does.
 
 Spec: ASGI WebSocket 2.5, https://asgi.readthedocs.io/en/latest/specs/www.html#websocket
 """
@@ -15,16 +15,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from hsrv.asyncpool.websocket.aftermath import is_aftermath
-from hsrv.asyncpool.websocket.codec import choose_codec
-from hsrv.asyncpool.websocket.events import (
-    ABNORMAL,
-    INTERNAL_ERROR,
-    MAX_REASON,
-    NORMAL,
-    SERVICE_RESTART,
-    Close,
-    may_be_sent,
-)
+from hsrv.asyncpool.websocket.appmessages import close_of, kind_of
+from hsrv.asyncpool.websocket.codecs.codec import choose_codec
+from hsrv.asyncpool.websocket.codecs.events import ABNORMAL, INTERNAL_ERROR, NORMAL, SERVICE_RESTART, Close
 from hsrv.asyncpool.websocket.handshake import accept_response, deflate_terms
 from hsrv.asyncpool.websocket.link import WebSocketLink
 from hsrv.asyncpool.websocket.memory import MessageMemory
@@ -50,22 +43,14 @@ from hsrv.net.context import own_context
 __all__ = ["WebSocketSession", "WebSocketSettings"]
 
 FAIR_BURST: Final = 64
-"""Messages that one application may send or receive before other streams get a turn of the loop. Without it,
-a flood that is always ready would keep its application, which then never waits, running for as long as it
-lasts."""
+"""Messages that one application may send or receive before other streams get a turn of the loop. Without it, an
+application whose next message is always ready would never yield."""
 
-TELLINGS: Final = 100
-"""Times that an application is told of the end at once: tasks that wait for messages may be many, and each is told."""
+DISCONNECTS: Final = 100
+"""Times that `receive()` returns `websocket.disconnect` without a pause: each of several receiving tasks gets it."""
 
-DEAF_PAUSE: Final = 1.0
-"""Seconds that receive() then takes: an application that goes on receiving nevertheless does so in a loop."""
-
-_SAYS: Final = {
-    "websocket.accept": AppMessage.ACCEPT,
-    "websocket.send": AppMessage.SEND,
-    "websocket.close": AppMessage.CLOSE,
-    "websocket.http.response.start": AppMessage.RESPOND,
-}
+DISCONNECT_PAUSE: Final = 1.0
+"""Seconds that `receive()` takes after those: an application that still calls it does so in a loop."""
 
 _ACCEPTED: Final = AppState.ACCEPTED
 """Read for every message. Up to Python 3.11 a member of an enum costs ten times what a global does."""
@@ -79,19 +64,19 @@ class WebSocketSession:
     __slots__ = (
         "_app",
         "_burst",
+        "_connect",
         "_defaults",
+        "_disconnects",
         "_encoder",
-        "_greeting",
         "_link",
         "_loop",
         "_on_accepted",
         "_on_closed",
         "_pattern",
-        "_said",
         "_scope",
         "_settings",
+        "_state",
         "_task",
-        "_told",
         "_waiters",
         "conn",
         "handoff",
@@ -138,25 +123,25 @@ class WebSocketSession:
             on_change=self._wake,
             on_closed=self._report_end,
         )
-        self._said = Machine(APP_STATES, AppState.CONNECTING)
+        self._state = Machine(APP_STATES, AppState.CONNECTING)
         self._encoder: ResponseEncoder | None = None
-        self._greeting: Message | None = {"type": "websocket.connect"}
+        self._connect: Message | None = {"type": "websocket.connect"}
         self._task: asyncio.Task[None] | None = None
         self._waiters: list[asyncio.Future[None]] = []
         """One for each `receive()` that waits: of concurrent ones any may be cancelled."""
         self._burst = 0
-        self._told = 0
-        """How often the application was told of the end."""
+        self._disconnects = 0
+        """How often `receive()` returned `websocket.disconnect`."""
         self._pattern: str | None = None
 
     # for the pool
 
     def start(self) -> None:
-        """Watch the connection and call the application, as a task with a context of its own: what that sets is not
-        seen by what we do for this connection."""
+        """Watch the connection and call the application, as a task with a context of its own: context variables that it
+        sets are not visible to the server's own work for this connection."""
         context = own_context(self._loop).copy()
         context.run(current_trace.set, self.handoff.trace)
-        context.run(self._link.start)  # what is logged while reading names the request too
+        context.run(self._link.start)  # log lines written while reading name the request too
         self._task = self._loop.create_task(self._call(), context=context.copy())
         self._task.add_done_callback(self._on_returned, context=context)
 
@@ -182,7 +167,7 @@ class WebSocketSession:
         self._link.check_deadlines(now)
 
     def _end_handshake(self) -> None:
-        """The application has had its time for it."""
+        """The application has not answered the handshake in time."""
         state = self._link.state
         if state is ConnectionState.UNANSWERED:
             self._answer(504, "Gateway Timeout", EndReason.REQUEST_TIMEOUT)
@@ -209,7 +194,7 @@ class WebSocketSession:
         """What the operator is told of it."""
         handoff = self.handoff
         pattern = self._pattern or pattern_of(handoff.head.path, self._scope.get("path_params") or {})
-        if self._said.state is not AppState.CONNECTING:  # routed by now
+        if self._state.state is not AppState.CONNECTING:  # routed by now
             self._pattern = pattern
         state = self._link.state.name.lower()
         return Activity(
@@ -221,7 +206,7 @@ class WebSocketSession:
         return self._task is task
 
     def occupant(self) -> Occupant:
-        """What the report names, if the application's call blocks the loop."""
+        """What is reported should the application's call block the loop."""
         head, client = self.handoff.head, self.handoff.origin.client
         name = client[0].encode() if client is not None else b"-"
         return Occupant(self.started_at, head.method, head.raw_path, self.handoff.trace.request_id, name)
@@ -262,7 +247,7 @@ class WebSocketSession:
         return {"path": self.handoff.head.path, "status": self.status}
 
     def _report_end(self) -> None:
-        """Tell the pool, once both the connection and the call are over."""
+        """Notify the pool, once both the connection and the call are over."""
         if self._link.state is ConnectionState.CLOSED and self._task is None and self._on_closed is not None:
             callback, self._on_closed = self._on_closed, None
             code = self._link.ended.code if self._link.ended is not None else ABNORMAL
@@ -272,30 +257,30 @@ class WebSocketSession:
 
     async def _receive(self) -> Message:
         """ASGI receive: `websocket.connect`, the messages, then `websocket.disconnect`."""
-        if self._greeting is not None:
-            greeting, self._greeting = self._greeting, None
-            return greeting
+        if self._connect is not None:
+            connect, self._connect = self._connect, None
+            return connect
         if self._is_burst():
             await asyncio.sleep(0)
         link = self._link
         while not len(link):
             if link.ended is not None:
-                await self._told_of_the_end()
+                await self._count_disconnect()
                 code, reason = link.ended
                 return {"type": "websocket.disconnect", "code": code, "reason": reason}
             await self._change()
         data = link.take()
         return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
 
-    async def _told_of_the_end(self) -> None:
-        """Count how often. Raises `ClientDisconnected` in an application that does not listen, after a pause: else it
-        would keep the pool busy for ever."""
-        self._told += 1
-        if self._told <= TELLINGS:
+    async def _count_disconnect(self) -> None:
+        """Before `websocket.disconnect`. After too many, pauses and raises `ClientDisconnected`: an application that
+        ignores it would keep the pool busy for ever."""
+        self._disconnects += 1
+        if self._disconnects <= DISCONNECTS:
             return
-        if self._told == TELLINGS + 1 and (count := lines_due("websocket deaf")):
+        if self._disconnects == DISCONNECTS + 1 and (count := lines_due("websocket receives after the end")):
             log.warning("application receives after websocket.disconnect", count=count, **self._log_context())
-        await asyncio.sleep(DEAF_PAUSE)
+        await asyncio.sleep(DISCONNECT_PAUSE)
         self._check_alive()
 
     async def _change(self) -> None:
@@ -314,7 +299,7 @@ class WebSocketSession:
                 waiter.set_result(None)
 
     def _is_burst(self) -> bool:
-        """Whether the application has had its share, and others should get a turn now."""
+        """Whether other tasks should get a turn of the loop now."""
         self._burst += 1
         if self._burst < FAIR_BURST:
             return False
@@ -326,28 +311,28 @@ class WebSocketSession:
     async def _send(self, message: Message) -> None:
         """ASGI send. Raises ClientDisconnected (an OSError) once the connection has ended, AppError on
         misuse."""
-        if message["type"] == "websocket.send" and self._said.state is _ACCEPTED:
-            self._check_alive()  # in short what `_say` does: this is the one message that comes often
+        if message["type"] == "websocket.send" and self._state.state is _ACCEPTED:
+            self._check_alive()  # the same as `_dispatch`, but faster: the most frequent message
             self._send_message(message)
         else:
-            self._say(message)
+            self._dispatch(message)
         if self.conn.pending_bytes > HIGH_WATER:
             await self.conn.drained()
         if self._is_burst():
             await asyncio.sleep(0)
 
-    def _say(self, message: Message) -> None:
-        say = _say_of(message)
-        if self._link.ended is not None and say is AppMessage.CLOSE:
-            return  # there is nothing left to close, whoever did it
-        if self._said.state is AppState.ENDED and say is AppMessage.SEND:
+    def _dispatch(self, message: Message) -> None:
+        kind = kind_of(message)
+        if self._link.ended is not None and kind is AppMessage.CLOSE:
+            return  # already closed, by either side
+        if self._state.state is AppState.ENDED and kind is AppMessage.SEND:
             self._check_alive()
-        if say not in APP_STATES[self._said.state]:
-            state = self._said.state.name.lower()
+        if kind not in APP_STATES[self._state.state]:
+            state = self._state.state.name.lower()
             raise AppError(f"{message['type']} is not allowed when the WebSocket is {state}")
         self._check_alive()
-        _HANDLERS[say](self, message)
-        self._said.move(say)
+        _HANDLERS[kind](self, message)
+        self._state.move(kind)
 
     def _check_alive(self) -> None:
         if self._link.ended is not None:
@@ -375,11 +360,7 @@ class WebSocketSession:
         if self._link.state is ConnectionState.UNANSWERED:
             self._answer(403, "Forbidden", EndReason.COMPLETED)
             return
-        code, reason = message.get("code", NORMAL), message.get("reason") or ""
-        if not may_be_sent(code):
-            raise AppError(f"websocket.close: the code {code!r} may not be sent (RFC 6455 section 7.4)")
-        if len(reason.encode()) > MAX_REASON:
-            raise AppError(f"websocket.close: the reason is longer than {MAX_REASON} bytes: {reason!r}")
+        code, reason = close_of(message)
         self._link.drop_messages()
         self._link.close(code, reason, EndReason.COMPLETED)
 
@@ -397,16 +378,6 @@ class WebSocketSession:
         parts = self._encoder.body({**message, "type": "http.response.body"}, self._defaults())
         self.status = self._encoder.status
         self._link.respond(*parts, last=self._encoder.complete)
-
-
-def _say_of(message: Message) -> AppMessage:
-    """Raises `AppError` for a type that is none of a WebSocket's."""
-    kind = message["type"]
-    if kind == "websocket.http.response.body":
-        return AppMessage.BODY if message.get("more_body") else AppMessage.LAST_BODY
-    if kind not in _SAYS:
-        raise AppError(f"unexpected ASGI message type {kind!r}")
-    return _SAYS[kind]
 
 
 _HANDLERS: Final[dict[AppMessage, Callable[[WebSocketSession, Message], None]]] = {

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from hsrv.asyncpool.websocket.events import POLICY_VIOLATION, Close
+from hsrv.asyncpool.websocket.codecs.events import POLICY_VIOLATION, Close
 
 HANDSHAKE_TIMEOUT: Final = 60.0
 """Seconds for the application to answer the upgrade request, as a request has by default: before there is a WebSocket,
@@ -35,7 +35,7 @@ class WebSocketSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The options. Times in seconds."""
 
     codec: str
-    """`hsrv.asyncpool.websocket.codec` knows it by this name."""
+    """`hsrv.asyncpool.websocket.codecs.codec` knows it by this name."""
     max_message: int
     """Bytes of one received message."""
     max_inflated: int

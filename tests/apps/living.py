@@ -7,7 +7,7 @@ import asyncio
 import gc
 import os
 
-from hsrv.asyncpool.websocket.frames import FrameCodec
+from hsrv.asyncpool.websocket.codecs.frames import FrameCodec
 from hsrv.asyncpool.websocket.link import WebSocketLink
 from hsrv.asyncpool.websocket.session import WebSocketSession
 from hsrv.http.connection import HTTPConnection

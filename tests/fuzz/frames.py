@@ -9,9 +9,9 @@ from itertools import pairwise
 from hypothesis import strategies as st
 from wsproto.frame_protocol import XorMaskerSimple
 
-from hsrv.asyncpool.websocket.codec import CODECS, NewCodec, choose_codec
-from hsrv.asyncpool.websocket.deflate import DeflateTerms
-from hsrv.asyncpool.websocket.events import (
+from hsrv.asyncpool.websocket.codecs.codec import CODECS, NewCodec, choose_codec
+from hsrv.asyncpool.websocket.codecs.deflate import DeflateTerms
+from hsrv.asyncpool.websocket.codecs.events import (
     Close,
     Event,
     FrameError,

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from hsrv.asyncpool.websocket.deflate import DeflateTerms
+from hsrv.asyncpool.websocket.codecs.deflate import DeflateTerms
 
 HEADS: Final[list[Any]] = []
 BODIES: Final[list[Any]] = []

@@ -14,8 +14,8 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from hsrv.asyncpool.websocket.codec import choose_codec
-from hsrv.asyncpool.websocket.deflate import DeflateTerms
+from hsrv.asyncpool.websocket.codecs.codec import choose_codec
+from hsrv.asyncpool.websocket.codecs.deflate import DeflateTerms
 from hsrv.asyncpool.websocket.link import WebSocketLink
 from hsrv.asyncpool.websocket.memory import MessageMemory
 from hsrv.asyncpool.websocket.settings import WebSocketSettings

@@ -35,9 +35,9 @@ _bound: Final = re.compile(
 """How a constant is named that bounds a buffer or a loop."""
 
 NO_BOUND_OF_A_CLIENT: Final = {
-    ("asyncpool/websocket/deflate.py", "MAX_INFLATED"),  # the default of an option
-    ("asyncpool/websocket/events.py", "MAX_REASON"),  # of what the application says
-    ("asyncpool/websocket/frames.py", "MAX_MEDIUM"),  # the format of a frame
+    ("asyncpool/websocket/codecs/deflate.py", "MAX_INFLATED"),  # the default of an option
+    ("asyncpool/websocket/codecs/events.py", "MAX_REASON"),  # of what the application says
+    ("asyncpool/websocket/codecs/frames.py", "MAX_MEDIUM"),  # the format of a frame
     ("hsrv/http/wire/response.py", "JOIN_LIMIT"),  # how a response is written, not how long it may be
     ("supervisor/admin/metrics/appmetrics.py", "TOLD_LIMIT"),  # names in the log
     ("supervisor/admin/dashboard/document.py", "PATHS_LIMIT"),  # rows of the dashboard

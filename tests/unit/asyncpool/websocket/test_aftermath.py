@@ -12,7 +12,7 @@ from wsproto.events import CloseConnection
 
 from hsrv.asyncpool.websocket import session as websocket
 from hsrv.asyncpool.websocket.aftermath import is_aftermath
-from hsrv.asyncpool.websocket.session import TELLINGS
+from hsrv.asyncpool.websocket.session import DISCONNECTS
 from hsrv.common.asgi import Application, Receive, Scope, Send
 from hsrv.common.errors import ClientDisconnected
 from tests.unit.asyncpool.websocket.peer import Peer, on_loop, until
@@ -183,17 +183,17 @@ def test_a_group_is_what_all_of_its_members_are() -> None:
 def test_an_application_that_receives_after_the_end_for_ever_is_slowed_and_told_of_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(websocket, "DEAF_PAUSE", 0.05)
+    monkeypatch.setattr(websocket, "DISCONNECT_PAUSE", 0.05)
     told = 0
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal told
         await send(ACCEPT)
-        while told < 10 * TELLINGS:
+        while told < 10 * DISCONNECTS:
             try:
                 await receive()
             except ClientDisconnected:
-                told += TELLINGS  # and go on
+                told += DISCONNECTS  # and go on
             told += 1
 
     @on_loop
@@ -235,15 +235,15 @@ async def test_many_tasks_that_wait_for_messages_are_all_told_of_the_end() -> No
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send(ACCEPT)
-        many = [asyncio.ensure_future(receive()) for _ in range(TELLINGS // 2)]
+        many = [asyncio.ensure_future(receive()) for _ in range(DISCONNECTS // 2)]
         told.extend([(await one)["type"] for one in many])
 
     peer = Peer(app)
     await peer.head()
-    await until(lambda: len(peer.session._waiters) == TELLINGS // 2)
+    await until(lambda: len(peer.session._waiters) == DISCONNECTS // 2)
     await peer.ended()
     assert set(told) == {"websocket.disconnect"}
-    assert len(told) == TELLINGS // 2
+    assert len(told) == DISCONNECTS // 2
 
 
 @on_loop

@@ -9,9 +9,15 @@ from structlog.testing import capture_logs
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 from hsrv.asyncpool.websocket.awaited import PONGS
-from hsrv.asyncpool.websocket.codec import CODECS, Codec, NewCodec, choose_codec
-from hsrv.asyncpool.websocket.deflate import INFLATE_RATIO, INFLATED_FREELY, STEP_IN, STEP_OUT, DeflateTerms
-from hsrv.asyncpool.websocket.events import FrameError, MessagePart, Received
+from hsrv.asyncpool.websocket.codecs.codec import CODECS, Codec, NewCodec, choose_codec
+from hsrv.asyncpool.websocket.codecs.deflate import (
+    INFLATE_RATIO,
+    INFLATED_FREELY,
+    STEP_IN,
+    STEP_OUT,
+    DeflateTerms,
+)
+from hsrv.asyncpool.websocket.codecs.events import FrameError, MessagePart, Received
 from hsrv.asyncpool.websocket.memory import MessageMemory
 from hsrv.asyncpool.websocket.settings import CROWD, FLOOD, FRAMES_PER_TURN
 from hsrv.common.asgi import Receive, Scope, Send

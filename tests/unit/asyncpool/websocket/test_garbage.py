@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 from wsproto.events import CloseConnection, TextMessage
 
-from hsrv.asyncpool.websocket.frames import FrameCodec
+from hsrv.asyncpool.websocket.codecs.frames import FrameCodec
 from hsrv.asyncpool.websocket.link import WebSocketLink
 from hsrv.asyncpool.websocket.session import WebSocketSession
 from hsrv.asyncpool.websocket.settings import FLOOD

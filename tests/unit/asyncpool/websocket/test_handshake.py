@@ -2,7 +2,7 @@
 
 import pytest
 
-from hsrv.asyncpool.websocket.deflate import DeflateTerms
+from hsrv.asyncpool.websocket.codecs.deflate import DeflateTerms
 from hsrv.asyncpool.websocket.handshake import accept_response, deflate_terms
 from hsrv.common.asgi import Message
 from hsrv.common.errors import AppError

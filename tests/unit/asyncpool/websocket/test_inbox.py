@@ -1,6 +1,6 @@
 """The queue of received messages."""
 
-from hsrv.asyncpool.websocket.events import Received
+from hsrv.asyncpool.websocket.codecs.events import Received
 from hsrv.asyncpool.websocket.inbox import INBOX_BYTES, INBOX_MESSAGES, Inbox
 
 

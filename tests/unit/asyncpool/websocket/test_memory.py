@@ -9,7 +9,7 @@ class Connection:
     def __init__(self) -> None:
         self.gave_up = 0
 
-    def give_up(self) -> None:
+    def release(self) -> None:
         self.gave_up += 1
 
 
@@ -38,7 +38,7 @@ def test_it_is_tight_while_more_than_a_half_is_used() -> None:
     assert not memory.tight
 
 
-def test_beyond_the_limit_those_give_up_that_hold_most_whoever_asks() -> None:
+def test_beyond_the_limit_those_release_that_hold_most_whoever_asks() -> None:
     memory, largest, large, small = MessageMemory(MIB), Connection(), Connection(), Connection()
     memory.hold(largest, 600_000)
     memory.hold(large, 400_000)

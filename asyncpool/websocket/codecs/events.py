@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from hsrv.asyncpool.websocket.deflate import MAX_INFLATED, DeflateTerms
+from hsrv.asyncpool.websocket.codecs.deflate import MAX_INFLATED, DeflateTerms
 
 NORMAL: Final = 1000
 PROTOCOL_ERROR: Final = 1002
@@ -86,6 +86,14 @@ class FrameError(Exception):
         super().__init__(detail)
         self.code = code
         self.reason = _REASONS.get(code, "protocol error")
+
+
+def received_utf8(data: bytes | bytearray) -> Received:
+    """Raises `FrameError`."""
+    try:
+        return received_text(str(data, "utf-8"))
+    except UnicodeDecodeError as error:
+        raise FrameError(INVALID_DATA, str(error)) from error
 
 
 class Codec(Protocol):

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from hsrv.asyncpool.websocket.events import Codec, NewCodec
-from hsrv.asyncpool.websocket.frames import FrameCodec
+from hsrv.asyncpool.websocket.codecs.events import Codec, NewCodec
+from hsrv.asyncpool.websocket.codecs.frames import FrameCodec
 
 __all__ = ["CODECS", "Codec", "NewCodec", "choose_codec"]
 
@@ -16,7 +16,7 @@ _BEST: Final = "frames"
 def choose_codec(name: str) -> NewCodec:
     """What makes the codec of that name; "auto" is the fastest. Raises KeyError."""
     if name == "wsproto":
-        from hsrv.asyncpool.websocket.wsproto import WsprotoCodec  # noqa: PLC0415  # most servers have no use for it
+        from hsrv.asyncpool.websocket.codecs.wsproto import WsprotoCodec  # noqa: PLC0415  # most servers have no use for it
 
         return WsprotoCodec
     return {"frames": FrameCodec}[_BEST if name == "auto" else name]

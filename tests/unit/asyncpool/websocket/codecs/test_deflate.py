@@ -5,8 +5,8 @@ import zlib
 import pytest
 from wsproto.frame_protocol import CloseReason, Frame, FrameProtocol, Opcode, ParseFailed, XorMaskerSimple
 
-from hsrv.asyncpool.websocket.deflate import DEFLATE_FROM, DeflateTerms, negotiate
-from hsrv.asyncpool.websocket.wsproto import MessageExtension
+from hsrv.asyncpool.websocket.codecs.deflate import DEFLATE_FROM, DeflateTerms, negotiate
+from hsrv.asyncpool.websocket.codecs.wsproto import MessageExtension
 
 MASK = b"\x01\x02\x03\x04"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hsrv.asyncpool.websocket.events import may_be_sent
+from hsrv.asyncpool.websocket.codecs.events import may_be_sent
 
 
 @pytest.mark.parametrize(

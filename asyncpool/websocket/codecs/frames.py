@@ -1,29 +1,25 @@
-"""The codec of the steady state: RFC 6455 section 5 in one pass over what was received. Pure.
+"""The usual codec: RFC 6455 section 5 in one pass over what was received. Pure.
 
-The usual frame, a small message that is whole and not compressed, takes the short way at the top of `next_event`;
-everything else is read by head, payload, message below it. What is refused, when and with which code, is the same as
-with `WsprotoCodec`: `tests/unit/asyncpool/websocket/test_codecs_agree.py` compares them on any bytes, cut anywhere.
+The usual frame, a small message that is whole and not compressed, is read by `_whole_message`; any other step by step:
+head, payload, message (`partial`). It refuses the same input as `WsprotoCodec`, at the same point and with the same
+code: `tests/unit/asyncpool/websocket/codecs/test_codecs_agree.py` compares them on any bytes, cut anywhere.
 
 Payloads are decompressed, checked for UTF-8 and counted as they come: nothing waits for the end of a large frame.
 """
 
 import struct
-import zlib
-from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Callable
 from functools import cache
 from typing import Final
 
-from hsrv.asyncpool.websocket.deflate import (
+from hsrv.asyncpool.websocket.codecs.deflate import (
     DEFLATE_FROM,
     MAX_INFLATED,
-    STEP_OUT,
     Deflater,
     DeflateTerms,
     Inflater,
-    most_inflated,
 )
-from hsrv.asyncpool.websocket.events import (
+from hsrv.asyncpool.websocket.codecs.events import (
     EMPTY_PART,
     INVALID_DATA,
     NO_STATUS,
@@ -38,14 +34,14 @@ from hsrv.asyncpool.websocket.events import (
     Pong,
     Received,
     may_be_sent,
-    received_text,
+    received_utf8,
 )
+from hsrv.asyncpool.websocket.codecs.partial import BINARY, FIN, TEXT, PartialFrame, PartialMessage
 
-FIN: Final = 0x80
 RSV1: Final = 0x40
 RSV: Final = 0x70
 MASKED: Final = 0x80
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+CONTINUATION, CLOSE, PING, PONG = 0x0, 0x8, 0x9, 0xA
 _OPCODES: Final = (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG)
 CONTROL: Final = 0x8
 """The bit that tells control frames from data."""
@@ -60,17 +56,16 @@ _WHOLE_TEXT: Final = FIN | TEXT
 _WHOLE_BINARY: Final = FIN | BINARY
 _WHOLE: Final = (_WHOLE_TEXT, _WHOLE_BINARY)
 _SMALL: Final = 1024
-"""Bytes up to which one exclusive or of large numbers beats four translations of every fourth byte."""
+"""Bytes up to which one XOR of large integers is faster than four translations of every fourth byte."""
 
 _short = struct.Struct("!BB").pack
 _medium = struct.Struct("!BBH").pack
 _long = struct.Struct("!BBQ").pack
 _number = int.from_bytes
-_new_decoder = getincrementaldecoder("utf-8")
 
 
 def unmask_in_python(data: bytes, mask: bytes) -> bytes:
-    """`data` xor `mask`, again and again (section 5.3)."""
+    """`data` XOR the repeated `mask` (section 5.3)."""
     size = len(data)
     if size > _SMALL:
         masked = bytearray(size)
@@ -90,104 +85,12 @@ def _xor_table(byte: int) -> bytes:
 Unmask = Callable[[bytes, bytes], bytes]
 
 unmask: Unmask = unmask_in_python
-try:  # in C, where it happens to be: four times faster for a small message, fifty times for a large one
+try:  # in C, if websockets is installed: four times faster for a small message, fifty times for a large one
     from websockets.speedups import apply_mask
 
     unmask = apply_mask
 except ImportError:
     pass
-
-
-class _Frame:
-    """A frame whose payload is not complete."""
-
-    __slots__ = ("final", "left", "mask", "opcode")
-
-    def __init__(self, first: int, size: int, mask: bytes) -> None:
-        self.opcode = first & 0x0F
-        self.final = bool(first & FIN)
-        self.left = size
-        """Bytes of payload to come."""
-        self.mask = mask
-        """Turned so that it begins with the byte for the next one."""
-
-
-class _Message:
-    """A message whose frames are not complete."""
-
-    __slots__ = ("_data", "_decoder", "_is_text", "_limit", "_wire", "inflater", "last", "room")
-
-    def __init__(self, opcode: int, limit: int, inflater: Inflater | None) -> None:
-        """`inflater`: if it is compressed."""
-        self._limit = limit
-        self.room = limit if inflater is None else most_inflated(limit, 0)
-        """Bytes it may still bring."""
-        self._wire = 0
-        """Bytes of its frames, if it is compressed."""
-        self.inflater = inflater
-        self.last = False
-        """All of its last frame was read."""
-        self._is_text = opcode == TEXT
-        # Made for the first of several pieces. It grows in place: of a list of pieces a peer could have us keep an
-        # object for each byte that it sends. A text stays UTF-8: one character can make it four times as large.
-        self._data: bytearray | None = None
-        self._decoder: IncrementalDecoder | None = None
-
-    @property
-    def held(self) -> int:
-        waiting = self.inflater.waiting if self.inflater is not None else 0
-        return waiting + (len(self._data) if self._data is not None else 0)
-
-    def expect(self, size: int) -> None:
-        """Another frame of it has begun."""
-        if self.inflater is not None:
-            before = most_inflated(self._limit, self._wire)
-            self._wire += size
-            self.room += most_inflated(self._limit, self._wire) - before
-
-    def add(self, data: bytes) -> Received | None:
-        """The message, with its last piece. Raises `FrameError`."""
-        if self.inflater is not None:
-            self.inflater.feed(data, last=self.last)
-            return self.inflate(self.inflater)
-        self.room -= len(data)  # that there is enough was seen in the head
-        return self._add(data, last=self.last)
-
-    def inflate(self, inflater: Inflater) -> Received | None:
-        """A step; at most one byte more than there is room for."""
-        try:
-            plain = inflater.step(min(self.room + 1, STEP_OUT))
-        except zlib.error as error:
-            raise FrameError(INVALID_DATA, str(error)) from error
-        self.room -= len(plain)
-        if self.room < 0:
-            raise FrameError(TOO_BIG, "the message is larger than its limit, decompressed")
-        return self._add(plain, last=self.last and not inflater.busy)
-
-    def _add(self, piece: bytes, *, last: bool) -> Received | None:
-        data = self._data
-        if last and data is None:
-            return whole_text(piece) if self._is_text else Received(piece, len(piece))
-        if data is None:
-            data = self._data = bytearray()
-            self._decoder = _new_decoder() if self._is_text else None
-        data += piece
-        if last:
-            return whole_text(data) if self._is_text else Received(bytes(data), len(data))
-        if self._decoder is not None:
-            try:
-                self._decoder.decode(piece)  # only to see whether it can be: it is decoded in one at the end
-            except UnicodeDecodeError as error:
-                raise FrameError(INVALID_DATA, str(error)) from error
-        return None
-
-
-def whole_text(data: bytes | bytearray) -> Received:
-    """Raises `FrameError`."""
-    try:
-        return received_text(str(data, "utf-8"))
-    except UnicodeDecodeError as error:
-        raise FrameError(INVALID_DATA, str(error)) from error
 
 
 class FrameCodec:
@@ -217,9 +120,9 @@ class FrameCodec:
         self._deflater = Deflater(deflate) if deflate is not None else None
         self._data = b""
         self._at = 0
-        """How far `_data` was interpreted. What is left when more comes is less than a head and a control frame."""
-        self._frame: _Frame | None = None
-        self._message: _Message | None = None
+        """Offset in `_data` up to which it was interpreted. At most a head and a control frame are ever left."""
+        self._frame: PartialFrame | None = None
+        self._message: PartialMessage | None = None
         self._over = False
         """The peer's close frame, or what broke the protocol, was seen."""
 
@@ -254,7 +157,7 @@ class FrameCodec:
         return event
 
     def _whole_message(self) -> Received | None:
-        """The next frame if it is the usual one: a whole message, not compressed, all here. Else nothing is taken."""
+        """The next frame if it is a whole message, not compressed and complete. Otherwise nothing is consumed."""
         data, at = self._data, self._at
         if len(data) < at + 2 + MASK_SIZE:
             return None
@@ -270,7 +173,7 @@ class FrameCodec:
             return None
         payload = unmask(data[start:end], data[start - MASK_SIZE : start])
         self._at = end
-        return Received(payload, size) if first == _WHOLE_BINARY else whole_text(payload)
+        return Received(payload, size) if first == _WHOLE_BINARY else received_utf8(payload)
 
     def _any_event(self) -> Event | None:
         message = self._message
@@ -284,8 +187,8 @@ class FrameCodec:
 
     # heads
 
-    def _take_head(self) -> _Frame | None:
-        """The head of the next frame, once it is complete. What is wrong in it is refused as soon as it can be seen."""
+    def _take_head(self) -> PartialFrame | None:
+        """The head of the next frame, once it is complete. An error in it is raised as soon as it can be seen."""
         data, at = self._data, self._at
         if len(data) < at + 2:
             return None
@@ -312,23 +215,25 @@ class FrameCodec:
             self._message = message
             message.expect(size)
         self._at = at + MASK_SIZE
-        return _Frame(first, size, data[at : self._at])
+        return PartialFrame(first, size, data[at : self._at])
 
-    def _message_of(self, first: int, size: int) -> _Message:
+    def _message_of(self, first: int, size: int) -> PartialMessage:
         """The message that a data frame belongs to, which has room for it."""
         message, opcode = self._message, first & 0x0F
         if (message is not None) is not (opcode == CONTINUATION):
             raise FrameError(PROTOCOL_ERROR, "a continuation of nothing, or a new message amid another")
         if message is None:
             inflater = self._inflater if first & RSV1 else None
-            message = _Message(opcode, self._limit if inflater is None else self._max_inflated, inflater)
+            message = PartialMessage(
+                opcode, self._limit if inflater is None else self._max_inflated, inflater
+            )
         if size > message.room and message.inflater is None:
             raise FrameError(TOO_BIG, f"a frame of {size} bytes where {message.room} are left")
         return message
 
     # payloads
 
-    def _payload(self, frame: _Frame) -> Received | MessagePart | None:
+    def _payload(self, frame: PartialFrame) -> Received | MessagePart | None:
         """As much of a data frame's payload as there is."""
         message = self._message
         assert message is not None
@@ -350,7 +255,7 @@ class FrameCodec:
             self._message = None
         return received
 
-    def _control(self, frame: _Frame) -> Ping | Pong | Close | None:
+    def _control(self, frame: PartialFrame) -> Ping | Pong | Close | None:
         """A control frame, once it is complete."""
         end = self._at + frame.left
         if len(self._data) < end:
@@ -366,7 +271,7 @@ class FrameCodec:
         self._over = True
         return close
 
-    # what we send: one frame each, not masked
+    # sending: one frame each, not masked
 
     def message(self, data: str | bytes) -> bytes:
         payload, first = (data.encode(), _WHOLE_TEXT) if isinstance(data, str) else (data, _WHOLE_BINARY)
@@ -397,7 +302,7 @@ def frame(first: int, payload: bytes) -> bytes:
 
 
 def read_length(data: bytes, at: int) -> tuple[int, int] | None:
-    """The length that stands at `at`, and where it ends; None: more bytes are needed. Raises `FrameError`."""
+    """The payload length encoded at `at`, and the offset after it; None: more bytes are needed. Raises `FrameError`."""
     size = data[at] & ~MASKED
     at += 1
     if size <= MAX_SHORT:

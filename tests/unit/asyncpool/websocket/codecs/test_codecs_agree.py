@@ -6,8 +6,8 @@ A few hundred streams each time; with HSRV_TEST_LONG=1 a million. The streams ar
 import pytest
 from hypothesis import given, settings
 
-from hsrv.asyncpool.websocket.codec import CODECS
-from hsrv.asyncpool.websocket.events import Close, Ping, Pong, Received
+from hsrv.asyncpool.websocket.codecs.codec import CODECS
+from hsrv.asyncpool.websocket.codecs.events import Close, Ping, Pong, Received
 from tests.conftest import LONG
 from tests.fuzz.frames import TARGET, Input, agreed
 

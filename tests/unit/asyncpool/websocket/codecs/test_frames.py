@@ -3,9 +3,9 @@
 import pytest
 from wsproto.frame_protocol import XorMaskerSimple
 
-from hsrv.asyncpool.websocket import frames as ws_frames
-from hsrv.asyncpool.websocket.events import FrameError, Ping, Received
-from hsrv.asyncpool.websocket.frames import FrameCodec, unmask_in_python
+from hsrv.asyncpool.websocket.codecs import frames as ws_frames
+from hsrv.asyncpool.websocket.codecs.events import FrameError, Ping, Received
+from hsrv.asyncpool.websocket.codecs.frames import FrameCodec, unmask_in_python
 
 MASK = b"\x05\x06\x07\x08"
 

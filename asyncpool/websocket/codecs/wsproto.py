@@ -18,7 +18,7 @@ from wsproto.frame_protocol import (
     RsvBits,
 )
 
-from hsrv.asyncpool.websocket.deflate import (
+from hsrv.asyncpool.websocket.codecs.deflate import (
     DEFLATE_FROM,
     MAX_INFLATED,
     STEP_IN,
@@ -27,7 +27,7 @@ from hsrv.asyncpool.websocket.deflate import (
     Inflater,
     most_inflated,
 )
-from hsrv.asyncpool.websocket.events import (
+from hsrv.asyncpool.websocket.codecs.events import (
     EMPTY_PART,
     NO_STATUS,
     PART,

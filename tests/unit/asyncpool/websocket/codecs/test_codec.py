@@ -3,9 +3,9 @@
 import pytest
 from wsproto.frame_protocol import FrameProtocol, XorMaskerSimple
 
-from hsrv.asyncpool.websocket.codec import CODECS, Codec, NewCodec, choose_codec
-from hsrv.asyncpool.websocket.deflate import DeflateTerms
-from hsrv.asyncpool.websocket.events import (
+from hsrv.asyncpool.websocket.codecs.codec import CODECS, Codec, NewCodec, choose_codec
+from hsrv.asyncpool.websocket.codecs.deflate import DeflateTerms
+from hsrv.asyncpool.websocket.codecs.events import (
     Close,
     Event,
     FrameError,
@@ -15,8 +15,8 @@ from hsrv.asyncpool.websocket.events import (
     Received,
     received_text,
 )
-from hsrv.asyncpool.websocket.frames import FrameCodec
-from hsrv.asyncpool.websocket.wsproto import WsprotoCodec
+from hsrv.asyncpool.websocket.codecs.frames import FrameCodec
+from hsrv.asyncpool.websocket.codecs.wsproto import WsprotoCodec
 
 MASK = b"\x05\x06\x07\x08"
 
