@@ -1,7 +1,7 @@
-"""Requests that came to the pool for their Accept alone: which of them turned out not to be streams.
+"""Requests that came to the pool only because of their Accept header, and turned out not to be streams.
 
-A client chooses that header, so it may send here what should run in a worker, and what computes here holds up every
-stream. Owns what was found since the last sweep; the workers are told, and keep such paths
+Clients choose that header, so they may send a request to the pool that should run in a worker; if it computes, it
+blocks every stream. Owns the paths found since the last sweep; the workers are told, and keep them
 (`hsrv.common.globs.PassingPaths`).
 """
 
@@ -16,10 +16,10 @@ from hsrv.logs.logging import get_logger
 from hsrv.options.config import Config
 
 FOUND_LIMIT: Final = 64
-"""Paths that are told at a time. Clients choose them: what is missed is found again."""
+"""Paths reported at a time. Clients choose them; one that is missed is found again."""
 
-TEACHES_NOTHING: Final = ("HEAD", "OPTIONS")
-"""Methods whose responses say nothing of what GET and POST would be answered with."""
+INCONCLUSIVE_METHODS: Final = ("HEAD", "OPTIONS")
+"""Methods whose responses don't show whether a GET or POST would be answered with a stream."""
 
 log = get_logger("hsrv.pool")
 
@@ -33,11 +33,11 @@ class StreamClaims:
         self._reported = LearnedPaths()
 
     def is_given(self, exchange: Exchange) -> bool:
-        """The operator has said (--stream) that it is a stream, before anything of its response was seen."""
+        """Whether the operator has declared it a stream (--stream)."""
         return self._given.match(exchange.head.path)
 
     def finished(self, exchange: Exchange, reason: EndReason) -> None:
-        """A response is over. A success that was no stream says so of its path; an error may be the client's."""
+        """A response has ended. Record its path if it was a success but no stream; errors may be due to the client."""
         head, encoder = exchange.head, exchange.encoder
         if (
             not head.event_stream
@@ -48,7 +48,7 @@ class StreamClaims:
             return
         if (
             reason is not EndReason.COMPLETED
-            or head.method in TEACHES_NOTHING
+            or head.method in INCONCLUSIVE_METHODS
             or self._given.match(head.path)
         ):
             return
@@ -57,12 +57,12 @@ class StreamClaims:
             self._found.add(pattern)
 
     def take(self) -> list[str]:
-        """What was found since this was asked last."""
+        """The paths found since the last call."""
         found, self._found = self._found, set()
         return sorted(found)
 
     def report_busy(self, exchange: Exchange) -> None:
-        """This call blocks the event loop, and so every stream. Logged once for each path."""
+        """This call blocks the loop, and so every stream. Logged once per path."""
         pattern = exchange.pattern()
         if pattern in self._reported:
             return
@@ -77,15 +77,14 @@ class StreamClaims:
 
 
 class UnansweredRequests:
-    """Calls that count for --limit-concurrency: those that are not found to be streams, and don't wait for their
-    client."""
+    """Calls that count for --limit-concurrency: those that are no streams and don't wait for their client."""
 
     def __init__(self, census: Census | None) -> None:
         self._census = census
         self._calls: set[Exchange] = set()
 
     def add(self, exchange: Exchange) -> None:
-        """It runs, or goes on. A stream, and a call whose response is complete, are not counted."""
+        """It starts or continues. Neither a stream nor a call whose response is complete is counted."""
         if exchange.is_stream or exchange.encoder.complete:
             self.discard(exchange)
         elif self._census is not None:
@@ -93,7 +92,7 @@ class UnansweredRequests:
             self._census.set(CensusKind.REQUESTS, len(self._calls))
 
     def discard(self, exchange: Exchange) -> None:
-        """It is over, waits, or is a stream. May be called again."""
+        """It has ended, waits for its client, or is a stream. May be called again."""
         if self._census is not None:
             self._calls.discard(exchange)
             self._census.set(CensusKind.REQUESTS, len(self._calls))

@@ -1,8 +1,8 @@
-"""What a drain does at which age with the streams of a pool. Pure.
+"""How a drain ends the streams of a pool, by its age. Pure.
 
-Streams end --stream-grace seconds after the drain began: not all at once but spread, because their clients reconnect at
-once and must not come as one wave. A request that was not answered yet is no stream but a request: to end it would be
-to refuse it. It has the time of requests, less what its end may take.
+Streams end --stream-grace seconds after the drain began: not all at once but spread, because their clients reconnect
+immediately. A request without an answer yet is not a stream: ending it would be refusing it, so it has the time of
+requests, less what its end may take.
 """
 
 from typing import Final, NamedTuple
@@ -17,11 +17,11 @@ class DrainSteps(NamedTuple):
     """What is due now."""
 
     share: float
-    """Of the streams, by `lot_of`: these are told to end. 0: none."""
+    """The streams whose `lot_of` is at most this are told to end. 0: none."""
     also_unanswered: bool
-    """Those too whose application has not answered yet."""
+    """Including those whose application has not answered yet."""
     cut: bool
-    """Whatever is left is cut."""
+    """The rest is cut."""
 
 
 def steps(
@@ -37,5 +37,5 @@ def steps(
 
 
 def lot_of(stream: object) -> float:
-    """A number above 0 and up to 1 that a stream keeps: it is told to end once the share has reached it."""
+    """A constant of each stream, in (0, 1]: it is told to end once the share has reached it."""
     return ((id(stream) >> 4) * 2654435761 % 2**32 + 1) / 2**32

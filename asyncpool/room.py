@@ -1,6 +1,4 @@
-"""Room in a pool: for how many streams, WebSockets and parked connections there are descriptors, and which limit is
-reached.
-"""
+"""Room in a pool for streams, WebSockets and parked connections: free descriptors, and the limits of options."""
 
 import math
 from typing import Final
@@ -13,12 +11,12 @@ from hsrv.http.host import HTTPHost
 from hsrv.ipc.messages import StreamingHandoff, WebSocketHandoff
 
 ROOM_WANTED: Final = 16
-"""Parked connections that are closed when a stream finds no descriptor: to search for each separately would cost
+"""Parked connections that are closed when a stream finds no descriptor: closing one at a time would cost
 more."""
 
 
 class PoolRoom:
-    """Room for connections in a pool (`hsrv.serving.accept.Room`): parked ones make room."""
+    """Room for connections in a pool (`hsrv.serving.accept.Room`): parked ones are closed to make it."""
 
     def __init__(self, host: HTTPHost, websockets: WebSockets, lot: ParkingLot) -> None:
         self._host = host
@@ -32,7 +30,7 @@ class PoolRoom:
         return connections < self._host.most_connections
 
     def make_room(self, count: int = ROOM_WANTED) -> int:
-        """Close the connections that have been parked for longest: a stream is worth more."""
+        """Close the connections that have been parked for longest: a stream matters more."""
         closed = self._lot.evict(count)
         for _ in range(closed):
             self._host.count(EndReason.DESCRIPTORS)
@@ -49,7 +47,7 @@ class PoolRoom:
         return now - self._full_since >= self._host.settings.handoff_timeout
 
     def limit_for(self, message: StreamingHandoff | WebSocketHandoff) -> EndReason | None:
-        """The limit that excludes one more."""
+        """The limit that forbids one more; None: there is room."""
         if not self.has_room() and not self.make_room():
             return EndReason.DESCRIPTORS
         census, settings = self._host.census, self._host.settings

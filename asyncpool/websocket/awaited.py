@@ -1,8 +1,8 @@
-"""What is awaited of a WebSocket's peer, and for how long: the answer to a ping, the rest of a message, its part of the
-end. And which pings of its own are answered. Pure.
+"""Deadlines for a WebSocket's peer: the answer to a ping, the rest of a message, its part of the closing handshake. And
+which of its own pings are answered. Pure.
 
-RFC 6455 section 5.5.3 asks for an answer to the last ping of several alone. So a flood of them is not worth a system
-call each, and can't fill our memory with pongs.
+RFC 6455 section 5.5.3 allows answering only the last of several pings. So a flood of them neither costs a system call
+each nor fills the memory with pongs.
 """
 
 from typing import Final
@@ -14,7 +14,7 @@ PING_PAYLOAD: Final = 4
 """Bytes. The payload is a counter, so that a late pong isn't taken for the answer to a later ping."""
 
 PONGS: Final = 10
-"""Pings that are each answered of those that come together, as Autobahn has it; of more, the last is."""
+"""Pings that came together and are each answered, as Autobahn requires; of further ones, only the last is."""
 
 NO_PONG: Final = Close(INTERNAL_ERROR, "ping timeout")
 LATE_MESSAGE: Final = Close(POLICY_VIOLATION, "message timeout")
@@ -29,7 +29,7 @@ class Pings:
         self.due: bytes | None = None
         """Payload of the ping that is to be answered."""
         self._together = 0
-        """Pings that came and were answered in this turn."""
+        """Pings that came in this turn."""
         self._number = 0
         self._sent: bytes | None = None
         """Payload of our ping that was not answered yet."""
@@ -39,17 +39,17 @@ class Pings:
     # the peer's
 
     def came(self, payload: bytes) -> bool:
-        """Whether it is to be answered at once; else once all that came with it was read."""
+        """Whether to answer it at once; otherwise after all that came with it was read."""
         self.due = payload
         self._together += 1
         return self._together <= PONGS
 
     def all_read(self) -> None:
-        """The next one comes by itself."""
+        """The next ping starts a new count."""
         self._together = 0
 
     def pong(self) -> bytes | None:
-        """What is to be answered now."""
+        """The payload to answer now."""
         payload, self.due = self.due, None
         return payload
 
@@ -68,7 +68,7 @@ class Pings:
         return now - self._sent_at >= settings.ping_timeout
 
     def next_ping(self, now: float, settings: WebSocketSettings) -> bytes | None:
-        """The payload of a ping that is to be sent now."""
+        """The payload of a ping to send now."""
         awaited = self._sent is not None and settings.ping_timeout
         if awaited or not settings.ping_interval or now - self._sent_at < settings.ping_interval:
             return None
@@ -87,22 +87,22 @@ class Deadlines:
         self._settings = settings
         self._end_by = 0.0
         self._message: object | None = None
-        """What was not complete at the last look, and when it was seen first."""
+        """The message that was incomplete at the last check; `_message_at`: when it was first seen."""
         self._message_at = 0.0
 
     def message_overdue(self, now: float, message: object | None, *, held_back: bool) -> bool:
-        """`message`: what is not complete. `held_back`: we don't read its rest."""
+        """`message`: the incomplete one. `held_back`: its rest is not being read."""
         if message is None or message is not self._message or held_back:
             self._message, self._message_at = message, now
             return False
         return 0 < self._settings.message_timeout <= now - self._message_at
 
     def forget_message(self) -> None:
-        """It will not be completed any more."""
+        """It will not be completed."""
         self._message = None
 
     def extend_end(self, now: float) -> None:
-        """From now on the peer has its time to do its part of the end."""
+        """The peer's time for its part of the closing handshake starts now."""
         self._end_by = now + self._settings.close_timeout
 
     def end_overdue(self, now: float) -> bool:

@@ -1,7 +1,7 @@
 """The answer to a WebSocket upgrade request (RFC 6455 section 4.2.2). Pure.
 
 The request was found valid by `hsrv.http.wire.head` (`RequestHead.websocket`). What the application adds is
-checked here: a value with a line end, or a header that is the server's business, is its error.
+checked here: a value with a line end, or a header that only the server may set, raises `AppError`.
 """
 
 import re
@@ -29,7 +29,7 @@ _OURS: Final = frozenset(
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00\r\n]")
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-"""Of RFC 6455: no other protocol answers a key with what it gives."""
+"""Of RFC 6455 section 1.3: the answer proves that the server speaks this protocol."""
 
 
 def deflate_terms(head: RequestHead, *, enabled: bool) -> DeflateTerms | None:
@@ -42,8 +42,8 @@ def deflate_terms(head: RequestHead, *, enabled: bool) -> DeflateTerms | None:
 def accept_response(
     head: RequestHead, scope: Scope, message: Message, deflate: DeflateTerms | None, defaults: bytes
 ) -> bytes:
-    """The 101 response for a `websocket.accept` message. Raises `AppError` for what the message may not
-    say."""
+    """The 101 response for a `websocket.accept` message. Raises `AppError` if the message is
+    invalid."""
     subprotocol = _subprotocol(scope, message.get("subprotocol"))
     extra = _extra_headers(message.get("headers") or ())
     lines = [

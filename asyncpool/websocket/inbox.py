@@ -11,7 +11,7 @@ INBOX_BYTES: Final = 1 << 20
 
 
 class Inbox:
-    """A queue that knows when it has enough."""
+    """A queue with a limit."""
 
     __slots__ = ("_messages", "bytes", "full")
 
@@ -23,7 +23,7 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._messages)
 
-    # Both come for every message: hence no method that both call.
+    # Both are called for every message: hence no helper that both call.
 
     def put(self, message: Received) -> None:
         self._messages.append(message)
@@ -37,7 +37,7 @@ class Inbox:
         return message
 
     def enough(self, *, tight: bool) -> bool:
-        """Whether nothing more should be read. `tight`: memory is, of the whole pool."""
+        """Whether reading should pause. `tight`: the pool's memory for messages is."""
         return self.full or (tight and bool(self._messages))
 
     def clear(self) -> None:

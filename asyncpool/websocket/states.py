@@ -1,7 +1,7 @@
-"""The two lifecycles of a WebSocket: what the application has said, and where the connection stands. Pure.
+"""The two lifecycles of a WebSocket: of the application's call and of the connection. Pure.
 
 They are separate because the application goes on after the connection is lost, and the connection (closing
-handshake, last bytes on their way) after the application returned.
+handshake, last bytes in flight) after the application returned.
 
     AppState:         CONNECTING ─► ACCEPTED ─► ENDED
                           └───────► RESPONDING ───┘
@@ -16,15 +16,15 @@ from hsrv.common.tables import Table
 
 
 class AppState(Enum):
-    """What the application has said (ASGI WebSocket 2.5)."""
+    """By the messages that the application has sent (ASGI WebSocket 2.5)."""
 
     CONNECTING = auto()
     """Nothing yet."""
     ACCEPTED = auto()
     RESPONDING = auto()
-    """It denies the handshake with a response of its own, which is not complete."""
+    """It rejects the handshake with a response of its own, which is not complete."""
     ENDED = auto()
-    """It closed, or completed its denial: nothing may follow."""
+    """It closed, or completed its response: nothing may follow."""
 
 
 class AppMessage(Enum):
@@ -51,29 +51,29 @@ APP_STATES: Final[Table[AppState, AppMessage]] = {
 
 
 class ConnectionState(Enum):
-    """Where the connection stands (RFC 6455 sections 4 and 7)."""
+    """Of the connection (RFC 6455 sections 4 and 7)."""
 
     UNANSWERED = auto()
     """The upgrade request has no answer yet."""
     RESPONDING = auto()
-    """An ordinary HTTP response is on its way, in parts."""
+    """An ordinary HTTP response is being sent, in parts."""
     OPEN = auto()
     CLOSING = auto()
     """Our close frame is sent, the peer's is awaited; data that still comes is dropped."""
     LINGERING = auto()
-    """All is said: our last bytes are flushed, then the end of the peer's side is awaited."""
+    """Nothing more will be sent: our last bytes are flushed, then the peer's end-of-file is awaited."""
     CLOSED = auto()
 
 
 class ConnectionEvent(Enum):
-    """What happened to the connection."""
+    """A transition of the connection."""
 
     ACCEPTED = auto()
     RESPONSE_BEGUN = auto()
     CLOSE_SENT = auto()
     FINISHED = auto()
-    """Nothing more will be written: both close frames are exchanged, the peer broke the protocol and was
-    told, or an HTTP response is complete."""
+    """Nothing more will be written: both close frames are exchanged, the peer violated the protocol and
+    was told, or an HTTP response is complete."""
     LOST = auto()
     """The socket is closed, for whichever reason."""
 

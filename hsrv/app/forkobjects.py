@@ -166,7 +166,7 @@ def _is_harmless(value: Any) -> bool:
     if issubclass(type(value), _classes([("asyncio.events", "AbstractEventLoop")])):
         try:
             return bool(value.is_closed())
-        except Exception:  # a loop of somebody else's, which may have no such method
+        except Exception:  # a foreign event loop, which may have no such method
             return False
     if kind == "ProcessPoolExecutor":
         return bool(state.get("_shutdown_thread"))

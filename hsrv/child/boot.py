@@ -1,5 +1,5 @@
-"""What a worker or pool starts with, and the interface of what it runs. `hsrv.child.template` makes the one,
-`hsrv.child.life` uses the other.
+"""What a worker or pool starts with, and the interface of what it runs. `hsrv.child.template` creates the
+former, `hsrv.child.life` uses the latter.
 """
 
 import asyncio

@@ -78,15 +78,17 @@ def _forget_processes() -> None:
 def _end_late(guard: RealThread, seconds: float, code: int) -> None:
     if not guard.pause(seconds):
         log.error("exit functions timed out", timeout=seconds)
-        writer = RealThread(_write_out)  # who hangs may hold the stream
+        writer = RealThread(_write_out)  # the thread that hangs may hold the stream's lock
         writer.start()
         writer.end(output.FLUSH_TIMEOUT)
         os._exit(code)
 
 
 def _write_out() -> None:
-    """What is buffered. `output.flush` is for the main thread, which hangs."""
-    tell_lost()
+    """Write what is buffered. `output.flush` is for the main thread, which hangs."""
+    line_writer().tell()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # closed, nobody reads it, or something else
+        with suppress(
+            OSError, ValueError, AttributeError
+        ):  # closed, without a reader, or replaced by another object
             stream.flush()

@@ -1,12 +1,11 @@
 """`hsrv.leadership()`: one process at a time, for a scheduler or a consumer.
 
-Owns this process's use of a lock that all processes of a server share, those of an old generation and of the server
-before an upgrade too: a record lock (fcntl(2)) of a file without a name. Promises: the kernel frees it with the
-process, however that ends; in one process whoever asks first is first; a wait blocks no event loop, and ends with its
-task.
+Owns this process's use of a lock that all processes of a server share, including old generations and the server before
+an upgrade: a record lock (fcntl(2)) of a file without a name. Promises: the kernel frees it with the process, however
+that ends; within a process, requests are granted in order; a wait blocks no event loop, and ends with its task.
 
 A record lock belongs to a process, so a fork doesn't inherit it; it would be lost if any descriptor of the file were
-closed in this process, so there is one, and nobody closes it.
+closed in this process, so there is one, which is never closed.
 """
 
 import fcntl
@@ -20,8 +19,8 @@ from typing import Final, Self
 import anyio
 
 LOOK_INTERVAL: Final = 0.25
-"""Seconds between two tries: how long nobody may lead after a leader's end. A thread that waits in the kernel would be
-told at once, but most processes wait for ever, and one that forks should have no thread."""
+"""Seconds between two attempts: how long there may be no leader after one has ended. A thread blocked in the kernel
+would notice at once, but most processes would wait for ever, and one that forks should have no thread."""
 
 
 class Leadership:
@@ -30,9 +29,9 @@ class Leadership:
     async def __aenter__(self) -> Self:
         _candidacy.join(self)
         try:
-            while not _candidacy.leads(self):  # noqa: ASYNC110  # the kernel tells nobody
+            while not _candidacy.leads(self):  # noqa: ASYNC110  # the kernel has no notification
                 await anyio.sleep(LOOK_INTERVAL)
-        except BaseException:  # cancelled, or the lock can't be had at all
+        except BaseException:  # cancelled, or the lock failed
             _candidacy.leave(self)
             raise
         return self
@@ -66,12 +65,12 @@ def leadership() -> Leadership:
 
 
 def use(fd: int) -> None:
-    """The processes that lead in turns are those with this file; it stays open. -1: there is none."""
+    """Compete with the processes that lock this file; it stays open. -1: there is none."""
     _candidacy.fd = fd
 
 
 class _Candidacy:
-    """Of this process."""
+    """The blocks of this process that lead or wait."""
 
     def __init__(self) -> None:
         self.fd = -1

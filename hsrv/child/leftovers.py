@@ -1,9 +1,9 @@
-"""Processes that the application started and that stay behind when the process which started them has ended.
+"""Processes that the application started and that are still there after the process which started them has ended.
 
 The template adopts them (it is a child subreaper), so whatever is its child and was not forked by it is an orphan of a
-worker or pool. Promises: one whose process has ended is told (SIGTERM), and killed GRACE later; one that left our
-session (`start_new_session`, `setsid`) is left alone, and so is one whose process still lives, as after `job &` in a
-shell; nothing is signalled but children of this process that it has not reaped, so no pid can be another's.
+worker or pool. Promises: an orphan whose process has ended gets SIGTERM, and SIGKILL after GRACE; one that left
+this session (`start_new_session`, `setsid`) is left alone, and so is one whose process still lives, as after `job &` in
+a shell; only children of this process that it has not reaped are signalled, so a pid can't be another process's.
 """
 
 import contextlib
@@ -23,32 +23,32 @@ GRACE: Final = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 
 LOOK_INTERVAL: Final = 1.0
-"""Seconds between two looks for orphans of processes that live. What came since the last one when a process dies is
-taken for its own."""
+"""Seconds between two searches for orphans of living processes. When a process dies, orphans that appeared since the
+last search are attributed to it."""
 
 SHOWN: Final = 5
-"""Processes that are named in a line."""
+"""Processes named in a log line."""
 
 NAME_LIMIT: Final = 40
-"""Characters of a name: the first word of a command line, for the others may be secret."""
+"""Characters of a name: the first word of a command line, because the others may be secret."""
 
 log = get_logger("hsrv.child")
 
 
 class Orphans:
-    """Whose they are. Pure."""
+    """Which process each belongs to. Pure."""
 
     def __init__(self) -> None:
         self._owners: dict[int, set[int]] = {}
         """By pid: the processes that may have started it and have not ended."""
 
     def seen(self, present: Iterable[int], owners: Iterable[int]) -> None:
-        """These are there now; those that were not before may be of any of the owners."""
+        """`present`: all orphans now. A new one may belong to any of `owners`."""
         before = self._owners
         self._owners = {pid: before[pid] if pid in before else set(owners) for pid in present}
 
     def owners(self, pids: Iterable[int]) -> set[int]:
-        """Of what these leave: they themselves, or for orphans their own ones."""
+        """The owners of what these processes leave behind: themselves, or for orphans their own owners."""
         return {owner for pid in pids for owner in self._owners.get(pid, {pid})}
 
     def ended(self, pids: Iterable[int]) -> None:
@@ -61,31 +61,31 @@ class Orphans:
 
 
 class Leftovers:
-    """Those of one template."""
+    """The orphans of one template."""
 
     def __init__(self) -> None:
         self._orphans = Orphans()
         self._session = os.getsid(0)
         self._kill_at: dict[int, float] = {}
-        """By pid: when those that were told are killed. `inf`: they were."""
+        """By pid: when those that got SIGTERM are killed. `inf`: they were."""
         self._list = Path(f"/proc/self/task/{os.getpid()}/children")
-        """Of a process without threads. Where the kernel has no such list, orphans are left to the supervisor."""
+        """Complete if the process has no threads. Without such a list, orphans are left to the supervisor."""
         if self._list.exists():
             become_subreaper()
 
     def adopt(self) -> None:
-        """What is there now was started by an import, and ends with this process."""
+        """What runs now was started by an import, and belongs to this process."""
         self._orphans.seen(self._present(set()), {os.getpid()})
 
     def look(self, children: set[int], dead: list[int]) -> None:
-        """Tell and kill those that are left behind. `children`: whom this process has forked and not reaped; `dead`:
-        all that it has reaped since the last look."""
+        """Terminate those left behind. `children`: forked by this process and not reaped; `dead`: reaped since the last
+        call."""
         self._orphans.seen(self._present(children), self._orphans.owners(dead) if dead else children)
         self._orphans.ended(dead)
         self._end(self._orphans.left_behind())
 
     def end(self, children: set[int]) -> bool:
-        """This process ends. Returns whether a process is still to be waited for: call it again when one has ended."""
+        """This process ends. Returns whether any is still running: call it again when one has ended."""
         self._orphans.seen(self._present(children), ())
         self._orphans.ended({os.getpid(), *children})
         left = self._orphans.left_behind()
@@ -93,7 +93,7 @@ class Leftovers:
         return bool(left)
 
     def pause(self, children: set[int]) -> float:
-        """Seconds until the next look; inf: when a process ends."""
+        """Seconds until the next `look`; inf: not before a process ends."""
         at = min(self._kill_at.values(), default=inf) - time.monotonic()
         return max(0.0, min(at, LOOK_INTERVAL if children else inf))
 
@@ -131,7 +131,7 @@ class Leftovers:
 def _signal(pids: list[int], signum: int) -> None:
     """Each is a child that was not reaped, so its pid is no other's."""
     for pid in pids:
-        with contextlib.suppress(PermissionError):  # it became somebody else
+        with contextlib.suppress(PermissionError):  # it runs as another user
             os.kill(pid, signum)
 
 

@@ -1,4 +1,4 @@
-"""What a template imports before it forks, and what each child must then do again for itself.
+"""The imports of a template before it forks, and the state that each child must then renew.
 
 Promise: an import that leaves something which a fork would share unsafely is reported instead of forked.
 """
@@ -33,7 +33,7 @@ Reply = TemplateReady | TemplateFailed | PreloadUnsafe
 
 
 def preload(config: Config, policy: Preload) -> tuple[Reply, Preloaded]:
-    """Import what the policy says. The reply for the supervisor, and what was imported."""
+    """Import according to the policy. Returns the reply for the supervisor, and what was imported."""
     try:
         target = resolve_target(config).import_string
         if policy is Preload.NONE:

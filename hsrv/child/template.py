@@ -186,7 +186,7 @@ class Template:
     # serving
 
     def _serve(self) -> None:
-        """Until told to quit, and until the last child has ended: one that ends may leave processes behind."""
+        """Fork on request, until Quit and the end of all children: each may leave processes behind."""
         quits = False
         while True:
             self._reap()

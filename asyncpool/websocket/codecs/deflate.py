@@ -23,20 +23,20 @@ DEFLATE_FROM: Final = 64
 """Bytes; a shorter message is sent as it is (section 6.1 allows that for each message)."""
 
 _TAIL: Final = b"\x00\x00\xff\xff"
-"""The end of a flushed block, which travels with no message (section 7.2.1)."""
+"""The end of a flushed block, which is not transmitted (section 7.2.1)."""
 
 MAX_INFLATED: Final = 1 << 20
-"""Bytes of a message that came compressed, unless an option says otherwise: a thousand bytes can ask for them."""
+"""Bytes of a message that came compressed, unless an option says otherwise: a thousand bytes can expand to that."""
 
 INFLATED_FREELY: Final = 128 * 1024
 INFLATE_RATIO: Final = 100
-"""Beyond the first, a message may be only so many times as large as its frames. JSON and markup reach some 30; the
-format allows 1032, for what has no content."""
+"""Above INFLATED_FREELY, a message may be at most this many times as large as its frames. JSON and markup reach about
+30; the format allows 1032, for data without content."""
 
 STEP_IN: Final = 2 * 1024
 STEP_OUT: Final = 32 * 1024
-"""Bytes that one step of inflating takes and makes, at most: a fraction of a millisecond, also where the input is made
-of nothing but headers of blocks."""
+"""Maximum input and output of one step of inflating, in bytes: a fraction of a millisecond, even if the input consists
+of block headers only."""
 
 _FLAGS: Final = frozenset({"server_no_context_takeover", "client_no_context_takeover"})
 _BITS: Final = frozenset({"server_max_window_bits", "client_max_window_bits"})
@@ -121,10 +121,10 @@ class Inflater:
         self._zlib: zlib._Decompress | None = None
         self._data = b""
         self._at = 0
-        """How far it was inflated."""
+        """Offset in `_data` up to which it was inflated."""
         self._last = False
         self.busy = False
-        """There may be more to inflate of what was fed."""
+        """More of what was fed may be left to inflate."""
 
     @property
     def waiting(self) -> int:
@@ -137,7 +137,7 @@ class Inflater:
         self.busy = True
 
     def step(self, most: int) -> bytes:
-        """Some of it, at most `most` bytes, of which there is at least one. Raises `zlib.error`.
+        """The next part, at most `most` (at least 1) bytes. Raises `zlib.error`.
 
         After a final block (section 7.2.3.4) the rest of the message is padding, and ignored.
         """
@@ -161,7 +161,7 @@ class Inflater:
 
 
 def most_inflated(limit: int, wire: int) -> int:
-    """Bytes that a message may become whose frames, as far as they have begun, have `wire`."""
+    """Bytes that a message may expand to; `wire`: bytes of its frames that have begun."""
     return min(limit, max(INFLATED_FREELY, INFLATE_RATIO * wire))
 
 

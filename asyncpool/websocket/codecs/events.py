@@ -1,8 +1,8 @@
 """What a WebSocket codec is: bytes to events and back. Pure.
 
-Promises of every codec: fragments are joined; a message never grows beyond its limit, compressed or not; what breaks
-the protocol is `FrameError` with the close code that says so, as early as it shows. None knows sockets, ASGI or the
-closing handshake.
+Promises of every codec: fragments are joined; a message never grows beyond its limit, compressed or not; a
+violation of the protocol raises `FrameError` with its close code, as early as it can be seen. None knows sockets, ASGI
+or the closing handshake.
 """
 
 from typing import Final, NamedTuple, Protocol
@@ -23,7 +23,7 @@ INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
 
 _OF_AN_ENDPOINT: Final = frozenset({*range(1000, 1004), *range(1007, 1014)})
-"""Codes of the registry that a close frame may carry. It lists others for what no frame has said: 1005, 1006, 1015."""
+"""Registered codes that a close frame may carry. Others, 1005, 1006 and 1015, are only for local use."""
 
 MAX_REASON: Final = 123
 """Bytes of UTF-8: a control frame holds 125, two of which are the code (RFC 6455 section 5.5)."""
@@ -36,7 +36,7 @@ _REASONS: Final = {
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):
-    """A whole message. A struct: made for every message, at a third of the price of a named tuple."""
+    """A whole message. A struct, because one is created per message: three times as fast as a named tuple."""
 
     data: str | bytes
     size: int
@@ -44,12 +44,12 @@ class Received(msgspec.Struct, frozen=True, gc=False):
 
 
 def received_text(text: str) -> Received:
-    """One character beyond Latin-1 makes each of them two bytes wide, or four."""
+    """With its size: one character beyond Latin-1 makes every character take two bytes, or four."""
     return Received(text, len(text) if text.isascii() else text.__sizeof__())
 
 
 class MessagePart(NamedTuple):
-    """Something was interpreted that is no event yet: as much as is to be done in one go."""
+    """A step of a message that is not complete: the caller may continue at once or later."""
 
     empty: bool
     """A frame without content, which does not end its message."""
@@ -68,7 +68,7 @@ class Pong(NamedTuple):
 
 
 class Close(NamedTuple):
-    """The peer's close frame; the last event there is."""
+    """The peer's close frame; the last event."""
 
     code: int
     """1005 when the frame had none."""
@@ -79,8 +79,8 @@ Event = Received | MessagePart | Ping | Pong | Close
 
 
 class FrameError(Exception):
-    """The peer broke the protocol, or a limit: `code` and `reason` for the close frame. Nothing can
-    follow."""
+    """The peer broke the protocol, or a limit: `code` and `reason` for the close frame. No
+    event follows."""
 
     def __init__(self, code: int, detail: str) -> None:
         super().__init__(detail)
@@ -101,11 +101,11 @@ class Codec(Protocol):
 
     @property
     def held(self) -> int:
-        """Bytes that were fed and are in no event yet, decompressed as far as they are."""
+        """Bytes that were fed and not returned in an event yet, partly decompressed."""
 
     @property
     def unfinished(self) -> object | None:
-        """The message that is not complete, another object for each; None: there is none."""
+        """The incomplete message, a different object for each; None: there is none."""
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the peer. Interprets nothing yet."""

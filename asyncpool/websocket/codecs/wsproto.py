@@ -1,7 +1,7 @@
-"""The reference codec, on wsproto's frame layer, with an extension for what wsproto's own doesn't do.
+"""The reference codec: wsproto's frame layer, with an extension in place of wsproto's own.
 
-That inflates without a bound (64 KiB of input become 64 MiB), forgets that a fragmented message is compressed when a
-ping comes between its frames, and accepts offers that RFC 7692 section 7 says to decline. Pure.
+wsproto's own inflates without a bound (64 KiB of input become 64 MiB), forgets that a fragmented message is compressed
+when a ping comes between its frames, and accepts offers that RFC 7692 section 7 says to decline. Pure.
 """
 
 import zlib
@@ -41,7 +41,7 @@ from hsrv.asyncpool.websocket.codecs.events import (
 )
 
 SLICE: Final = STEP_IN
-"""Bytes that wsproto is given at a time: it inflates in one go what it has."""
+"""Bytes passed to wsproto at a time: it inflates all that it has in one call."""
 
 _NO_BITS: Final = RsvBits(False, False, False)
 _RSV1: Final = RsvBits(True, False, False)
@@ -64,7 +64,7 @@ class _Message:
 
 
 class WsprotoCodec:
-    """A `Codec`. Every frame passes through a dozen objects: for reading, not for speed."""
+    """A `Codec`. Every frame passes through a dozen objects: it is a reference, not fast."""
 
     name = "wsproto"
 
@@ -78,7 +78,7 @@ class WsprotoCodec:
         self._frames = FrameProtocol(client=False, extensions=[extension])
         self._data = b""
         self._at = 0
-        """How far wsproto has it."""
+        """Offset in `_data` up to which wsproto has it."""
         self._message: _Message | None = None
 
     @property
