@@ -82,7 +82,7 @@ def _run(
         owner=(account.uid, account.gid) if account is not None else None,
         inherited=inherited,
     )
-    door: OperatorSocket | None = None
+    operator_socket: OperatorSocket | None = None
     admin = NO_ADMIN
     try:
         owner = (account.uid, account.gid) if account is not None else None
@@ -98,7 +98,11 @@ def _run(
             step_down(account, config.run_dir)
         if config.umask is not None:
             os.umask(int(config.umask, 8))
-        door = before.door if before is not None and before.door is not None else open_door(config.run_dir)
+        operator_socket = (
+            before.operator_socket
+            if before is not None and before.operator_socket is not None
+            else open_operator_socket(config.run_dir)
+        )
         setproctitle("hsrv: supervisor")
         become_subreaper()
         with deaf_threads():
@@ -107,18 +111,18 @@ def _run(
             config,
             workers_why=why,
             app_found=target.how_found,
-            operator=str(door.path) if door is not None else "",
+            operator=str(operator_socket.path) if operator_socket is not None else "",
             admin=tuple(admin.urls),
         )
         start = Start(
             addresses=Addresses(
                 listeners,
                 list(admin.listeners),
-                lambda: door.info if door is not None else None,
+                lambda: operator_socket.info if operator_socket is not None else None,
                 inherited.replaced,
             ),
             banner=banner,
-            door=door,
+            operator_socket=operator_socket,
             reread=None if reread is None else lambda: _with_binds(_with_workers(reread())[0], inherited),
             launch=launch,
             duties=_duties(manager_environment, unwanted),
@@ -130,8 +134,8 @@ def _run(
         code = _serve(supervisor, start.observer)
     finally:
         close_listeners([*listeners, *admin.listeners])
-        if door is not None:
-            door.close()
+        if operator_socket is not None:
+            operator_socket.close()
         logging.tell_lost()
     return code if supervisor.replacement is None else keep(supervisor.replacement, supervisor.terminal)
 
@@ -194,7 +198,7 @@ def step_down(account: privileges.Account, run_dir: str | None) -> None:
     log.info("privileges dropped", uid=account.uid, gid=account.gid, groups=list(account.groups))
 
 
-def open_door(run_dir: str | None) -> OperatorSocket | None:
+def open_operator_socket(run_dir: str | None) -> OperatorSocket | None:
     """Open the operator socket. With --run-dir it must succeed; if the default directory can't be used, the server runs
     without."""
     try:

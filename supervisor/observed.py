@@ -25,8 +25,8 @@ from hsrv.events.types import (
     WorkerStarted,
 )
 from hsrv.options.config import Config
-from hsrv.supervisor.plan.actions import Announce, ForPeople, OperationEnded, ProcessGone, Stopping
-from hsrv.supervisor.runtime.told import ProcessReady, ProcessReaped, ProcessStarted, ReloadBegun
+from hsrv.supervisor.plan.actions import Announce, OperationEnded, ProcessGone, Report, Stopping
+from hsrv.supervisor.runtime.reports import ProcessReady, ProcessReaped, ProcessStarted, ReloadBegun
 
 
 def collectors_of(config: Config) -> Collectors | None:
@@ -48,7 +48,7 @@ class Observer:
         self._reloads: set[str] = set()
         """The ids of reloads in progress."""
 
-    def hear(self, report: ForPeople) -> None:
+    def hear(self, report: Report) -> None:
         if isinstance(report, ProcessStarted | ProcessReady | ProcessGone | ProcessReaped):
             self._hear_of_process(report)
         elif isinstance(report, Announce):

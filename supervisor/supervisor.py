@@ -19,20 +19,20 @@ from hsrv.options.config import Config
 from hsrv.supervisor.admin.http.address import NO_ADMIN, AdminAddress
 from hsrv.supervisor.commands import Commands
 from hsrv.supervisor.hands.hands import ProcessHands
-from hsrv.supervisor.hands.templates import Outfit
+from hsrv.supervisor.hands.templates import TemplateInputs
 from hsrv.supervisor.health.healing import HangMonitor
 from hsrv.supervisor.observed import Observer
 from hsrv.supervisor.operators.desk import OperatorDesk
 from hsrv.supervisor.operators.operator import OperatorSocket
 from hsrv.supervisor.operators.reloads import Reloads
-from hsrv.supervisor.plan.actions import Announce, ForPeople, StartFailed
+from hsrv.supervisor.plan.actions import Announce, Report, StartFailed
 from hsrv.supervisor.plan.plan import Plan
 from hsrv.supervisor.plan.settings import settings_of
 from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.reports.banner import Banner
+from hsrv.supervisor.reports.listeners import ServerReports
 from hsrv.supervisor.reports.notify import ManagerNotifier
 from hsrv.supervisor.reports.status import StatusReader
-from hsrv.supervisor.reports.told import Told
 from hsrv.supervisor.runtime.configuration import Configuration
 from hsrv.supervisor.runtime.launch import Launch
 from hsrv.supervisor.runtime.loop import Loop
@@ -64,7 +64,7 @@ class Start:
 
     addresses: Addresses
     banner: Banner
-    door: OperatorSocket | None = None
+    operator_socket: OperatorSocket | None = None
     """The operator socket; None when there is none."""
     reread: Callable[[], Config] | None = None
     """Reads the configuration again, for a reload; raises HsrvError."""
@@ -87,8 +87,8 @@ class Supervisor:
         self._begun = start
         self._configuration = Configuration(config, start.reread)
         self._development = _development(config, self._code_changed) if config.reload else None
-        self._told = Told()
-        self._loop = loop = Loop(_plan_of(config, self._development), self._told.stream.tell)
+        self._reports = ServerReports()
+        self._loop = loop = Loop(_plan_of(config, self._development), self._reports.stream.tell)
         self._handoffs = Handoffs(self._serving_number, lambda: self._configuration.config.handoff_timeout)
         living: dict[int, ChildHandle] = {}
         pressure = lambda: self._configuration.config.memory_pressure  # noqa: E731  # asked each time
@@ -100,10 +100,10 @@ class Supervisor:
         self._hands = loop.hands = ProcessHands(
             loop,
             self._configuration,
-            _outfit(start.addresses, self._handoffs, adopt, leadership, app_metrics),
-            doctor=self._hangs,
+            _template_inputs(start.addresses, self._handoffs, adopt, leadership, app_metrics),
+            diagnostics=self._hangs,
             living=living,
-            on_stranger=lambda pid, status: self._upgrades.exited(pid, status),  # noqa: PLW0108  # made below
+            on_unknown_exit=lambda pid, status: self._upgrades.exited(pid, status),  # noqa: PLW0108  # made below
             reuse=self._development,
         )
         self._status = self._make_status(living)
@@ -123,8 +123,8 @@ class Supervisor:
             self._loop.plan,
             self._begun.addresses.listeners,
             living,
-            self._told.totals,
-            self._told.timeline,
+            self._reports.totals,
+            self._reports.timeline,
             template_pids=self._hands.templates.pids,
             log_level=lambda: self._configuration.config.log_level,
         )
@@ -133,7 +133,7 @@ class Supervisor:
         begun = self._begun
         ours = HandedOver(
             begun.addresses,
-            begun.door,
+            begun.operator_socket,
             adopt,
             leadership,
             self._notifier,
@@ -147,7 +147,7 @@ class Supervisor:
     def _make_desk(self) -> OperatorDesk:
         return OperatorDesk(
             self._loop,
-            operations=self._told.operations,
+            operations=self._reports.operations,
             reloads=self._reloads,
             upgrades=self._upgrades,
             children=self._hands.children,
@@ -158,12 +158,12 @@ class Supervisor:
         from hsrv.supervisor.admin.metrics.metrics import Server  # noqa: PLC0415  # imports prometheus-client
         from hsrv.supervisor.admin.site import Admin  # noqa: PLC0415  # imports h11
 
-        server = Server(self._loop.plan, self._hands.children.living, self._status, self._told.totals)
+        server = Server(self._loop.plan, self._hands.children.living, self._status, self._reports.totals)
         return Admin(self._configuration.config, self._begun.admin, server, self._desk, app_metrics)
 
     def _connect(self) -> None:
         """Connect the parts to each other."""
-        stream, begun = self._told.stream, self._begun
+        stream, begun = self._reports.stream, self._begun
         self._loop.on_change = self._status.forget
         self._hands.templates.on_ready = self._template_ready
         stream.listen(self._serving)
@@ -176,7 +176,7 @@ class Supervisor:
             self._hands.children.on_modules = self._development.imported
         if begun.takeover is not None:
             state = begun.takeover.state
-            begun.takeover.restore(self._loop.plan, self._told.operations.open(state.operation))
+            begun.takeover.restore(self._loop.plan, self._reports.operations.open(state.operation))
             self._hands.children.learn(list(state.learned))
 
     async def run(self) -> ExitCode:
@@ -216,8 +216,8 @@ class Supervisor:
             start(self._admin.serve)
         if begun.takeover is not None:
             start(begun.takeover.run, loop, begun.addresses, self._take_over)
-        elif begun.door is not None:
-            start(begun.door.serve, self._desk)
+        elif begun.operator_socket is not None:
+            start(begun.operator_socket.serve, self._desk)
         if self._development is not None:
             start(self._development.watch)
 
@@ -244,10 +244,10 @@ class Supervisor:
 
     def _take_over(self, duties: ManagerDuties) -> None:
         """The old server has given up files, operators and the service manager: they are ours."""
-        door = self._begun.door
-        if door is not None:
-            door.own()
-            self._loop.tasks.start_soon(door.serve, self._desk)
+        operator_socket = self._begun.operator_socket
+        if operator_socket is not None:
+            operator_socket.own()
+            self._loop.tasks.start_soon(operator_socket.serve, self._desk)
         self._hands.templates.own_files()
         self._notifier.become_main(duties)
         self._loop.wake()  # the notifier slept: until now it had no manager
@@ -266,7 +266,7 @@ class Supervisor:
         self._begun.banner.template_ready(message)
         self._status.app = message.app
 
-    def _serving(self, report: ForPeople) -> None:
+    def _serving(self, report: Report) -> None:
         if isinstance(report, StartFailed):
             self._begun.banner.failed(**report.details)
         elif isinstance(report, Announce):
@@ -294,16 +294,16 @@ def _app_metrics(config: Config) -> "AppMetrics | None":
     return app_metrics_of(config)
 
 
-def _outfit(
+def _template_inputs(
     addresses: Addresses,
     handoffs: Handoffs,
     adopt: tuple[Channel, Channel],
     leadership: int,
     app_metrics: "AppMetrics | None",
-) -> Outfit:
+) -> TemplateInputs:
     folder = str(app_metrics.folder) if app_metrics is not None else ""
     environ = {metricsdir.VARIABLE: folder} if folder else {}
-    return Outfit(addresses, handoffs, adopt, leadership, environ, folder)
+    return TemplateInputs(addresses, handoffs, adopt, leadership, environ, folder)
 
 
 def _leadership(takeover: Takeover | None) -> int:

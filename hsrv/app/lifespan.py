@@ -119,7 +119,7 @@ class LifespanManager:
             f"(--lifespan-startup-timeout); it is waiting at {where}"
         )
 
-    def give_up(self) -> None:
+    def cancel_startup(self) -> None:
         """Cancel the startup if it is not complete, because its result is no longer needed."""
         if self._task is not None and self._machine.state in (State.CALLED, State.STARTING):
             self._task.cancel()

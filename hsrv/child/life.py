@@ -183,7 +183,7 @@ class _Child:
         """Set by "serve", and when the supervisor is gone."""
         self._orphaned = False
         """The supervisor was gone before "serve"."""
-        self._give_up_start: Callable[[], None] = lambda: None
+        self._cancel_startup: Callable[[], None] = lambda: None
         self._service: Service | None = None
         self._learned: asyncio.Queue[tuple[str, bool]] = asyncio.Queue(maxsize=LEARNED_LIMIT)
         self._worn: asyncio.Queue[methods.RecycleParams] = asyncio.Queue(maxsize=1)
@@ -210,7 +210,7 @@ class _Child:
             shutdown_timeout=config.lifespan_shutdown_timeout,
             extension=scope_extension(boot.identity),
         )
-        self._give_up_start = lifespan.give_up
+        self._cancel_startup = lifespan.cancel_startup
         if not await self._may_begin(boot):
             return ExitCode.OK
         try:
@@ -286,7 +286,7 @@ class _Child:
             self._orphaned = True
             self._may_start.set()
             self._serve.set()
-            self._give_up_start()
+            self._cancel_startup()
 
     async def _on_begin_startup(self, context: Context, params: Empty) -> None:
         self._may_start.set()

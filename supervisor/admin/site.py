@@ -18,9 +18,9 @@ from hsrv.supervisor.admin.http.route import AdminRoute, Request, Response, json
 from hsrv.supervisor.admin.http.server import AdminServer
 from hsrv.supervisor.admin.probes import Probes
 from hsrv.supervisor.operators.operator import Desk
-from hsrv.supervisor.plan.actions import ForPeople
+from hsrv.supervisor.plan.actions import Report
 from hsrv.supervisor.runtime.background import BackgroundThread
-from hsrv.supervisor.runtime.told import ProcessExited
+from hsrv.supervisor.runtime.reports import ProcessExited
 from hsrv.system import metricsdir
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Admin:
             if self._app_metrics is not None:
                 tasks.start_soon(self._clean_up, self._app_metrics)
 
-    def hear(self, report: ForPeople) -> None:
+    def hear(self, report: Report) -> None:
         if isinstance(report, ProcessExited):  # it may have metrics files
             self._deaths.set()
 

@@ -19,7 +19,7 @@ from hsrv.supervisor.plan.actions import ChildAction
 from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.runtime.configuration import Configuration
 from hsrv.supervisor.runtime.loop import Loop
-from hsrv.supervisor.runtime.told import ProcessExited, ProcessReady, ProcessReaped, ProcessStarted
+from hsrv.supervisor.runtime.reports import ProcessExited, ProcessReady, ProcessReaped, ProcessStarted
 
 LATE: Final = (DeathReason.STARTUP_TIMEOUT, DeathReason.DRAIN_TIMEOUT)
 """Reasons for a kill that don't say what the process was doing: its stacks are logged first."""
@@ -27,14 +27,14 @@ LATE: Final = (DeathReason.STARTUP_TIMEOUT, DeathReason.DRAIN_TIMEOUT)
 log = get_logger("hsrv.supervisor")
 
 
-class Doctor(Protocol):
-    """Finds out about a process that will be killed, or has ended (`hsrv.supervisor.health.healing`)."""
+class Diagnostics(Protocol):
+    """Why a process will be killed, or has ended (`hsrv.supervisor.health.healing`)."""
 
     deaths: DeathExaminer
 
     async def kill_with_stacks(self, child: ChildHandle, reason: DeathReason, why: str) -> None: ...
 
-    def tell_crash(self, child: ChildHandle) -> None: ...
+    def report_crash(self, child: ChildHandle) -> None: ...
 
 
 class Children:
@@ -44,12 +44,12 @@ class Children:
         self,
         loop: Loop,
         configuration: Configuration,
-        doctor: Doctor,
+        diagnostics: Diagnostics,
         living: dict[int, ChildHandle],
-        on_stranger: Callable[[int, int], None],
+        on_unknown_exit: Callable[[int, int], None],
     ) -> None:
-        """`living`: by pid, shared with the readers of their state. `on_stranger`: called with pid and wait status of a
-        process that has ended and is none of these."""
+        """`living`: by pid, shared with the readers of their state. `on_unknown_exit`: called with pid and wait
+        status of a process that has ended and is none of these."""
         self.living = living
         self.forking: dict[int, list[ChildHandle]] = {}
         """By generation, in the order of the requests to the template."""
@@ -58,8 +58,8 @@ class Children:
         self._learned = LearnedPaths()
         self._loop = loop
         self._configuration = configuration
-        self._doctor = doctor
-        self._on_stranger = on_stranger
+        self._diagnostics = diagnostics
+        self._on_unknown_exit = on_unknown_exit
 
     # commands
 
@@ -88,7 +88,7 @@ class Children:
     def kill(self, child: ChildHandle, reason: DeathReason, why: str) -> None:
         """Kill a process that was forked."""
         if reason in LATE:
-            self._loop.tasks.start_soon(self._doctor.kill_with_stacks, child, reason, why)
+            self._loop.tasks.start_soon(self._diagnostics.kill_with_stacks, child, reason, why)
         else:
             child.kill(reason, why)
 
@@ -161,7 +161,7 @@ class Children:
             loop.perform(plan.child_silent(identity, loop.now()))
             await child.gone.wait()
         log.debug("reaped", process=identity.name, child=child.pid, reason=child.death)
-        self._doctor.tell_crash(child)
+        self._diagnostics.report_crash(child)
         self._count(child)
         child.close()
         known = plan.find(identity)
@@ -208,11 +208,11 @@ class Children:
     def exited(self, pid: int, status: int) -> None:
         child = self.living.pop(pid, None)
         if child is None:
-            self._on_stranger(pid, status)
+            self._on_unknown_exit(pid, status)
             return
         self._count(child)  # at the moment when it leaves `living`, so it is counted once
         status_told = None if child.was_killed else status
-        child.ended(*self._doctor.deaths.examine(status_told, self._loop.now()))
+        child.ended(*self._diagnostics.deaths.examine(status_told, self._loop.now()))
 
     def _count(self, child: ChildHandle) -> None:
         if not child.counted:

@@ -6,8 +6,8 @@ behind.
 
 from collections.abc import Callable
 
-from hsrv.supervisor.hands.children import Children, Doctor
-from hsrv.supervisor.hands.templates import Outfit, Reuse, Templates
+from hsrv.supervisor.hands.children import Children, Diagnostics
+from hsrv.supervisor.hands.templates import Reuse, TemplateInputs, Templates
 from hsrv.supervisor.plan import actions
 from hsrv.supervisor.plan.actions import Action
 from hsrv.supervisor.processes.children import ChildHandle
@@ -24,19 +24,19 @@ class ProcessHands(Hands):
         self,
         loop: Loop,
         configuration: Configuration,
-        outfit: Outfit,
+        inputs: TemplateInputs,
         *,
-        doctor: Doctor,
+        diagnostics: Diagnostics,
         living: dict[int, ChildHandle],
-        on_stranger: Callable[[int, int], None],
+        on_unknown_exit: Callable[[int, int], None],
         reuse: Reuse | None,
     ) -> None:
-        """`living`, `doctor` and `on_stranger`: see `Children`; `reuse`: see `Templates`."""
+        """`living`, `diagnostics` and `on_unknown_exit`: see `Children`; `reuse`: see `Templates`."""
         self._loop = loop
-        self._outfit = outfit
-        self.children = Children(loop, configuration, doctor, living, on_stranger)
+        self._inputs = inputs
+        self.children = Children(loop, configuration, diagnostics, living, on_unknown_exit)
         self.templates = Templates(
-            loop, configuration, outfit, self.children, deaths=doctor.deaths, reuse=reuse
+            loop, configuration, inputs, self.children, deaths=diagnostics.deaths, reuse=reuse
         )
 
     def perform(self, action: Action) -> None:
@@ -53,11 +53,11 @@ class ProcessHands(Hands):
         elif isinstance(action, actions.KillTemplate):
             self.templates.kill(action.generation, action.why)
         elif isinstance(action, actions.MoveHandoffs):
-            self._outfit.handoffs.move(action.generation)
+            self._inputs.handoffs.move(action.generation)
         elif isinstance(action, actions.PoolAvailable):
             self.children.pool_available(action)
         elif isinstance(action, actions.StopListening):
-            stop_new_connections(self._outfit.addresses.listeners)
+            stop_new_connections(self._inputs.addresses.listeners)
             self._loop.tasks.start_soon(self._refuse_connections)
         else:
             raise TypeError(f"no code performs {type(action).__name__}")
@@ -73,7 +73,7 @@ class ProcessHands(Hands):
         """When every worker has accepted what waited in the queue. Bounded by the drain, which ends a worker that
         doesn't."""
         await self.children.all_drain()
-        refuse_connections(self._outfit.addresses.listeners)
+        refuse_connections(self._inputs.addresses.listeners)
 
     def reap(self) -> None:
         """Collect every child that has ended: templates, children of templates that have ended, and, as PID 1, any
@@ -89,7 +89,7 @@ class ProcessHands(Hands):
 
     async def end(self, hurry: Callable[[], bool]) -> None:
         """The server has ended. `hurry`: whether not to wait for templates to exit."""
-        self._outfit.handoffs.close_all()
-        for channel in self._outfit.adopt:
+        self._inputs.handoffs.close_all()
+        for channel in self._inputs.adopt:
             channel.close()
         await self.templates.end(hurry)

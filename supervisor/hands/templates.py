@@ -42,8 +42,8 @@ class Reuse(Protocol):
 
 
 @dataclass(frozen=True)
-class Outfit:
-    """Passed to every template."""
+class TemplateInputs:
+    """What every template gets, whatever its generation."""
 
     addresses: Addresses
     handoffs: Handoffs
@@ -62,7 +62,7 @@ class Templates:
         self,
         loop: Loop,
         configuration: Configuration,
-        outfit: Outfit,
+        inputs: TemplateInputs,
         children: Children,
         *,
         deaths: DeathExaminer,
@@ -71,7 +71,7 @@ class Templates:
         """`reuse`: None except in development."""
         self._loop = loop
         self._configuration = configuration
-        self._outfit = outfit
+        self._inputs = inputs
         self._children = children
         self._deaths = deaths
         self._reuse = reuse
@@ -81,7 +81,7 @@ class Templates:
         """By generation: those that can still fork."""
         self.pids: dict[int, int] = {}
         """By generation: of its latest template."""
-        self._tables: tuple[int, ...] = (outfit.leadership,)
+        self._tables: tuple[int, ...] = (inputs.leadership,)
         """Files shared by all children: that of the leadership, and the census if a limit needs it."""
         self.on_ready: Callable[[TemplateReady], None] = lambda message: None
         """Called when a template has finished its imports."""
@@ -89,14 +89,14 @@ class Templates:
     # start
 
     def spawn(self, action: SpawnTemplate) -> None:
-        number, config, outfit = action.generation, self._configuration.config, self._outfit
+        number, config, inputs = action.generation, self._configuration.config, self._inputs
         try:
-            handoff = outfit.handoffs.pair(number)
+            handoff = inputs.handoffs.pair(number)
             if self._renew(number, action.operation):
                 return
             if census.is_needed(config) and len(self._tables) == 1:
-                self._tables = (outfit.leadership, census.new_file())
-            template = TemplateHandle(number, outfit.environ)
+                self._tables = (inputs.leadership, census.new_file())
+            template = TemplateHandle(number, inputs.environ)
         except OSError as error:
             death = f"could not be started: {error}"
             self._loop.perform(self._loop.plan.template_gone(number, death, self._loop.now()))
@@ -106,11 +106,11 @@ class Templates:
         template.boot(
             config,
             action.preload,
-            (*handoff, *outfit.adopt),
-            outfit.addresses.listeners,
-            files=outfit.addresses.files_beside(),
+            (*handoff, *inputs.adopt),
+            inputs.addresses.listeners,
+            files=inputs.addresses.files_beside(),
             tables=self._tables,
-            metrics_dir=outfit.metrics_dir,
+            metrics_dir=inputs.metrics_dir,
             operation=action.operation,
         )
         self._loop.tasks.start_soon(self._hear, template)
@@ -128,7 +128,7 @@ class Templates:
         del self._current[kept.generation]
         self._current[number] = kept
         self.pids[number] = kept.pid
-        kept.renew(number, self._configuration.config, self._outfit.handoffs.pair(number), operation)
+        kept.renew(number, self._configuration.config, self._inputs.handoffs.pair(number), operation)
         self._loop.perform(self._loop.plan.template_ready(number, self._loop.now()))
         return True
 
@@ -149,7 +149,7 @@ class Templates:
     def own_files(self) -> None:
         """Tell them which socket files to remove when the supervisor dies."""
         for template in self.living.values():
-            template.own(self._outfit.addresses.files())
+            template.own(self._inputs.addresses.files())
 
     # messages
 
@@ -186,7 +186,7 @@ class Templates:
 
     def quit(self, number: int, *, stays: bool) -> None:
         """The generation is gone. `stays`: the next one uses its template."""
-        self._outfit.handoffs.close(number)
+        self._inputs.handoffs.close(number)
         self.pids.pop(number, None)
         if number in self._current and not stays:
             self._dismiss(number)

@@ -27,7 +27,7 @@ from hsrv.supervisor.plan.fleet import ChildState
 from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.runtime.errorlog import ErrorLog
 from hsrv.supervisor.runtime.loop import Loop
-from hsrv.supervisor.runtime.told import Note, ProcessHangs
+from hsrv.supervisor.runtime.reports import Note, ProcessHangs
 from hsrv.system.cgroupmemory import MemoryGroup
 
 INTERVAL: Final = 0.5
@@ -190,7 +190,7 @@ class HangMonitor:
         finally:
             child.kill(reason, why)
 
-    def tell_crash(self, child: ChildHandle) -> None:
+    def report_crash(self, child: ChildHandle) -> None:
         """Log what `faulthandler` wrote at the end of a process that crashed."""
         text = dump.read_dump(child.dump) if child.reason is DeathReason.SIGNAL else ""
         begin = text.find(CRASH)  # an operator may have asked for stacks before

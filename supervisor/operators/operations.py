@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from hsrv.supervisor.plan.actions import ForPeople, OperationEnded, OperationStep
+from hsrv.supervisor.plan.actions import OperationEnded, OperationStep, Report
 
 
 def new_id() -> str:
@@ -65,7 +65,7 @@ class Operations:
         """The operation with this id; a new one if there is none."""
         return self._open.setdefault(id_, Operation(id_))
 
-    def hear(self, report: ForPeople) -> None:
+    def hear(self, report: Report) -> None:
         if isinstance(report, OperationStep):
             self.step(report.operation, report.step)
         elif isinstance(report, OperationEnded):

@@ -86,13 +86,13 @@ class OperatorSocket:
     def inherited(cls, sock: socket.socket, info: ListenerInfo) -> Self:
         """The socket of the server that this one replaces, which still serves it. Its file will be renamed to our
         pid."""
-        door = cls.__new__(cls)
-        door._sock = sock
-        door.path = rundir.socket_path(Path(info.address[0]).parent, os.getpid())
-        door._inode = info.unix_inode
-        door.info = ListenerInfo(url=f"unix:{door.path}", address=(str(door.path), None))
-        door._prepare()
-        return door
+        found = cls.__new__(cls)
+        found._sock = sock
+        found.path = rundir.socket_path(Path(info.address[0]).parent, os.getpid())
+        found._inode = info.unix_inode
+        found.info = ListenerInfo(url=f"unix:{found.path}", address=(str(found.path), None))
+        found._prepare()
+        return found
 
     def own(self) -> None:
         """The file has our name now, and is ours to remove."""

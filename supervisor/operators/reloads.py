@@ -15,7 +15,7 @@ from hsrv.supervisor.plan.state import ServerPhase
 from hsrv.supervisor.runtime.configuration import Configuration
 from hsrv.supervisor.runtime.inoperation import in_operation
 from hsrv.supervisor.runtime.loop import Loop
-from hsrv.supervisor.runtime.told import ReloadBegun
+from hsrv.supervisor.runtime.reports import ReloadBegun
 
 log = get_logger("hsrv.supervisor")
 

@@ -17,7 +17,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     """The id of the reload, upgrade or replacement that it belongs to; "" if none."""
 
 
-class ForPeople(Action, frozen=True):
+class Report(Action, frozen=True):
     """Only a report: nothing is done."""
 
 
@@ -110,31 +110,31 @@ class Exit(Action, frozen=True):
 # reports
 
 
-class Announce(ForPeople, frozen=True):
+class Announce(Report, frozen=True):
     """The generation serves."""
 
     generation: int
 
 
-class Recycled(ForPeople, frozen=True):
+class Recycled(Report, frozen=True):
     """A worker is being replaced for a reason of its own: requests, age, memory, hung, ..."""
 
     reason: str
 
 
-class OperationStep(ForPeople, frozen=True):
+class OperationStep(Report, frozen=True):
     """A step of the operation."""
 
     step: str
 
 
-class OperationEnded(ForPeople, frozen=True):
+class OperationEnded(Report, frozen=True):
     error: str = ""
     """Why it failed; "" if it succeeded."""
     traceback: str = ""
 
 
-class Line(ForPeople, frozen=True):
+class Line(Report, frozen=True):
     """A log line, also for the timeline."""
 
     level: str

@@ -64,7 +64,7 @@ class ChildState(Enum):
     SERVING = auto()
     DRAINING = auto()
     DISMISSED = auto()
-    """Told to exit before it served."""
+    """ServerReports to exit before it served."""
     KILLED = auto()
 
 

@@ -45,7 +45,7 @@ DEFAULTS: Final = Config()
 
 log = get_logger("hsrv.supervisor")
 
-Report = Callable[["ChildHandle", Any], None]
+MessageHandler = Callable[["ChildHandle", Any], None]
 
 
 class ChildHandle:
@@ -90,7 +90,13 @@ class ChildHandle:
         self.draining = anyio.Event()
         """Set when it has confirmed a drain, or has ended: it no longer accepts."""
 
-    async def run(self, on_ready: Report, on_failed: Report, on_learned: Report, on_recycle: Report) -> None:
+    async def run(
+        self,
+        on_ready: MessageHandler,
+        on_failed: MessageHandler,
+        on_learned: MessageHandler,
+        on_recycle: MessageHandler,
+    ) -> None:
         """Read the child's messages until its control channel ends, also after its end is known."""
 
         async def ready(context: Context, params: methods.ReadyParams) -> None:

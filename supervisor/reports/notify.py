@@ -13,11 +13,11 @@ from typing import Final
 import anyio
 
 from hsrv.logs.logging import get_logger
-from hsrv.supervisor.plan.actions import ForPeople
+from hsrv.supervisor.plan.actions import Report
 from hsrv.supervisor.plan.state import View
 from hsrv.supervisor.reports import unitstate
 from hsrv.supervisor.reports.unitstate import UnitState
-from hsrv.supervisor.runtime.told import ReloadBegun
+from hsrv.supervisor.runtime.reports import ReloadBegun
 from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.upgrade.upgradestate import ManagerDuties
 from hsrv.system.sdnotify import Manager
@@ -70,7 +70,7 @@ class ManagerNotifier:
         self._assume(ManagerDuties())
         return duties
 
-    def hear(self, report: ForPeople) -> None:
+    def hear(self, report: Report) -> None:
         if isinstance(report, ReloadBegun):
             self._reloading()
 

@@ -10,8 +10,8 @@ from itertools import count
 from typing import Final
 
 from hsrv.rpc.operator import TimelineEvent
-from hsrv.supervisor.plan.actions import Announce, ForPeople, Line
-from hsrv.supervisor.runtime.told import Note, ProcessReady
+from hsrv.supervisor.plan.actions import Announce, Line, Report
+from hsrv.supervisor.runtime.reports import Note, ProcessReady
 
 KEPT: Final = 200
 """Events."""
@@ -36,7 +36,7 @@ class Timeline:
             )
         )
 
-    def hear(self, report: ForPeople) -> None:
+    def hear(self, report: Report) -> None:
         """Add a report, if it belongs to the timeline."""
         if isinstance(report, Line | Note):
             self.note(report.event, report.level, **report.details)

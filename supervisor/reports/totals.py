@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 from hsrv.board.snapshot import NOTHING, Snapshot, Totals
 from hsrv.common.terms import Identity
-from hsrv.supervisor.plan.actions import ForPeople, OperationEnded, Recycled
+from hsrv.supervisor.plan.actions import OperationEnded, Recycled, Report
 from hsrv.supervisor.plan.fleet import Key
-from hsrv.supervisor.runtime.told import ProcessExited, ProcessHangs, ProcessReaped, ReloadBegun
+from hsrv.supervisor.runtime.reports import ProcessExited, ProcessHangs, ProcessReaped, ReloadBegun
 
 
 class ServerTotals:
@@ -31,7 +31,7 @@ class ServerTotals:
         self._reloads: set[str] = set()
         """The ids of reloads in progress."""
 
-    def hear(self, report: ForPeople) -> None:
+    def hear(self, report: Report) -> None:
         """Count a report, if it belongs to the totals."""
         if isinstance(report, ProcessExited):
             self.gone(report.identity, report.last)

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 
 from hsrv.common.errors import ExitCode
 from hsrv.logs.logging import get_logger
-from hsrv.supervisor.plan.actions import Action, Actions, Exit, ForPeople
+from hsrv.supervisor.plan.actions import Action, Actions, Exit, Report
 from hsrv.supervisor.plan.plan import Plan
 from hsrv.supervisor.runtime.inoperation import in_operation
 
@@ -41,7 +41,7 @@ class Loop:
     """Set before the first event: for work that takes time."""
 
     def __init__(
-        self, plan: Plan, tell: Callable[[ForPeople], None], now: Callable[[], float] = time.monotonic
+        self, plan: Plan, tell: Callable[[Report], None], now: Callable[[], float] = time.monotonic
     ) -> None:
         """`tell`: gets the reports."""
         self.plan = plan
@@ -82,7 +82,7 @@ class Loop:
             log.exception("action failed", action=type(action).__name__)
 
     def _act(self, action: Action) -> None:
-        if isinstance(action, ForPeople):
+        if isinstance(action, Report):
             self.tell(action)
         elif isinstance(action, Exit):
             self.exit = action.code

@@ -55,7 +55,7 @@ class HandedOver:
     """The parts of a server that pass to the next one."""
 
     addresses: Addresses
-    door: OperatorSocket | None
+    operator_socket: OperatorSocket | None
     adopt: tuple[Channel, Channel]
     leadership: int
     """Descriptor of the file of `hsrv.child.leadership`."""
@@ -95,7 +95,7 @@ def state_of(ours: HandedOver, plan: View, operation: str, *, kept: bool) -> Upg
         operation=operation,
         listeners=tuple(_inherited(listener) for listener in ours.addresses.all()),
         instead_of_binds=ours.addresses.instead_of_binds,
-        door=ours.door.info if ours.door is not None else None,
+        operator_socket=ours.operator_socket.info if ours.operator_socket is not None else None,
         kept=kept,
         generation=plan.last_number,
         workers=plan.workers if plan.workers != plan.settings.workers else None,
@@ -111,7 +111,7 @@ def _send_state(
 ) -> None:
     """With the descriptors, in the order that `UpgradeState` gives. Raises ChannelError."""
     fds = [listener.sock.fileno() for listener in ours.addresses.all()]
-    fds += [ours.door.fileno()] if ours.door is not None else []
+    fds += [ours.operator_socket.fileno()] if ours.operator_socket is not None else []
     fds += [end.fileno() for end in ours.adopt]
     fds += [keeper.channel.fileno()] if keeper is not None else []
     fds.append(ours.leadership)

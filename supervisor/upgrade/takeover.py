@@ -55,7 +55,11 @@ class Takeover:
         self.state = state = decode_state(packet.payload)
         sockets = [(inherited.name, packet.take_fd()) for inherited in state.listeners]
         self.inheritance = Inheritance(sockets, instead_of_binds=state.instead_of_binds)
-        self.door = OperatorSocket.inherited(packet.take_socket(), state.door) if state.door else None
+        self.operator_socket = (
+            OperatorSocket.inherited(packet.take_socket(), state.operator_socket)
+            if state.operator_socket
+            else None
+        )
         adopt = Channel(packet.take_socket()), Channel(packet.take_socket())
         self.adopt = adopt if state.speaks_our_messages else None
         """Its adopt channel, if this version understands its messages."""

@@ -18,8 +18,8 @@ from hsrv.supervisor.plan.state import ServerPhase
 from hsrv.supervisor.runtime.inoperation import in_operation
 from hsrv.supervisor.runtime.launch import Launch
 from hsrv.supervisor.runtime.loop import Loop
+from hsrv.supervisor.runtime.reports import Note
 from hsrv.supervisor.runtime.signals import Command, command_of
-from hsrv.supervisor.runtime.told import Note
 from hsrv.supervisor.sockets.listeners import lent
 from hsrv.supervisor.upgrade.candidate import MARGIN, UpgradeCandidate, patience, stop_patience
 from hsrv.supervisor.upgrade.handover import HandedOver, start, why_not
@@ -142,8 +142,8 @@ class Upgrades:
             loop.wake()
             return Failed("the new server died when it was ready")
         ours.addresses.change(lent)
-        if ours.door is not None:
-            ours.door.hand_over(candidate.pid)
+        if ours.operator_socket is not None:
+            ours.operator_socket.hand_over(candidate.pid)
         ours.own_files()
         self._left, self._result = candidate, answer
         log.info("upgraded", successor=candidate.pid, adopts=answer.adopts)

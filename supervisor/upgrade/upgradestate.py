@@ -35,9 +35,8 @@ class ManagerDuties(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpgradeState(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
-    """Old to new, first packet. Descriptors, in this order: the listeners, the operator socket if `door`, the send
-    and the receive end of adopt, the channel to the keeper if `kept`, the file of `hsrv.child.leadership` if
-    `leadership`."""
+    """Old to new, first packet. Descriptors, in this order: the listeners, `operator_socket` if set, the send and the
+    receive end of adopt, the channel to the keeper if `kept`, the file of `hsrv.child.leadership` if `leadership`."""
 
     protocol: int = PROTOCOL
     messages: int = messages.VERSION
@@ -48,7 +47,7 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True, tag="estate"):
     """The id of the upgrade."""
     listeners: tuple[InheritedListener, ...] = msgspec.field(name="heirlooms")
     instead_of_binds: tuple[str, ...] = ()
-    door: ListenerInfo | None = None
+    operator_socket: ListenerInfo | None = msgspec.field(default=None, name="door")
     kept: bool = False
     generation: int
     """The last number that was used. The new server continues, so that "newer" means the same in both."""

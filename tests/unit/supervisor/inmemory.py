@@ -11,14 +11,14 @@ from hsrv.common.terms import Identity
 from hsrv.options.config import Config
 from hsrv.supervisor.operators.reloads import Reloads
 from hsrv.supervisor.plan import actions
-from hsrv.supervisor.plan.actions import Action, ForPeople, Line
+from hsrv.supervisor.plan.actions import Action, Line, Report
 from hsrv.supervisor.plan.plan import Plan
 from hsrv.supervisor.plan.settings import settings_of
 from hsrv.supervisor.plan.state import ServerPhase
-from hsrv.supervisor.reports.told import Told
+from hsrv.supervisor.reports.listeners import ServerReports
 from hsrv.supervisor.runtime.configuration import Configuration
 from hsrv.supervisor.runtime.loop import Hands, Loop
-from hsrv.supervisor.runtime.told import ProcessStarted
+from hsrv.supervisor.runtime.reports import ProcessStarted
 
 IMPORT = 1.0
 """Seconds for a template to be ready."""
@@ -106,8 +106,8 @@ class InMemory:
         self._order = count()
         self.config = CONFIG if not options else Config(**{**_fields(CONFIG), **options})
         self.plan = Plan(settings_of(self.config))
-        self.told = Told()
-        self.reports: list[ForPeople] = []
+        self.told = ServerReports()
+        self.reports: list[Report] = []
         self.told.stream.listen(self.reports.append)
         self.loop = Loop(self.plan, self.told.stream.tell, lambda: self.now)
         self.hands = FakeHands(self)

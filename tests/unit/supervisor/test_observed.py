@@ -15,7 +15,7 @@ from hsrv.events.types import (
     WorkerStarted,
 )
 from hsrv.supervisor.observed import Observer
-from hsrv.supervisor.runtime.told import ProcessReaped, ProcessStarted
+from hsrv.supervisor.runtime.reports import ProcessReaped, ProcessStarted
 from tests.unit.supervisor.inmemory import InMemory
 
 

@@ -46,7 +46,7 @@ def age(path: Path) -> None:
     os.utime(path, (time.time() - 60, time.time() - 60))
 
 
-class Told:
+class ServerReports:
     """What a watch has told."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Told:
     def paths(self) -> set[Path]:
         return set().union(*self.calls)
 
-    async def until(self, is_enough: Callable[["Told"], bool]) -> None:
+    async def until(self, is_enough: Callable[["ServerReports"], bool]) -> None:
         with anyio.fail_after(DEADLINE):
             while not is_enough(self):
                 self._more = anyio.Event()
@@ -77,9 +77,9 @@ class Told:
 
 
 @asynccontextmanager
-async def watched(rules: WatchRules, *, native: bool = True) -> AsyncIterator[tuple[Told, Watcher]]:
+async def watched(rules: WatchRules, *, native: bool = True) -> AsyncIterator[tuple[ServerReports, Watcher]]:
     """A watch that hears already: it has told of a file that was made for this."""
-    told = Told()
+    told = ServerReports()
     watcher = Watcher(rules, told)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watcher.run)
@@ -89,7 +89,7 @@ async def watched(rules: WatchRules, *, native: bool = True) -> AsyncIterator[tu
         tasks.cancel_scope.cancel()
 
 
-async def hears(rules: WatchRules, told: Told) -> None:
+async def hears(rules: WatchRules, told: ServerReports) -> None:
     probe = rules.app_dir / "probe.py"
     with anyio.fail_after(DEADLINE):
         while probe not in told.paths:
@@ -101,7 +101,7 @@ async def hears(rules: WatchRules, told: Told) -> None:
     told.at.clear()
 
 
-async def quiet(told: Told) -> None:
+async def quiet(told: ServerReports) -> None:
     """Nothing is told for a while."""
     count = -1
     while count != len(told.calls):
@@ -173,7 +173,7 @@ async def test_a_file_that_is_written_in_parts_is_told_when_it_is_complete(app: 
         told(changed)
         seen.append(target.read_text())
 
-    told = Told()
+    told = ServerReports()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch, WatchRules(app), read)
         await hears(WatchRules(app), told)
@@ -194,7 +194,7 @@ async def test_a_file_that_is_written_in_parts_is_told_when_it_is_complete(app: 
 
 async def test_200_saves_make_few_changes_and_the_last_is_among_them(app: Path) -> None:
     target, seen = app / "main.py", list[str]()
-    told = Told()
+    told = ServerReports()
 
     def read(changed: frozenset[Path]) -> None:
         told(changed)
@@ -364,7 +364,7 @@ async def test_what_has_changed_since_it_may_have_been_imported_is_told(
     app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, polling: str
 ) -> None:
     monkeypatch.setenv("WATCHFILES_FORCE_POLLING", polling)
-    shared, told = tmp_path / "shared", Told()
+    shared, told = tmp_path / "shared", ServerReports()
     shared.mkdir()
     await anyio.sleep(2 * FRESH)  # what is there was there before
     began = time.time()
@@ -526,7 +526,7 @@ async def test_cancellation_ends_it_at_once_and_leaves_no_thread_waiting(
     for _ in range(5):
         async with anyio.create_task_group() as tasks:
             with capture_logs():
-                tasks.start_soon(watch, WatchRules(app), Told())
+                tasks.start_soon(watch, WatchRules(app), ServerReports())
                 await anyio.sleep(0.05)  # somewhere in the middle
             began = time.monotonic()
             tasks.cancel_scope.cancel()
@@ -543,7 +543,7 @@ def test_once_the_loop_has_ended_all_threads_have(app: Path) -> None:
 
     async def story() -> None:
         with anyio.move_on_after(0.2):
-            await watch(WatchRules(app), Told())
+            await watch(WatchRules(app), ServerReports())
 
     anyio.run(story)
     deadline = time.monotonic() + DEADLINE
@@ -555,6 +555,6 @@ def test_once_the_loop_has_ended_all_threads_have(app: Path) -> None:
 async def test_it_may_be_cancelled_before_it_has_begun(app: Path) -> None:
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await watch(WatchRules(app), Told())
+        await watch(WatchRules(app), ServerReports())
     assert scope.cancelled_caught
     assert not notify_threads()

@@ -20,13 +20,13 @@ from hsrv.ipc.messages import Forked, FromTemplate, TemplateReady
 from hsrv.options.config import Config
 from hsrv.supervisor.hands import hands, templates
 from hsrv.supervisor.hands.hands import ProcessHands
-from hsrv.supervisor.hands.templates import Outfit
+from hsrv.supervisor.hands.templates import TemplateInputs
 from hsrv.supervisor.health.deaths import DeathExaminer
-from hsrv.supervisor.plan.actions import ForPeople
+from hsrv.supervisor.plan.actions import Report
 from hsrv.supervisor.plan.plan import Plan
 from hsrv.supervisor.plan.settings import settings_of
 from hsrv.supervisor.processes.children import ChildHandle
-from hsrv.supervisor.reports.told import Told
+from hsrv.supervisor.reports.listeners import ServerReports
 from hsrv.supervisor.runtime.configuration import Configuration
 from hsrv.supervisor.runtime.loop import Loop
 from hsrv.supervisor.sockets.addresses import Addresses
@@ -90,7 +90,7 @@ class FakeTemplate:
         self.asked.append("closed")
 
 
-class FakeDoctor:
+class FakeDiagnostics:
     def __init__(self) -> None:
         self.deaths = DeathExaminer(MemoryGroup())
         self.late: list[tuple[str, DeathReason]] = []
@@ -98,30 +98,30 @@ class FakeDoctor:
     async def kill_with_stacks(self, child: ChildHandle, reason: DeathReason, why: str) -> None:
         self.late.append((child.identity.name, reason))
 
-    def tell_crash(self, child: ChildHandle) -> None:
+    def report_crash(self, child: ChildHandle) -> None:
         """Nothing was left."""
 
 
 class Server:
     def __init__(self, tasks: TaskGroup, reuse: Any = None) -> None:
-        self.reports: list[ForPeople] = []
-        self.strangers: list[tuple[int, int]] = []
-        self.doctor = FakeDoctor()
+        self.reports: list[Report] = []
+        self.unknown_exits: list[tuple[int, int]] = []
+        self.diagnostics = FakeDiagnostics()
         self.plan = Plan(settings_of(CONFIG), development=reuse is not None)
-        told = Told()
+        told = ServerReports()
         told.stream.listen(self.reports.append)
         self.loop = Loop(self.plan, told.stream.tell)
         self.loop.tasks = tasks
-        self.outfit = Outfit(
+        self.inputs = TemplateInputs(
             Addresses([]), Handoffs(lambda: None, lambda: 1.0), Channel.pair(), anonymous_file("hsrv-test")
         )
         self.hands = self.loop.hands = ProcessHands(
             self.loop,
             Configuration(CONFIG),
-            self.outfit,
-            doctor=self.doctor,
+            self.inputs,
+            diagnostics=self.diagnostics,
             living={},
-            on_stranger=lambda pid, status: self.strangers.append((pid, status)),
+            on_unknown_exit=lambda pid, status: self.unknown_exits.append((pid, status)),
             reuse=reuse,
         )
 
@@ -159,7 +159,7 @@ class Server:
             one for one in living if (one.identity.role, one.identity.generation) == (role, generation)
         )
 
-    def of(self, kind: type[ForPeople]) -> list[Any]:
+    def of(self, kind: type[Report]) -> list[Any]:
         return [one for one in self.reports if isinstance(one, kind)]
 
     async def end(self) -> None:

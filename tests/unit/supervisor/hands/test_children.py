@@ -8,7 +8,7 @@ import pytest
 from hsrv.common.terms import DeathReason, Role
 from hsrv.ipc.messages import Forked
 from hsrv.supervisor.plan import actions
-from hsrv.supervisor.runtime.told import ProcessExited, ProcessReaped
+from hsrv.supervisor.runtime.reports import ProcessExited, ProcessReaped
 from tests.unit.supervisor.hands.hands import READY, Kills, serving, speak, told, until
 
 pytestmark = pytest.mark.anyio
@@ -77,7 +77,7 @@ async def test_an_end_is_counted_and_told_once() -> None:
         assert (reaped.death, reaped.cause) == ("was killed by SIGSEGV", DeathReason.SIGNAL)
         assert not reaped.expected
         assert len(server.of(ProcessExited)) == 1
-        assert server.strangers == [(worker.pid, signal.SIGSEGV)], "the second time it is nobody's"
+        assert server.unknown_exits == [(worker.pid, signal.SIGSEGV)], "the second time it is nobody's"
 
 
 async def test_a_kill_of_ours_is_the_reason_of_a_death(kills: Kills) -> None:
@@ -96,8 +96,8 @@ async def test_the_stacks_of_a_late_one_are_logged_first(reason: DeathReason, ki
         await server.serve()
         worker = server.child(Role.WORKER)
         server.hands.perform(actions.Kill(worker.identity, reason, "late"))
-        await until(lambda: bool(server.doctor.late))
-        assert server.doctor.late == [("worker-1", reason)]
+        await until(lambda: bool(server.diagnostics.late))
+        assert server.diagnostics.late == [("worker-1", reason)]
         assert kills.pids == []
 
 

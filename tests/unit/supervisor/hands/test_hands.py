@@ -8,7 +8,7 @@ import pytest
 from hsrv.common.terms import DeathReason, Role
 from hsrv.ipc.messages import Forked
 from hsrv.supervisor.plan import actions
-from hsrv.supervisor.runtime.told import ProcessExited, ProcessReady, ProcessReaped, ProcessStarted
+from hsrv.supervisor.runtime.reports import ProcessExited, ProcessReady, ProcessReaped, ProcessStarted
 from tests.unit.supervisor.hands.hands import NO_PROCESS, READY, Kills, dead, serving, told, until
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +59,7 @@ async def test_what_a_template_said_last_is_heard_before_its_children_are_collec
         template.said.append(Forked(identity=template.children[0].identity, pid=pid))
         dead(monkeypatch, (pid, signal.SIGKILL), (template.pid, signal.SIGKILL))
         server.hands.reap()
-        assert server.strangers == []
+        assert server.unknown_exits == []
         assert [one.identity.name for one in server.of(ProcessExited)] == ["pool-1"]
 
 
@@ -67,7 +67,7 @@ async def test_a_process_of_nobody_is_passed_on(monkeypatch: pytest.MonkeyPatch)
     async with serving() as server:
         dead(monkeypatch, (7, 256))
         server.hands.reap()
-        assert server.strangers == [(7, 256)]
+        assert server.unknown_exits == [(7, 256)]
 
 
 async def test_a_child_that_was_not_forked_is_ended_with_its_template(kills: Kills) -> None:

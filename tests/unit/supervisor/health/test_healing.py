@@ -28,7 +28,7 @@ from hsrv.supervisor.plan.actions import Action, ForkChild, Kill
 from hsrv.supervisor.plan.fleet import Budgets, ChildState
 from hsrv.supervisor.plan.plan import Plan
 from hsrv.supervisor.plan.settings import Settings
-from hsrv.supervisor.reports.told import Told
+from hsrv.supervisor.reports.listeners import ServerReports
 from hsrv.supervisor.runtime.errorlog import REMINDER
 from hsrv.supervisor.runtime.loop import Hands, Loop
 from hsrv.system.cgroupmemory import MemoryGroup
@@ -93,7 +93,7 @@ class Server:
     config: Config
     plan: Plan
     children: dict[int, Process] = field(default_factory=dict)
-    told: Told = field(default_factory=Told)
+    told: ServerReports = field(default_factory=ServerReports)
     done: list[Action] = field(default_factory=list)
     now: float = START
 
@@ -383,7 +383,7 @@ def test_a_crash_is_told_without_the_stacks_that_were_asked_for_before(server: S
     child: Any = SimpleNamespace(dump=dump, reason=DeathReason.SIGNAL, identity=server.worker.identity, pid=7)
 
     async def scenario(monitor: HangMonitor) -> None:
-        monitor.tell_crash(child)
+        monitor.report_crash(child)
 
     [line] = heal(server, scenario)
     os.close(dump)

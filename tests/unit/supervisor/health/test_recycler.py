@@ -16,7 +16,7 @@ from hsrv.supervisor.plan.fleet import Budgets
 from hsrv.supervisor.plan.plan import Plan
 from hsrv.supervisor.plan.recycling import PRESSURE_PAUSE
 from hsrv.supervisor.plan.settings import Settings
-from hsrv.supervisor.reports.told import Told
+from hsrv.supervisor.reports.listeners import ServerReports
 from hsrv.supervisor.runtime.loop import Loop
 from hsrv.system.cgroupmemory import MemoryGroup
 
@@ -41,7 +41,7 @@ class Server:
     def __init__(self, config: Config, directory: Path, pools: int = 0) -> None:
         self.config = config
         self.directory = directory
-        self.told = Told()
+        self.told = ServerReports()
         self.plan = Asked(Settings(budgets=BUDGETS, stop_budgets=BUDGETS, workers=2, pools=pools))
         self.plan.asked = []
         self.plan.start(0.0)

@@ -7,7 +7,7 @@ from hsrv.options.config import Config
 from hsrv.supervisor.operators.reloads import Reloads
 from hsrv.supervisor.plan.actions import OperationEnded
 from hsrv.supervisor.runtime.configuration import Configuration
-from hsrv.supervisor.runtime.told import ReloadBegun
+from hsrv.supervisor.runtime.reports import ReloadBegun
 from tests.unit.supervisor.inmemory import InMemory
 
 

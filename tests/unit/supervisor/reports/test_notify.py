@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hsrv.supervisor.reports.notify import RETRY, ManagerNotifier
-from hsrv.supervisor.runtime.told import ReloadBegun
+from hsrv.supervisor.runtime.reports import ReloadBegun
 from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.upgrade.upgradestate import ManagerDuties
 from tests.unit.supervisor.plan.fleets import Fleet

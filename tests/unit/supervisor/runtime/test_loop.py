@@ -4,7 +4,7 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
 from hsrv.common.errors import ExitCode
-from hsrv.supervisor.plan.actions import Action, Exit, ForPeople, LogLine, StopListening
+from hsrv.supervisor.plan.actions import Action, Exit, LogLine, Report, StopListening
 from hsrv.supervisor.runtime.inoperation import in_operation
 from hsrv.supervisor.runtime.loop import Hands, Loop
 from tests.unit.supervisor.plan.fleets import Fleet
@@ -20,7 +20,7 @@ class Noting(Hands):
         self.leads_to: tuple[Action, ...] = ()
         self.raises: Exception | None = None
 
-    def _tell(self, report: ForPeople) -> None:
+    def _tell(self, report: Report) -> None:
         self.done.append((report, get_contextvars().get("reload_id")))
 
     def perform(self, action: Action) -> None:

@@ -27,7 +27,7 @@ STATE = UpgradeState(
         InheritedListener(name="n", info=ListenerInfo(url="u", address=("h", 1), unix_inode=3), shared=True),
     ),
     instead_of_binds=("web",),
-    door=ListenerInfo(url="unix:/d", address=("/d", None), unix_inode=4),
+    operator_socket=ListenerInfo(url="unix:/d", address=("/d", None), unix_inode=4),
     kept=True,
     generation=7,
     workers=3,

@@ -48,10 +48,10 @@ class Server:
         return msgspec.structs.replace(now, events=happened)
 
 
-Told = list[tuple[str, Any]]
+ServerReports = list[tuple[str, Any]]
 
 
-def parsed(chunk: bytes) -> Told:
+def parsed(chunk: bytes) -> ServerReports:
     found = []
     for block in chunk.decode().split("\n\n")[:-1]:
         event, data = block.split("\n")
@@ -59,12 +59,12 @@ def parsed(chunk: bytes) -> Told:
     return found
 
 
-async def told(viewer: AsyncGenerator[bytes, None]) -> Told:
+async def told(viewer: AsyncGenerator[bytes, None]) -> ServerReports:
     with anyio.fail_after(20):
         return parsed(await anext(viewer))
 
 
-def numbers(found: Told) -> list[int]:
+def numbers(found: ServerReports) -> list[int]:
     return [event["number"] for kind, data in found if kind == "events" for event in data]
 
 

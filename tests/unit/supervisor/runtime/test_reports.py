@@ -2,13 +2,13 @@
 
 from structlog.testing import capture_logs
 
-from hsrv.supervisor.plan.actions import Announce, ForPeople, LogLine
-from hsrv.supervisor.runtime.told import Note, Stream
+from hsrv.supervisor.plan.actions import Announce, LogLine, Report
+from hsrv.supervisor.runtime.reports import Note, Stream
 
 
 def test_every_listener_gets_every_report_in_order() -> None:
     stream = Stream()
-    heard: list[tuple[str, ForPeople]] = []
+    heard: list[tuple[str, Report]] = []
     for name in ("first", "second"):
         stream.listen(lambda report, name=name: heard.append((name, report)))  # type: ignore[misc]  # bound now
     reports = [Announce(1), Announce(2)]

@@ -1,7 +1,7 @@
 """The stream of reports: the log, the timeline, the counters, the operations and the collectors get the same reports,
 in the same order.
 
-The plan's own reports are actions (`hsrv.supervisor.plan.actions.ForPeople`); those defined here come from the hands
+The plan's own reports are actions (`hsrv.supervisor.plan.actions.Report`); those defined here come from the hands
 and the health checks.
 """
 
@@ -13,14 +13,14 @@ import msgspec
 from hsrv.board.snapshot import Snapshot
 from hsrv.common.terms import DeathReason, Identity
 from hsrv.logs.logging import get_logger
-from hsrv.supervisor.plan.actions import ForPeople, Line
+from hsrv.supervisor.plan.actions import Line, Report
 
 log: Final = get_logger("hsrv.supervisor")
 
-Listener = Callable[[ForPeople], None]
+Listener = Callable[[Report], None]
 
 
-class Note(ForPeople, frozen=True):
+class Note(Report, frozen=True):
     """Only for the timeline: there is a separate log line."""
 
     event: str
@@ -28,26 +28,26 @@ class Note(ForPeople, frozen=True):
     details: dict[str, object] = msgspec.field(default_factory=dict)
 
 
-class ReloadBegun(ForPeople, frozen=True):
+class ReloadBegun(Report, frozen=True):
     """A reload was requested. Repeated with the same id if the request joins one that is queued."""
 
 
-class ProcessStarted(ForPeople, frozen=True):
+class ProcessStarted(Report, frozen=True):
     identity: Identity
     pid: int
 
 
-class ProcessReady(ForPeople, frozen=True):
+class ProcessReady(Report, frozen=True):
     identity: Identity
     pid: int
 
 
-class ProcessHangs(ForPeople, frozen=True):
+class ProcessHangs(Report, frozen=True):
     identity: Identity
     kind: str
 
 
-class ProcessExited(ForPeople, frozen=True):
+class ProcessExited(Report, frozen=True):
     """The process has ended. Messages that it sent before may still follow."""
 
     identity: Identity
@@ -55,7 +55,7 @@ class ProcessExited(ForPeople, frozen=True):
     """The last state of its scoreboard."""
 
 
-class ProcessReaped(ForPeople, frozen=True):
+class ProcessReaped(Report, frozen=True):
     """All of its messages were read, and the plan knows of its end."""
 
     identity: Identity
@@ -76,11 +76,11 @@ class Stream:
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
 
-    def tell(self, report: ForPeople) -> None:
+    def tell(self, report: Report) -> None:
         for listener in self._listeners:
             listener(report)
 
 
-def log_line(report: ForPeople) -> None:
+def log_line(report: Report) -> None:
     if isinstance(report, Line):
         getattr(log, report.level)(report.event, **report.details)

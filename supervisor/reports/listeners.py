@@ -4,10 +4,10 @@ service manager, the admin address)."""
 from hsrv.supervisor.operators.operations import Operations
 from hsrv.supervisor.reports.timeline import Timeline
 from hsrv.supervisor.reports.totals import ServerTotals
-from hsrv.supervisor.runtime.told import Stream
+from hsrv.supervisor.runtime.reports import Stream
 
 
-class Told:
+class ServerReports:
     """The reports of one server, and their listeners."""
 
     def __init__(self) -> None:
