@@ -3,126 +3,28 @@
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
-from anyio import to_thread
 from structlog.testing import capture_logs
-from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from hsrv.develop.watchrules import WatchRules
 from hsrv.supervisor.develop import watch as watching
 from hsrv.supervisor.develop.survey import FRESH
 from hsrv.supervisor.develop.watch import Watcher, watch
 from tests.pipe import held_up
+from tests.unit.supervisor.develop.watching import (
+    DEADLINE,
+    Changes,
+    age,
+    hears,
+    in_thread,
+    quiet,
+    watched,
+)
 
 pytestmark = pytest.mark.anyio
-
-DEADLINE = 10.0
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Path:
-    folder = tmp_path / "app"
-    (folder / "pkg" / "deep").mkdir(parents=True)
-    for name in ("main.py", "pkg/__init__.py", "pkg/views.py", "pkg/deep/models.py"):
-        (folder / name).write_text("1\n")
-        age(folder / name)
-    return folder
-
-
-def age(path: Path) -> None:
-    """Make it an old file: one that was written this moment may be told once more."""
-    os.utime(path, (time.time() - 60, time.time() - 60))
-
-
-class ServerReports:
-    """What a watch has told."""
-
-    def __init__(self) -> None:
-        self.calls: list[frozenset[Path]] = []
-        self.at: list[float] = []
-        self._more = anyio.Event()
-
-    def __call__(self, changed: frozenset[Path]) -> None:
-        self.calls.append(changed)
-        self.at.append(time.monotonic())
-        self._more.set()
-
-    @property
-    def paths(self) -> set[Path]:
-        return set().union(*self.calls)
-
-    async def until(self, is_enough: Callable[["ServerReports"], bool]) -> None:
-        with anyio.fail_after(DEADLINE):
-            while not is_enough(self):
-                self._more = anyio.Event()
-                await self._more.wait()
-
-    async def more_than(self, count: int) -> None:
-        await self.until(lambda told: len(told.calls) > count)
-
-    async def of(self, *paths: Path) -> None:
-        await self.until(lambda told: told.paths >= set(paths))
-
-
-@asynccontextmanager
-async def watched(rules: WatchRules, *, native: bool = True) -> AsyncIterator[tuple[ServerReports, Watcher]]:
-    """A watch that hears already: it has told of a file that was made for this."""
-    told = ServerReports()
-    watcher = Watcher(rules, told)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watcher.run)
-        await hears(rules, told)
-        assert native == bool(notify_threads())
-        yield told, watcher
-        tasks.cancel_scope.cancel()
-
-
-async def hears(rules: WatchRules, told: ServerReports) -> None:
-    probe = rules.app_dir / "probe.py"
-    with anyio.fail_after(DEADLINE):
-        while probe not in told.paths:
-            await to_thread.run_sync(probe.write_text, f"{time.monotonic_ns()}\n")
-            with anyio.move_on_after(0.2):
-                await told.of(probe)
-    await quiet(told)
-    told.calls.clear()
-    told.at.clear()
-
-
-async def quiet(told: ServerReports) -> None:
-    """Nothing is told for a while."""
-    count = -1
-    while count != len(told.calls):
-        count = len(told.calls)
-        with anyio.move_on_after(3 * watching.BACK_SOON):
-            await told.more_than(count)
-
-
-def notify_threads() -> list[str]:
-    names = []
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            names.append((task / "comm").read_text().strip())
-        except OSError:
-            continue
-    return [name for name in names if name.startswith("notify-rs")]
-
-
-async def in_thread(function: Callable[..., Any], *args: Any) -> None:
-    await to_thread.run_sync(partial(function, *args))
-
 
 # one save
 
@@ -173,7 +75,7 @@ async def test_a_file_that_is_written_in_parts_is_told_when_it_is_complete(app: 
         told(changed)
         seen.append(target.read_text())
 
-    told = ServerReports()
+    told = Changes()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch, WatchRules(app), read)
         await hears(WatchRules(app), told)
@@ -194,7 +96,7 @@ async def test_a_file_that_is_written_in_parts_is_told_when_it_is_complete(app: 
 
 async def test_200_saves_make_few_changes_and_the_last_is_among_them(app: Path) -> None:
     target, seen = app / "main.py", list[str]()
-    told = ServerReports()
+    told = Changes()
 
     def read(changed: frozenset[Path]) -> None:
         told(changed)
@@ -364,7 +266,7 @@ async def test_what_has_changed_since_it_may_have_been_imported_is_told(
     app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, polling: str
 ) -> None:
     monkeypatch.setenv("WATCHFILES_FORCE_POLLING", polling)
-    shared, told = tmp_path / "shared", ServerReports()
+    shared, told = tmp_path / "shared", Changes()
     shared.mkdir()
     await anyio.sleep(2 * FRESH)  # what is there was there before
     began = time.time()
@@ -433,128 +335,3 @@ async def test_installing_a_library_is_one_change(app: Path, tmp_path: Path) -> 
         await told.of(installed / "lib-1.dist-info" / "RECORD")
         await quiet(told)
     assert len(told.calls) == 1
-
-
-# where the system can't
-
-
-def refusing(error: Exception) -> Callable[..., Any]:
-    def notify(*args: Any) -> Any:
-        raise error
-
-    return notify
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError('OS file watch limit reached. about ["/x"] (Error { kind: MaxFilesWatch, paths: ["/x"] })'),
-        OSError(28, "No space left on device"),
-        PermissionError(13, "Permission denied"),
-        WatchfilesRustInternalError("Error creating recommended watcher: Too many open files (os error 24)"),
-    ],
-    ids=["watches", "space", "permission", "instances"],
-)
-async def test_what_the_system_refuses_is_said_once_and_polled(
-    app: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    monkeypatch.setattr(watching, "RustNotify", refusing(error))
-    with capture_logs() as lines:
-        async with watched(WatchRules(app), native=False) as (told, _):
-            (app / "main.py").write_text("2\n")
-            await told.of(app / "main.py")
-            (app / "main.py").write_text("3\n")  # within the same second, of the same size
-            await told.more_than(1)
-            (app / "late").mkdir()
-            (app / "late" / "x.py").write_text("1\n")
-            await told.of(app / "late" / "x.py")
-    assert [(line["event"], line["log_level"]) for line in lines] == [
-        ("watching files by polling", "warning")
-    ]
-    assert "about" not in lines[0]["why"]
-
-
-async def test_a_watch_that_fails_later_goes_on_by_polling(
-    app: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Failing:
-        def __enter__(self) -> "Failing":
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            pass
-
-        def watch(self, *args: Any) -> Any:
-            raise WatchfilesRustInternalError("the queue is broken")
-
-    monkeypatch.setattr(watching, "RustNotify", lambda *args: Failing())
-    with capture_logs() as lines:
-        async with watched(WatchRules(app), native=False) as (told, _):
-            (app / "main.py").write_text("2\n")
-            await told.of(app / "main.py")
-    assert [line["why"] for line in lines] == ["the queue is broken"]
-
-
-async def test_folders_that_are_never_there_when_they_are_to_be_watched_are_polled(
-    app: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watching, "RustNotify", refusing(FileNotFoundError("gone")))
-    with capture_logs() as lines:
-        async with watched(WatchRules(app), native=False) as (told, _):
-            (app / "main.py").write_text("2\n")
-            await told.of(app / "main.py")
-    assert [line["event"] for line in lines] == ["watching files by polling"]
-
-
-async def test_polling_can_be_asked_for(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "true")
-    with capture_logs():
-        async with watched(WatchRules(app), native=False) as (told, _):
-            (app / "main.py").write_text("2\n")
-            await told.of(app / "main.py")
-
-
-# the end
-
-
-@pytest.mark.parametrize("polling", ["false", "true"])
-async def test_cancellation_ends_it_at_once_and_leaves_no_thread_waiting(
-    app: Path, monkeypatch: pytest.MonkeyPatch, polling: str
-) -> None:
-    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", polling)
-    took = []
-    for _ in range(5):
-        async with anyio.create_task_group() as tasks:
-            with capture_logs():
-                tasks.start_soon(watch, WatchRules(app), ServerReports())
-                await anyio.sleep(0.05)  # somewhere in the middle
-            began = time.monotonic()
-            tasks.cancel_scope.cancel()
-        took.append(time.monotonic() - began)
-    assert sorted(took)[2] < 0.1, took
-    assert max(took) < 0.5, took  # far from IDLE
-    with anyio.fail_after(DEADLINE):
-        while notify_threads():  # noqa: ASYNC110  # the system's own end of a thread
-            await anyio.sleep(0.005)
-
-
-def test_once_the_loop_has_ended_all_threads_have(app: Path) -> None:
-    before = set(threading.enumerate())
-
-    async def story() -> None:
-        with anyio.move_on_after(0.2):
-            await watch(WatchRules(app), ServerReports())
-
-    anyio.run(story)
-    deadline = time.monotonic() + DEADLINE
-    while set(threading.enumerate()) - before or notify_threads():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-async def test_it_may_be_cancelled_before_it_has_begun(app: Path) -> None:
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        await watch(WatchRules(app), ServerReports())
-    assert scope.cancelled_caught
-    assert not notify_threads()
