@@ -86,7 +86,7 @@ def _end_late(guard: RealThread, seconds: float, code: int) -> None:
 
 def _write_out() -> None:
     """Write what is buffered. `output.flush` is for the main thread, which hangs."""
-    line_writer().tell()
+    tell_lost()
     for stream in (sys.stdout, sys.stderr):
         with suppress(
             OSError, ValueError, AttributeError
