@@ -60,7 +60,6 @@ class Conn(GatheringConn):
     """A client socket that this process owns."""
 
     __slots__ = (
-        "_broken",
         "_held",
         "_loop",
         "_poller",
@@ -88,8 +87,6 @@ class Conn(GatheringConn):
         self.fd = sock.fileno()
         self.reading = False
         self._writing = False
-        self._broken = False
-        """Writing failed: the peer is gone."""
         self._queued = 0
         """Bytes in the kernel's send queue at the last check."""
         self.received_bytes = 0
@@ -189,7 +186,7 @@ class Conn(GatheringConn):
         if not self._waits:
             return
         self._take_out()
-        if self._failed:
+        if self._broken:
             self._break()
         elif self._pending:
             if self.on_kept is not None:

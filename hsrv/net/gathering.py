@@ -33,7 +33,7 @@ class GatheringConn(Writer):
     """A connection as far as its small writes go."""
 
     __slots__ = (
-        "_failed",
+        "_broken",
         "_gathered",
         "_gathered_bytes",
         "_pending",
@@ -53,8 +53,8 @@ class GatheringConn(Writer):
         """What is left of the data for which it is there. Other data waits only behind it."""
         self._gathered_bytes = 0
         """How much it was."""
-        self._failed = False
-        """Sending it failed: the peer is gone."""
+        self._broken = False
+        """Writing failed: the peer is gone."""
         self._pending: deque[memoryview | FilePart] | None = None
         """Other data that waits: the peer doesn't take it. Created when there is some: most connections never need
         it."""
@@ -96,18 +96,18 @@ class GatheringConn(Writer):
     @property
     def all_sent(self) -> bool:
         """The other thread has sent all that waited."""
-        return self._waits and not self._gathered and not self._pending and not self._failed
+        return self._waits and not self._gathered and not self._pending and not self._broken
 
     def send_out(self) -> None:
         data = self._gathered
-        if not data or self._failed:
+        if not data or self._broken:
             return
         try:
             sent = self._sock.send(data)
         except _WOULD_BLOCK:
             return
         except OSError:
-            self._failed = True
+            self._broken = True
             return
         self._gathered = data[sent:]
 
@@ -124,5 +124,5 @@ class GatheringConn(Writer):
         sent = size - len(left)
         self.pending_bytes -= size
         self.sent_bytes += sent
-        if left and not self._failed:
+        if left and not self._broken:
             self._keep((left,), 0)

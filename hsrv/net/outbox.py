@@ -60,10 +60,10 @@ class Outbox:
         "_expires",
         "_flushing",
         "_loop",
-        "_more",
         "_timer",
         "dispatching",
         "due",
+        "more",
         "open",
         "turn",
         "waiting",
@@ -78,7 +78,7 @@ class Outbox:
         """The poller calls back, and will flush."""
         self.waiting: deque[Writer] = deque()
         """Appended to without the lock."""
-        self._more: deque[Callable[[], object]] = deque()
+        self.more: deque[Callable[[], object]] = deque()
         self.due = 0.0
         """time.monotonic() at which what waits must be sent."""
         self._expires = 0.0
@@ -112,17 +112,18 @@ class Outbox:
 
     def go_on(self, callback: Callable[[], object]) -> None:
         """Call it within this turn, after all sockets that are ready, if that doesn't take long."""
-        self._more.append(callback)
-        if not self.dispatching and len(self._more) == 1:
+        self.more.append(callback)
+        if not self.dispatching and len(self.more) == 1:
             soon(self._loop, self._next_turn)
 
     def later(self, callback: Callable[[], object]) -> None:
         """The same, called in another thread; at the end of the next turn if this one has ended."""
-        self._more.append(callback)
+        self.more.append(callback)
 
     def end_turn(self) -> None:
         """All sockets that were ready are served."""
-        more = self._more
+        more = self.more
+        self.dispatching = True
         if more:
             end = monotonic() + GOING_ON_TIME
             while more and monotonic() < end:

@@ -111,14 +111,18 @@ if hasattr(select, "epoll"):
         def _dispatch(self) -> None:
             outbox = self.outbox
             with self.turn:
-                outbox.flush()  # written since the last time, by tasks
+                if outbox.waiting:
+                    outbox.flush()  # written since the last time, by tasks
                 ready = self._epoll.poll(0, MAX_EVENTS)
-                outbox.begin(several=len(ready) > 1)
+                if len(ready) > 1 or outbox.open:
+                    outbox.begin(several=len(ready) > 1)
                 outbox.dispatching = True
                 try:
                     self._call_back(ready, outbox)
                 finally:
-                    outbox.end_turn()
+                    outbox.dispatching = False
+                    if outbox.more or outbox.waiting:
+                        outbox.end_turn()
 
         def _call_back(self, ready: list[tuple[int, int]], outbox: Outbox) -> None:
             for number, (fd, events) in enumerate(ready):
