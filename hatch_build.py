@@ -46,6 +46,8 @@ COMPILED: Final = (
     "hsrv/http/request/scope.py",
     "hsrv/http/wire/trace.py",
     "hsrv/net/takeloop.py",
+    "hsrv/wsgi/environ.py",
+    "hsrv/wsgi/response.py",
     "hsrv/serving/accept.py",
     "hsrv/serving/admission.py",
     "hsrv/serving/moves.py",

@@ -96,8 +96,8 @@ class AsyncPool(RoleService):
     def busy(self) -> bool:
         return self.host.busy() or bool(self._websockets) or bool(self._lot)
 
-    def occupant(self, task: "asyncio.Task[object]") -> Occupant | None:
-        session = self._websockets.of_task(task)
+    def occupant(self, task: "asyncio.Task[object] | None") -> Occupant | None:
+        session = self._websockets.of_task(task) if task is not None else None
         return session.occupant() if session is not None else self.host.occupant(task)
 
     def rescue(self) -> None:
@@ -131,7 +131,7 @@ class AsyncPool(RoleService):
         host.board.count(Count.HANDOFFS_RECEIVED)
         if limit := self._room.limit_for(message):
             self._refuse(conn, message, limit)
-        elif isinstance(message, WebSocketHandoff):
+        elif isinstance(message, WebSocketHandoff) and not self.calls_wsgi:
             self._websockets.start(conn, message)
         else:
             connection = self.admission.enter(conn)

@@ -37,6 +37,7 @@ from hsrv.supervisor.runtime.configuration import Configuration
 from hsrv.supervisor.runtime.launch import Launch
 from hsrv.supervisor.runtime.loop import Loop
 from hsrv.supervisor.runtime.terminal import Terminal
+from hsrv.supervisor.runtime.told import ProcessReady
 from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.sockets.handoffs import Handoffs
 from hsrv.supervisor.sockets.listeners import close_listeners
@@ -267,7 +268,9 @@ class Supervisor:
         self._status.app = message.app
 
     def _serving(self, report: Report) -> None:
-        if isinstance(report, StartFailed):
+        if isinstance(report, ProcessReady):
+            self._begun.banner.process_ready(report.identity.role, report.interface)
+        elif isinstance(report, StartFailed):
             self._begun.banner.failed(**report.details)
         elif isinstance(report, Announce):
             self._begun.banner.serving(

@@ -53,6 +53,8 @@ ALLOWED: Final = {
     ("hsrv.net.poller", "add_reader"): "within own_context(loop).copy().run()",
     ("hsrv.net.poller", "add_writer"): "within own_context(loop).copy().run()",
     ("hsrv.rpc.inbound", "start_soon"): "tasks of the control channel, which no application reaches",
+    ("hsrv.wsgi.call", "copy_context"): "of the call that runs, for all that belongs to it",
+    ("hsrv.wsgi.threads", "Thread"): "each of its jobs runs in the context of its call",
     ("hsrv.rpc.memory", "copy_context"): "the sender's, for whoever asks for it",
 }
 """Where it is used without naming a context, and why that is none of an application's."""

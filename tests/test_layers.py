@@ -33,6 +33,7 @@ ORDER: Final = (
     "http.wire",
     "http.request",
     "http",
+    "wsgi",
     "status",
     "child",
     "serving",
@@ -92,6 +93,8 @@ SEES_THE_APPLICATION: Final = {
     "hsrv.http.emitter",
     "hsrv.http.request.scope",
     "hsrv.net.eager",
+    "hsrv.wsgi.call",
+    "hsrv.wsgi.runner",
 }
 """What the supervisor may not reach."""
 

@@ -130,7 +130,7 @@ class Worker(RoleService):
             on_undecodable=self.on_undecodable,
         )
         """Open while no pool reads the handoff channel."""
-        self._places = Places(config.worker_concurrency, self._acceptor, loop, self._count_requests)
+        self._places = Places(self.places, self._acceptor, loop, self._count_requests)
         if life := _life(config.worker_max_requests, config.worker_max_requests_jitter):
             self.host.on_finished = Wear(life, config.worker_max_requests, self._worn_out).finished
 

@@ -1,4 +1,4 @@
-"""From an import string to an ASGI application, with readable error messages.
+"""From an import string to an application, with readable error messages.
 
 Runs the application's import code: never imported by the supervisor.
 """
@@ -14,8 +14,10 @@ from types import ModuleType, TracebackType
 from typing import Any, Final
 
 from hsrv.app.apptarget import DISCOVERED_ATTRIBUTES, AppTarget, being_imported, resolve_target
+from hsrv.app.interface import could_be_wsgi, interface_of, is_async, is_wsgi, takes
 from hsrv.common.asgi import Application
 from hsrv.common.errors import AppLoadError
+from hsrv.common.terms import Interface
 from hsrv.logs import logconfig
 from hsrv.options.config import Config
 
@@ -28,7 +30,9 @@ class LoadedApp:
     """An application, and where it was found."""
 
     app: Application
+    """Or a callable of WSGI."""
     import_string: str
+    interface: Interface = Interface.ASGI
 
 
 def load_app(config: Config) -> LoadedApp:
@@ -58,8 +62,14 @@ def _load(config: Config) -> LoadedApp:
     if target.call:
         app = _call(app, name)
         name += "()"
-    _check(app, name)
-    return LoadedApp(app, name)
+    interface = config.interface
+    if interface is Interface.AUTO:
+        interface = interface_of(app)
+    if interface is Interface.WSGI:
+        _check_wsgi(app, name)
+    else:
+        _check(app, name)
+    return LoadedApp(app, name, interface)
 
 
 def _configure_logging(path: str) -> None:
@@ -121,7 +131,7 @@ def _others(module: ModuleType) -> str:
 
 
 def _only_application(module: ModuleType) -> tuple[str, Any]:
-    """The application of a discovered module: by its usual names, or its only ASGI application."""
+    """The application of a discovered module: by its usual names, or its only one."""
     for name in DISCOVERED_ATTRIBUTES:
         value = vars(module).get(name)
         if value is not None and not isinstance(value, ModuleType):
@@ -129,7 +139,7 @@ def _only_application(module: ModuleType) -> tuple[str, Any]:
     names = _applications(module)
     if len(names) == 1:
         return f"{module.__name__}:{names[0]}", getattr(module, names[0])
-    what = f"several ASGI applications ({', '.join(names)})" if names else "no ASGI application"
+    what = f"several applications ({', '.join(names)})" if names else "no application of ASGI or WSGI"
     raise AppLoadError(
         f"{module.__name__} has none of the attributes {', '.join(DISCOVERED_ATTRIBUTES)}, and {what}. "
         f"Give it: hsrv start {module.__name__}:ATTRIBUTE"
@@ -146,19 +156,27 @@ def _applications(module: ModuleType) -> list[str]:
 
 def _is_application_of(module: ModuleType, value: Any) -> bool:
     """Whether it is certainly an application: a coroutine function of three parameters defined in this module, or an
-    object whose __call__ is such a function. An imported function may have another purpose."""
+    object whose __call__ is such a function; or an object whose __call__ has the parameters of WSGI by name. An
+    imported function, and a plain function of two arguments, may have another purpose."""
     if inspect.isclass(value):
         return False
-    if inspect.isfunction(value) and value.__module__ != module.__name__:
+    if inspect.isfunction(value):
+        return value.__module__ == module.__name__ and is_async(value) and takes(value, 3)
+    return (is_async(value) and takes(value, 3)) or (is_wsgi(value) and _names_start_response(value))
+
+
+def _names_start_response(value: Any) -> bool:
+    try:
+        return "start_response" in inspect.signature(value).parameters
+    except (TypeError, ValueError):
         return False
-    return _is_async(value) and _takes(value, 3)
 
 
 def _call(factory: Any, name: str) -> Any:
     if not callable(factory):
         raise AppLoadError(f"{name} is not a factory: {type(factory).__name__} can't be called")
-    if not _takes(factory, 0):
-        if _takes(factory, 3):
+    if not takes(factory, 0):
+        if takes(factory, 3) or is_wsgi(factory):
             raise AppLoadError(
                 f"the factory {name} needs arguments: it seems to be the application itself, so omit "
                 "--factory or ()"
@@ -176,6 +194,17 @@ def _call(factory: Any, name: str) -> Any:
     return app
 
 
+def _check_wsgi(app: Any, name: str) -> None:
+    """Raise AppLoadError unless it can be called as WSGI calls."""
+    if not callable(app):
+        raise AppLoadError(f"{name} is not an application: {type(app).__name__} can't be called")
+    if not could_be_wsgi(app):
+        raise AppLoadError(
+            f"{name} is not a WSGI application (--interface wsgi): it is not a plain callable of two arguments, "
+            "environ and start_response"
+        )
+
+
 def _check(app: Any, name: str) -> None:
     """Raise AppLoadError unless it looks like ASGI 3.
 
@@ -187,14 +216,14 @@ def _check(app: Any, name: str) -> None:
         _check_class(app, name)
     elif inspect.isasyncgenfunction(app):
         raise AppLoadError(f"{name} is not an application: it contains yield, so it can't be awaited")
-    elif not _takes(app, 3):
+    elif not takes(app, 3):
         raise AppLoadError(f"{name} {_what_else(app, name)}")
 
 
 def _check_class(app: type, name: str) -> None:
-    if hasattr(app, "__await__") and _takes(app, 3):
+    if hasattr(app, "__await__") and takes(app, 3):
         return  # calling it returns an awaitable, as a coroutine function does
-    if _takes(app, 1) and not _takes(app, 0):
+    if takes(app, 1) and not takes(app, 0):
         raise AppLoadError(f"{name} is a class that takes one argument, {_ASGI_2}")
     raise AppLoadError(
         f"{name} is a class, not an application: give an instance of it, or {name}() to create one"
@@ -203,29 +232,13 @@ def _check_class(app: type, name: str) -> None:
 
 def _what_else(app: Any, name: str) -> str:
     """Explain what a callable that doesn't take three arguments may be."""
-    if _takes(app, 2) and not _is_async(app):
-        return "takes 2 arguments, as WSGI does. Wrap it: asgiref.wsgi.WsgiToAsgi or a2wsgi.WSGIMiddleware"
-    if _takes(app, 0):
+    if takes(app, 2) and not is_async(app):
+        return "takes 2 arguments, as WSGI does: --interface auto or wsgi"
+    if takes(app, 0):
         return f"takes no arguments: a factory? Then: hsrv start --factory, or {name}()"
-    if _takes(app, 1):
+    if takes(app, 1):
         return f"takes one argument, {_ASGI_2}"
     return "is not an ASGI application: it doesn't take scope, receive and send"
-
-
-def _takes(function: Any, count: int) -> bool:
-    """Whether it can be called with `count` arguments; a C function without a signature counts as callable."""
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    except ValueError:
-        return True
-    return True
-
-
-def _is_async(value: Any) -> bool:
-    call = getattr(type(value), "__call__", None)  # noqa: B004  # the method itself is wanted
-    return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)
 
 
 def _failed(message: str, error: BaseException) -> AppLoadError:

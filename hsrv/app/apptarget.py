@@ -12,10 +12,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+import msgspec
+
 from hsrv.common.errors import AppLoadError
+from hsrv.common.terms import Interface
 from hsrv.options.config import Config
 
-DISCOVERED_MODULES: Final = ("main", "app", "asgi")
+DISCOVERED_MODULES: Final = ("main", "app", "asgi", "wsgi")
+INTERFACE_MODULES: Final = ("asgi", "wsgi")
+"""What Django's startproject puts into the project's package: both."""
 DISCOVERED_ATTRIBUTES: Final = ("app", "application", "asgi")
 
 ALLOWED: Final = "module:attribute, module:factory() or a dotted attribute"
@@ -54,11 +59,18 @@ class AppTarget:
         return f"{self.module}:{self.attribute}{'()' if self.call else ''}" if self.attribute else self.module
 
 
+def of_pool(config: Config) -> Config:
+    """The configuration as the pool sees it: `--pool-app` is its application, if there is one."""
+    if config.pool_app is None:
+        return config
+    return msgspec.structs.replace(config, app=config.pool_app, factory=False, interface=Interface.AUTO)
+
+
 def resolve_target(config: Config) -> AppTarget:
     """The application that the configuration names, or the first that discovery finds. Raises AppLoadError."""
     folder = Path(config.app_dir)
     if config.app is None:
-        return _discover(folder, call=config.factory)
+        return _discover(folder, config)
     text = config.app.strip()
     path = text.removesuffix("()")
     module, colon, attribute = path.partition(":")
@@ -69,6 +81,8 @@ def resolve_target(config: Config) -> AppTarget:
         module, attribute = _split(parts, folder)
     if text != path and not attribute:
         raise _names_none(text, "")
+    if not attribute and (found := _of_package(folder, module, config)) is not None:
+        return found
     return AppTarget(module, attribute, config.factory or text != path, "")
 
 
@@ -103,23 +117,78 @@ def _split(names: list[str], folder: Path) -> tuple[str, str]:
 # discovery
 
 
-def _discover(folder: Path, *, call: bool) -> AppTarget:
-    """The first module that binds a usual name, else the first that exists: its import may find the application."""
-    there = {name: path for name in DISCOVERED_MODULES if (path := source_of([name], folder)) is not None}
+def _discover(folder: Path, config: Config) -> AppTarget:
+    """The first module that binds a usual name; else what a Django project has; else the first module that exists: its
+    import may find the application."""
+    names = _ordered(DISCOVERED_MODULES, config)
+    there = {name: path for name in names if (path := source_of([name], folder)) is not None}
     for name, path in there.items():
         bound = _bound_names(path)
         if bound is None:
             break  # the operator must see its error
-        attribute = next((attribute for attribute in DISCOVERED_ATTRIBUTES if attribute in bound), None)
+        attribute = _usual_name(bound)
         if attribute is not None:
-            return AppTarget(name, attribute, call, f"found in {path}")
+            return AppTarget(name, attribute, config.factory, _how_found(folder, name, path))
+    else:
+        for package in _django_packages(folder):
+            if (found := _of_package(folder, package, config)) is not None:
+                return found
     for name, path in there.items():
-        return AppTarget(name, "", call, f"found in {path}")
+        return AppTarget(name, "", config.factory, f"found in {path}")
     looked = ", ".join(f"{name}.py, {name}/" for name in DISCOVERED_MODULES)
     raise AppLoadError(
-        f"no application given and none found: looked for {looked} in {folder.resolve()}. "
-        "Give it: hsrv start MODULE:ATTRIBUTE"
+        f"no application given and none found: looked for {looked} in {folder.resolve()}, and for */asgi.py and "
+        "*/wsgi.py beside a manage.py. Give it: hsrv start MODULE:ATTRIBUTE"
     )
+
+
+def _usual_name(bound: set[str]) -> str | None:
+    return next((attribute for attribute in DISCOVERED_ATTRIBUTES if attribute in bound), None)
+
+
+def _ordered(names: Sequence[str], config: Config) -> list[str]:
+    """ASGI first, which serves everything, unless the operator wants WSGI."""
+    last = "asgi" if config.interface is Interface.WSGI else "wsgi"
+    return sorted(names, key=lambda name: name == last)
+
+
+def _of_package(folder: Path, package: str, config: Config) -> AppTarget | None:
+    """The application in the asgi.py or wsgi.py of a package, unless it has one itself."""
+    parts = package.split(".")
+    path = source_of(parts, folder)
+    if path is not None and (path.name != "__init__.py" or _usual_name(_bound_names(path) or set())):
+        return None
+    for name in _ordered(INTERFACE_MODULES, config):
+        source = source_of([*parts, name], folder)
+        if source is not None:
+            attribute = _usual_name(_bound_names(source) or set()) or ""
+            how = _how_found(folder, f"{package}.{name}", source)
+            return AppTarget(f"{package}.{name}", attribute, config.factory, how)
+    return None
+
+
+def _how_found(folder: Path, module: str, path: Path) -> str:
+    """Where, and how to take the application of the other interface that lies beside it."""
+    parent, _, name = module.rpartition(".")
+    other = {"asgi": "wsgi", "wsgi": "asgi"}.get(name, "")
+    names = [*(parent.split(".") if parent else ()), other]
+    if not other or source_of(names, folder) is None:
+        return f"found in {path}"
+    both = [".".join([*names[:-1], kind]) for kind in ("wsgi", "asgi")]
+    return (
+        f"found in {path}; {other}.py is there as well: --interface {other} takes it, "
+        f"`hsrv start {both[0]} --pool-app {both[1]}` both"
+    )
+
+
+def _django_packages(folder: Path) -> list[str]:
+    """Packages beside a manage.py, first those that it names: one of them has the settings."""
+    try:
+        text = (folder / "manage.py").read_text("utf-8", "replace")
+    except OSError:
+        return []
+    names = [path.name for path in sorted(folder.iterdir()) if path.name.isidentifier() and path.is_dir()]
+    return sorted(names, key=lambda name: f"{name}." not in text)
 
 
 def _bound_names(path: Path) -> set[str] | None:

@@ -37,11 +37,11 @@ class Heartbeat:
         self,
         board: Scoreboard,
         loop: asyncio.AbstractEventLoop,
-        occupant: Callable[[asyncio.Task[Any]], Occupant | None],
+        occupant: Callable[[asyncio.Task[Any] | None], Occupant | None],
         on_stall: Callable[[], None],
     ) -> None:
-        """`occupant`: the request that a task serves. `on_stall`: called repeatedly while the loop is blocked. Both are
-        called from the other thread."""
+        """`occupant`: the request that a task serves; with None, the one that runs on the loop's thread in no task.
+        `on_stall`: called repeatedly while the loop is blocked. Both are called from the other thread."""
         self._board = board
         self._loop = loop
         self._occupant = occupant
@@ -52,9 +52,9 @@ class Heartbeat:
         self._timer: asyncio.TimerHandle | None = None
         self._noted = False
         self._failed = False
-        self._task: asyncio.Task[Any] | None = None
-        """The task that blocked the loop at the thread's last check, and since when."""
-        self._task_since = 0.0
+        self._blocking: asyncio.Task[Any] | str | None = None
+        """What blocked the loop at the thread's last check, and since when: a task, or a request that has none."""
+        self._blocking_since = 0.0
         self._thread = RealThread(self._watch)
 
     def __enter__(self) -> Self:
@@ -92,7 +92,7 @@ class Heartbeat:
                 self._on_stalled(now)
             elif self._noted:
                 self._noted = False
-                self._task = None
+                self._blocking = None
                 self._board.stalled(None, "")
 
     def _on_stalled(self, now: float) -> None:
@@ -114,13 +114,14 @@ class Heartbeat:
         self._noted = True
         try:
             task = asyncio.current_task(self._loop)
-            occupant = self._occupant(task) if task is not None else None
+            occupant = self._occupant(task)
         except RuntimeError:  # a set changed during iteration: the loop has resumed
             return
-        if task is not self._task:
-            self._task, self._task_since = task, now
+        blocking = occupant.request_id if task is None and occupant is not None else task
+        if blocking != self._blocking:
+            self._blocking, self._blocking_since = blocking, now
         frame = sys._current_frames().get(self._thread_id)
-        step = (occupant or NO_REQUEST)._replace(since=self._task_since) if task is not None else None
+        step = (occupant or NO_REQUEST)._replace(since=self._blocking_since) if blocking is not None else None
         self._board.stalled(step, describe(task, frame) if frame is not None else "")
 
 

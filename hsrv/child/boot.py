@@ -13,7 +13,7 @@ from hsrv.board.census import Census
 from hsrv.board.layout import Occupant
 from hsrv.board.scoreboard import Scoreboard
 from hsrv.common.asgi import Application
-from hsrv.common.terms import Identity
+from hsrv.common.terms import Identity, Interface
 from hsrv.events.collectors import Collectors
 from hsrv.ipc.channel import Channel
 from hsrv.ipc.messages import Failure, ListenerInfo
@@ -51,6 +51,12 @@ class ChildBoot:
         assert self.app is not None, "run_child loads it first"
         return self.app.app
 
+    @property
+    def interface(self) -> Interface:
+        """How the application is called."""
+        assert self.app is not None, "run_child loads it first"
+        return self.app.interface
+
 
 class Service(Protocol):
     """The part of a role between "serve" and its end: a `Worker` or an `AsyncPool`."""
@@ -63,8 +69,9 @@ class Service(Protocol):
     def learned(self, patterns: list[str], plain: list[str]) -> None: ...
     def pool_available(self, available: bool) -> None: ...
     def report(self) -> ChildReport: ...
-    def occupant(self, task: asyncio.Task[Any]) -> Occupant | None:
-        """The request that this task serves. Called from another thread, while the loop is blocked."""
+    def occupant(self, task: asyncio.Task[Any] | None) -> Occupant | None:
+        """The request that this task serves; with None, the one that runs in no task. Called from another thread, while
+        the loop is blocked."""
         ...
 
     def rescue(self) -> None:

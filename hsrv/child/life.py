@@ -26,6 +26,7 @@ from anyio.abc import TaskStatus
 from structlog.contextvars import bound_contextvars
 
 from hsrv.app.apploader import LoadedApp, load_app
+from hsrv.app.apptarget import of_pool
 from hsrv.app.lifespan import LifespanManager
 from hsrv.app.preload import is_library
 from hsrv.app.servertiming import with_server_timing
@@ -37,7 +38,7 @@ from hsrv.child.exitfunctions import run_exit_functions
 from hsrv.child.strayexits import run_past_exits
 from hsrv.common.errors import AppLoadError, ExitCode
 from hsrv.common.globs import LEARNED_LIMIT, PATTERN_LIMIT
-from hsrv.common.terms import LifespanMode
+from hsrv.common.terms import Interface, LifespanMode, Role
 from hsrv.events.collectors import of_child
 from hsrv.http.host import scope_extension
 from hsrv.logs.logging import get_logger, set_level
@@ -87,8 +88,12 @@ def run_child(boot: ChildBoot, make_service: MakeService) -> int:
 def _prepared(boot: ChildBoot) -> ChildBoot | AppLoadError:
     """The boot data with the application loaded and wrapped."""
     loaded = _load(boot)
-    if isinstance(loaded, AppLoadError) or not boot.config.server_timing:
-        return loaded
+    if (
+        isinstance(loaded, AppLoadError)
+        or not boot.config.server_timing
+        or loaded.interface is Interface.WSGI
+    ):
+        return loaded  # what calls a WSGI application wraps it itself: `hsrv.wsgi.runner`
     assert loaded.app is not None
     return replace(loaded, app=replace(loaded.app, app=with_server_timing(loaded.application)))
 
@@ -102,8 +107,8 @@ def _load(boot: ChildBoot) -> ChildBoot | AppLoadError:
     if boot.app is not None:
         return boot
     try:
-        loaded = load_app(boot.config)
-        if boot.config.reload_browser:
+        loaded = load_app(of_pool(boot.config) if boot.identity.role is Role.POOL else boot.config)
+        if boot.config.reload_browser and loaded.interface is Interface.ASGI:
             from hsrv.develop.devpages import with_refresh  # noqa: PLC0415  # for development
 
             loaded = replace(loaded, app=with_refresh(loaded.app, boot.identity.generation))
@@ -205,7 +210,7 @@ class _Child:
         config = boot.config
         lifespan = LifespanManager(
             boot.application,
-            config.lifespan,
+            LifespanMode.OFF if boot.interface is Interface.WSGI else config.lifespan,  # which has none
             startup_timeout=config.lifespan_startup_timeout,
             shutdown_timeout=config.lifespan_shutdown_timeout,
             extension=scope_extension(boot.identity),
@@ -228,11 +233,12 @@ class _Child:
         service.set_lifespan_state(lifespan.state)
         service.on_worn_out = self._worn_out
         gc.freeze()
+        interface = str(boot.interface)
         with bound_contextvars(**boot.log_context):
-            log.info("ready", lifespan=supported)
+            log.info("ready", lifespan=supported, interface=interface)
         tells = config.reload and boot.identity.leader and boot.broken is None
         modules = imported_files() if tells else {}
-        ready = methods.ReadyParams(pid=os.getpid(), lifespan=supported, modules=modules)
+        ready = methods.ReadyParams(pid=os.getpid(), lifespan=supported, interface=interface, modules=modules)
         with Heartbeat(boot.board, self._loop, service.occupant, service.rescue):
             await calls.notify(self._dispatcher, methods.READY, ready)
             await self._serve.wait()

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass, field
 
 from hsrv.app.apploader import LoadedApp, load_app
-from hsrv.app.apptarget import resolve_target
+from hsrv.app.apptarget import of_pool, resolve_target
 from hsrv.app.forkobjects import generators_to_reseed
 from hsrv.app.forksafety import Before, before_import, files_for_reading, unsafe_to_fork
 from hsrv.app.preload import import_libraries
@@ -23,6 +23,8 @@ class Preloaded:
 
     app: LoadedApp | None = None
     """None: each child imports it."""
+    pool_app: LoadedApp | None = None
+    """The pool's: another one with `--pool-app`."""
     generators: list[random.Random] = field(default_factory=list)
     """Random generators of libraries; each child reseeds them."""
     files_for_reading: list[int] = field(default_factory=list)
@@ -52,16 +54,20 @@ def preload(config: Config, policy: Preload) -> tuple[Reply, Preloaded]:
 def _import_app(config: Config, policy: Preload) -> tuple[Reply, Preloaded]:
     before = before_import()
     app = load_app(config)
+    pool_app = app if config.pool_app is None else load_app(of_pool(config))
     reason = unsafe_to_fork(before)
     if reason is not None and policy is Preload.AUTO:
         return PreloadUnsafe(reason=reason), Preloaded()
     detail = "application" if reason is None else f"application, although {reason}"
-    return TemplateReady(preload=Preload.APP, detail=detail, app=app.import_string), _found(before, app)
+    return TemplateReady(preload=Preload.APP, detail=detail, app=app.import_string), _found(
+        before, app, pool_app
+    )
 
 
 def _import_libraries(config: Config, target: str) -> tuple[Reply, Preloaded]:
     before = before_import()
-    count = import_libraries(target, config.app_dir)
+    targets = {target, resolve_target(of_pool(config)).import_string}
+    count = sum(import_libraries(one, config.app_dir) for one in sorted(targets))
     reason = unsafe_to_fork(before, "the libraries")
     if reason is not None:
         return PreloadUnsafe(reason=reason), Preloaded()
@@ -69,5 +75,10 @@ def _import_libraries(config: Config, target: str) -> tuple[Reply, Preloaded]:
     return reply, _found(before)
 
 
-def _found(before: Before, app: LoadedApp | None = None) -> Preloaded:
-    return Preloaded(app=app, generators=generators_to_reseed(), files_for_reading=files_for_reading(before))
+def _found(before: Before, app: LoadedApp | None = None, pool_app: LoadedApp | None = None) -> Preloaded:
+    return Preloaded(
+        app=app,
+        pool_app=pool_app,
+        generators=generators_to_reseed(),
+        files_for_reading=files_for_reading(before),
+    )

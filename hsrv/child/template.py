@@ -311,7 +311,7 @@ class Template:
                 ChildBoot(
                     identity=identity,
                     config=self.boot.config,
-                    app=self._preloaded.app,
+                    app=self._preloaded.pool_app if identity.role is Role.POOL else self._preloaded.app,
                     control=control,
                     board=scoreboard,
                     log_context=message.log_context,

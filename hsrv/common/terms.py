@@ -26,6 +26,16 @@ class Preload(StrEnum):
 
 
 @unique
+class Interface(StrEnum):
+    """How the application is called (`--interface`)."""
+
+    AUTO = "auto"
+    """As it looks: by its parameters."""
+    ASGI = "asgi"
+    WSGI = "wsgi"
+
+
+@unique
 class LifespanMode(StrEnum):
     """Whether the application's lifespan protocol is used."""
 
@@ -104,6 +114,8 @@ class EndReason(StrEnum):
     LIMIT_CONCURRENCY = "limit_concurrency"
     LIMIT_STREAMS = "limit_streams"
     LIMIT_WEBSOCKETS = "limit_websockets"
+    NO_THREAD = "no_thread"
+    """Refused with 503: no thread became free in time for a WSGI call (--stream-threads, --threads)."""
     DESCRIPTORS = "descriptors"
     """Refused with 503, or closed while idle: this process has no descriptors left."""
     DRAINED = "drained"

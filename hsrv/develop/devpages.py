@@ -52,7 +52,7 @@ def with_refresh(inner: Application, generation: int) -> Application:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == REFRESH_PATH:
-            await _tell_generation(generation, receive, send)
+            await tell_generation(generation, receive, send)
         elif scope["type"] == "http" and scope["method"] != "HEAD":
             await inner(scope, receive, _Injector(send, script_of(generation)))
         else:
@@ -61,7 +61,8 @@ def with_refresh(inner: Application, generation: int) -> Application:
     return app
 
 
-async def _tell_generation(generation: int, receive: Receive, send: Send) -> None:
+async def tell_generation(generation: int, receive: Receive, send: Send) -> None:
+    """The answer to REFRESH_PATH."""
     headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     event = f"retry: {RETRY_MS}\ndata: {generation}\n\n".encode()

@@ -15,7 +15,7 @@ import math
 from collections.abc import Coroutine
 from contextvars import Context
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
 from hsrv.board.scoreboard import Scoreboard
 from hsrv.common.errors import ClientError
@@ -52,6 +52,19 @@ class Outcome(Enum):
     """It is answered with an error, or closed."""
     OVER = auto()
     """It was served to its end."""
+
+
+class Caller(Protocol):
+    """Calls an application of another kind than ASGI."""
+
+    scopes: ScopeBuilder
+    """Builds what it is called with."""
+    running: Exchange | None
+    """The call that runs on the loop's thread now, outside of any task."""
+
+    def call(self, exchange: Exchange) -> Coroutine[Any, Any, None]: ...
+    def stream_found(self, exchange: Exchange) -> None:
+        """The response of a call turned out to be long-lived."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -5,12 +5,12 @@ coroutines.
 """
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 
 from hsrv.common.asgi import Application, Receive, Scope, Send
-from hsrv.common.request import RequestHead
+from hsrv.common.request import Address, RequestHead
 from hsrv.common.terms import EndReason
 from hsrv.events.collectors import Collectors
 from hsrv.events.types import (
@@ -58,10 +58,20 @@ def move_of(message: AnyHandoff) -> Move:
 
 
 def route_of(scope: Scope) -> str:
-    """What the framework calls the path: FastAPI leaves its route in the scope, Litestar the template. "" for
-    others."""
+    """What the framework calls the path: FastAPI leaves its route in the scope, Litestar the template, Flask and Bottle
+    what they matched in the environ. "" for others."""
     found = getattr(scope.get("route"), "path", None) or scope.get("path_template")
+    if found is None and "wsgi.version" in scope:
+        found = scope.get("hsrv.route")
     return found if isinstance(found, str) else ""
+
+
+def facts_of(scope: Scope) -> tuple[Literal["http", "websocket"], str, Address | None]:
+    """Kind, scheme and client of a request, of a scope or an environ."""
+    if "wsgi.version" in scope:
+        host = scope["REMOTE_ADDR"]
+        return "http", scope["wsgi.url_scheme"], (host, int(scope["REMOTE_PORT"])) if host else None
+    return scope["type"], scope["scheme"], scope["client"]
 
 
 def fields_of(head: RequestHead) -> list[str]:
@@ -129,17 +139,18 @@ class EventEmitter(Observer):
         """In the context of the request, before its application is called."""
         stamp = self._stamp()
         user_agent, tracestate = fields_of(head)
+        kind, scheme, client = facts_of(scope)
         self._emit_here(
             RequestStarted(
                 *stamp,
                 connection=origin.connection_id,
                 request=trace.request_id,
-                kind=scope["type"],
+                kind=kind,
                 method=head.method,
                 path=head.path,
-                scheme=scope["scheme"],
+                scheme=scheme,
                 http_version=head.http_version,
-                client=scope["client"],
+                client=client,
                 user_agent=user_agent,
                 traceparent=trace.traceparent,
                 tracestate=tracestate,

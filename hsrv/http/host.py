@@ -21,7 +21,7 @@ from hsrv.events.collectors import Collectors
 from hsrv.http.activity import Activity, activities
 from hsrv.http.backlog import Backlog
 from hsrv.http.connection import HTTPConnection
-from hsrv.http.contract import Connection, Delegate, Host
+from hsrv.http.contract import Caller, Connection, Delegate, Host
 from hsrv.http.emitter import EventEmitter
 from hsrv.http.request.call import Call
 from hsrv.http.request.calls import RunningCalls, occupant_of
@@ -94,6 +94,8 @@ class HTTPHost(Host):
             extension=scope_extension(identity),
         )
         self.call_times = CallTimes()
+        self.caller: Caller | None = None
+        """Calls the application; None: it is an ASGI application."""
         self.send_timeout = config.send_timeout
         self.census = census
         """What all processes hold; None when no limit counts it."""
@@ -108,8 +110,25 @@ class HTTPHost(Host):
         """Called at the end of each response, complete or cut."""
         self.sweeps = Sweep(loop, self.turn, self.sweep if delegate is None else delegate.sweep)
 
+    def call_by(self, caller: Caller) -> None:
+        """The application is of another kind."""
+        self.caller = caller
+        self.scopes = caller.scopes
+
+    def no_thread(self, exchange: Exchange) -> None:
+        """A call found no thread in time, and is answered with 503."""
+        self.count(EndReason.NO_THREAD)
+        self.board.count(Count.SHED)
+        log.warning(
+            "request shed",
+            why="no thread became free in time",
+            cause=EndReason.NO_THREAD,
+            path=exchange.head.path,
+            **trace_context(exchange.trace),
+        )
+
     def call(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
-        call = Call(exchange).run(self.app)
+        call = Call(exchange).run(self.app) if self.caller is None else self.caller.call(exchange)
         return call if self.observer is None else self.observer.called(exchange, call)
 
     # sweep
@@ -150,14 +169,20 @@ class HTTPHost(Host):
         if received or sent:
             self.board.transferred(received, sent)
 
-    def occupant(self, task: "asyncio.Task[Any]") -> Occupant | None:
-        """The request that this task serves. Called from another thread, while the loop is blocked."""
+    def occupant(self, task: "asyncio.Task[Any] | None") -> Occupant | None:
+        """The request that this task serves; with None, the one that runs in no task (WSGI). Called from another
+        thread, while the loop is blocked."""
+        if task is None:
+            running = self.caller.running if self.caller is not None else None
+            return occupant_of(running) if running is not None else None
         return self.calls.occupant(task)
 
     def _found_stream(self, exchange: Exchange) -> None:
         if self.calls.found_stream(exchange):
             if self.observer is not None:
                 self.observer.stream_found(exchange)
+            if self.caller is not None:
+                self.caller.stream_found(exchange)
             self.delegate.stream_found(exchange, exchange.pattern())
             if exchange.half_closed:  # of a stream's client that is the only sign of its leaving
                 exchange.link.client_lost()

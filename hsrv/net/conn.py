@@ -259,10 +259,11 @@ class Conn(GatheringConn):
         if not self._writing and self._pending:
             self.progress_at = self._loop.time()
             self._queued = _queued_bytes(self.fd)
-            self._poller.add_writer(self.fd, self._on_writable)
+            self._poller.add_writer(self.fd, self.go_on_writing)
             self._writing = True
 
-    def _on_writable(self) -> None:
+    def go_on_writing(self) -> None:
+        """Write of what waits what the kernel accepts now."""
         try:
             while self._pending:
                 first = self._pending[0]

@@ -8,6 +8,7 @@ on an application's stack, within its receive() or send(); so no other module ca
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any
@@ -27,6 +28,12 @@ def own_context(loop: asyncio.AbstractEventLoop) -> Context:
 def soon(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *args: Any) -> asyncio.Handle:
     """Call back in the next turn of the loop."""
     return loop.call_soon(callback, *args, context=own_context(loop))
+
+
+def soon_from_thread(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *args: Any) -> None:
+    """Call back in the loop's thread, from another one. Nothing happens once the loop is closed."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback, *args, context=own_context(loop))
 
 
 def later(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
 
-from hsrv.common.terms import HeaderMap, LifespanMode, Preload, ProxyProtocol
+from hsrv.common.terms import HeaderMap, Interface, LifespanMode, Preload, ProxyProtocol
 from hsrv.options.bindspec import Bind, TcpBind, parse_bind
 
 KIB: Final = 1024
@@ -76,6 +76,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     # fmt: off
     app: Annotated[str | None, Opt("what to serve: module:attribute, module:factory() or a dotted attribute", _APP)] = None
+    pool_app: Annotated[str | None, Opt("what the pool runs, if that is another application than the workers': Django's asgi beside its wsgi", _APP, metavar="APP")] = None
+    interface: Annotated[Interface, Opt("how the application is called; auto: by its parameters", _APP)] = Interface.AUTO
     app_dir: Annotated[str, Opt("directory from which the application is imported", _APP, metavar="DIRECTORY")] = "."
     factory: Annotated[bool, Opt("the attribute is a function that returns the application", _APP, common=_APP)] = False
     lifespan: Annotated[LifespanMode, Opt("use the application's lifespan", _APP)] = LifespanMode.AUTO
@@ -85,6 +87,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     workers: Annotated[Count | Literal["auto"], Opt("worker processes; auto: as many as CPU quota, affinity and memory allow", _PROCESSES, short="-w", metavar="N|auto", common=_SERVING)] = 1
     pools: Annotated[Count, Opt("async-pool processes", _PROCESSES, metavar="N")] = 1
     worker_concurrency: Annotated[Count, Opt("requests in progress per worker that wait for something", _PROCESSES, metavar="N")] = 128
+    threads: Annotated[Count, Opt("WSGI: calls at a time in a worker; with more than 1 they run in threads", _PROCESSES, metavar="N")] = 1
+    stream_threads: Annotated[Count, Opt("WSGI: streams at a time in a pool, or worker, each of which takes a thread", _PROCESSES, metavar="N")] = 64
     preload: Annotated[Preload, Opt("what is imported before forking", _PROCESSES, common=_APP)] = Preload.AUTO
     worker_nice: Annotated[int, msgspec.Meta(ge=0, le=19), Opt("niceness of workers, to give streams priority", _PROCESSES, metavar="0-19")] = 0
     user: Annotated[str | None, Opt("become this user, by name or number, once the addresses are bound", _PROCESSES, metavar="USER")] = None

@@ -33,6 +33,8 @@ class ReadyParams(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     lifespan: bool
     """Whether the application supports lifespan."""
+    interface: str = ""
+    """How the application is called: asgi or wsgi."""
     modules: dict[str, str | None] = {}
     """Development: imported modules and their files. Only reported by the leader."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hsrv.board.layout import Count, Occupant
 from hsrv.child.boot import ChildBoot, Learn
+from hsrv.common.terms import Interface
 from hsrv.http.activity import Activity, by_path, oldest
 from hsrv.http.contract import Delegate
 from hsrv.http.host import HTTPHost
@@ -17,6 +18,7 @@ from hsrv.rpc.methods import ChildReport, DrainParams
 from hsrv.serving.admission import Admission
 from hsrv.serving.drain import Drain
 from hsrv.system.native import mypyc_attr
+from hsrv.wsgi.runner import Runner
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -34,6 +36,13 @@ class RoleService(Delegate):
             census=boot.census,
             collectors=boot.collectors,
         )
+        self.places = boot.config.worker_concurrency
+        """Calls that may be in progress at a time, in a worker."""
+        self.calls_wsgi = boot.interface is Interface.WSGI
+        if self.calls_wsgi:
+            runner = Runner(boot.application, boot.config, boot.identity, self.host.no_thread)
+            self.host.call_by(runner)
+            self.places = runner.places
         self.admission = Admission(self.host)
         self.drain = Drain(loop)
         self.learn = learn
@@ -114,8 +123,9 @@ class RoleService(Delegate):
             self.tell_board()
         return ChildReport(running=len(found), oldest=oldest(found, now), streams=by_path(found, now))
 
-    def occupant(self, task: "asyncio.Task[Any]") -> Occupant | None:
-        """The request that this task serves. Called from another thread, while the loop is blocked."""
+    def occupant(self, task: "asyncio.Task[Any] | None") -> Occupant | None:
+        """The request that this task serves; with None, the one that runs in no task. Called from another thread, while
+        the loop is blocked."""
         return self.host.occupant(task)
 
     def on_undecodable(self) -> None:

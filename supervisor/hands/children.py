@@ -173,7 +173,7 @@ class Children:
         if params.modules:
             self.on_modules(params.modules, child.template_began)
         child.baseline = resident_memory(child.pid)
-        self._loop.tell(ProcessReady(child.identity, child.pid))
+        self._loop.tell(ProcessReady(child.identity, child.pid, params.interface))
         self._loop.perform(self._loop.plan.child_ready(child.identity, self._loop.now()))
 
     def _on_failed(self, child: ChildHandle, params: methods.FailedParams) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hsrv.common.terms import Role
 from hsrv.common.version import __version__
 from hsrv.common.visible import visible, visible_block
 from hsrv.ipc.messages import TemplateReady
@@ -32,11 +33,16 @@ class Banner:
         self._app_found = app_found
         self._operator = operator
         self._admin = admin
+        self._interfaces: dict[Role, str] = {}
         self._template: TemplateReady | None = None
         self._shown = False
 
     def template_ready(self, message: TemplateReady) -> None:
         self._template = message
+
+    def process_ready(self, role: Role, interface: str) -> None:
+        """`interface`: how processes of this role call their application."""
+        self._interfaces[role] = interface
 
     def serving(
         self,
@@ -65,6 +71,8 @@ class Banner:
                 pools=self._config.pools,
                 preload=preload,
                 app=template.app if template is not None else "",
+                interface=self._interfaces.get(Role.WORKER, ""),
+                pool_app=self._config.pool_app,
                 version=__version__,
                 operator=self._operator,
                 admin=list(self._admin),
@@ -91,11 +99,13 @@ class Banner:
     def _print(self, urls: list[str], preload: str, app: str) -> None:
         bold, plain = ("\033[1m", "\033[0m") if wants_colors(target_of(self._config)) else ("", "")
         pools = "1 async pool" if self._config.pools == 1 else f"{self._config.pools} async pools"
+        pool_app = self._config.pool_app
         workers = "1 worker" if self._config.workers == 1 else f"{self._config.workers} workers"
         lines = [
             f"{bold}hsrv {__version__}{plain}",
             *(f"  {bold}{visible(url)}{plain}" for url in urls),
-            f"  app      {visible(app)}{f' ({self._app_found})' if self._app_found else ''}",
+            f"  app      {visible(app)}{self._notes(Role.WORKER, self._app_found)}",
+            *([f"  pool app {visible(pool_app)}{self._notes(Role.POOL)}"] if pool_app else []),
             f"  serving  {workers}{f' ({self._workers_why})' if self._workers_why else ''}, {pools}",
             f"  preload  {visible(preload)}",
             *(
@@ -107,3 +117,8 @@ class Banner:
             "  stop with Ctrl-C",
         ]
         write_text("\n".join(lines))
+
+    def _notes(self, role: Role, *others: str) -> str:
+        """How it is called, and what else there is to say, in parentheses."""
+        notes = [note for note in (self._interfaces.get(role, "").upper(), *others) if note]
+        return f" ({', '.join(notes)})" if notes else ""

@@ -40,6 +40,8 @@ class ProcessStarted(Report, frozen=True):
 class ProcessReady(Report, frozen=True):
     identity: Identity
     pid: int
+    interface: str = ""
+    """How it calls its application."""
 
 
 class ProcessHangs(Report, frozen=True):

@@ -23,11 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextmanager
-def serving(folder: Path, **options: Any) -> Iterator[World]:
+def serving(folder: Path, *, app: str = "tests.conformance.app:app", **options: Any) -> Iterator[World]:
     """The server. In the end it stops, and its application may have seen nothing but what the cases expect."""
     record, unix = folder / "record", folder / "s"
     server = LiveServer(
-        "tests.conformance.app:app",
+        app,
         cwd=ROOT,
         env={"RECORD": str(record)},
         bind=["127.0.0.1:0", f"unix:{unix}"],
@@ -45,11 +45,5 @@ def serving(folder: Path, **options: Any) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    sizes = {
-        "limit_request_line": limits.REQUEST_LINE,
-        "limit_request_head": limits.HEAD,
-        "limit_request_fields": limits.FIELDS,
-        "limit_request_body": limits.BODY,
-    }
-    with serving(tmp_path_factory.mktemp("w"), **sizes) as world:
+    with serving(tmp_path_factory.mktemp("w"), **limits.OPTIONS) as world:
         yield world

@@ -1,6 +1,7 @@
 """Too large anything: RFC 9110 sections 15.5.14 and 15.5.15, RFC 6585 section 5. The limits are those of `conftest`."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from tests.conformance.case import Case, P, Seen, chunked, post, posted, refused, request, served
 
@@ -8,6 +9,13 @@ REQUEST_LINE = 2000
 HEAD = 16_000
 FIELDS = 64
 BODY = 100_000
+
+OPTIONS: dict[str, Any] = {
+    "limit_request_line": REQUEST_LINE,
+    "limit_request_head": HEAD,
+    "limit_request_fields": FIELDS,
+    "limit_request_body": BODY,
+}
 
 
 def _cases() -> Iterator[Case]:

@@ -1,6 +1,7 @@
 """Requests that never end, at a server with short timeouts."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.conformance.runner import PLACES, World, failures
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    timeouts = {"header_timeout": 1.5, "body_timeout": 1.5, "keep_alive": 1.5}
+    timeouts: dict[str, Any] = {"header_timeout": 1.5, "body_timeout": 1.5, "keep_alive": 1.5}
     with serving(tmp_path_factory.mktemp("w"), **timeouts) as world:
         yield world
 

@@ -24,6 +24,7 @@ WIRE_SIDE: Final = (
     "hsrv/net/takeloop.py",
     "hsrv/serving/*.py",
     "hsrv/net/poller.py",
+    "hsrv/wsgi/*.py",
     "supervisor/admin/**/*.py",
     "worker/*.py",
 )
@@ -39,6 +40,11 @@ NO_BOUND_OF_A_CLIENT: Final = {
     ("asyncpool/websocket/codecs/events.py", "MAX_REASON"),  # of what the application says
     ("asyncpool/websocket/codecs/frames.py", "MAX_MEDIUM"),  # the format of a frame
     ("hsrv/http/wire/response.py", "JOIN_LIMIT"),  # how a response is written, not how long it may be
+    (
+        "hsrv/wsgi/response.py",
+        "JOIN_LIMIT",
+    ),  # how a list of the application's is sent, not how long it may be
+    ("hsrv/wsgi/threads.py", "IDLE_TIMEOUT"),  # of our own threads
     ("supervisor/admin/metrics/appmetrics.py", "TOLD_LIMIT"),  # names in the log
     ("supervisor/admin/dashboard/document.py", "PATHS_LIMIT"),  # rows of the dashboard
     ("supervisor/admin/http/server.py", "CLOSE_TIMEOUT"),  # of our own generators

@@ -43,7 +43,7 @@ class Call:
         try:
             message = exchange.next_message()
             while message is None:
-                await _wait_for_news(exchange)
+                await wait_for_news(exchange)
                 message = exchange.next_message()
         finally:
             del exchange
@@ -58,25 +58,27 @@ class Call:
             return
         try:
             if exchange.take(message):
-                await _wait_for_client(exchange, exchange.link.conn.drained())
+                await wait_for_client(exchange, exchange.link.conn.drained())
         finally:
             del exchange
 
 
-async def _wait_for_news(exchange: Exchange) -> None:
+async def wait_for_news(exchange: Exchange) -> None:
+    """Until `next_message()` may have something to say."""
     waiter = exchange.message_waiter()
     exchange.receiving += 1
     try:
         if exchange.decoder.done:
             await until(waiter)
         else:
-            await _wait_for_client(exchange, until(waiter))
+            await wait_for_client(exchange, until(waiter))
     finally:
         exchange.receiving -= 1
         del exchange
 
 
-async def _wait_for_client(exchange: Exchange, client: Awaitable[None]) -> None:
+async def wait_for_client(exchange: Exchange, client: Awaitable[None]) -> None:
+    """Whoever waits for the client takes nobody's place meanwhile."""
     exchange.hold_up()
     try:
         await client

@@ -148,7 +148,9 @@ class Exchange:
         """The glob of its path, kept once the response has begun: by then the framework has routed it."""
         if self._pattern is not None:
             return self._pattern
-        pattern = pattern_of(self.head.path, self.scope.get("path_params") or {})
+        pattern = pattern_of(
+            self.head.path, self.scope.get("path_params") or self.scope.get("hsrv.path_params") or {}
+        )
         if self.encoder.started:
             self._pattern = pattern
         return pattern
@@ -169,17 +171,17 @@ class Exchange:
             if self.decoder.paused:
                 break
         if len(self.body) > before or self.decoder.done:
-            self._wake()
+            self.wake()
 
     def client_gone(self) -> None:
         """Nothing reaches the client any more."""
         self.gone = True
-        self._wake()
+        self.wake()
 
     def client_half_closed(self) -> None:
         """The client sends nothing any more."""
         self.half_closed = True
-        self._wake()
+        self.wake()
 
     def end(self) -> None:
         """Ask the stream to end: the application sees http.disconnect; an event stream ends at the next event boundary,
@@ -187,7 +189,7 @@ class Exchange:
         self.ending = True
         if self._boundary_counts() and at_boundary(self._tail):
             self._terminate()
-        self._wake()
+        self.wake()
 
     @property
     def _continue_due(self) -> bool:
@@ -222,7 +224,8 @@ class Exchange:
         if self.task is not None:
             self.task.cancel()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """There is something to be told, or to be asked for again: `message_waiter()` is done."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -301,7 +304,9 @@ class Exchange:
 
     def _send_other(self, kind: str, message: Message) -> None:
         if kind == "http.response.pathsend":
-            self._send_file(message)
+            self._send_path(message)
+        elif kind == "http.response.zerocopysend":  # of WSGI: the descriptor stays the application's
+            self._send_file(os.dup(message["file"]), message["offset"], message["count"])
         elif kind == "http.response.early_hint":
             self._write_if_any(self.encoder.early_hint(message))
         elif kind == "http.response.trailers":
@@ -343,13 +348,16 @@ class Exchange:
             self._tail = tail_of(self._tail, message.get("body", b""))
         self._after_write()
 
-    def _send_file(self, message: Message) -> None:
-        """`http.response.pathsend`: the whole file, by sendfile(2). Raises AppError when it can't be read."""
+    def _send_path(self, message: Message) -> None:
+        """`http.response.pathsend`: the whole file. Raises AppError when it can't be read."""
         try:
             fd = os.open(message["path"], os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise AppError(f"http.response.pathsend: {error}") from error
-        size = os.fstat(fd).st_size
+        self._send_file(fd, 0, os.fstat(fd).st_size)
+
+    def _send_file(self, fd: int, offset: int, size: int) -> None:
+        """Part of an open file is the whole body, by sendfile(2). Takes ownership of `fd`."""
         try:
             head = self.encoder.file(size, self.link.host.default_headers())
             self._write((head,))
@@ -357,7 +365,7 @@ class Exchange:
             os.close(fd)
             raise
         if self.encoder.sends_file:
-            self.link.conn.write_file(fd, 0, size)
+            self.link.conn.write_file(fd, offset, size)
         else:
             os.close(fd)
         self._after_write()
@@ -383,7 +391,7 @@ class Exchange:
             if self.encoder.curtailed:
                 self.gone = True
             if self._waiter is not None:
-                self._wake()
+                self.wake()
             self.link.response_complete()
         elif not self.begun_at:
             self.begun_at = time.monotonic()

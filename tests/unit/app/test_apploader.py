@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hsrv.app.apploader import load_app
 from hsrv.app.apptarget import being_imported
 from hsrv.common.errors import AppLoadError
+from hsrv.common.terms import Interface
 from hsrv.options.config import Config
 
 NAME = "loaded_here"  # pytest rewrites what is named like a test
@@ -66,11 +68,6 @@ def test_every_form_of_an_asgi_3_application_is_taken(folder: Path, source: str)
     [
         ("app = 5", "int can't be called"),
         ("app = None", "NoneType can't be called"),
-        ("def app(environ, start_response): ...", "a2wsgi.WSGIMiddleware"),
-        (
-            "class App:\n    def __call__(self, environ, start_response): ...\napp = App()",
-            "asgiref.wsgi.WsgiToAsgi",
-        ),
         (
             "def app(scope):\n    async def inner(receive, send): ...\n    return inner",
             "guarantee_single_callable",
@@ -87,6 +84,50 @@ def test_what_is_none_is_told_what_it_is_and_what_to_do(folder: Path, source: st
     error = refused(folder, source)
     assert str(error).startswith(f"{NAME}:app ")
     assert said in str(error)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def app(environ, start_response): ...",
+        "class App:\n    def __call__(self, environ, start_response): ...\napp = App()",
+        "class App:\n    def run(self, environ, start_response): ...\napp = App().run",
+        "class app:\n    def __init__(self, environ, start_response): ...\n    def __iter__(self): ...",
+        "import functools\ndef f(x, environ, start_response): ...\napp = functools.partial(f, 1)",
+        "def app(environ, start_response, extra=None): ...",
+        "app = lambda e, s: []",
+    ],
+    ids=["function", "object", "method", "class", "partial", "default", "lambda"],
+)
+def test_every_form_of_a_wsgi_application_is_taken(folder: Path, source: str) -> None:
+    (folder / f"{NAME}.py").write_text(source)
+    config = Config(app=f"{NAME}:app", app_dir=str(folder))
+    assert load_app(config).interface is Interface.WSGI
+    assert load_app(replace(config, interface=Interface.WSGI)).interface is Interface.WSGI
+    if "extra" not in source:  # which can be called as both
+        with pytest.raises(AppLoadError, match=r"--interface auto or wsgi|is a class"):
+            load_app(replace(config, interface=Interface.ASGI))
+
+
+def test_what_takes_anything_is_asgi_unless_the_operator_says_otherwise(folder: Path) -> None:
+    (folder / f"{NAME}.py").write_text("def app(*args, **kwargs): ...")
+    config = Config(app=f"{NAME}:app", app_dir=str(folder))
+    assert load_app(config).interface is Interface.ASGI
+    assert load_app(replace(config, interface=Interface.WSGI)).interface is Interface.WSGI
+
+
+@pytest.mark.parametrize("source", [ASYNC, "def app(environ): ...", "app = 5"])
+def test_what_can_not_be_called_as_wsgi_is_refused_if_it_must(folder: Path, source: str) -> None:
+    (folder / f"{NAME}.py").write_text(source)
+    with pytest.raises(AppLoadError, match=r"not a WSGI application \(--interface wsgi\)|can't be called"):
+        load_app(Config(app=f"{NAME}:app", app_dir=str(folder), interface=Interface.WSGI))
+
+
+def test_a_discovered_module_may_hold_a_wsgi_application_under_any_name(folder: Path) -> None:
+    source = (
+        "class App:\n    def __call__(self, environ, start_response): ...\nshop = App()\ndef plain(a, b): ..."
+    )
+    assert load(folder, source, NAME) == f"{NAME}:shop"
 
 
 def test_an_async_function_of_two_arguments_is_not_taken_for_wsgi(folder: Path) -> None:
@@ -230,11 +271,11 @@ def test_the_only_application_of_a_module_is_found(folder: Path, source: str, fo
 
 def test_one_of_several_is_not_guessed(folder: Path) -> None:
     two = "async def one(s, r, t): ...\nasync def two(s, r, t): ...\n"
-    assert "several ASGI applications (one, two)" in str(refused(folder, two, NAME))
+    assert "several applications (one, two)" in str(refused(folder, two, NAME))
 
 
 def test_a_module_without_any_is_told(folder: Path) -> None:
-    assert "no ASGI application" in str(refused(folder, "x = 1", NAME))
+    assert "no application of ASGI or WSGI" in str(refused(folder, "x = 1", NAME))
 
 
 def test_what_is_imported_can_see_that_it_is(folder: Path) -> None:

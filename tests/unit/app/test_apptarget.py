@@ -4,10 +4,12 @@ import sys
 import types
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from hsrv.app.apptarget import AppTarget, import_string, resolve_target
+from hsrv.app.apptarget import AppTarget, import_string, of_pool, resolve_target
 from hsrv.common.errors import AppLoadError
+from hsrv.common.terms import Interface
 from hsrv.options.config import Config
 
 BOMB = "raise AssertionError('imported')\n"
@@ -100,6 +102,61 @@ def test_discovery_reads_what_the_usual_modules_bind(
     seen = target(tmp_path)
     assert seen.import_string == found
     assert seen.how_found == f"found in {tmp_path / where}"
+
+
+DJANGO = {
+    "manage": "'mysite.settings'",
+    "mysite__in____init__": "",
+    "blog__in____init__": "",
+    "app__in____init__": "",
+}
+BOUND = "application = 1"
+
+
+@pytest.mark.parametrize("app", [None, "mysite"])
+@pytest.mark.parametrize(
+    ("files", "interface", "expected"),
+    [
+        ({"mysite__in__asgi": BOUND}, "auto", ("mysite.asgi:application", "")),
+        ({"mysite__in__wsgi": BOUND}, "auto", ("mysite.wsgi:application", "")),
+        ({"mysite__in__wsgi": BOUND, "blog__in__asgi": BOUND}, "auto", ("mysite.wsgi:application", "")),
+        ({"mysite__in__asgi": BOUND, "mysite__in__wsgi": BOUND}, "auto", ("mysite.asgi:application", "wsgi")),
+        ({"mysite__in__asgi": BOUND, "mysite__in__wsgi": BOUND}, "wsgi", ("mysite.wsgi:application", "asgi")),
+        ({"mysite__in__asgi": "("}, "auto", ("mysite.asgi", "")),
+    ],
+)
+def test_a_django_project_is_found_by_its_manage_py_or_its_name(
+    tmp_path: Path, app: str | None, files: dict[str, str], interface: str, expected: tuple[str, str]
+) -> None:
+    found, other = expected
+    write(tmp_path, **DJANGO, **files)
+    seen = resolve_target(Config(app=app, app_dir=str(tmp_path), interface=Interface(interface)))
+    assert seen.import_string == found
+    both = "hsrv start mysite.wsgi --pool-app mysite.asgi"
+    assert (f"--interface {other} takes it" in seen.how_found and both in seen.how_found) == bool(other)
+
+
+def test_a_package_without_manage_py_is_not_looked_into_unless_it_is_named(tmp_path: Path) -> None:
+    write(tmp_path, mysite__in____init__="", mysite__in__wsgi=BOUND)
+    with pytest.raises(AppLoadError):
+        target(tmp_path)
+    assert target(tmp_path, "mysite").import_string == "mysite.wsgi:application"
+    write(tmp_path, mysite__in____init__="app = 1")
+    assert target(tmp_path, "mysite").import_string == "mysite"
+
+
+def test_asgi_and_wsgi_side_by_side_are_told(tmp_path: Path) -> None:
+    write(tmp_path, asgi=BOUND, wsgi=BOUND)
+    assert target(tmp_path).import_string == "asgi:application"
+    assert "hsrv start wsgi --pool-app asgi" in target(tmp_path).how_found
+
+
+def test_the_pool_may_have_another_application(tmp_path: Path) -> None:
+    config = Config(app="shop:make", factory=True, interface=Interface.WSGI, app_dir=str(tmp_path))
+    assert of_pool(config) is config
+    pool = of_pool(msgspec.structs.replace(config, pool_app="shop.asgi:app"))
+    assert resolve_target(pool).import_string == "shop.asgi:app"
+    assert pool.interface is Interface.AUTO
 
 
 def test_discovery_says_what_it_looked_for(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def fd() -> Iterator[int]:
     os.close(fd)
 
 
-def nobody(task: asyncio.Task[Any]) -> None:
+def nobody(task: asyncio.Task[Any] | None) -> None:
     return None
 
 
@@ -77,7 +77,7 @@ def test_a_loop_that_stands_still_is_described(fd: int) -> None:
 
         stalls = threading.Event()
 
-        def occupant(asked: asyncio.Task[Any]) -> Occupant | None:
+        def occupant(asked: asyncio.Task[Any] | None) -> Occupant | None:
             assert asked is task
             return Occupant(5.0, "GET", b"/slow", "req-7", b"10.0.0.9")
 
