@@ -14,7 +14,7 @@ from typing import Any
 
 from hsrv.app.apptarget import being_imported, import_string, name_in, resolve_target, source_of
 from hsrv.app.preload import is_library
-from hsrv.common.asgi import Application
+from hsrv.common.asgi import AnyApplication
 from hsrv.common.errors import AppLoadError, ConfigError, ExitCode, HsrvError
 from hsrv.options.config import Config
 from hsrv.sources.layers import Sources
@@ -24,7 +24,7 @@ from hsrv.system import blockedsignals
 from hsrv.system.standardfiles import open_missing
 
 
-def run(app: str | Application | None = None, *, config_file: str | None = None, **options: Any) -> None:
+def run(app: str | AnyApplication | None = None, *, config_file: str | None = None, **options: Any) -> None:
     """Serve until told to stop. Returns after a stop in which everything ended within its budget; otherwise prints the
     error and raises SystemExit with one of the exit codes in the README, as the command does.
 
@@ -61,7 +61,7 @@ def _check_caller() -> None:
 
 
 def _configure(
-    app: str | Application | None, config_file: str | None, options: dict[str, Any]
+    app: str | AnyApplication | None, config_file: str | None, options: dict[str, Any]
 ) -> tuple[Config, Sources]:
     given = options if app is None else {**options, "app": _name(app)}
     config, sources = load_config(given, config_file=config_file, flag="run({}=...)")
@@ -73,7 +73,7 @@ def _configure(
     return load_config({**given, "app_dir": folder}, config_file=config_file, flag="run({}=...)")
 
 
-def _name(app: str | Application) -> str:
+def _name(app: str | AnyApplication) -> str:
     """The import string for other processes. Raises ConfigError if there is none."""
     try:
         return import_string(app)

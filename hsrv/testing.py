@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from hsrv.app.apptarget import import_string
-from hsrv.common.asgi import Application
+from hsrv.common.asgi import AnyApplication
 from hsrv.common.terms import Role
 
 START_TIMEOUT: Final = 60.0
@@ -72,7 +72,7 @@ class LiveServer:
 
     def __init__(
         self,
-        app: str | Application,
+        app: str | AnyApplication,
         *,
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,

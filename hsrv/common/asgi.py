@@ -8,6 +8,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+AnyApplication = Application | Callable[[dict[str, Any], Any], Any]
+"""ASGI or WSGI."""
 
 HTTP_SPEC_VERSION = "2.3"
 """The version announced; more is supported: send() raises as in 2.4, and the extensions of 2.5 exist. With 2.4 or later

@@ -6,21 +6,22 @@ functions from the configuration and facts about the system.
 
 import asyncio
 import os
+import re
 import resource
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from hsrv.app.apploader import load_app
-from hsrv.app.apptarget import resolve_target
+from hsrv.app.apptarget import of_pool, resolve_target
 from hsrv.app.forksafety import Before, before_import, unsafe_to_fork
 from hsrv.app.lifespan import LifespanManager
 from hsrv.app.preload import import_libraries
-from hsrv.common.terms import Identity, Preload, Role
+from hsrv.common.terms import Identity, Interface, LifespanMode, Preload, Role
 from hsrv.options.bindspec import UnixBind, parse_bind
 from hsrv.options.config import Config
 from hsrv.options.stopbudget import SHUTDOWNS, STOP_MARGIN, longest_stop_of
@@ -29,6 +30,9 @@ from hsrv.system.cpus import resolve_workers
 
 KEEP_ALIVE: Final = 60.0
 """Seconds after which common load balancers close an idle connection (AWS ALB and most others)."""
+
+_OWN_PAGES: Final = {"/static/*", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
+"""What Flask and FastAPI add by themselves."""
 
 SPARE_DESCRIPTORS: Final = 200
 """Descriptors of a process besides its streams: the application's own files, sockets and database connections."""
@@ -61,8 +65,12 @@ def check(config: Config, expected: Expectations) -> Findings:
     before = before_import()
     libraries = _unsafe_libraries(config, before)
     loaded = load_app(config)
+    pool = loaded if config.pool_app is None else load_app(of_pool(config))
     unsafe = libraries if config.preload is Preload.LIBRARIES else unsafe_to_fork(before)
-    lifespan = asyncio.run(_try_lifespan(config, loaded.app))
+    lifespan = False
+    for one in {loaded.import_string: loaded, pool.import_string: pool}.values():
+        if one.interface is Interface.ASGI:
+            lifespan |= asyncio.run(_try_lifespan(config, one.app))
     warnings = [
         *keep_alive_warnings(config),
         *budget_warnings(config, expected),
@@ -70,6 +78,8 @@ def check(config: Config, expected: Expectations) -> Findings:
         *worker_warnings(config),
         *descriptor_warnings(config, expected, resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         *unix_socket_warnings(config),
+        *interface_warnings(config, loaded.interface, pool.interface),
+        *(route_warnings(routes_of(loaded.app), routes_of(pool.app)) if pool is not loaded else ()),
     ]
     return Findings(loaded.import_string, lifespan, warnings)
 
@@ -93,6 +103,48 @@ async def _try_lifespan(config: Config, app: object) -> bool:
     supported = await lifespan.startup()
     await lifespan.shutdown()
     return supported
+
+
+def interface_warnings(config: Config, workers: Interface, pool: Interface) -> Iterator[str]:
+    """Options that mean nothing to the interface that was found."""
+    if config.threads > 1 and workers is Interface.ASGI:
+        yield f"--threads {config.threads} has no effect: the workers' application is ASGI"
+    if config.lifespan is LifespanMode.ON and Interface.ASGI not in (workers, pool):
+        yield "--lifespan on has no effect: WSGI has no lifespan; run start-up code when the module is imported"
+
+
+def routes_of(app: Any) -> set[str] | None:
+    """The paths that an application says that it has; None: it doesn't tell. Flask, Starlette and FastAPI do."""
+    rules = getattr(getattr(app, "url_map", None), "iter_rules", None)
+    if rules is not None:
+        return {_plain(rule.rule) for rule in rules()}
+    routes = getattr(app, "routes", None)
+    if isinstance(routes, list):
+        return {_plain(route.path) for route in routes if isinstance(getattr(route, "path", None), str)}
+    return None
+
+
+def _plain(rule: str) -> str:
+    """Without the names and kinds of parameters, which frameworks write differently."""
+    return re.sub(r"<[^>]*>|\{[^}]*\}", "*", rule)
+
+
+def route_warnings(workers: set[str] | None, pool: set[str] | None) -> Iterator[str]:
+    """Whether a request runs in a worker or in the pool depends on the request: both should know what they may get."""
+    if workers is None or pool is None:
+        return
+    shown = ", ".join(sorted(workers - pool - _OWN_PAGES)[:10])
+    if shown:
+        yield (
+            f"only the workers' application knows {shown}: a request for it that accepts text/event-stream gets 404 "
+            "from --pool-app, unless --no-stream names it"
+        )
+    shown = ", ".join(sorted(pool - workers - _OWN_PAGES)[:10])
+    if shown:
+        yield (
+            f"only --pool-app knows {shown}: a request for it that is neither a WebSocket nor accepts "
+            "text/event-stream gets 404 from the workers, unless --stream names it"
+        )
 
 
 def keep_alive_warnings(config: Config) -> Iterator[str]:

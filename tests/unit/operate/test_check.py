@@ -4,14 +4,21 @@ import resource
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
+from msgspec.structs import replace
 
-from hsrv.common.terms import Preload
+from hsrv.common.errors import AppLoadError
+from hsrv.common.terms import Interface, LifespanMode, Preload
 from hsrv.operate.check import (
     Expectations,
     budget_warnings,
+    check,
     descriptor_warnings,
+    interface_warnings,
     keep_alive_warnings,
     preload_warnings,
+    route_warnings,
+    routes_of,
     unix_socket_warnings,
     worker_warnings,
 )
@@ -77,3 +84,39 @@ def test_a_folder_that_nobody_may_enter_or_that_is_not_there(tmp_path: Path) -> 
     assert f"only its owner may enter {closed}" in warning
     [warning] = unix_socket_warnings(Config(bind=(f"unix:{tmp_path}/nowhere/s",), unix_mode="0666"))
     assert "No such file" in warning
+
+
+def test_options_of_the_other_interface() -> None:
+    asgi, wsgi = Interface.ASGI, Interface.WSGI
+    assert list(interface_warnings(Config(threads=4), wsgi, asgi)) == []
+    assert "--threads 4" in next(interface_warnings(Config(threads=4), asgi, asgi))
+    config = Config(lifespan=LifespanMode.ON)
+    assert list(interface_warnings(config, wsgi, asgi)) == []
+    assert "--lifespan on" in next(interface_warnings(config, wsgi, wsgi))
+
+
+def test_routes_that_only_one_of_both_applications_knows() -> None:
+    flask = pytest.importorskip("flask", reason="an extra: test").Flask("shop")
+    flask.add_url_rule("/items/<int:id>", view_func=repr)
+    flask.add_url_rule("/page", view_func=str)
+    fastapi = FastAPI()
+    for path in ("/items/{id}", "/events"):
+        fastapi.get(path)(lambda: None)
+    assert list(route_warnings(routes_of(flask), routes_of(flask))) == []
+    only_workers, only_pool = route_warnings(routes_of(flask), routes_of(fastapi))
+    assert "only the workers' application knows /page:" in only_workers
+    assert "only --pool-app knows /events:" in only_pool
+    assert routes_of(repr) is None
+    assert list(route_warnings(routes_of(flask), routes_of(repr))) == []
+
+
+def test_both_applications_are_loaded_and_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "checked_both.py").write_text(
+        "def pages(environ, start_response): ...\nasync def streams(scope, receive, send): raise TypeError\n"
+    )
+    config = Config(app="checked_both:pages", app_dir=str(tmp_path), pool_app="checked_both:streams")
+    found = check(config, Expectations())
+    assert (found.app, found.lifespan) == ("checked_both:pages", False)
+    with pytest.raises(AppLoadError, match="has no attribute 'none'"):
+        check(replace(config, pool_app="checked_both:none"), Expectations())
