@@ -104,7 +104,7 @@ bench-micro: .bench/hsrv-$(COMPILE)
 .bench/installed: $(VENV)/installed Makefile
 	$(PYTHON) -m venv --clear .bench/venv
 	.bench/venv/bin/python -m pip install --quiet --disable-pip-version-check . \
-	  'uvicorn[standard]' gunicorn gunicorn_h1c 'granian[uvloop]' 'hypercorn[uvloop]' fastapi py-spy sqlalchemy numpy 'granian[reload]' pytest pytest-benchmark pytest-xdist pytest-timeout
+	  'uvicorn[standard]' gunicorn gunicorn_h1c 'granian[uvloop]' 'hypercorn[uvloop]' fastapi flask py-spy sqlalchemy numpy 'granian[reload]' pytest pytest-benchmark pytest-xdist pytest-timeout
 	@touch $@
 
 .bench/hsrv-$(COMPILE): .bench/installed hatch_build.py $(MODULES)

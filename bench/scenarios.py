@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bench import fairness, fanout, lateness, memory, reload, surprise, websocket, wrk
+from bench import fairness, fanout, lateness, memory, reload, surprise, websocket, wrk, wsgi
 from bench.apps.raw import HELLO, LARGE
 from bench.meter import Result, metered, per_unit
 from bench.process import Failure, Tree, get
@@ -110,6 +110,15 @@ SCENARIOS: Final = (
     http("wait", "A handler that awaits 50 ms, 128 connections (2,560/s is the limit)", Load("/wait", connections=128)),
     http("log-text", "Hello with a text access log", Load(), log=LOG_TEXT, baseline="hello"),
     http("log-json", "Hello with a JSON access log", Load(), log=LOG_JSON, baseline="hello"),
+    http("wsgi", "Bare WSGI hello, keep-alive, 64 connections", Load(), app="plain:app", kinds=("flask",)),
+    http("flask", "Flask hello, keep-alive, 64 connections", Load(), app="flasked:app", kinds=("flask",)),
+    Scenario("flask-slow", "Flask, 4 workers: 16 ordinary clients beside 8 that read slowly and 8 that send slowly",
+             "flasked:app", wsgi.slow, (Metric("rate", "requests/s", 0, more_is_better=True), *LATENCIES, ERRORS),
+             kinds=("flask",), workers=4, pinned=False),
+    Scenario("flask-streams", "64 event streams of Flask at 10 Hz beside 8 CPU-bound clients, 4 workers", "flasked:app",
+             wsgi.streams, (Metric("p99", "p99 ms", 1), Metric("p50", "p50 ms", 1), Metric("max", "max ms", 0),
+                            Metric("lost", "ticks lost", 0), Metric("burns", "burns answered", 0)),
+             kinds=("flask",), workers=4, pinned=False),
     Scenario("websocket", "WebSocket echo of 64 bytes, 64 connections", "raw:app", websocket.echo,
              (Metric("rate", "messages/s", 0, more_is_better=True), *LATENCIES, *COST, ERRORS, CLIENT)),
     Scenario("fanout", "Event streams: 20 events/s to each of 500 clients, delay from publishing to reading", "raw:app",

@@ -56,7 +56,7 @@ _SERVERS: Final = (
         "-m hsrv start {app} --workers {workers} --bind {bind}",
         {LOG_OFF: "--no-access-log", LOG_TEXT: "--log-format console", LOG_JSON: "--log-format json"},
         grace="--stream-grace {seconds}",
-        kinds=("asgi", "reload"),
+        kinds=("asgi", "reload", "flask"),
     ),
     Server(
         "uvicorn",
@@ -124,6 +124,27 @@ _SERVERS: Final = (
         "-m gunicorn plain:app -k sync --no-control-socket -w {workers} -b {bind}",
         {LOG_OFF: ""},
         kinds=("wsgi",),
+    ),
+    Server(
+        "gunicorn-sync-app",
+        "gunicorn",
+        "-m gunicorn {app} -k sync --no-control-socket -w {workers} -b {bind}",
+        {LOG_OFF: ""},
+        kinds=("flask",),
+    ),
+    Server(
+        "gunicorn-gthread",
+        "gunicorn",
+        "-m gunicorn {app} -k gthread --threads 4 --no-control-socket -w {workers} -b {bind}",
+        {LOG_OFF: ""},
+        kinds=("flask",),
+    ),
+    Server(
+        "granian-wsgi",
+        "granian",
+        "-m granian {app} --interface wsgi --workers {workers} --port {port}",
+        {LOG_OFF: "--no-access-log"},
+        kinds=("flask",),
     ),
     Server(
         "nginx", "", "nginx -p {folder} -c {folder}/nginx.conf", {LOG_OFF: ""}, kinds=("static",), limit=True
