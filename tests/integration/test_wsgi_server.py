@@ -48,7 +48,7 @@ def test_as_many_calls_run_at_a_time_as_there_are_threads(common: Serve) -> None
 
 
 def test_without_threads_it_runs_in_the_main_thread(common: Serve) -> None:
-    with wire_to(common(APP, stream_threads=2)) as wire:
+    with wire_to(common(APP, stream_threads=2, stream_after=60)) as wire:
         assert wire.get("/").json["thread"] == "MainThread"
         assert wire.get("/", EVENT_STREAM).json["thread"].startswith("hsrv-pool-")
 
@@ -70,7 +70,7 @@ def test_a_stream_gives_its_thread_back_to_the_calls(common: Serve) -> None:
 def test_a_stream_that_nobody_announced_holds_no_worker_and_is_learned(
     common: Serve, common_record: Path
 ) -> None:
-    server = common(APP, stream_threads=2)
+    server = common(APP, stream_threads=2, stream_after=60)
     path = "/ticks/unannounced"
     with wire_to(server) as stream, wire_to(server) as other:
         stream.send(request(path))
@@ -147,7 +147,7 @@ def test_a_stop_ends_streams_at_the_boundary_of_an_event(
 
 
 def test_an_upgrade_is_answered_as_a_request_like_any_other(common: Serve) -> None:
-    with wire_to(common(APP, stream_threads=2)) as wire:
+    with wire_to(common(APP, stream_threads=2, stream_after=60)) as wire:
         wire.send(upgrade("/"))
         answer = wire.response()
         assert (answer.status, answer.json["role"]) == (200, "pool")
@@ -156,7 +156,7 @@ def test_an_upgrade_is_answered_as_a_request_like_any_other(common: Serve) -> No
 @pytest.mark.parametrize("fields", [(), (EVENT_STREAM,)], ids=["worker", "pool"])
 def test_no_event_loop_is_to_be_found(common: Serve, fields: tuple[str, ...]) -> None:
     """Where one is, Django refuses its database, and asyncio.run() refuses to run."""
-    with wire_to(common(APP, stream_threads=2)) as wire:
+    with wire_to(common(APP, stream_threads=2, stream_after=60)) as wire:
         for _ in range(2):
             assert wire.get("/loop", *fields).body == b"none, ran"
             wire.send(request("/loop", *fields, "Content-Length: 3", "Expect: 100-continue"))
