@@ -36,8 +36,8 @@ from hsrv.supervisor.reports.status import StatusReader
 from hsrv.supervisor.runtime.configuration import Configuration
 from hsrv.supervisor.runtime.launch import Launch
 from hsrv.supervisor.runtime.loop import Loop
+from hsrv.supervisor.runtime.reports import ProcessReady
 from hsrv.supervisor.runtime.terminal import Terminal
-from hsrv.supervisor.runtime.told import ProcessReady
 from hsrv.supervisor.sockets.addresses import Addresses
 from hsrv.supervisor.sockets.handoffs import Handoffs
 from hsrv.supervisor.sockets.listeners import close_listeners
