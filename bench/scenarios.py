@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bench import fairness, fanout, lateness, memory, reload, surprise, websocket, wrk, wsgi
+from bench import fairness, fanout, lateness, memory, reload, starts, surprise, websocket, wrk, wsgi
 from bench.apps.raw import HELLO, LARGE
 from bench.meter import Result, metered, per_unit
 from bench.process import Failure, Tree, get
@@ -96,6 +96,36 @@ def http(
     return Scenario(name, title, app, run, kinds=kinds, log=log, uses_wrk=True, baseline=baseline)
 
 
+def beginning(name: str, what: str, path: str) -> Scenario:
+    """Streams that begin while `crowd` clients ask for `path`."""
+    ways = [
+        (crowd, way, percent) for crowd in starts.CROWDS for way in ("new", "kept") for percent in (50, 99)
+    ]
+    metrics = tuple(
+        Metric(f"{way}{crowd}_p{percent}", f"{crowd}: {way} p{percent} ms", 1) for crowd, way, percent in ways
+    )
+    main = [metric for metric in metrics if metric.key == "new24_p99"]
+    title = (
+        "Start of an event stream or WebSocket, on a new and on a kept connection, "
+        f"beside 8, 24 and 64 clients whose requests {what} for 200 ms each, 8 workers"
+    )
+    return Scenario(
+        name,
+        title,
+        "raw:app",
+        starts.measure(path),
+        (
+            *main,
+            *(one for one in metrics if one not in main),
+            Metric("answered", "busy answered", 0),
+            Metric("closed", "unanswered and closed", 0),
+        ),
+        workers=8,
+        pinned=False,
+        rounds=2,
+    )
+
+
 # fmt: off
 SCENARIOS: Final = (
     http("hello", "Raw ASGI hello, keep-alive, 64 connections", Load(), kinds=("asgi", "static")),
@@ -147,6 +177,9 @@ SCENARIOS: Final = (
                                 Metric("burns", "burns answered", 0), Metric("naps", "sleeps answered", 0),
                                 Metric("closed", "unanswered and closed", 0)),
              workers=8, pinned=False, rounds=2),
+    beginning("starts", "compute", "/burn?200"),
+    beginning("starts-sleep", "sleep, in a handler that blocks,", "/blocked"),
+    beginning("starts-gil", "hold the GIL in C", "/held"),
     Scenario("reload", "Five reloads (HUP) under 16 kept and 8 new connections, 20 event streams, 20 WebSockets; 2 workers",
              "versioned:app", reload.measure,
              (Metric("failed", "failed requests", 0), Metric("closed", "closed kept connections", 0),

@@ -11,6 +11,7 @@ TICK = 0.1
 FAN_OUT = 0.05
 RANGE_PER_SECOND = 20_000_000
 """Numbers of a range that max() takes in a second, roughly."""
+HELD_STEP = 200_000
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -110,6 +111,15 @@ async def turn(scope: Any, receive: Any, send: Any) -> None:
     await respond(send, b"%020d" % time.monotonic_ns())
 
 
+async def held(scope: Any, receive: Any, send: Any) -> None:
+    """200 ms in C code that never lets go of the GIL: no other thread of the process runs."""
+    began = time.perf_counter()
+    sum(range(HELD_STEP))
+    steps = max(1, int(0.2 / (time.perf_counter() - began)))
+    sum(range(HELD_STEP * (steps - 1)))
+    await respond(send, b"ok")
+
+
 async def begin_stream(send: Any) -> None:
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -194,6 +204,7 @@ ROUTES = {
     "/burn": burn,
     "/busy": busy,
     "/blocked": blocked,
+    "/held": held,
     "/ticks": ticks,
     "/events": events,
     "/turn": turn,
