@@ -52,7 +52,7 @@ COMPILED: Final = (
     "hsrv/serving/admission.py",
     "hsrv/serving/moves.py",
     "hsrv/serving/service.py",
-    "hsrv/worker/handoff.py",
+    "hsrv/serving/desk.py",
     "hsrv/worker/worker.py",
     "hsrv/asyncpool/pool.py",
 )

@@ -1,13 +1,14 @@
 """The parking lot: idle keep-alive connections, held cheaply, given to whichever worker is free when they speak.
 
-Owns each connection from its arrival to the moment that a worker has it. Promises: nothing is read here; a client that
-speaks goes to a free worker through `adopt`, with the time it has left; one that hangs up is closed, one that stays
-silent too long as well; the lot never takes more descriptors than its limit, so that streams always find some. Must
-not touch the application.
+Owns each connection from its arrival to the moment that its client sends something: then the pool reads it. Promises:
+nothing is read here; a connection that can't stay goes to a worker through `adopt`; one that hangs up is closed, one
+that stays silent too long as well; the lot never takes more descriptors than its limit, so that streams always find
+some. Must not touch the application.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from enum import Enum, auto
 from itertools import islice
 from typing import Final
@@ -79,17 +80,20 @@ class ParkingLot:
         adopt: Channel,
         loop: asyncio.AbstractEventLoop,
         limit: int,
+        on_readable: Callable[[Conn, float], None],
         observer: Observer | None = None,
     ) -> None:
-        """`limit`: the most connections that are held; more go on to the workers, which keep them."""
+        """`limit`: the most connections that are held; more go on to the workers, which keep them. `on_readable`: takes
+        over a connection whose client has sent something, with its deadline."""
         self._adopt = adopt
         self._loop = loop
         self._limit = limit
+        self._spoke = on_readable
         self._observer = observer
         self._gate = _Gate.OPEN
         self._parked: dict[Parked, None] = {}
         self._leaving: deque[Parked] = deque()
-        """Unwatched, waiting for room in the adopt channel: their client has sent something, or they have to leave."""
+        """Unwatched, waiting for room in the adopt channel: they have to leave."""
         self._retry: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -158,7 +162,7 @@ class ParkingLot:
             return
         del self._parked[parked]
         parked.conn.unwatch()
-        self._send(parked)
+        self._spoke(parked.conn, parked.deadline)
 
     def _end(self, parked: Parked, reason: EndReason) -> None:
         self._parked.pop(parked, None)

@@ -7,27 +7,54 @@ stream is ended properly. Must not run what a worker should: no request that arr
 
 import asyncio
 import socket
+import time
+from typing import Final
 
 from hsrv.asyncpool import drainplan
 from hsrv.asyncpool.claims import StreamClaims, UnansweredRequests
+from hsrv.asyncpool.lateaccept import LateAcceptor
 from hsrv.asyncpool.parking import ParkingLot, most_parked
+from hsrv.asyncpool.returns import Returns
 from hsrv.asyncpool.room import PoolRoom
 from hsrv.asyncpool.websockets import CLOSE_TIMEOUT, WebSockets
 from hsrv.board.census import CensusKind
+from hsrv.board.lasttaken import LastTaken
 from hsrv.board.layout import Count, Gauge, Occupant
 from hsrv.child.boot import ChildBoot, Learn
+from hsrv.common.globs import LearnedPaths, PassingPaths
+from hsrv.common.request import RequestHead
 from hsrv.common.terms import EndReason
 from hsrv.http.activity import Activity
-from hsrv.http.connection import END_TIMEOUT, HTTPConnection
+from hsrv.http.connection import END_TIMEOUT
 from hsrv.http.contract import Connection, Outcome
 from hsrv.http.overdue import end_overdue
 from hsrv.http.request.exchange import Exchange
 from hsrv.http.states import State
-from hsrv.ipc.messages import Handoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff, decode_handoff
+from hsrv.ipc.messages import (
+    Adoption,
+    ConnectionHandoff,
+    Handoff,
+    ParkedHandoff,
+    StreamingHandoff,
+    Trace,
+    WebSocketHandoff,
+    decode_handoff,
+)
 from hsrv.net.conn import Conn
 from hsrv.net.intake import Intake
+from hsrv.net.poller import bounded_poller, poller_of
 from hsrv.rpc.methods import DrainParams
+from hsrv.serving.accept import Acceptor
+from hsrv.serving.admission import Admission, over_concurrency
+from hsrv.serving.moves import Moves, Reason
+from hsrv.serving.route import Placement, StreamPolicy, route
 from hsrv.serving.service import RoleService
+from hsrv.system.descriptors import most_connections
+
+HEADS_BATCH: Final = 8
+"""Connections whose next request is read per turn of the loop, at most: each takes about 0.1 ms from the streams."""
+
+POOL_FULL: Final = "the pool is full"
 
 
 class AsyncPool(RoleService):
@@ -40,7 +67,14 @@ class AsyncPool(RoleService):
         host.keeps_idle = False
         host.answers_half_closed = False
         host.on_finished = self._finished
-        self._lot = ParkingLot(boot.adopt_send, loop, most_parked(), host.observer)
+        self._streams_poller = poller_of(loop)
+        self._heads_poller = bounded_poller(loop, HEADS_BATCH)
+        """Of connections whose next request is read here, or awaited."""
+        self.admission = Admission(host, self._heads_poller)
+        self._policy = StreamPolicy(boot.config.stream, boot.config.no_stream)
+        self._learned = LearnedPaths()
+        self._plain = PassingPaths()
+        self._lot = ParkingLot(boot.adopt_send, loop, most_parked(), self._read, host.observer)
         self._websockets = WebSockets(host, self._check_drained)
         self._room = PoolRoom(host, self._websockets, self._lot)
         self._handoffs: Intake[Handoff] = Intake(
@@ -52,10 +86,28 @@ class AsyncPool(RoleService):
             has_room=self._receives,
             on_exhausted=self._room.make_room,
         )
-        boot.handoff_send.close()  # the workers' ends: a pool neither hands over to itself nor adopts
-        boot.adopt_receive.close()
-        self._refused: set[Connection] = set()
-        """Those whose request was answered with 503. They count for no limit."""
+        acceptor = Acceptor(
+            boot.listeners,
+            loop,
+            self.admission,
+            self._room,
+            patience=boot.config.queue_timeout,
+            last_taken=LastTaken(),
+        )
+        fds = [sock.fileno() for _, sock in boot.listeners]
+        self._returns = Returns(
+            host,
+            self.admission,
+            (boot.adopt_send, boot.adopt_receive),
+            last_taken=boot.last_taken,
+            read=self._read_adoption,
+        )
+        self._late = LateAcceptor(fds, loop, acceptor, last_taken=boot.last_taken, taken=self._returns.taken)
+        self._moves = Moves(boot.handoff_send, boot.adopt_send, boot.board)
+        boot.handoff_send.close()  # the workers' end: a pool hands nothing over to itself
+        self._streams: set[Connection] = set()
+        """Those whose request runs here."""
+        host.most_connections = most_connections()  # again: by now everything is open that always is
         self._claims = StreamClaims(boot.config)
         self._unanswered = UnansweredRequests(boot.census)
         self._finishing = False
@@ -65,19 +117,26 @@ class AsyncPool(RoleService):
 
     def open(self) -> None:
         self._handoffs.open()
+        self._late.open()
 
     def close(self) -> None:
+        self._late.close()
         self._handoffs.close()
         self._lot.close()
+        self._returns.close()
 
     def finish(self) -> None:
         """No worker will hand anything over: `run` ends with the last stream."""
         self._finishing = True
         self._handoffs.receive_all()
+        if not self.drain.moves_connections:
+            self._returns.refuse_all()
         self._check_drained()
 
     def learned(self, patterns: list[str], plain: list[str]) -> None:
-        """Nothing to do: whatever arrives here runs here."""
+        """Paths that were found to be streams in some process, and paths that were found not to be in a pool."""
+        self._learned.add(patterns)
+        self._plain.add(plain, time.monotonic())
 
     def pool_available(self, available: bool) -> None:
         """Nothing to do: this concerns the workers."""
@@ -123,31 +182,99 @@ class AsyncPool(RoleService):
             message = host.observer.adopted(message)
         conn = Conn(sock, host.loop, message.origin)
         if isinstance(message, ParkedHandoff):
-            if host.census is not None:
-                host.census.enter(conn)
-            self._lot.park(conn, message.deadline)
+            self._receive_parked(conn, message)
             return
         conn.limit_unsent()
         host.board.count(Count.HANDOFFS_RECEIVED)
-        if limit := self._room.limit_for(message):
-            self._refuse(conn, message, limit)
+        if limit := self._room.limit_for(websocket=isinstance(message, WebSocketHandoff)):
+            self._refuse_stream(conn, message, limit)
         elif isinstance(message, WebSocketHandoff) and not self.calls_wsgi:
             self._websockets.start(conn, message)
         else:
             connection = self.admission.enter(conn)
-            self._count_streams()
+            self._begin_stream(connection)
             connection.resume(message.head, message.buffered, message.trace)
 
-    def _refuse(self, conn: Conn, message: StreamingHandoff | WebSocketHandoff, limit: EndReason) -> None:
-        connection = HTTPConnection(conn, self.host)
-        self.host.connections.add(connection)
-        self._refused.add(connection)
-        self.admission.refuse_request(connection, message.head, message.trace, "the pool is full", limit)
+    def _refuse_stream(
+        self, conn: Conn, message: StreamingHandoff | WebSocketHandoff, limit: EndReason
+    ) -> None:
+        connection = self.admission.enter(conn)
+        if self.host.census is not None:
+            self.host.census.leave(conn)  # it counts for no limit
+        self.admission.refuse_request(connection, message.head, message.trace, POOL_FULL, limit)
+
+    def _receive_parked(self, conn: Conn, message: ParkedHandoff) -> None:
+        conn.watch_by(self._heads_poller)
+        if message.buffered:
+            self._read(conn, message.deadline, message.buffered)
+            return
+        if self.host.census is not None:
+            self.host.census.enter(conn)
+        self._lot.park(conn, message.deadline)
+
+    def _begin_stream(self, connection: Connection) -> None:
+        self._streams.add(connection)
+        self._count_streams()
 
     def _count_streams(self) -> None:
         if self.host.census is not None:
-            streams = len(self.host.connections) - len(self._refused)
-            self.host.census.set(CensusKind.STREAMS, streams)
+            self.host.census.set(CensusKind.STREAMS, len(self._streams))
+
+    # heads that are read here
+
+    def _read(self, conn: Conn, deadline: float | None, buffered: bytes = b"") -> None:
+        """Read the next request of a connection, which nobody watches, and find where it runs."""
+        if self.host.census is not None:
+            self.host.census.leave(conn)
+        connection = self.admission.enter(conn)
+        if self.drain.moves_connections and self._moves.move(connection, Reason.DRAIN) is Outcome.ELSEWHERE:
+            return
+        connection.start(buffered, deadline, at_once=not buffered)
+
+    def _read_adoption(self, message: Adoption, sock: socket.socket) -> None:
+        """A connection between two requests that no worker has adopted."""
+        assert isinstance(message, ConnectionHandoff)
+        if self.host.observer is not None:
+            message = self.host.observer.adopted(message)
+        conn = Conn(sock, self.host.loop, message.origin)
+        conn.watch_by(self._heads_poller)
+        self._read(conn, message.deadline, message.buffered)
+
+    def identified(self, connection: Connection) -> Outcome:
+        return self.admission.identified(connection)
+
+    def take(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
+        if self.drain.is_on and not self.drain.moves_connections:
+            return self._returns.refuse(connection, head, trace, "the server stops", EndReason.SHED)
+        where = route(head, self._policy, self._learned, self._plain, trace.received_at)
+        if where is Placement.HERE:
+            return self._returns.pass_on(connection, head, trace)
+        return self._take_stream(connection, head, trace)
+
+    def _take_stream(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
+        census = self.host.census
+        if not head.websocket and over_concurrency(census, self.host.settings):
+            self.admission.refuse_concurrency(connection, head, trace)
+            return Outcome.REFUSED
+        if limit := self._room.limit_for(websocket=head.websocket):
+            return self._returns.refuse(connection, head, trace, POOL_FULL, limit)
+        if not head.websocket:
+            self._prepare(connection.conn)
+            self._begin_stream(connection)
+            return Outcome.HERE
+        conn, buffered = connection.release()
+        if census is not None:
+            census.leave(conn)
+        self._prepare(conn)
+        message = WebSocketHandoff(origin=conn.origin, head=head, buffered=buffered, trace=trace)
+        self._websockets.start(conn, message)
+        return Outcome.ELSEWHERE
+
+    def _prepare(self, conn: Conn) -> None:
+        """For a stream."""
+        conn.unwatch()
+        conn.watch_by(self._streams_poller)
+        conn.limit_unsent()
 
     # requests, which may turn out to be streams
 
@@ -182,20 +309,32 @@ class AsyncPool(RoleService):
     # connections
 
     def closed(self, connection: Connection, reason: EndReason) -> None:
-        self._refused.discard(connection)
-        self._count_streams()
+        self._end_stream(connection)
+        if connection.cause is not None:
+            self.admission.closed(connection)
         if self._finishing and reason is not EndReason.HANDED_OFF:  # `idle` checks once the lot has it
             self._check_drained()
 
     def idle(self, connection: Connection) -> Outcome:
-        """It goes back to a worker, at once or when its client sends something."""
-        conn, buffered = connection.release()
-        if buffered or not self.host.settings.park_after:
-            self._lot.give_back(conn, connection.deadline, buffered)
-        else:
+        """Its next request is read here, at once or when its client sends one."""
+        self._end_stream(connection)
+        if connection.buffer:
+            connection.conn.unwatch()
+            connection.conn.watch_by(self._heads_poller)
+            return Outcome.HERE
+        conn, _ = connection.release()
+        conn.watch_by(self._heads_poller)
+        if self.host.settings.park_after:
             self._lot.park(conn, connection.deadline)
+        else:
+            self._lot.give_back(conn, connection.deadline, b"")
         self._check_drained()
         return Outcome.ELSEWHERE
+
+    def _end_stream(self, connection: Connection) -> None:
+        if connection in self._streams:
+            self._streams.discard(connection)
+            self._count_streams()
 
     # time
 
@@ -208,19 +347,26 @@ class AsyncPool(RoleService):
         for reason in self._lot.sweep(now):
             self.host.count(reason)
         self.host.board.gauge(Gauge.PARKED, len(self._lot))
+        if not self.drain.moves_connections:
+            self._returns.sweep(now)
         self.sweep_drain(now)
 
     # drain
 
     def stop_taking(self, params: DrainParams) -> None:
-        """Handoffs are received until `finish`; parked connections leave."""
+        """Handoffs are received until `finish`; parked connections leave, and so do those whose next request is read
+        here."""
+        self._late.close()
         if params.adopt:
             self._lot.send_away()
         else:
             self._lot.close()
 
     def continue_drain(self, params: DrainParams, age: float) -> None:
-        if not params.adopt:
+        if params.adopt:
+            self._moves.move_all(list(self.host.connections), Reason.DRAIN)
+        else:
+            self._refuse_waiting()
             self.host.close_idle()
         steps = drainplan.steps(
             age,
@@ -238,6 +384,12 @@ class AsyncPool(RoleService):
             self.host.cut_all()
             self.drain.end()
         self._check_drained()
+
+    def _refuse_waiting(self) -> None:
+        """The workers stop too: none will be free for what waits here."""
+        for connection in list(self.host.connections):
+            if connection.state is State.WAITING:
+                self.host.shed(connection, "the server stops")
 
     def _any_unanswered(self) -> bool:
         connections = self.host.connections

@@ -8,7 +8,6 @@ from hsrv.asyncpool.websockets import WebSockets
 from hsrv.board.census import CensusKind
 from hsrv.common.terms import EndReason
 from hsrv.http.host import HTTPHost
-from hsrv.ipc.messages import StreamingHandoff, WebSocketHandoff
 
 ROOM_WANTED: Final = 16
 """Parked connections that are closed when a stream finds no descriptor: closing one at a time would cost
@@ -46,14 +45,14 @@ class PoolRoom:
         self._full_since = min(self._full_since, now)
         return now - self._full_since >= self._host.settings.handoff_timeout
 
-    def limit_for(self, message: StreamingHandoff | WebSocketHandoff) -> EndReason | None:
+    def limit_for(self, *, websocket: bool) -> EndReason | None:
         """The limit that forbids one more; None: there is room."""
         if not self.has_room() and not self.make_room():
             return EndReason.DESCRIPTORS
         census, settings = self._host.census, self._host.settings
         if census is None:
             return None
-        if isinstance(message, WebSocketHandoff):
+        if websocket:
             most, kind, reason = (
                 settings.limit_websockets,
                 CensusKind.WEBSOCKETS,

@@ -210,7 +210,7 @@ class Supervisor:
         start(self._commands.watch_terminal)
         start(self._hangs.run)
         start(self._handoffs.run)
-        start(NoWorkerResponder(begun.addresses.listeners, loop.plan.lacks_worker, self._queue_timeout).run)
+        start(NoWorkerResponder(begun.addresses.listeners, loop.plan.lacks_acceptor, self._queue_timeout).run)
         start(self._notifier.run, lambda: loop.changed)
         start(self._upgrades.heed_keeper)
         if self._admin is not None:

@@ -11,37 +11,43 @@ import socket
 import time
 from collections.abc import Callable
 from heapq import nsmallest
+from itertools import islice
 from typing import Final
 
-from hsrv.board.census import Census, CensusKind
+from hsrv.board.census import CensusKind
 from hsrv.board.layout import Count
 from hsrv.child.boot import ChildBoot, Learn
 from hsrv.common.globs import LearnedPaths, PassingPaths
 from hsrv.common.request import RequestHead
 from hsrv.common.terms import EndReason
+from hsrv.http.connection import HTTPConnection
 from hsrv.http.contract import Connection, Outcome
 from hsrv.http.host import HTTPHost
 from hsrv.http.overdue import end_overdue
 from hsrv.http.request.exchange import Exchange
 from hsrv.ipc.messages import (
-    ConnectionHandoff,
+    Adoption,
     Handoff,
     ParkedHandoff,
+    RequestHandoff,
     Trace,
-    decode_connection,
+    decode_adoption,
     decode_handoff,
 )
 from hsrv.logs.logging import get_logger
 from hsrv.net.conn import Conn
 from hsrv.net.intake import Intake
 from hsrv.rpc.methods import DrainParams
-from hsrv.serving.accept import Acceptor
+from hsrv.serving.accept import ROOM_WANTED, Acceptor
+from hsrv.serving.admission import over_concurrency
+from hsrv.serving.desk import HandoffDesk, is_overdue
 from hsrv.serving.moves import Moves, Reason
+from hsrv.serving.route import Placement, StreamPolicy, route
 from hsrv.serving.service import RoleService
+from hsrv.system.cpus import resolve_workers
 from hsrv.system.descriptors import IDLE_ENOUGH
-from hsrv.worker.handoff import HandoffDesk
+from hsrv.worker.longcalls import LongCalls
 from hsrv.worker.places import Places
-from hsrv.worker.route import Placement, StreamPolicy, route
 
 LAST_ACCEPTS: Final = 1024
 """Connections that a worker still takes from the accept queue when the server stops: closing the last copy of a
@@ -50,6 +56,9 @@ listening socket would reset them."""
 ADOPT_BATCH: Final = 16
 """Connections adopted per turn of the loop. When every worker computes, a turn is long, and one connection per turn
 would keep parked clients waiting for seconds."""
+
+MAKE_WAY_LIMIT: Final = 64
+"""Connections that leave before a long call. Each takes a system call of about 10 µs."""
 
 _HERE: Final = Outcome.HERE
 """Used for every request, as in `hsrv.http.connection`."""
@@ -109,16 +118,27 @@ class Worker(RoleService):
         self._policy = StreamPolicy(config.stream, config.no_stream)
         self._learned = LearnedPaths()
         self._plain = PassingPaths()
+        self._last_taken = boot.last_taken
+        self._long_calls = LongCalls(resolve_workers(config)[0])
+        self._after_long: set[Connection] = set()
+        """Those whose present call took long."""
+        self._room = IdleRoom(self.host)
         self._acceptor = Acceptor(
-            boot.listeners, loop, self.admission, IdleRoom(self.host), patience=config.queue_timeout
+            boot.listeners,
+            loop,
+            self.admission,
+            self._room,
+            patience=config.queue_timeout,
+            last_taken=boot.last_taken,
         )
-        self._adoptions: Intake[ConnectionHandoff] = Intake(
+        self._adoptions: Intake[Adoption] = Intake(
             boot.adopt_receive,
             loop,
-            decode_connection,
+            decode_adoption,
             self.adopt,
             on_undecodable=self.on_undecodable,
             batch=ADOPT_BATCH,
+            has_room=self._may_adopt,
         )
         self._desk = HandoffDesk(boot.handoff_send, loop, boot.board)
         self._moves = Moves(boot.handoff_send, boot.adopt_send, boot.board)
@@ -133,6 +153,7 @@ class Worker(RoleService):
         self._places = Places(self.places, self._acceptor, loop, self._count_requests)
         if life := _life(config.worker_max_requests, config.worker_max_requests_jitter):
             self.host.on_finished = Wear(life, config.worker_max_requests, self._worn_out).finished
+        self.host.long_after = self._long_calls.limit
 
     # life (hsrv.serving.service)
 
@@ -153,7 +174,7 @@ class Worker(RoleService):
 
     def pool_available(self, available: bool) -> None:
         """Whether a pool takes streams. While none does, what waits in the channel gets 503 from the workers."""
-        self._desk.available = available
+        self._desk.available = self._moves.pool_available = available
         if available:
             self._unserved.close()
         else:
@@ -187,8 +208,8 @@ class Worker(RoleService):
             self.drain.end()
 
     def rescue(self) -> None:
-        """The event loop is blocked: move connections between two requests to other workers. Called from another
-        thread."""
+        """The event loop is blocked: move connections between two requests to the pool, which reads the next one.
+        Called from another thread."""
         turn = self.host.turn
         if self.drain.is_on or not hasattr(select, "epoll") or not turn.acquire(blocking=False):
             return
@@ -204,9 +225,10 @@ class Worker(RoleService):
 
     # connections
 
-    def adopt(self, message: ConnectionHandoff, sock: socket.socket) -> None:
+    def adopt(self, message: Adoption, sock: socket.socket) -> None:
         """Serve a connection that another process gave away. Owns `sock` from here on."""
         host = self.host
+        self._last_taken.adopted_at = host.loop.time()
         if host.observer is not None:
             message = host.observer.adopted(message)
         conn = Conn(sock, host.loop, message.origin)
@@ -215,11 +237,25 @@ class Worker(RoleService):
             return
         host.board.count(Count.ADOPTED)
         connection = self.admission.enter(conn)
+        if isinstance(message, RequestHandoff):
+            self._serve_request(connection, message)
+            return
         connection.parkable = message.parkable
         # Not in the next turn: the loop may be blocked before it, and the connection move on unread, again and again.
         connection.start(message.buffered, message.deadline, at_once=not self.drain.is_on)
 
-    def _leave_to_newer(self, message: ConnectionHandoff, conn: Conn) -> Outcome:
+    def _serve_request(self, connection: HTTPConnection, message: RequestHandoff) -> None:
+        head, trace = message.head, message.trace
+        if not is_overdue(trace, self.host.loop.time(), self.host.settings.queue_timeout):
+            connection.take_over(head, message.buffered, trace)
+        else:
+            why = "no worker was free in time"
+            self.admission.refuse_request(connection, head, trace, why, EndReason.QUEUE_TIMEOUT)
+
+    def _may_adopt(self) -> bool:
+        return self.drain.is_on or self._room.has_room() or self._room.make_room(ROOM_WANTED) > 0
+
+    def _leave_to_newer(self, message: Adoption, conn: Conn) -> Outcome:
         """All generations share the adopt channel, and the message that starts this worker's drain is late. Put back a
         connection that newer code has served, and adopt no more. HERE: no room; an answer of older code is better than
         none."""
@@ -235,7 +271,7 @@ class Worker(RoleService):
             message = host.observer.adopted(message)
         connection = self.admission.enter(Conn(sock, host.loop, message.origin))
         if isinstance(message, ParkedHandoff):
-            connection.start(deadline=message.deadline)
+            connection.start(message.buffered, message.deadline)
         else:
             why = "no pool was ready within --handoff-timeout"
             self._refuse_handoff(connection, message.head, message.trace, why)
@@ -244,6 +280,8 @@ class Worker(RoleService):
         return self.admission.identified(connection)
 
     def closed(self, connection: Connection, reason: EndReason) -> None:
+        if self._after_long:
+            self._after_long.discard(connection)
         if connection.cause is not None:
             self.admission.closed(connection)
         if self.drain.is_on:
@@ -252,20 +290,28 @@ class Worker(RoleService):
     def idle(self, connection: Connection) -> Outcome:
         if self.drain.moves_connections:
             return self._moves.move(connection, Reason.DRAIN)
+        if self._after_long and connection in self._after_long:
+            self._after_long.discard(connection)
+            if connection.parkable and self._may_park():
+                return self._moves.move(connection, Reason.LONG)
         return _HERE
+
+    def _may_park(self) -> bool:
+        return bool(self.host.settings.park_after) and self._desk.is_free and not self.drain.is_on
 
     # requests
 
     def take(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
         where = route(head, self._policy, self._learned, self._plain, trace.received_at)
         census = self.host.census
-        if census is not None and not head.websocket and self._too_many_requests(census):
-            why, cause = "--limit-concurrency is reached", EndReason.LIMIT_CONCURRENCY
-            self.admission.refuse_request(connection, head, trace, why, cause)
+        if census is not None and not head.websocket and over_concurrency(census, self.host.settings):
+            self.admission.refuse_concurrency(connection, head, trace)
             return Outcome.REFUSED
         if where is Placement.POOL:
             return self._pass_on(connection, head, trace)
         if self._places.free:
+            if self._long_calls.any_known and self._long_calls.expects(head.path):
+                self._make_way(connection)
             return _HERE
         connection.wait(head, trace, self.host.settings.queue_timeout)
         self._places.queue(connection)
@@ -274,10 +320,6 @@ class Worker(RoleService):
     def _count_requests(self, count: int) -> None:
         if self.host.census is not None:
             self.host.census.set(CensusKind.REQUESTS, count)
-
-    def _too_many_requests(self, census: Census) -> bool:
-        limit = self.host.settings.limit_concurrency
-        return bool(limit) and census.total(CensusKind.REQUESTS) >= limit
 
     def _pass_on(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
         outcome = self._desk.pass_on(connection, head, trace, patience=self.host.settings.handoff_timeout)
@@ -288,6 +330,20 @@ class Worker(RoleService):
     def _refuse_handoff(self, connection: Connection, head: RequestHead, trace: Trace, why: str) -> None:
         self.host.board.count(Count.HANDOFFS_REFUSED)
         self.admission.refuse_request(connection, head, trace, why, EndReason.SHED)
+
+    # calls that take long
+
+    def _make_way(self, connection: Connection) -> None:
+        """The call that `connection` is about to begin takes long: others would wait for it."""
+        if self._may_park():
+            others = (one for one in self.host.connections if one is not connection and one.parkable)
+            self._moves.move_all(list(islice(others, MAKE_WAY_LIMIT)), Reason.LONG)
+
+    def lasted(self, connection: Connection, exchange: Exchange, seconds: float) -> None:
+        if seconds >= self._long_calls.limit:
+            self._after_long.add(connection)
+        self._long_calls.took(exchange.pattern(), seconds)
+        self.host.long_after = 0.0 if self._long_calls.any_known else self._long_calls.limit
 
     def _worn_out(self, served: int) -> None:
         self.on_worn_out("requests", f"{served} requests served (--worker-max-requests)")

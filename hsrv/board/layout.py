@@ -40,7 +40,7 @@ class Gauge(IntEnum):
     IDLE = 1
     """Of the connections: between two requests."""
     WAITING = 2
-    """Requests that wait for a place, or for room in the handoff channel."""
+    """Requests that wait for a place, or for room in the handoff or adopt channel."""
     IN_FLIGHT = 3
     """Application calls that wait for something, including streams. A call that runs is `Snapshot.current`."""
     STREAMS = 4
@@ -62,7 +62,7 @@ class Count(IntEnum):
     """Requests for the pool that got 503."""
     HANDOFFS_RECEIVED = 4
     PARKED = 5
-    """Idle connections sent to the parking lot."""
+    """Connections between two requests sent to the parking lot."""
     UNDECODABLE = 6
     """Packets that were dropped."""
     STREAMS_OPENED = 7
@@ -79,7 +79,9 @@ class Count(IntEnum):
     BYTES_IN = 14
     BYTES_OUT = 15
     RESCUED = 16
-    """Connections moved to other workers because the event loop was blocked."""
+    """Connections moved to other processes because the event loop was blocked."""
+    HANDOFFS_RETURNED = 17
+    """Requests that a pool read and passed on to a worker."""
 
 
 class Histogram(IntEnum):

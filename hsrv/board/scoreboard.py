@@ -161,6 +161,10 @@ class Scoreboard:
     def count(self, count: Count, amount: int = 1) -> None:
         self._ints[COUNTS_AT + count] += amount
 
+    def counted(self, count: Count) -> int:
+        """What was counted so far."""
+        return self._ints[COUNTS_AT + count]
+
     def transferred(self, received: int, sent: int) -> None:
         """Add bytes transferred on a connection since its last report."""
         self._ints[_BYTES_IN_AT] += received

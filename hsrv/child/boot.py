@@ -5,11 +5,12 @@ former, `hsrv.child.life` uses the latter.
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hsrv.app.apploader import LoadedApp
 from hsrv.board.census import Census
+from hsrv.board.lasttaken import LastTaken
 from hsrv.board.layout import Occupant
 from hsrv.board.scoreboard import Scoreboard
 from hsrv.common.asgi import Application
@@ -42,6 +43,8 @@ class ChildBoot:
     adopt_send: Channel
     adopt_receive: Channel
     listeners: list[tuple[ListenerInfo, socket.socket]]
+    last_taken: LastTaken = field(default_factory=LastTaken)
+    """Shared by the workers and pools of a template."""
     census: Census | None = None
     collectors: Collectors | None = None
     """Receive lifecycle events; created when the application is loaded."""

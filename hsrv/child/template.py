@@ -30,6 +30,7 @@ from hsrv.app.forkobjects import reseed
 from hsrv.app.forksafety import reopen
 from hsrv.board import stacks
 from hsrv.board.census import Census
+from hsrv.board.lasttaken import LastTaken
 from hsrv.board.scoreboard import Scoreboard
 from hsrv.child import debugger, leadership, whichprocess
 from hsrv.child.boot import ChildBoot
@@ -113,6 +114,7 @@ class Template:
         self._poll.register(channel.fileno(), select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
         self._leftovers = Leftovers()
+        self._last_taken = LastTaken()
         self._take_signals()
         blockedsignals.unblock()
 
@@ -321,7 +323,8 @@ class Template:
                     handoff_receive=self._handoff_receive,
                     adopt_send=self._adopt_send,
                     adopt_receive=self._adopt_receive,
-                    listeners=self._listeners if identity.role is Role.WORKER else self._drop_listeners(),
+                    listeners=self._listeners,
+                    last_taken=self._last_taken,
                     census=Census(self._census) if self._census >= 0 else None,
                 )
             )
@@ -332,10 +335,9 @@ class Template:
             output.flush()
             os._exit(code)
 
-    def _drop_listeners(self) -> list[tuple[ListenerInfo, socket.socket]]:
+    def _drop_listeners(self) -> None:
         for _, listener in self._listeners:
             listener.close()
-        return []
 
     # the supervisor is gone
 

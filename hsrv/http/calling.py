@@ -89,7 +89,10 @@ class CallingConnection(BodyConnection):
             host.turn.acquire()
         host.board.paused()
         if outbox.open:
-            host.call_times.took(head.raw_path, time.monotonic() - exchange.busy_since)
+            seconds = time.monotonic() - exchange.busy_since
+            host.call_times.took(head.raw_path, seconds)
+            if seconds >= host.long_after:
+                host.delegate.lasted(self, exchange, seconds)
         if task.done():
             self._on_returned(exchange, task)
             if exchange.begun_at:

@@ -86,6 +86,16 @@ class HTTPConnection(CallingConnection):
         self.buffer += buffered
         self._begin_late(head, trace)
 
+    def take_over(self, head: RequestHead, buffered: bytes, trace: Trace) -> None:
+        """The same, unless the request has to wait here too, or goes on to yet another process."""
+        self.buffer += buffered
+        try:
+            if self.host.delegate.take(self, head, trace) is _HERE:
+                self._begin_late(head, trace)
+        except BaseException:
+            self.abort(EndReason.PROTOCOL_ERROR)  # not watched yet: nothing else would ever end it
+            raise
+
     # reading
 
     def _on_readable(self) -> None:

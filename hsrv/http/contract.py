@@ -88,6 +88,8 @@ class Host:
     state: dict[str, Any]
     """The lifespan state; each request gets a shallow copy."""
     scopes: ScopeBuilder
+    long_after: float
+    """Seconds from which on the delegate is told what the first step of a call took."""
     call_times: CallTimes
     default_headers: DefaultHeaders
     """The server's own header lines."""
@@ -193,6 +195,9 @@ class Delegate:
     def closed(self, connection: "Connection", reason: EndReason) -> None:
         """The connection left this process."""
 
+    def lasted(self, connection: "Connection", exchange: Exchange, seconds: float) -> None:
+        """The first step of a call took at least `Host.long_after`. Called before `idle`, as a rule."""
+
     def sweep(self, now: float) -> None:
         """Act on every overdue deadline. Called periodically."""
         raise NotImplementedError
@@ -271,7 +276,7 @@ class Connection:
     # to another process
 
     def give(self, channel: Sender, packet: bytes, kind: Move) -> None:
-        """Pass it on with `packet`. `kind`: for observers. Raises ChannelError: then it is ours, and watched again."""
+        """Pass it on with `packet`. `kind`: for observers. Raises ChannelError: then it stays ours, as before."""
         raise NotImplementedError
 
     def release(self) -> tuple[Conn, bytes]:
@@ -284,6 +289,10 @@ class Connection:
 
     def handoff(self, head: RequestHead, trace: Trace) -> bytes:
         """The packet that moves it, with a request that was not run, to the pool."""
+        raise NotImplementedError
+
+    def request(self, head: RequestHead, trace: Trace) -> bytes:
+        """The packet that moves it, with a request that was not run, to a worker."""
         raise NotImplementedError
 
     def adoption(self) -> bytes:

@@ -37,6 +37,7 @@ from hsrv.ipc.messages import (
     ConnectionHandoff,
     Origin,
     ParkedHandoff,
+    RequestHandoff,
     StreamingHandoff,
     Trace,
     WebSocketHandoff,
@@ -52,7 +53,7 @@ def move_of(message: AnyHandoff) -> Move:
     """Why a connection came."""
     if isinstance(message, StreamingHandoff):
         return "request"
-    if isinstance(message, ConnectionHandoff):
+    if isinstance(message, ConnectionHandoff | RequestHandoff):
         return "adopt"
     return "parked" if isinstance(message, ParkedHandoff) else "websocket"
 

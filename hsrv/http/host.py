@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
+from math import inf
 from typing import Any, Final
 
 from hsrv.board.census import Census
@@ -106,6 +107,7 @@ class HTTPHost(Host):
         self.calls = RunningCalls(board)
         self.default_headers = DefaultHeaders(time.time, server=config.server_header, date=config.date_header)
         self.access_log = AccessLog(config, partial(soon, loop))
+        self.long_after = inf
         self.on_finished: Callable[[Exchange, EndReason], None] | None = None
         """Called at the end of each response, complete or cut."""
         self.sweeps = Sweep(loop, self.turn, self.sweep if delegate is None else delegate.sweep)
@@ -235,6 +237,8 @@ class HTTPHost(Host):
             self.observer.ended(exchange, reason)
         encoder = exchange.encoder
         seconds = time.monotonic() - exchange.started_at
+        if seconds >= self.long_after:
+            self._took_long(connection, exchange)
         if exchange.is_stream:  # also when the call has returned already, and its last bytes still waited
             self.board.stream_ended[reason] += 1
             self.board.observe(Histogram.STREAM, seconds)
@@ -255,6 +259,12 @@ class HTTPHost(Host):
             log.info("response cut", reason=reason, path=exchange.head.path, **trace_context(exchange.trace))
         if self.on_finished is not None:
             self.on_finished(exchange, reason)
+
+    def _took_long(self, connection: Connection, exchange: Exchange) -> None:
+        """Unless the application or the client has waited meanwhile, or the response for the end of the turn."""
+        first_step = exchange.task is None and connection.state is State.RUNNING
+        if first_step and not connection.conn.outbox.open:
+            self.delegate.lasted(connection, exchange, time.monotonic() - exchange.busy_since)
 
     def refused(self, connection: Connection, error: ClientError, cause: EndReason) -> None:
         if self.observer is not None:

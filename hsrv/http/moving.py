@@ -18,6 +18,7 @@ from hsrv.ipc.messages import (
     ConnectionHandoff,
     Origin,
     ParkedHandoff,
+    RequestHandoff,
     StreamingHandoff,
     Trace,
     WebSocketHandoff,
@@ -32,10 +33,12 @@ class MovingConnection(EndingConnection):
     __slots__ = ()
 
     def give(self, channel: Sender, packet: bytes, kind: Move) -> None:
+        watched = self.conn.reading
         try:
             give(self.conn, channel, packet, kind, self.host.observer)
         except ChannelError:
-            self.conn.watch(self._on_readable)
+            if watched:
+                self.conn.watch(self._on_readable)
             raise
         self._leave()
 
@@ -70,8 +73,15 @@ class MovingConnection(EndingConnection):
     def adoption(self) -> bytes:
         return encode(ConnectionHandoff(origin=self.origin(), buffered=bytes(self.buffer)))
 
+    def request(self, head: RequestHead, trace: Trace) -> bytes:
+        return encode(
+            RequestHandoff(origin=self.origin(), head=head, buffered=bytes(self.buffer), trace=trace)
+        )
+
     def parking(self) -> bytes:
-        return encode(ParkedHandoff(origin=self.origin(), deadline=self.deadline))
+        return encode(
+            ParkedHandoff(origin=self.origin(), deadline=self.deadline, buffered=bytes(self.buffer))
+        )
 
     @property
     def unused(self) -> bool:

@@ -83,17 +83,31 @@ class ConnectionHandoff(msgspec.Struct, frozen=True, kw_only=True, tag="connecti
     version: int = VERSION
 
 
+class RequestHandoff(msgspec.Struct, frozen=True, kw_only=True, tag="request"):
+    """A request whose head the pool read, for a worker. Comes with the client socket. Not yet run anywhere."""
+
+    origin: Origin
+    head: RequestHead
+    buffered: bytes
+    """All bytes read after the head: body and pipelined requests, unparsed."""
+    trace: Trace
+    version: int = VERSION
+
+
 class ParkedHandoff(msgspec.Struct, frozen=True, kw_only=True, tag="parked"):
-    """A connection between two requests, with nothing read, for the parking lot. Comes with the client socket."""
+    """A connection between two requests, for the parking lot. Comes with the client socket."""
 
     origin: Origin
     deadline: float
-    """time.monotonic() at which it is closed if nothing comes."""
+    """time.monotonic() at which it is closed if nothing more comes."""
+    buffered: bytes = b""
+    """What was read after the last exchange: part of a head, or pipelined requests."""
     version: int = VERSION
 
 
 Handoff = StreamingHandoff | WebSocketHandoff | ParkedHandoff
-AnyHandoff = StreamingHandoff | WebSocketHandoff | ParkedHandoff | ConnectionHandoff
+Adoption = ConnectionHandoff | RequestHandoff
+AnyHandoff = Handoff | Adoption
 
 
 class ListenerInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,7 +234,7 @@ FromTemplate = TemplateReady | PreloadUnsafe | TemplateFailed | Forked | Exited
 
 _encoder = msgspec.msgpack.Encoder()
 _to_pool: "msgspec.msgpack.Decoder[Handoff]" = msgspec.msgpack.Decoder(Handoff)
-_to_worker: "msgspec.msgpack.Decoder[ConnectionHandoff]" = msgspec.msgpack.Decoder(ConnectionHandoff)
+_to_worker: "msgspec.msgpack.Decoder[Adoption]" = msgspec.msgpack.Decoder(Adoption)
 _to_template: "msgspec.msgpack.Decoder[ToTemplate]" = msgspec.msgpack.Decoder(ToTemplate)
 _from_template: "msgspec.msgpack.Decoder[FromTemplate]" = msgspec.msgpack.Decoder(FromTemplate)
 
@@ -247,7 +261,7 @@ def decode_handoff(data: bytes) -> Handoff:
     return _decode(_to_pool, data)
 
 
-def decode_connection(data: bytes) -> ConnectionHandoff:
+def decode_adoption(data: bytes) -> Adoption:
     """A packet of the adopt channel. Raises `MessageError`."""
     return _decode(_to_worker, data)
 

@@ -26,7 +26,7 @@ from hsrv.common.errors import ClientDisconnected
 from hsrv.ipc.channel import ChannelFull
 from hsrv.ipc.messages import Origin
 from hsrv.net.gathering import FilePart, GatheringConn
-from hsrv.net.poller import poller_of
+from hsrv.net.poller import Poller, poller_of
 from hsrv.net.waiting import until
 
 RECEIVE_SIZE: Final = 64 * 1024
@@ -82,7 +82,7 @@ class Conn(GatheringConn):
         poller = poller_of(loop)
         super().__init__(sock, poller.outbox)
         self._loop = loop
-        self._poller = poller
+        self._poller: Poller = poller
         self.origin = origin
         self.fd = sock.fileno()
         self.reading = False
@@ -108,6 +108,12 @@ class Conn(GatheringConn):
     @property
     def is_open(self) -> bool:
         return self.fd >= 0
+
+    def watch_by(self, poller: Poller) -> None:
+        """Use another poller of the same loop from now on. Neither reading nor writing may be watched."""
+        if self.reading or self._writing:
+            raise RuntimeError("a connection that is watched stays with its poller")
+        self._poller = poller
 
     # reading
 

@@ -55,9 +55,13 @@ if hasattr(select, "epoll"):
     class EpollPoller:
         """A `Poller` on an epoll object that `loop` watches."""
 
-        def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        def __init__(
+            self, loop: asyncio.AbstractEventLoop, turn: RLock | None = None, most: int = MAX_EVENTS
+        ) -> None:
+            """`turn`: of the loop's first poller, if this is another. `most`: events handled per turn of the loop."""
             self._epoll = EPOLL()
-            self.turn = RLock()
+            self._most = most
+            self.turn = turn or RLock()
             """Held while callbacks run: while another thread holds it, no callback runs."""
             self.outbox = Outbox(loop, self.turn)
             self._entries: dict[int, _Entry] = {}
@@ -113,7 +117,7 @@ if hasattr(select, "epoll"):
             with self.turn:
                 if outbox.waiting:
                     outbox.flush()  # written since the last time, by tasks
-                ready = self._epoll.poll(0, MAX_EVENTS)
+                ready = self._epoll.poll(0, self._most)
                 if len(ready) > 1 or outbox.open:
                     outbox.begin(several=len(ready) > 1)
                 outbox.dispatching = True
@@ -163,6 +167,34 @@ def poller_of(loop: asyncio.AbstractEventLoop) -> Poller:
             found = EpollPoller(loop)
             loop.hsrv_poller = found  # type: ignore[attr-defined]  # our loops take attributes
     return found
+
+
+class ReadyCheck:
+    """Tells whether one of some descriptors is readable, without waiting and without reading."""
+
+    def __init__(self, *fds: int) -> None:
+        self._fds = fds
+        self._epoll = EPOLL() if EPOLL is not None else None
+        if self._epoll is not None:
+            for fd in fds:
+                self._epoll.register(fd, _READ)
+
+    def __bool__(self) -> bool:
+        if self._epoll is not None:
+            return bool(self._epoll.poll(0, 1))
+        return bool(select.select(self._fds, (), (), 0)[0])
+
+    def close(self) -> None:
+        """May be called again."""
+        if self._epoll is not None:
+            self._epoll.close()
+
+
+def bounded_poller(loop: asyncio.AbstractEventLoop, most: int) -> Poller:
+    """Another poller of the loop, which handles at most `most` events per turn: the next come in the next turn, after
+    everything else that is due. Without epoll: the loop's own."""
+    first = poller_of(loop)
+    return first if EPOLL is None or isinstance(first, LoopPoller) else EpollPoller(loop, turn_of(loop), most)
 
 
 def turn_of(loop: asyncio.AbstractEventLoop) -> RLock:

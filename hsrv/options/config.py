@@ -142,12 +142,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     app_metrics: Annotated[bool, Opt("merge the application's prometheus-client metrics of all processes into /metrics", _ADMIN)] = True
 
     keep_alive: Annotated[Seconds, Opt("an idle connection is closed after this time", _HTTP, common=_SERVING)] = 75.0
-    park_after: Annotated[SecondsOrNone, Opt("an idle connection moves to the parking lot after this time, from where any free worker takes it; 0: never", _HTTP)] = 1.0
+    park_after: Annotated[SecondsOrNone, Opt("an idle connection moves to the parking lot in the pool after this time, or when its worker is about to be busy for long; its next request goes to any free worker; 0: never", _HTTP)] = 1.0
     header_timeout: Annotated[Seconds, Opt("time for a request head to arrive", _HTTP)] = 10.0
     body_timeout: Annotated[Seconds, Opt("time without a byte of a request body", _HTTP)] = 30.0
     body_min_rate: Annotated[CountOrNone, Opt("minimum bytes per second of a request body, over any --body-timeout before the response begins; 0: any", _HTTP, metavar="SIZE")] = 240
     send_timeout: Annotated[Seconds, Opt("close a connection when the client accepts no byte of a response for this time", _HTTP)] = 60.0
-    queue_timeout: Annotated[Seconds, Opt("how long a request may wait for a place before it gets 503", _HTTP)] = 30.0
+    queue_timeout: Annotated[Seconds, Opt("how long a request may wait for a worker, or for a place in it, before it gets 503", _HTTP)] = 30.0
     limit_connections: Annotated[CountOrNone, Opt("maximum client connections of the server, including idle ones and streams; more get 503; 0: as descriptors allow", _HTTP, metavar="N")] = 0
     limit_connections_per_client: Annotated[CountOrNone, Opt("the same for one client address, or one /64 of IPv6; 0: no limit", _HTTP, metavar="N")] = 0
     limit_concurrency: Annotated[CountOrNone, Opt("maximum requests in progress or waiting in all processes, not counting streams; more get 503 at once; 0: no limit", _HTTP, metavar="N")] = 0

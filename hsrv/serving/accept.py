@@ -15,6 +15,7 @@ import errno
 import socket
 from typing import Any, Final, Protocol
 
+from hsrv.board.lasttaken import LastTaken
 from hsrv.common.request import Address
 from hsrv.http.contract import Outcome
 from hsrv.ipc.messages import ListenerInfo, Origin
@@ -90,10 +91,13 @@ class Acceptor:
         room: Room,
         *,
         patience: float,
+        last_taken: LastTaken,
         batch_time: float = BATCH_TIME,
     ) -> None:
-        """`patience`: seconds for which new connections wait before they are answered with 503."""
+        """`patience`: seconds for which new connections wait before they are answered with 503. `last_taken`: where it
+        is noted when one was accepted."""
         self._patience = patience
+        self._last_taken = last_taken
         self._listeners = [_Listener(info, sock) for info, sock in listeners]
         self._loop = loop
         self._admission = admission
@@ -120,6 +124,17 @@ class Acceptor:
         """Leave new connections to other processes."""
         self._taking.close()
 
+    def accept_some(self, most: int) -> int:
+        """Accept up to `most` per listener at once, also while it is paused. Returns how many were. Their first bytes
+        are read when the loop turns."""
+        accepted = 0
+        for listener in self._listeners:
+            for _ in range(most):
+                if not self._accept(listener, at_once=False):
+                    break
+                accepted += 1
+        return accepted
+
     def close(self, *, last: int) -> None:
         """Stop for good. Up to `last` connections per listener that wait in its queue are still accepted: closing the
         last copy of a listening socket resets them."""
@@ -145,7 +160,9 @@ class Acceptor:
         except OSError as error:
             self._failed(error)
             return False
-        outcome = self._admission.accepted(sock, self._origin(listener, sock, peer), at_once=at_once)
+        origin = self._origin(listener, sock, peer)
+        self._last_taken.accepted_at = origin.accepted_at
+        outcome = self._admission.accepted(sock, origin, at_once=at_once)
         return outcome is not _HERE or not at_once
 
     def _origin(self, listener: _Listener, sock: socket.SocketType, peer: Any) -> Origin:

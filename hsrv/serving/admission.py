@@ -23,6 +23,7 @@ from hsrv.ipc.messages import Origin, Trace
 from hsrv.logs.floods import lines_due
 from hsrv.logs.logging import get_logger
 from hsrv.net.conn import RECEIVE_SIZE, Conn
+from hsrv.net.poller import Poller
 from hsrv.options.config import Config
 
 TURNED_AWAY_LIMIT: Final = 64
@@ -41,12 +42,20 @@ def over_limit(origin: Origin, census: Census, settings: Config) -> EndReason | 
     return None
 
 
+def over_concurrency(census: Census | None, settings: Config) -> bool:
+    """Whether as many requests are in progress as --limit-concurrency allows."""
+    limit = settings.limit_concurrency
+    return bool(limit) and census is not None and census.total(CensusKind.REQUESTS) >= limit
+
+
 class Admission:
     """Admits connections to the host of a worker or pool (`hsrv.serving.accept.Admits`)."""
 
-    def __init__(self, host: HTTPHost) -> None:
+    def __init__(self, host: HTTPHost, poller: Poller | None = None) -> None:
+        """`poller`: watches new connections, instead of the loop's own."""
         settings = host.settings
         self._host = host
+        self._poller = poller
         self._proxies = TrustedProxies(settings.proxy_protocol_from)
         """Peers whose PROXY header is believed."""
         self._proxied = settings.proxy_protocol is not ProxyProtocol.OFF
@@ -76,7 +85,10 @@ class Admission:
             origin = host.observer.opened(origin)
         host.board.count(Count.ACCEPTED)
         calls = len(host.calls)
-        connection = HTTPConnection(Conn(sock, host.loop, origin), host)
+        conn = Conn(sock, host.loop, origin)
+        if self._poller is not None:
+            conn.watch_by(self._poller)
+        connection = HTTPConnection(conn, host)
         host.opened(connection)
         limit = host.census is not None and over_limit(connection.conn.origin, host.census, host.settings)
         if limit:
@@ -146,3 +158,8 @@ class Admission:
         """Answer a request whose head was read with 503."""
         connection.wait(head, trace, 0.0)
         self._host.shed(connection, why, cause)
+
+    def refuse_concurrency(self, connection: Connection, head: RequestHead, trace: Trace) -> None:
+        """Answer a request that exceeds --limit-concurrency with 503."""
+        why = "--limit-concurrency is reached"
+        self.refuse_request(connection, head, trace, why, EndReason.LIMIT_CONCURRENCY)

@@ -13,7 +13,7 @@ from hsrv.http.contract import Connection, Outcome
 from hsrv.http.observer import Observer, give
 from hsrv.http.states import GIVEABLE
 from hsrv.ipc.channel import Channel, ChannelError
-from hsrv.ipc.messages import ConnectionHandoff, encode
+from hsrv.ipc.messages import Adoption, encode
 from hsrv.net.conn import Conn
 
 
@@ -22,15 +22,17 @@ class Reason(Enum):
 
     IDLE = auto()
     """It has been idle for --park-after: the pool holds it at less cost."""
+    LONG = auto()
+    """A long call begins, or was its last request: the pool reads its next one, and any worker may run it."""
     BLOCKED = auto()
-    """The event loop is blocked; another worker serves the next request, even if that has arrived here unread."""
+    """The event loop is blocked; the pool reads the next request, even if that has arrived here unread."""
     DRAIN = auto()
     """This process ends."""
 
     __hash__ = object.__hash__
 
 
-_COUNTS: Final = {Reason.IDLE: Count.PARKED, Reason.BLOCKED: Count.RESCUED}
+_COUNTS: Final = {Reason.IDLE: Count.PARKED, Reason.LONG: Count.PARKED, Reason.BLOCKED: Count.RESCUED}
 
 
 class Moves:
@@ -40,14 +42,16 @@ class Moves:
         self._handoff = handoff
         self._adopt = adopt
         self._board = board
+        self.pool_available = True
+        """Whether a pool reads the handoff channel."""
 
     def move(self, connection: Connection, reason: Reason) -> Outcome:
         """Move a connection in a state of `GIVEABLE`. HERE: no room at present."""
         try:
-            if reason is Reason.IDLE:
-                connection.give(self._handoff, connection.parking(), "parked")
-            else:
+            if reason is Reason.DRAIN or not self.pool_available:
                 connection.give(self._adopt, connection.adoption(), "adopt")
+            else:
+                connection.give(self._handoff, connection.parking(), "parked")
         except ChannelError:
             return Outcome.HERE
         if reason in _COUNTS:
@@ -59,7 +63,7 @@ class Moves:
         waiting = [connection for connection in connections if connection.state in GIVEABLE]
         return sum(self.move(connection, reason) is Outcome.ELSEWHERE for connection in waiting)
 
-    def pass_on(self, conn: Conn, message: ConnectionHandoff, observer: Observer | None) -> Outcome:
+    def pass_on(self, conn: Conn, message: Adoption, observer: Observer | None) -> Outcome:
         """Move a connection that has just come over the adopt channel to the next process. HERE: no room; then it is
         still ours, unwatched."""
         try:

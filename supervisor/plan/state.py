@@ -136,10 +136,12 @@ class View:
         """The generation that serves."""
         return self._state.serving()
 
-    def lacks_worker(self) -> bool:
-        """Whether connections should be accepted, and no worker serves."""
+    def lacks_acceptor(self) -> bool:
+        """Whether connections should be accepted, and no process does: neither a worker nor a pool serves."""
         serving = self.serving()
-        return serving is not None and not serving.has(Role.WORKER, ChildState.SERVING)
+        return serving is not None and not any(
+            serving.has(role, ChildState.SERVING) for role in (Role.WORKER, Role.POOL)
+        )
 
     def find(self, identity: Identity) -> Child | None:
         return self._state.find(identity)

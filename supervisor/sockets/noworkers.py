@@ -42,11 +42,11 @@ class NoWorkerResponder:
     """Accepts and answers instead of the workers of one server."""
 
     def __init__(
-        self, listeners: Sequence[Listener], lacks_worker: Callable[[], bool], patience: Callable[[], float]
+        self, listeners: Sequence[Listener], lacks_acceptor: Callable[[], bool], patience: Callable[[], float]
     ) -> None:
-        """`lacks_worker`: whether there should be a worker and is none. `patience`: --queue-timeout in seconds."""
+        """`lacks_acceptor`: whether a process should accept and none does. `patience`: --queue-timeout in seconds."""
         self._listeners = listeners
-        self._lacks_worker = lacks_worker
+        self._lacks_acceptor = lacks_acceptor
         self._patience = patience
         self._room = anyio.Semaphore(MOST)
         self._answered = 0
@@ -55,7 +55,7 @@ class NoWorkerResponder:
         """Until cancelled."""
         since = time.monotonic()
         while True:
-            if not self._lacks_worker():
+            if not self._lacks_acceptor():
                 since = time.monotonic()
             elif time.monotonic() - since >= self._patience():
                 await self._answer_all()
@@ -68,7 +68,7 @@ class NoWorkerResponder:
         async with anyio.create_task_group() as answers, anyio.create_task_group() as acceptors:
             for listener in self._listeners:
                 acceptors.start_soon(self._accept, listener.sock, answers)
-            while self._lacks_worker():  # noqa: ASYNC110  # the plan has no event for this
+            while self._lacks_acceptor():  # noqa: ASYNC110  # the plan has no event for this
                 await anyio.sleep(INTERVAL)
             acceptors.cancel_scope.cancel()
         log.warning("a worker serves again", refused=self._answered)
@@ -77,7 +77,7 @@ class NoWorkerResponder:
         while True:
             await anyio.wait_readable(listener)
             await self._room.acquire()
-            if not self._lacks_worker():
+            if not self._lacks_acceptor():
                 self._room.release()
                 return
             try:

@@ -183,6 +183,11 @@ class Request:
             n += 1
         await self.json(whoami(self.scope))
 
+    async def held(self) -> None:
+        """As `burn`, in C code that never lets go of the GIL."""
+        ctypes.PyDLL(None).usleep(int(float(self.query["s"]) * 1e6))
+        await self.json(whoami(self.scope))
+
     async def spin(self) -> None:
         while True:
             pass

@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from hsrv.common.asgi import Message, Receive, Scope, Send
+from tests.apps.late import accept_nothing_in_a_worker
 
 Pairs = tuple[tuple[Any, Any], ...]
 
@@ -153,6 +154,8 @@ SCRIPTS: dict[str, list[Message | type[Failure]]] = {
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
+        if "LATE" in os.environ:
+            accept_nothing_in_a_worker(scope)
         while True:
             kind = (await receive())["type"]
             await send({"type": f"{kind}.complete"})

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -23,13 +23,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextmanager
-def serving(folder: Path, *, app: str = "tests.conformance.app:app", **options: Any) -> Iterator[World]:
-    """The server. In the end it stops, and its application may have seen nothing but what the cases expect."""
+def serving(
+    folder: Path, *, app: str = "tests.conformance.app:app", late: bool = False, **options: Any
+) -> Iterator[World]:
+    """The server. In the end it stops, and its application may have seen nothing but what the cases expect. `late`: its
+    workers accept nothing, and so the pool reads every head."""
     record, unix = folder / "record", folder / "s"
     server = LiveServer(
         app,
         cwd=ROOT,
-        env={"RECORD": str(record)},
+        env={"RECORD": str(record), **({"LATE": "1"} if late else {})},
         bind=["127.0.0.1:0", f"unix:{unix}"],
         stream=["/pool/*"],
         http=PARSER,
@@ -46,4 +49,11 @@ def serving(folder: Path, *, app: str = "tests.conformance.app:app", **options: 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with serving(tmp_path_factory.mktemp("w"), **limits.OPTIONS) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The pool reads every head."""
+    with serving(tmp_path_factory.mktemp("late"), late=True, **limits.OPTIONS) as world:
         yield world

@@ -18,6 +18,7 @@ from tests.conformance import (
 )
 from tests.conformance.case import Case
 from tests.conformance.runner import PLACES, World, failures
+from tests.conftest import LONG
 
 THEMES = (request_line, host_and_target, fields, framing, chunked, connection, limits, smuggling, responses)
 
@@ -38,6 +39,14 @@ def _batches() -> list[object]:
 @pytest.mark.parametrize("cases", _batches())
 def test_every_split_has_the_outcome_of_the_table(cases: Sequence[Case], place: str, world: World) -> None:
     found = failures(cases, place, world)
+    assert not found, "\n".join(["", *found])
+
+
+@pytest.mark.parametrize("cases", _batches())
+def test_so_it_has_when_the_pool_reads_the_heads_of_what_a_worker_runs(
+    cases: Sequence[Case], late: World
+) -> None:
+    found = failures(cases, "worker", late, every_split=LONG)
     assert not found, "\n".join(["", *found])
 
 

@@ -40,6 +40,7 @@ SAMPLES: Final[list[bytes]] = [
         messages.StreamingHandoff(origin=ORIGIN, head=HEAD, buffered=b"xyz", trace=TRACE),
         messages.WebSocketHandoff(origin=ORIGIN, head=HEAD, buffered=b"", trace=TRACE),
         messages.ConnectionHandoff(origin=ORIGIN, buffered=b"GET"),
+        messages.RequestHandoff(origin=ORIGIN, head=HEAD, buffered=b"xyz", trace=TRACE),
         messages.Boot(
             config=Config(), generation=1, preload=Preload.AUTO, listeners=(LISTENER,), log_context={"a": "b"}
         ),
@@ -54,7 +55,7 @@ SAMPLES: Final[list[bytes]] = [
 ]
 DECODERS: Final[list[Callable[[bytes], Any]]] = [
     messages.decode_handoff,
-    messages.decode_connection,
+    messages.decode_adoption,
     messages.decode_to_template,
     messages.decode_from_template,
 ]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,19 @@ def pids(server: LiveServer, role: str) -> set[int]:
         if re.match(rf"hsrv: {role}\b", title):
             found.add(process.pid)
     return found
+
+
+@contextmanager
+def workers_only(server: LiveServer) -> Iterator[None]:
+    """The pool accepts nothing meanwhile, however little CPU the workers get."""
+    pools = [psutil.Process(pid) for pid in pids(server, "pool")]
+    for pool in pools:
+        pool.suspend()
+    try:
+        yield
+    finally:
+        for pool in pools:
+            pool.resume()
 
 
 def descriptors(pid: int) -> list[str]:

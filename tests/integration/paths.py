@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 LIFE: dict[str, dict[str, str]] = {
     "new": {"ConnectionOpened": "idle"},
-    "idle": {  # with a worker, between two requests; with the pool, after a stream
+    "idle": {  # between two requests; with the pool, if no worker has accepted it, or after a stream
         "RequestStarted": "running",
         "RequestRefused": "refused",
         "HandoffSent": "sent",
@@ -42,10 +42,17 @@ LIFE: dict[str, dict[str, str]] = {
     "refused": {"ConnectionClosed": "closed"},
     "to be parked": {
         "ConnectionParked": "parked",
-        "HandoffSent": "sent",  # the lot is full, or leaves
+        "RequestStarted": "running",  # part of its next request was read before
+        "RequestRefused": "refused",
+        "HandoffSent": "sent",  # for a worker; or the lot is full, or leaves
         "ConnectionClosed": "closed",
     },
-    "parked": {"HandoffSent": "sent", "ConnectionClosed": "closed"},
+    "parked": {  # its next request is read by the pool
+        "RequestStarted": "running",
+        "RequestRefused": "refused",
+        "HandoffSent": "sent",
+        "ConnectionClosed": "closed",
+    },
     "sent": {"HandoffAdopted": "(by its kind)"},
     "closed": {},
 }
@@ -58,9 +65,7 @@ ADOPTED = {
 }
 
 ROLES = {
-    "ConnectionOpened": "worker",
     "ConnectionParked": "pool",
-    "adopt": "worker",
     "request": "pool",
     "websocket": "pool",
     "parked": "pool",

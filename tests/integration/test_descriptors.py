@@ -13,7 +13,8 @@ from pathlib import Path
 
 from hsrv.system.descriptors import IDLE_ENOUGH
 from tests.conftest import LONG
-from tests.integration.conftest import Serve, descriptors, pids, reasons
+from tests.integration.conftest import Serve, descriptors, pids, reasons, workers_only
+from tests.integration.conftest import parked as parked_in
 from tests.integration.wire import Wire, eventually, request, upgrade
 
 CONNECTIONS = 20_000 if LONG else 1_500
@@ -118,6 +119,7 @@ def test_a_worker_without_descriptors_serves_on_sheds_and_recovers(serve: Serve,
     )
     where = (server.host, server.port)
     with ExitStack() as stack:
+        stack.enter_context(workers_only(server))  # or the pool would accept what a full worker doesn't
         wires = [stack.enter_context(Wire(*where)) for _ in range(60)]
         served = wires[:4]
         for wire in served:
@@ -153,9 +155,9 @@ def closed(wire: Wire) -> bool:
 
 def test_an_application_that_takes_all_descriptors_takes_no_connection(serve: Serve, tmp_path: Path) -> None:
     """The limit of the kernel itself: accept() fails, and what is served goes on."""
-    server = serve(workers=1, python=few_descriptors(tmp_path), queue_timeout=1)
+    server = serve(workers=1, python=few_descriptors(tmp_path), park_after=0, queue_timeout=1)
     where = (server.host, server.port)
-    with Wire(*where) as wire:
+    with Wire(*where) as wire, workers_only(server):
         assert wire.get("/hog").json["descriptors"] > 10
         for path in ("/", "/let-go"):
             wire.send(f"GET {path} HTTP/1.1\r\n".encode())  # so it is not idle
@@ -169,10 +171,10 @@ def test_a_pool_without_descriptors_streams_on_sheds_and_recovers(serve: Serve, 
     server = serve(workers=2, python=few_descriptors(tmp_path), park_after=0.1, handoff_timeout=0.5)
     where = (server.host, server.port)
     with ExitStack() as stack:
-        parked = [stack.enter_context(Wire(*where)) for _ in range(30)]
+        parked = [stack.enter_context(Wire(*where)) for _ in range(20)]
         for wire in parked:
             assert wire.get("/").status == 200
-        eventually(lambda: reasons(server)["handed_off"] >= len(parked), "they stand in the pool")
+        eventually(lambda: parked_in(server) >= len(parked), "they stand in the pool")
         time.sleep(IDLE_ENOUGH)
         streams: list[Wire] = []
         while (stream := begin_stream(stack, *where)) is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hsrv.testing import LiveServer
 from tests.integration.conftest import Serve, pids
 from tests.integration.wire import Wire, eventually, request
 
@@ -40,15 +41,40 @@ def test_a_task_that_exits_ends_alone_in_worker_and_pool(
         assert "child.py" not in entry["exception"], "only the application's part"
 
 
-@pytest.mark.parametrize("options", [{}, {"reload": True, "preload": "none"}])
-def test_while_no_worker_can_start_clients_get_503_after_the_queue_timeout(
-    serve: Serve, broken: Path, options: dict[str, object]
-) -> None:
+def without(serve: Serve, broken: Path, *roles: str, **options: object) -> LiveServer:
+    """A server whose processes of these roles are gone, and can't start."""
     server = serve(APP, workers=1, queue_timeout=0.5, env={"BROKEN": str(broken)}, **options)
     broken.touch()
-    [worker] = pids(server, "worker")
-    os.kill(worker, signal.SIGKILL)
-    eventually(lambda: not pids(server, "worker"), "it is gone")
+    for role in roles:
+        [process] = pids(server, role)
+        os.kill(process, signal.SIGKILL)
+    eventually(lambda: not any(pids(server, role) for role in roles), "they are gone")
+    return server
+
+
+def test_while_only_a_pool_is_there_streams_begin_and_requests_get_503(serve: Serve, broken: Path) -> None:
+    server = without(serve, broken, "worker", stream=["/pool"])
+    with Wire(server.host, server.port) as wire, Wire(server.host, server.port) as other:
+        wire.send(request("/"))
+        [pool] = pids(server, "pool")
+        for one in (other, other):
+            assert one.get("/pool").body == str(pool).encode()
+        answer = wire.response()
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert wire.ended()
+        for _ in range(5):
+            with Wire(server.host, server.port) as new:
+                assert new.get("/pool").status == 200, "also after the queue timeout"
+        broken.unlink()
+        eventually(lambda: pids(server, "worker"), "there is a worker again")
+        assert other.get("/").body != str(pool).encode()
+
+
+@pytest.mark.parametrize("options", [{}, {"reload": True, "preload": "none"}])
+def test_while_no_process_can_start_clients_get_503_after_the_queue_timeout(
+    serve: Serve, broken: Path, options: dict[str, object]
+) -> None:
+    server = without(serve, broken, "worker", "pool", **options)
     with Wire(server.host, server.port) as early:
         answer = early.get("/")
         assert answer.status == 503

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from hsrv.asyncpool.parking import ParkingLot
 from hsrv.common.terms import EndReason
 from hsrv.ipc.channel import Channel
-from hsrv.ipc.messages import ConnectionHandoff, Origin, decode_connection
+from hsrv.ipc.messages import ConnectionHandoff, Origin, decode_adoption
 from hsrv.net.conn import Conn
 from hsrv.net.loops import new_loop
 from hsrv.system.descriptors import IDLE_ENOUGH
@@ -26,7 +26,8 @@ class Place:
         self.stack = stack
         stack.callback(self.send.close)
         stack.callback(self.receive.close)
-        self.lot = ParkingLot(self.send, loop, limit)
+        self.spoke: list[tuple[Conn, float]] = []
+        self.lot = ParkingLot(self.send, loop, limit, self.hear)
         stack.callback(self.lot.close)
 
     def conn(self) -> tuple[Conn, socket.socket]:
@@ -35,6 +36,10 @@ class Place:
         client.settimeout(DEADLINE)
         self.stack.enter_context(client)
         return Conn(ours, self.loop, ORIGIN), client
+
+    def hear(self, conn: Conn, deadline: float) -> None:
+        self.spoke.append((conn, deadline))
+        self.stack.callback(conn.close)
 
     def park(self, deadline: float = 1e9) -> socket.socket:
         conn, client = self.conn()
@@ -48,7 +53,9 @@ class Place:
         with packet:
             sock = packet.take_socket()
             self.stack.enter_context(sock)
-            return decode_connection(packet.payload), sock
+            message = decode_adoption(packet.payload)
+            assert isinstance(message, ConnectionHandoff)
+            return message, sock
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(DEADLINE):
@@ -69,17 +76,18 @@ def with_place(story: Callable[[Place], Awaitable[None]], limit: int = 100) -> N
         loop.close()
 
 
-def test_one_that_speaks_goes_to_a_worker_with_all_that_it_said_and_its_time() -> None:
+def test_one_that_speaks_is_read_by_the_pool_with_all_that_it_said_and_its_time() -> None:
     async def story(place: Place) -> None:
         client = place.park(deadline=123.0)
         place.park()
         assert len(place.lot) == 2
         client.send(b"GET / HTTP/1.1\r\n")
-        message, sock = await place.adopted()
-        assert (message.deadline, message.parkable, message.buffered) == (123.0, True, b"")
-        assert message.origin == ORIGIN
-        assert sock.recv(100) == b"GET / HTTP/1.1\r\n"
+        await place.until(lambda: bool(place.spoke))
+        [(conn, deadline)] = place.spoke
+        assert (deadline, conn.origin, conn.reading) == (123.0, ORIGIN, False)
+        assert conn.receive() == b"GET / HTTP/1.1\r\n"
         assert len(place.lot) == 1
+        assert place.receive.receive() is None
 
     with_place(story)
 
@@ -116,8 +124,7 @@ def test_those_that_stood_longest_make_room_but_not_those_that_speak() -> None:
         clients[1].send(b"GET")  # not seen by the loop yet
         assert place.lot.evict(3) == 2
         assert [clients[number].recv(1) for number in (0, 2)] == [b"", b""]
-        message, _ = await place.adopted()
-        assert message.origin == ORIGIN
+        await place.until(lambda: len(place.spoke) == 1)
         assert len(place.lot) == 1
 
     with_place(story)

@@ -262,7 +262,7 @@ def test_a_fork_is_the_role_with_all_that_it_was_given(ready: Start) -> None:
     assert facts["nice"] - os.getpriority(os.PRIO_PROCESS, 0) == 3
     assert facts["wakeup"] == -1, "the template's wake-up is not the child's"
     facts = pool.facts()
-    assert facts["urls"] == [], "a pool accepts nothing"
+    assert facts["urls"] == [template.listeners[0].info.url], "a pool accepts what no worker does"
     assert facts["nice"] == os.getpriority(os.PRIO_PROCESS, 0)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, cast
@@ -149,6 +150,7 @@ class FakeHost(Host):
         self.limits = HeadLimits(request_line=100, head=1000, fields=10, body=config.limit_request_body)
         self.state = {}
         self.call_times = CallTimes()
+        self.long_after = math.inf
         self.scopes = ScopeBuilder(root_path="", proxies=TrustedProxies([]), extension={})
         self.default_headers = DefaultHeaders(lambda: 0.0, server=False, date=False)
         self.send_timeout = 60.0

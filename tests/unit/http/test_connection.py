@@ -17,7 +17,7 @@ from hsrv.http.contract import Connection, Outcome
 from hsrv.http.host import HTTPHost
 from hsrv.http.states import State
 from hsrv.ipc.channel import Channel, ChannelError, ChannelFull
-from hsrv.ipc.messages import Origin, decode_connection
+from hsrv.ipc.messages import Origin, decode_adoption
 from hsrv.net.conn import Conn
 from hsrv.net.loops import new_loop
 from hsrv.options.config import Config
@@ -360,7 +360,7 @@ def test_a_connection_that_is_given_away_takes_along_what_was_read(served: Serve
         packet = there.receive()
         assert packet is not None
         with packet:
-            assert decode_connection(packet.payload).buffered == expected
+            assert decode_adoption(packet.payload).buffered == expected
             assert len(packet) == 1
     assert served.state is State.HANDED_OFF
     assert served.host.reasons() == [EndReason.HANDED_OFF]

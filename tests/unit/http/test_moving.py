@@ -11,7 +11,7 @@ from hsrv.ipc.channel import ChannelFull
 from hsrv.ipc.messages import (
     StreamingHandoff,
     WebSocketHandoff,
-    decode_connection,
+    decode_adoption,
     decode_handoff,
 )
 from tests.unit.http.fakehost import Served, serving
@@ -48,7 +48,7 @@ def test_what_was_read_of_the_next_request_goes_with_it() -> None:
         served.reach(State.READING)
         receiver = Receiver()
         give(served, receiver)
-        message = decode_connection(receiver.packets[0])
+        message = decode_adoption(receiver.packets[0])
     assert message.buffered == b"GET / HTTP"
     assert served.state is State.HANDED_OFF
     assert served.host.reasons() == [EndReason.HANDED_OFF]
@@ -78,7 +78,7 @@ def test_a_request_goes_with_its_head_and_the_bytes_after_it(request_: bytes, ki
             served.connection.give(receiver, packet, "request")
     message = decode_handoff(receiver.packets[0])
     assert type(message) is kind
-    assert message.buffered == b"more"  # type: ignore[union-attr]  # both kinds have it
+    assert message.buffered == b"more"
 
 
 def test_a_connection_that_is_let_go_is_unwatched_and_keeps_its_deadline() -> None:

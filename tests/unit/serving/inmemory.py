@@ -3,13 +3,14 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 from hsrv.app.apploader import LoadedApp
 from hsrv.board.census import Census, is_needed, new_file
-from hsrv.board.layout import Count
+from hsrv.board.layout import Count, Gauge
 from hsrv.board.scoreboard import Scoreboard, new_board, read_board
 from hsrv.child.boot import ChildBoot, Learn
 from hsrv.common.asgi import Receive, Scope, Send
@@ -23,7 +24,7 @@ from hsrv.ipc.messages import (
     ListenerInfo,
     Origin,
     Trace,
-    decode_connection,
+    decode_adoption,
     decode_handoff,
     encode,
 )
@@ -35,6 +36,7 @@ from hsrv.serving.service import RoleService
 from hsrv.supervisor.reports.boards import with_counters
 
 DEADLINE = 10.0
+LONG_CALL = 0.03
 GET = b"GET /hello HTTP/1.1\r\nHost: h\r\n\r\n"
 DRAIN = DrainParams(graceful_timeout=5.0, stream_grace=2.0)
 MOVE = DrainParams(graceful_timeout=5.0, stream_grace=2.0, adopt=True)
@@ -43,7 +45,8 @@ R = TypeVar("R", bound=RoleService)
 
 
 class App:
-    """Answers /hello at once; /wait and /events when it is let go."""
+    """Answers /hello at once; /long too, after a while in which nothing else runs; /wait and /events when it is let
+    go."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -61,7 +64,9 @@ class App:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
         if stream:
             await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
-        if scope["path"] != "/hello":
+        if scope["path"] == "/long":
+            time.sleep(LONG_CALL)  # noqa: ASYNC251  # to block is what it is for
+        elif scope["path"] != "/hello":
             await self.go.wait()
         await send({"type": "http.response.body", "body": b"done"})
 
@@ -103,6 +108,7 @@ class Serving(Generic[R]):
             listeners=[(ListenerInfo(url="", address=self.address), listener)],
             census=Census(new_file()) if is_needed(config) else None,
         )
+        self.last_taken = boot.last_taken
         for channel in (*self.handoffs, *self.adopted):
             stack.callback(channel.close)
         self.role = role(boot, self.loop, lambda pattern, streams: self.learned.append((pattern, streams)))
@@ -128,6 +134,12 @@ class Serving(Generic[R]):
         assert snapshot is not None
         return snapshot.totals.count(count)
 
+    def gauge(self, gauge: Gauge) -> int:
+        """A value of the scoreboard."""
+        snapshot = read_board(self._board)
+        assert snapshot is not None
+        return snapshot.gauges[gauge]
+
     def is_over(self) -> bool:
         """Whether the drain has ended."""
         return self.role.drain.is_over
@@ -150,6 +162,10 @@ class Serving(Generic[R]):
                     await asyncio.sleep(0.001)
 
         self.loop.run_until_complete(turns())
+
+    def turn_once(self) -> None:
+        """One turn of the loop."""
+        self.loop.run_until_complete(asyncio.sleep(0))
 
     def connect(self, data: bytes = b"") -> socket.socket:
         client = self.stack.enter_context(socket.create_connection(self.address, timeout=DEADLINE))
@@ -196,7 +212,7 @@ class Serving(Generic[R]):
         assert found is not None
         with found:
             sock = self.stack.enter_context(found.take_socket())
-            decode = decode_connection if channel is self.adopted[1] else decode_handoff
+            decode = decode_adoption if channel is self.adopted[1] else decode_handoff
             return decode(found.payload), sock
 
     def send(self, channel: Channel, message: AnyHandoff) -> socket.socket:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from hsrv.board.lasttaken import LastTaken
 from hsrv.http.contract import Outcome
 from hsrv.ipc.messages import ListenerInfo, Origin
 from hsrv.net.loops import new_loop
@@ -92,7 +93,9 @@ def accept(
     batch_time: float = BATCH_TIME,
 ) -> list[int]:
     """So many connect; how many are accepted in each turn of the loop."""
-    acceptor = Acceptor([listener], loop, host, host, patience=1.0, batch_time=batch_time)
+    acceptor = Acceptor(
+        [listener], loop, host, host, patience=1.0, last_taken=LastTaken(), batch_time=batch_time
+    )
     host.acceptor = acceptor
     target = listener[1].getsockname()
     taken = [0]
@@ -145,7 +148,7 @@ def test_at_the_end_those_who_wait_are_accepted_also_if_they_stay(
 ) -> None:
     host.stay = True
     listener = listening()
-    acceptor = Acceptor([listener], loop, host, host, patience=1.0)
+    acceptor = Acceptor([listener], loop, host, host, patience=1.0, last_taken=LastTaken())
     clients = [socket.create_connection(listener[1].getsockname(), timeout=DEADLINE) for _ in range(3)]
     acceptor.close(last=2)
     assert host.at_once == [False, False], "the loop goes on: they are read when it turns"
@@ -207,7 +210,9 @@ def test_accepts_that_fail_again_and_again_are_told_ever_more_rarely(
     loop: asyncio.AbstractEventLoop, host: AcceptorHost
 ) -> None:
     info, sock = listening()
-    acceptor = Acceptor([(info, sock)], loop, host, host, patience=1.0, batch_time=BATCH_TIME)
+    acceptor = Acceptor(
+        [(info, sock)], loop, host, host, patience=1.0, last_taken=LastTaken(), batch_time=BATCH_TIME
+    )
     sock.shutdown(socket.SHUT_RDWR)  # from now on accept() fails, and the socket stays readable
     acceptor.resume()
     with capture_logs() as logs:

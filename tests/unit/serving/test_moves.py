@@ -19,7 +19,8 @@ def moves_of(served: Serving[Worker]) -> Moves:
     ("reason", "kind", "count"),
     [
         (Reason.IDLE, ParkedHandoff, Count.PARKED),
-        (Reason.BLOCKED, ConnectionHandoff, Count.RESCUED),
+        (Reason.LONG, ParkedHandoff, Count.PARKED),
+        (Reason.BLOCKED, ParkedHandoff, Count.RESCUED),
         (Reason.DRAIN, ConnectionHandoff, None),
     ],
 )

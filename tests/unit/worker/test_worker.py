@@ -5,6 +5,7 @@ import time
 from threading import Event, Thread
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from hsrv.board.layout import Count
@@ -12,7 +13,14 @@ from hsrv.common.asgi import Receive, Scope, Send
 from hsrv.common.terms import EndReason
 from hsrv.http.states import State
 from hsrv.ipc.channel import ChannelFull
-from hsrv.ipc.messages import ConnectionHandoff, ParkedHandoff, StreamingHandoff, WebSocketHandoff
+from hsrv.ipc.messages import (
+    ConnectionHandoff,
+    ParkedHandoff,
+    RequestHandoff,
+    StreamingHandoff,
+    Trace,
+    WebSocketHandoff,
+)
 from hsrv.system.descriptors import IDLE_ENOUGH
 from hsrv.worker import worker
 from hsrv.worker.worker import Worker
@@ -53,6 +61,7 @@ def test_a_short_request_is_served_and_its_connection_stays() -> None:
     with serving(Worker) as served:
         client = served.connect()
         assert served.ask(client).startswith(b"HTTP/1.1 200")
+        assert served.last_taken.accepted_at > 0
         assert served.ask(client).startswith(b"HTTP/1.1 200")
         assert running(served) == [State.IDLE]
         report = served.report()
@@ -194,8 +203,8 @@ def test_a_blocked_loop_gives_away_connections_between_two_requests_and_no_other
         served.until(lambda: State.RUNNING in running(served))
         idle.sendall(GET)  # and its loop doesn't turn any more
         served.role.rescue()
-        message, sock = served.packet(served.adopted[1])
-        assert isinstance(message, ConnectionHandoff)
+        message, sock = served.packet(served.handoffs[1])
+        assert isinstance(message, ParkedHandoff)
         assert sock.recv(1000) == GET
         assert running(served) == [State.RUNNING]
         assert served.count(Count.RESCUED) == 1
@@ -240,19 +249,29 @@ def test_a_connection_that_was_answered_just_before_the_loop_was_blocked_is_give
         rescuer.join()
         assert served.count(Count.RESCUED) == 1
         served.until(lambda: sorted(finished) == ["/block", "/fast"])
-        served.until(lambda: served.count(Count.ADOPTED) == 1)  # by whoever is free: here it is the same
-        served.ask(first, GET.replace(b"/hello", b"/fast"))
+        message, sock = served.packet(served.handoffs[1])
+        assert isinstance(message, ParkedHandoff)
+        first.sendall(GET)
+        served.until(lambda: peek(sock) == GET)
 
 
-def test_while_the_adopt_channel_is_full_a_rescue_moves_nothing_and_loses_nothing() -> None:
+def test_without_a_pool_they_go_to_other_workers() -> None:
+    with serving(Worker) as served:
+        served.ask(served.connect())
+        served.role._adoptions.close()
+        served.role._moves.pool_available = False
+        served.role.rescue()
+        assert isinstance(served.packet(served.adopted[1])[0], ConnectionHandoff)
+
+
+def test_while_the_handoff_channel_is_full_a_rescue_moves_nothing_and_loses_nothing() -> None:
     with serving(Worker) as served:
         client = served.connect()
         served.ask(client)
-        served.role._adoptions.close()
         for size in (30_000, 1):
             with pytest.raises(ChannelFull):
                 while True:
-                    served.adopted[0].send(b"x" * size)
+                    served.handoffs[0].send(b"x" * size)
         thread = Thread(target=served.role.rescue)  # it comes from the thread that watches the loop
         thread.start()
         thread.join()
@@ -356,3 +375,102 @@ def test_a_worker_that_is_worn_out_says_so_and_once_again_after_as_many_requests
             served.ask(client)
             served.until(lambda: True)
             assert told == expected
+
+
+# requests that a pool has read
+
+
+def returned(path: str, received_at: float = 0.0, buffered: bytes = b"", **origin: int) -> RequestHandoff:
+    trace = Trace(request_id="r", received_at=received_at)
+    return RequestHandoff(
+        origin=replace(ORIGIN, **origin), head=head_of(path), buffered=buffered, trace=trace
+    )
+
+
+def test_a_request_that_a_pool_read_runs_and_what_follows_it_too() -> None:
+    with serving(Worker) as served:
+        client = served.send(served.adopted[0], returned("/hello", time.monotonic(), GET))
+        assert served.read(client, b"done").startswith(b"HTTP/1.1 200")
+        served.until(lambda: len(served.app.calls) == 2)
+        assert served.count(Count.ADOPTED) == 1
+        assert served.last_taken.adopted_at > 0
+
+
+def test_one_that_waited_longer_than_the_queue_timeout_gets_503() -> None:
+    with serving(Worker, queue_timeout=5) as served:
+        client = served.send(served.adopted[0], returned("/hello", time.monotonic() - 5.1))
+        assert served.read(client, b"retry-after: 1").startswith(b"HTTP/1.1 503")
+        assert served.app.calls == []
+        assert served.report().ended[str(EndReason.QUEUE_TIMEOUT)] == 1
+
+
+def test_one_that_is_a_stream_by_now_goes_to_the_pool() -> None:
+    with serving(Worker) as served:
+        served.do(served.role.learned, ["/hello"], [])
+        served.send(served.adopted[0], returned("/hello"))
+        assert isinstance(served.packet(served.handoffs[1])[0], StreamingHandoff)
+
+
+def test_one_of_a_client_that_newer_code_has_served_is_put_back() -> None:
+    with serving(Worker) as served:
+        served.send(served.adopted[0], returned("/hello", generation=2))
+        message, _ = served.packet(served.adopted[1])
+        assert isinstance(message, RequestHandoff)
+        assert served.app.calls == []
+
+
+# calls that take long
+
+LONG = GET.replace(b"/hello", b"/long")
+
+
+def test_after_a_long_call_the_pool_reads_the_next_request() -> None:
+    with serving(Worker, park_after=60) as served:
+        served.ask(served.connect(), LONG)
+        message, _ = served.packet(served.handoffs[1])
+        assert isinstance(message, ParkedHandoff)
+        assert message.deadline > served.loop.time() + 60
+        client = served.connect()
+        served.ask(client)
+        served.ask(client)
+        assert len(running(served)) == 1, "those of short calls stay"
+
+
+def test_before_a_long_call_the_others_leave_with_what_was_read_of_them() -> None:
+    with serving(Worker, park_after=60) as served:
+        served.ask(served.connect(), LONG)
+        served.packet(served.handoffs[1])
+        begun, idle, busy = (served.connect() for _ in range(3))
+        served.ask(idle)
+        begun.sendall(GET[:9])
+        served.until(lambda: State.READING in running(served))
+        busy.sendall(LONG)
+        left = [served.packet(served.handoffs[1])[0] for _ in range(3)]
+        assert all(isinstance(one, ParkedHandoff) for one in left)
+        assert {one.buffered for one in left if isinstance(one, ParkedHandoff)} == {b"", GET[:9]}
+        served.read(busy, b"done")
+        assert served.app.calls == ["/long", "/hello", "/long"]
+
+
+def test_a_call_that_waits_is_not_long_and_a_client_that_reads_slowly_makes_none() -> None:
+    with serving(Worker, park_after=60) as served:
+        client = served.connect()
+        client.sendall(WAIT)
+        served.until(lambda: served.app.calls == ["/wait"])
+        time.sleep(0.03)
+        served.app.go.set()
+        served.read(client, b"done")
+        assert not served.role._long_calls.any_known
+        assert len(running(served)) == 1
+
+
+@pytest.mark.parametrize("reason", ["park_after", "pool"])
+def test_no_connection_leaves_for_a_long_call_where_no_lot_takes_it(reason: str) -> None:
+    with serving(Worker, park_after=0.0 if reason == "park_after" else 60.0) as served:
+        if reason == "pool":
+            served.do(served.role.pool_available, False)
+        client = served.connect()
+        for _ in range(2):
+            served.ask(client, LONG)
+        assert len(running(served)) == 1
+        assert served.count(Count.PARKED) == 0

@@ -5,7 +5,7 @@ import pytest
 
 from hsrv.common.globs import PASSING_SECONDS, LearnedPaths, PassingPaths
 from hsrv.common.request import RequestHead
-from hsrv.worker.route import Placement, StreamPolicy, route
+from hsrv.serving.route import Placement, StreamPolicy, route
 
 PLAIN = RequestHead(
     method="GET",
