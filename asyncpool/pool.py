@@ -253,12 +253,13 @@ class AsyncPool(RoleService):
 
     def _take_stream(self, connection: Connection, head: RequestHead, trace: Trace) -> Outcome:
         census = self.host.census
-        if not head.websocket and over_concurrency(census, self.host.settings):
+        websocket = head.websocket and not self.calls_wsgi
+        if not websocket and over_concurrency(census, self.host.settings):
             self.admission.refuse_concurrency(connection, head, trace)
             return Outcome.REFUSED
-        if limit := self._room.limit_for(websocket=head.websocket):
+        if limit := self._room.limit_for(websocket=websocket):
             return self._returns.refuse(connection, head, trace, POOL_FULL, limit)
-        if not head.websocket:
+        if not websocket:
             self._prepare(connection.conn)
             self._begin_stream(connection)
             return Outcome.HERE

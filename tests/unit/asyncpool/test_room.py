@@ -8,12 +8,7 @@ import pytest
 from hsrv.asyncpool.room import ROOM_WANTED, PoolRoom
 from hsrv.board.census import CensusKind
 from hsrv.common.terms import EndReason
-from hsrv.ipc.messages import StreamingHandoff, WebSocketHandoff
 from hsrv.options.config import Config
-from tests.unit.serving.inmemory import ORIGIN, TRACE, head_of
-
-STREAM = StreamingHandoff(origin=ORIGIN, head=head_of("/events"), buffered=b"", trace=TRACE)
-WEBSOCKET = WebSocketHandoff(origin=ORIGIN, head=head_of("/ws"), buffered=b"", trace=TRACE)
 
 
 class Pool:
@@ -54,7 +49,7 @@ def test_requests_websockets_and_parked_connections_share_the_room() -> None:
 
 def test_parked_connections_are_closed_for_a_stream_and_counted() -> None:
     pool = Pool(connections=2, parked=8)
-    assert pool.room.limit_for(STREAM) is None
+    assert pool.room.limit_for(websocket=False) is None
     assert pool.lot.parked == 0
     assert pool.ended == [EndReason.DESCRIPTORS] * 8
     crowded = Pool(parked=100)
@@ -69,7 +64,7 @@ def test_a_full_pool_leaves_handoffs_in_the_channel_for_their_timeout_and_then_r
     assert not pool.room.receives()
     pool.now += 0.1
     assert pool.room.receives(), "to be refused"
-    assert pool.room.limit_for(STREAM) is EndReason.DESCRIPTORS
+    assert pool.room.limit_for(websocket=False) is EndReason.DESCRIPTORS
 
 
 def test_a_place_that_became_free_meanwhile_starts_the_timeout_again() -> None:
@@ -84,27 +79,27 @@ def test_a_place_that_became_free_meanwhile_starts_the_timeout_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "option", "kind", "reason"),
+    ("websocket", "option", "kind", "reason"),
     [
-        (STREAM, "limit_streams", CensusKind.STREAMS, EndReason.LIMIT_STREAMS),
-        (WEBSOCKET, "limit_websockets", CensusKind.WEBSOCKETS, EndReason.LIMIT_WEBSOCKETS),
+        (False, "limit_streams", CensusKind.STREAMS, EndReason.LIMIT_STREAMS),
+        (True, "limit_websockets", CensusKind.WEBSOCKETS, EndReason.LIMIT_WEBSOCKETS),
     ],
 )
 def test_each_kind_has_its_limit_of_the_whole_server(
-    message: StreamingHandoff | WebSocketHandoff, option: str, kind: CensusKind, reason: EndReason
+    websocket: bool, option: str, kind: CensusKind, reason: EndReason
 ) -> None:
     pool = Pool(**{option: 5})
     pool.totals = dict.fromkeys(CensusKind, 100)
     pool.totals[kind] = 4
-    assert pool.room.limit_for(message) is None
+    assert pool.room.limit_for(websocket=websocket) is None
     pool.totals[kind] = 5
-    assert pool.room.limit_for(message) is reason
+    assert pool.room.limit_for(websocket=websocket) is reason
     pool.census = None
-    assert pool.room.limit_for(message) is None
+    assert pool.room.limit_for(websocket=websocket) is None
 
 
 def test_without_the_option_there_is_no_limit() -> None:
     pool = Pool()
     pool.totals = dict.fromkeys(CensusKind, 1 << 30)
-    assert pool.room.limit_for(STREAM) is None
-    assert pool.room.limit_for(WEBSOCKET) is None
+    assert pool.room.limit_for(websocket=False) is None
+    assert pool.room.limit_for(websocket=True) is None
