@@ -206,7 +206,8 @@ class _Command(TyperCommand):
     other servers are accepted, and shown by neither."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        args, ctx.meta[_OTHERS] = take(args)
+        own = {flag for parameter in self.params for flag in parameter.opts}
+        args, ctx.meta[_OTHERS] = take(args, own)
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

@@ -3,7 +3,7 @@
 So the parser of the command line knows only hsrv's own options, and `--help` shows no others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Final
 
 from hsrv.options.othernames import BARE, OTHER_NAMES, SHORT, OtherName
@@ -13,9 +13,9 @@ _OWN_SHORT: Final = {option.opt.short for option in OPTIONS.values() if option.o
 _NOT_OTHERS: Final = OPTIONS.keys() | {"config"}
 
 
-def take(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+def take(arguments: Sequence[str], own: Set[str] = frozenset()) -> tuple[list[str], dict[str, Any]]:
     """The arguments that are left, and the values of other servers' options by name. What a switch of theirs means
-    here is given to it as its value."""
+    here is given to it as its value. `own`: flags of the command itself."""
     left: list[str] = []
     found: dict[str, Any] = {}
     waiting = list(arguments)
@@ -24,7 +24,7 @@ def take(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         if argument == "--":
             return [*left, argument, *waiting], found
         flag, equals, value = argument.partition("=")
-        other, is_on = _other(flag)
+        other, is_on = _other(flag) if flag not in own else (None, True)
         if other is None:
             left.append(_with_value(argument, waiting))
         elif other.off is not None:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from hsrv.common.asgi import Receive, Scope, Send
 from hsrv.common.terms import Identity, Role
-from hsrv.develop.devpages import REFRESH_PATH, tell_generation
 from hsrv.http.host import scope_extension
 from hsrv.http.request.call import Call
 from hsrv.http.request.exchange import Exchange
@@ -39,7 +38,11 @@ class Runner:
             self.app = with_server_timing(self.app)
         if config.reload_browser:
             self.app = with_refresh(self.app, identity.generation)
-        self._refresh_path = REFRESH_PATH if config.reload_browser else ""
+        self._refresh_path = ""
+        if config.reload_browser:
+            from hsrv.develop.devpages import REFRESH_PATH  # noqa: PLC0415  # for development
+
+            self._refresh_path = REFRESH_PATH
         self._generation = identity.generation
         self.settings = config
         self._on_no_thread = on_no_thread
@@ -77,6 +80,8 @@ class Runner:
 
     async def _tell_generation(self, scope: Scope, receive: Receive, send: Send) -> None:
         """No thread should wait for it."""
+        from hsrv.develop.devpages import tell_generation  # noqa: PLC0415  # for development
+
         await tell_generation(self._generation, receive, send)
 
     async def _watched(self, exchange: Exchange, call: WSGICall) -> None:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from hsrv.develop.brokenpage import inject
-from hsrv.develop.devpages import script_of
 from hsrv.logs.logging import current_trace
 
 WSGIApplication = Callable[[Any, Any], Iterable[bytes]]
@@ -35,6 +33,9 @@ def with_server_timing(inner: WSGIApplication) -> WSGIApplication:
 def with_refresh(inner: WSGIApplication, generation: int) -> WSGIApplication:
     """The application, with HTML pages that reload once another generation serves. The script is the last block of a
     page: none is held back for it."""
+    from hsrv.develop.brokenpage import inject  # noqa: PLC0415  # for development
+    from hsrv.develop.devpages import script_of  # noqa: PLC0415  # for development
+
     script = inject(b"", script_of(generation))
 
     def app(environ: Any, start_response: Any) -> Iterable[bytes]:

@@ -161,4 +161,4 @@ def test_one_that_can_not_be_started_raises_and_leaves_nothing_open(
     before = set(Path("/dev/fd").iterdir())
     with pytest.raises(OSError, match="nowhere"):
         TemplateHandle(1)
-    assert set(Path("/dev/fd").iterdir()) == before
+    assert set(Path("/dev/fd").iterdir()) <= before

@@ -29,7 +29,7 @@ def test_the_streams_reach_every_event_and_every_refusal() -> None:
     """Else the test above would say little."""
     reached: set[object] = set()
 
-    @settings(max_examples=500, derandomize=True, database=None, deadline=None)
+    @settings(max_examples=1500, derandomize=True, database=None, deadline=None)
     @given(data=TARGET.strategy)
     def look(data: Input) -> None:
         stream, _, terms, limit = data
