@@ -15,6 +15,7 @@ from hsrv.options.config import Config
 from hsrv.supervisor.processes.children import ChildHandle
 from hsrv.supervisor.processes.templates import TemplateHandle
 from hsrv.supervisor.sockets.listeners import Listener, close_listeners, open_listeners
+from tests.unit.descriptors import open_descriptors
 
 DEADLINE = 20.0
 Channels = tuple[Channel, Channel, Channel, Channel]
@@ -158,7 +159,7 @@ def test_one_that_can_not_be_started_raises_and_leaves_nothing_open(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
-    before = set(Path("/dev/fd").iterdir())
+    before = open_descriptors()
     with pytest.raises(OSError, match="nowhere"):
         TemplateHandle(1)
-    assert set(Path("/dev/fd").iterdir()) <= before
+    assert open_descriptors() == before

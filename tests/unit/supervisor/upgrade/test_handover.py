@@ -3,7 +3,6 @@
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -18,6 +17,7 @@ from hsrv.supervisor.upgrade.handover import HandedOver, start, state_of, why_no
 from hsrv.supervisor.upgrade.keeper import KeeperChannel
 from hsrv.supervisor.upgrade.takeover import Takeover
 from hsrv.supervisor.upgrade.upgradestate import Failed, ManagerDuties
+from tests.unit.descriptors import open_descriptors
 from tests.unit.supervisor.plan.fleets import Fleet
 
 NO_PROCESS = 1 << 23
@@ -143,10 +143,10 @@ def test_a_main_process_of_a_manager_needs_no_keeper(ours: HandedOver, launch: L
 
 def test_what_was_opened_for_one_that_can_not_be_started_is_closed(ours: HandedOver, launch: Launch) -> None:
     launch.error = OSError("no memory")
-    before = len(list(Path("/dev/fd").iterdir()))
+    before = open_descriptors()
     with pytest.raises(OSError, match="no memory"):
         begin(ours, launch)
-    assert len(list(Path("/dev/fd").iterdir())) == before
+    assert open_descriptors() == before
 
 
 def test_more_sockets_than_a_packet_takes_are_refused(ours: HandedOver, launch: Launch) -> None:
