@@ -22,9 +22,9 @@ MODULES := $(shell find hsrv supervisor worker asyncpool -name '*.py')
 run: $(VENV)/installed
 	@exec $(PYTHON) -m hsrv start hsrv.demo:app --workers $(WORKERS) --bind $(HOST):$(PORT) --admin $(ADMIN)
 
-# Six at a time, also on two cores: most tests wait for processes. A file stays together, for what its tests share.
+# Four at a time, also on two cores: most tests wait for processes. A file stays together, for what its tests share.
 test: $(VENV)/installed
-	$(PYTHON) -m pytest -n 6 --dist loadfile
+	$(PYTHON) -m pytest -n 4 --dist loadfile
 
 # A wheel for this Python and platform, in dist/, its hot path compiled (see hatch_build.py). It takes a C compiler.
 wheel: $(VENV)/installed

@@ -73,7 +73,12 @@ def test_durations_are_those_of_all_slots_of_a_role_whatever_the_status() -> Non
 
 
 def test_handoffs_are_those_of_the_whole_server() -> None:
-    assert read("hsrv_handoffs_total") == {("sent",): 7, ("refused",): 0, ("received",): 0}
+    assert read("hsrv_handoffs_total") == {
+        ("sent",): 7,
+        ("refused",): 0,
+        ("received",): 0,
+        ("returned",): 0,
+    }
 
 
 def test_a_gauge_is_that_of_its_slot() -> None:
