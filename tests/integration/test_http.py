@@ -219,8 +219,9 @@ def test_what_cannot_be_served_is_refused_and_closed(shared: LiveServer, data: b
 
 
 def test_requests_that_are_refused_do_not_fill_the_log(shared: LiveServer) -> None:
+    """Each process tells the 1st, 2nd, 4th and so on of its own: where workers lack CPU, the pool reads some heads."""
     server = shared
-    for _ in range(40):
+    for _ in range(60):
         with Wire(server.host, server.port) as wire:
             wire.send(b"GET / HTTP/3.0\r\nHost: x\r\n\r\n")
             assert wire.response().status == 505
@@ -230,7 +231,8 @@ def test_requests_that_are_refused_do_not_fill_the_log(shared: LiveServer) -> No
         for entry in server.logs
         if entry["event"] == "request refused" and entry["status"] == 505
     ]
-    assert told == [1, 2, 4, 8, 16, 32]
+    assert set(told) == {1, 2, 4, 8, 16, 32}
+    assert len(told) < 20
 
 
 @pytest.mark.parametrize(
