@@ -176,8 +176,9 @@ def disturb(server: LiveServer, over: threading.Event) -> None:
     dice = random.Random(7)
     while not over.wait(0.03):
         with suppress(psutil.NoSuchProcess):
-            if dice.random() < 0.25:
-                psutil.Process(dice.choice(sorted(pids(server, "worker")))).kill()
+            workers = sorted(pids(server, "worker"))
+            if dice.random() < 0.25 and workers:
+                psutil.Process(dice.choice(workers)).kill()
             else:
                 with stopped(server):
                     over.wait(0.1)
