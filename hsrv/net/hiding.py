@@ -29,13 +29,14 @@ def show_loop(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any] | None")
 
 
 if sys.version_info >= (3, 12):
+    _swap = asyncio.tasks._swap_current_task  # type: ignore[attr-defined]  # in its __all__, not in typeshed
 
     def _leave(loop: asyncio.AbstractEventLoop) -> "asyncio.Task[Any] | None":
-        task: asyncio.Task[Any] | None = asyncio.tasks._swap_current_task(loop, None)  # type: ignore[attr-defined]
+        task: asyncio.Task[Any] | None = _swap(loop, None)
         return task
 
     def _enter(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> None:
-        asyncio.tasks._swap_current_task(loop, task)  # type: ignore[attr-defined]
+        _swap(loop, task)
 
 else:
 

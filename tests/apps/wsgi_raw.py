@@ -241,7 +241,7 @@ def listed(environ: Environ, start: Start) -> Iterable[bytes]:
 
 
 def file(environ: Environ, start: Start) -> Iterable[bytes]:
-    found = Path(__file__).open("rb")  # noqa: SIM115  # the server closes it
+    found = Path(__file__).open("rb")  # noqa: SIM115  # the server closes it  # the server closes it
     found.seek(10)
     start("200 OK", TEXT)
     wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](found)
@@ -250,7 +250,7 @@ def file(environ: Environ, start: Start) -> Iterable[bytes]:
 
 def file_part(environ: Environ, start: Start) -> Iterable[bytes]:
     start("200 OK", [*TEXT, ("Content-Length", "5")])
-    wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](Path(__file__).open("rb"), 1024)  # noqa: SIM115
+    wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](Path(__file__).open("rb"), 1024)  # noqa: SIM115  # the server closes it
     return wrapped
 
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -101,7 +102,7 @@ def test_a_save_leaves_none_whether_the_template_stays_or_not(serve: Serve, tmp_
         assert living(started)
         with (tmp_path / name).open("a") as file:
             file.write("# changed\n")
-        eventually(lambda number=generation: pids(server, f"worker-1 g{number}"), "the new code serves")  # type: ignore[misc]
+        eventually(partial(pids, server, f"worker-1 g{generation}"), "the new code serves")
         eventually_none(started)
 
 

@@ -77,7 +77,7 @@ class Turn:
 
         async def turn() -> None:
             async with asyncio.timeout(DEADLINE):
-                while sum(connection.served for connection in self.connections) < sum(served) + count:  # noqa: ASYNC110
+                while sum(connection.served for connection in self.connections) < sum(served) + count:  # noqa: ASYNC110  # nothing tells of it
                     await asyncio.sleep(0)
 
         self.loop.run_until_complete(turn())

@@ -52,7 +52,7 @@ def notifier(fleet: Fleet) -> Iterator[Callable[..., ManagerNotifier]]:
     with ExitStack() as made:
 
         def make(**duties: object) -> ManagerNotifier:
-            one = ManagerNotifier(ManagerDuties(**duties), fleet.plan, Addresses([]))  # type: ignore[arg-type]
+            one = ManagerNotifier(ManagerDuties(**duties), fleet.plan, Addresses([]))  # type: ignore[arg-type]  # of any kind
             made.callback(one.close)
             return one
 
@@ -115,7 +115,7 @@ def test_what_did_not_reach_it_is_told_again(manager: Manager, fleet: Fleet, not
     one = notifier(notify=manager.address)
     fleet.serve()
     manager.sock.close()
-    os.unlink(manager.address)  # noqa: PTH108
+    Path(manager.address).unlink()
     assert one.look() < math.inf
     again = Manager(Path(manager.address))
     one.look()
