@@ -7,6 +7,7 @@ answer within --answer-timeout. Each failure is one message: what was wrong, whe
 import os
 import pwd
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from hsrv.system import rundir
 
 ANSWER_TIMEOUT: Final = 5.0
 """Seconds for a supervisor to answer a request that takes no work."""
+
+FULL_QUEUE_PAUSE: Final = 0.02
+"""Seconds between two attempts while the server's accept queue is full."""
 
 PING_INTERVAL: Final = 2.0
 """Seconds between two pings of a supervisor that works on a request."""
@@ -245,7 +249,7 @@ def _connect(path: Path, patience: float) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(patience)
     try:
-        _connect_or_follow(sock, path)
+        _connect_in_time(sock, path, patience)
     except PermissionError as error:
         sock.close()
         raise NoServerError(f"{path}: permission denied; {_owner_of(path)}") from error
@@ -262,6 +266,20 @@ def _connect(path: Path, patience: float) -> socket.socket:
         sock.close()
         raise NoServerError(f"{path}: user {uid} listens there, but doesn't own the directory")
     return sock
+
+
+def _connect_in_time(sock: socket.socket, path: Path, patience: float) -> None:
+    """Wait for room in the server's accept queue: unlike TCP, a Unix socket with a timeout doesn't. Raises OSError,
+    TimeoutError after `patience` seconds."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            _connect_or_follow(sock, path)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise TimeoutError from None
+            time.sleep(FULL_QUEUE_PAUSE)
 
 
 def _connect_or_follow(sock: socket.socket, path: Path) -> None:

@@ -6,6 +6,7 @@ HSRV_TEST_CONNECTIONS asks for another number of them.
 import json
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -77,8 +78,12 @@ def test_every_connection_goes_a_legal_way(serve: Serve, tmp_path: Path) -> None
             generation += 1
             wait_until_reloaded(server, generation)
         elif step == "block":
-            with Wire(server.host, server.port) as wire:
-                wire.get("/burn?s=1")
+            with (
+                ExitStack() as stack
+            ):  # some of them are idle in the worker that it blocks, and not yet parked
+                for wire in [stack.enter_context(Wire(server.host, server.port)) for _ in range(8)]:
+                    assert wire.get("/").status == 200
+                stack.enter_context(Wire(server.host, server.port)).get("/burn?s=1")
             eventually(lambda: told_of(folder, "/burn") == 2, "it is told before its worker may be killed")
         else:
             victim = server.children("worker")[0].pid
@@ -91,7 +96,7 @@ def test_every_connection_goes_a_legal_way(serve: Serve, tmp_path: Path) -> None
     assert problems == []
     assert moved_meanwhile(rows, "/burn"), "by another thread"
     opened = sum(row["type"] == "ConnectionOpened" for row in rows)
-    assert CONNECTIONS - 100 < opened <= CONNECTIONS + 1, (
+    assert CONNECTIONS - 100 < opened <= CONNECTIONS + 9, (
         "but for those that the killed one had just accepted"
     )
     assert {row["source"]["generation"] for row in rows} >= {1, 2, 3}

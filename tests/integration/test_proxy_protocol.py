@@ -200,10 +200,11 @@ def test_a_header_that_is_half_read_goes_along_to_another_worker(serve: Serve) -
     [worker] = pids(server, "worker")
     with ExitStack() as stack:
         wires = {}
-        for sent in (0, 1, 20, len(V2_TCP4) - 1, len(V2_TCP4)):
-            wires[sent] = wire = stack.enter_context(Wire(server.host, server.port))
-            wire.send(V2_TCP4[:sent])
-        eventually(lambda: all(held(worker, wire) for wire in wires.values()), "a worker has them")
+        with workers_only(server):
+            for sent in (0, 1, 20, len(V2_TCP4) - 1, len(V2_TCP4)):
+                wires[sent] = wire = stack.enter_context(Wire(server.host, server.port))
+                wire.send(V2_TCP4[:sent])
+            eventually(lambda: all(held(worker, wire) for wire in wires.values()), "a worker has them")
         server.process.send_signal(signal.SIGHUP)
         server.wait_for_log(lambda entry: entry["event"] == "reloaded")
         eventually(lambda: worker not in pids(server, "worker"), "the old worker is gone")
