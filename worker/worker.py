@@ -63,6 +63,10 @@ MAKE_WAY_LIMIT: Final = 64
 _HERE: Final = Outcome.HERE
 """Used for every request, as in `hsrv.http.connection`."""
 
+RESCUE_PATIENCE: Final = 0.05
+"""Seconds that a rescue waits for the lock of connections. The thread that sends responses late holds it for less; a
+loop that holds it for longer isn't blocked by the application."""
+
 log = get_logger("hsrv.worker")
 
 
@@ -211,7 +215,7 @@ class Worker(RoleService):
         """The event loop is blocked: move connections between two requests to the pool, which reads the next one.
         Called from another thread."""
         turn = self.host.turn
-        if self.drain.is_on or not hasattr(select, "epoll") or not turn.acquire(blocking=False):
+        if self.drain.is_on or not hasattr(select, "epoll") or not turn.acquire(timeout=RESCUE_PATIENCE):
             return
         try:
             connections = list(self.host.connections)
