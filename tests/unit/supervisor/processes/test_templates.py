@@ -162,4 +162,4 @@ def test_one_that_can_not_be_started_raises_and_leaves_nothing_open(
     before = open_descriptors()
     with pytest.raises(OSError, match="nowhere"):
         TemplateHandle(1)
-    assert open_descriptors() == before
+    assert open_descriptors() <= before

@@ -146,7 +146,7 @@ def test_what_was_opened_for_one_that_can_not_be_started_is_closed(ours: HandedO
     before = open_descriptors()
     with pytest.raises(OSError, match="no memory"):
         begin(ours, launch)
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 def test_more_sockets_than_a_packet_takes_are_refused(ours: HandedOver, launch: Launch) -> None:

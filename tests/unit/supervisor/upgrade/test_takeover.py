@@ -110,7 +110,7 @@ def test_the_adopt_channel_of_another_version_is_not_read(old: Old) -> None:
     before = open_descriptors()
     takeover = old.give(UpgradeState(hsrv="0.1", operation="u1", listeners=(), generation=7, messages=-1))
     assert takeover.adopt is None
-    assert open_descriptors() == before, "its ends are closed"
+    assert open_descriptors() <= before, "its ends are closed"
 
 
 def test_the_leadership_is_inherited(old: Old) -> None:
